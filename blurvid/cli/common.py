@@ -1,0 +1,162 @@
+"""What the commands share: options, streams, and errors as messages and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from blurvid import errors
+from blurvid.config import MODELS, ClipOptions, RunOptions
+
+EXIT_CODES: dict[type[errors.BlurvidError], int] = {
+    errors.OptionError: 2,
+    errors.InputError: 3,
+    errors.WeightsError: 4,
+    errors.DeviceError: 5,
+    errors.OutputError: 6,
+}
+INTERRUPTED = 130
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def exit_code(error: errors.BlurvidError) -> int:
+    """Exit code of an error; 1 where none is listed."""
+    for kind, code in EXIT_CODES.items():
+        if isinstance(error, kind):
+            return code
+    return 1
+
+
+def fail(message: object) -> None:
+    """Show one error on stderr."""
+    click.echo(f"Error: {message}", err=True)
+
+
+def warn(message: object) -> None:
+    """Show one warning on stderr."""
+    click.echo(f"Warning: {message}", err=True)
+
+
+class ErrorBoundary(click.Group):
+    """The one place where a library error becomes a message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        # A polite kill ends like Ctrl-C, so that temporary files are removed.
+        if hasattr(signal, "SIGTERM"):
+            signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return super().invoke(ctx)
+        except errors.BlurvidError as error:
+            fail(error)
+            ctx.exit(exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            # The reader of our output has gone; nothing more can be said to it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(errors_to_pipe())
+
+
+def errors_to_pipe() -> int:
+    """Exit code of a command whose reader has gone, as a shell counts it (128 + SIGPIPE)."""
+    return 141
+
+
+def _terminate(signum: int, frame: object) -> None:
+    sys.exit(128 + signum)
+
+
+def run_options(command: Command) -> Command:
+    """Options that say where and how a network runs."""
+    default = RunOptions()
+    for option in (
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]"),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+            default=default.precision,
+            show_default=True,
+            help="Precision of the features; images always stay in fp32.",
+        ),
+        click.option(
+            "--device",
+            default=default.device,
+            show_default=True,
+            metavar="auto|cpu|cuda[:N]|mps",
+            help="Where to run; auto takes a GPU if there is one.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def weights_options(command: Command) -> Command:
+    """Options that choose the model and its weights."""
+    for option in (
+        click.option(
+            "--weights",
+            "weights_name",
+            metavar="NAME|DIR",
+            help="Weight set: a name from `blurvid weights list` or a folder.",
+        ),
+        click.option(
+            "--model",
+            type=click.Choice(["auto", *MODELS]),
+            default="auto",
+            show_default=True,
+            help="auto takes the model whose released weights score better.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def clip_options(command: Command) -> Command:
+    """Options that say how seven frames are shown."""
+    default = ClipOptions()
+    for option in (
+        click.option(
+            "--crf", default=default.crf, show_default=True, help="H.264 quality, 0 is best."
+        ),
+        click.option(
+            "--seconds",
+            default=default.seconds,
+            show_default=True,
+            help="Loop a video until it lasts at least this long.",
+        ),
+        click.option("--reverse", is_flag=True, help="Turn the order of time around."),
+        click.option(
+            "--bounce/--once",
+            default=default.bounce,
+            show_default=True,
+            help="Play forth and back, or forth only.",
+        ),
+        click.option("--fps", default=default.fps, show_default=True, help="Frames per second."),
+    ):
+        command = option(command)
+    return command
+
+
+def picked(kind: type[Any], values: dict[str, Any]) -> Any:
+    """Make an options object from the command-line values of its fields."""
+    names = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in values.items() if name in names})
+
+
+def echo_json(record: dict[str, Any]) -> None:
+    """Write one JSON object as a line on stdout."""
+    click.echo(json.dumps(record, ensure_ascii=False))
+
+
+existing = click.Path(path_type=Path)
+"""A path that the library itself looks at, so that its errors and codes are the same."""

@@ -1,0 +1,156 @@
+"""`blurvid synth`: blurry/sharp windows from clips and photos."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blurvid.cli import common
+from blurvid.config import DEFAULT_GAMMA, FRAMES, Gamma, MotionOptions, SynthOptions
+from blurvid.errors import BlurvidError, OptionError
+
+if TYPE_CHECKING:
+    from blurvid.dataset.windows import Clip, Record
+
+DEFAULT = SynthOptions()
+MOTION = MotionOptions()
+
+
+def parse_gamma(text: str) -> Gamma:
+    """Read a camera response: an exponent or `srgb`.
+
+    Raises:
+        OptionError: neither.
+    """
+    if text == "srgb":
+        return "srgb"
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 10:
+        raise OptionError(f"gamma {text!r}: use an exponent such as 1.0 or 2.2, or srgb")
+    return value
+
+
+def gamma_option(default: str | None, text: str) -> Callable[[common.Command], common.Command]:
+    """The option that names a camera response."""
+    return click.option(
+        "--gamma", default=default, show_default=default is not None, metavar="FLOAT|srgb",
+        help=text,
+    )  # fmt: skip
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, type=common.existing, metavar="SRC...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("windows"),
+    show_default=True,
+    help="Folder to fill.",
+)
+@click.option("--frames", default=DEFAULT.frames, show_default=True, help="Frames averaged; odd.")
+@click.option(
+    "--stride", type=int, help="Frames from one window to the next.  [default: no overlap]"
+)
+@click.option(
+    "--scale",
+    default=DEFAULT.scale,
+    show_default=True,
+    help="Downscaling; the paper uses 0.45 on 1280x720.",
+)
+@click.option("--crop", type=int, help="Side of a random square crop [px]; the paper uses 320.")
+@gamma_option(str(DEFAULT_GAMMA), "Camera response in which light adds up; 1.0 as stored.")
+@click.option(
+    "--noise", default=DEFAULT.noise, show_default=True, help="Of the blurry image; paper: 0.01."
+)
+@click.option("--seed", default=DEFAULT.seed, show_default=True)
+@click.option("--stills", is_flag=True, help="SRC are sharp photos: simulate motion.")
+@click.option("--count", default=1, show_default=True, help="Windows from each photo (--stills).")
+@click.option(
+    "--max-path",
+    default=MOTION.max_path,
+    show_default=True,
+    help="Longest simulated path over the exposure [px] (--stills).",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["canonical", "random"]),
+    default=MOTION.order,
+    show_default=True,
+    help="Direction of simulated motion: always the canonical one, or either (--stills).",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the windows of an earlier run.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+def synth(
+    sources: tuple[Path, ...],
+    output: Path,
+    gamma: str,
+    stills: bool,
+    count: int,
+    max_path: float,
+    order: str,
+    overwrite: bool,
+    resume: bool,
+    quiet: bool,
+    **values: Any,
+) -> None:
+    """Make blurry/sharp windows from high-frame-rate clips, or from photos with --stills.
+
+    SRC is a video, a folder of frames, a GoPro folder (GOPRO_Large_all/train and so on), or a
+    folder of those. Each window is a folder with blurry.png and sharp_1.png .. sharp_7.png;
+    manifest.jsonl tells how each was made.
+
+    \b
+    Examples:
+      blurvid synth GOPRO_Large_all/test -o windows/ --scale 0.45
+      blurvid synth clip.mp4 -o windows/ --stride 1 --gamma srgb
+      blurvid synth --stills photos/ -o windows/ --count 4
+    """
+    from blurvid.dataset import windows as library
+
+    options = dataclasses.replace(common.picked(SynthOptions, values), gamma=parse_gamma(gamma))
+    failures: list[BlurvidError] = []
+
+    def note(record: Record) -> None:
+        if quiet:
+            return
+        click.echo(f"{record['window']}  {record['motion']['median_px']:.1f} px", err=True)
+        for warning in record["warnings"]:
+            common.warn(f"{record['window']}: {warning}")
+
+    def give_up(clip: Clip, error: BlurvidError) -> None:
+        failures.append(error)
+        common.fail(error)
+
+    arguments: dict[str, Any] = {
+        "overwrite": overwrite,
+        "resume": resume,
+        "on_window": note,
+        "on_error": give_up,
+    }
+    if stills:
+        if options.frames != FRAMES:
+            raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
+        motion = dataclasses.replace(MOTION, max_path=max_path, order=order)  # type: ignore[arg-type]
+        summary = library.simulate_windows(
+            sources, output, options, motion, count=count, **arguments
+        )
+    else:
+        summary = library.write_windows(sources, output, options, **arguments)
+    if not quiet:
+        click.echo(
+            f"{summary.written} windows written, {summary.skipped} skipped, "
+            f"{summary.warned} with warnings, {summary.failed} sources failed",
+            err=True,
+        )
+    click.echo(summary.manifest)
+    if failures:
+        click.get_current_context().exit(common.exit_code(failures[0]))

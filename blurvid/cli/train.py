@@ -1,0 +1,134 @@
+"""`blurvid train`: one training run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blurvid.cli import common
+from blurvid.config import MODELS, STAGES, RunOptions, TrainOptions
+
+if TYPE_CHECKING:
+    from blurvid.train import TrainStep
+
+DEFAULT = TrainOptions()
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="Sharp photos (a folder or a .tar), or windows made by `blurvid synth`; repeatable.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder for checkpoint, log and weights.",
+)
+@click.option("--model", type=click.Choice(MODELS), default=DEFAULT.model, show_default=True)
+@click.option(
+    "--stage",
+    "stages",
+    type=click.Choice([*STAGES, "all"]),
+    multiple=True,
+    default=["all"],
+    show_default=True,
+    help="Stage of the cascade, repeatable; teacher forcing makes them independent.",
+)
+@click.option("--minutes", default=DEFAULT.minutes, show_default=True, help="Time budget.")
+@click.option("--steps", "max_steps", type=int, help="Budget in steps instead of time.")
+@click.option("--batch", default=DEFAULT.batch, show_default=True)
+@click.option("--crop", default=DEFAULT.crop, show_default=True, help="Training crop [px].")
+@click.option("--lr", default=DEFAULT.lr, show_default=True, help="Highest learning rate.")
+@click.option(
+    "--order",
+    type=click.Choice(["canonical", "invariant"]),
+    default=DEFAULT.order,
+    show_default=True,
+    help="One order of time and regression, or the paper's order-invariant losses.",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["auto", "charbonnier", "pair", "global", "independent"]),
+    default=DEFAULT.loss,
+    show_default=True,
+    help="auto: charbonnier for canonical order, pair (eq. 5) for invariant order.",
+)
+@click.option(
+    "--adversarial", default=DEFAULT.adversarial, show_default=True, help="Weight of that loss."
+)
+@click.option(
+    "--perceptual",
+    default=DEFAULT.perceptual,
+    show_default=True,
+    help="Weight of that loss on the middle frame; needs --vgg.",
+)
+@click.option("--vgg", type=click.Path(path_type=Path), help="VGG16 weights (safetensors).")
+@click.option("--seed", default=DEFAULT.seed, show_default=True)
+@click.option("--init", metavar="NAME|DIR", help="Start from the weights of this set.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any other setting, such as ema=0.99 or motion.max_path=16; repeatable.",
+)
+@common.run_options
+@click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+def train(
+    data: tuple[Path, ...],
+    out: Path,
+    stages: tuple[str, ...],
+    vgg: Path | None,
+    init: str | None,
+    resume: bool,
+    settings: tuple[str, ...],
+    quiet: bool,
+    **values: Any,
+) -> None:
+    """Train a model until the budget is spent; a killed run goes on with --resume.
+
+    The log is OUT/log.jsonl, the averaged weights are the weight set OUT/weights. Started by
+    torchrun, the processes share the work.
+
+    \b
+    Examples:
+      blurvid train --model direct --data photos/ --out runs/direct --minutes 60
+      blurvid train --model cascade --data windows/ --out runs/paper --order invariant \\
+          --adversarial 0.001 --set context_blend=0
+      torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out runs/big
+    """
+    from blurvid import dataset, weights
+    from blurvid.train import change_settings, train
+
+    chosen = STAGES if "all" in stages else tuple(s for s in STAGES if s in stages)
+    options = dataclasses.replace(common.picked(TrainOptions, values), stages=chosen)
+    options = change_settings(options, settings)
+    weight_set = train(
+        options,
+        lambda device: dataset.open_source(data, options, device),
+        out,
+        run=common.picked(RunOptions, values),
+        initial=weights.find(init, options.model) if init else None,
+        vgg=vgg,
+        resume=resume,
+        on_step=None if quiet else _show,
+    )
+    click.echo(weight_set.path)
+
+
+def _show(step: TrainStep) -> None:
+    """One line a report, on stderr; the log file has all of it."""
+    losses = "  ".join(f"{name} {value:.4f}" for name, value in step.losses.items())
+    click.echo(
+        f"{step.progress:6.1%}  step {step.step}  {losses}  lr {step.lr:.1e}  "
+        f"{step.samples_per_second:.1f} samples/s, {step.data_share:.0%} waiting for data",
+        err=True,
+    )

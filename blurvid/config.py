@@ -1,0 +1,171 @@
+"""Every default, once. No torch in here, so that help screens stay instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+FRAMES = 7
+"""Frames extracted from one photo (Jin et al. 2018, section 5)."""
+MIDDLE = 4
+"""Number of the middle frame; frames are counted from 1, arrays from 0."""
+STAGES = ("middle", "35", "26", "17")
+"""Stages of the cascade in the order in which they run."""
+MODELS = ("direct", "cascade")
+"""The models that extract a whole sequence, best released weights first."""
+
+Gamma = float | Literal["srgb"]
+"""Camera response: an exponent (1.0 = averaged as stored) or the sRGB curve."""
+
+FORMATS = ("png", "gif", "mp4")
+"""What frames can be written as: a folder of PNG files, an animation, a video."""
+
+DEFAULT_GAMMA = 2.2
+"""Camera response assumed where none is known."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how a network runs."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+    precision: str = "auto"
+    """`auto`, `fp32`, `bf16` or `fp16`."""
+    threads: int | None = None
+    """CPU threads; None leaves torch's own choice."""
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How seven frames become a clip that one can watch."""
+
+    fps: float = 10.0
+    """Frames shown per second."""
+    bounce: bool = True
+    """Play forth and back, so that the loop has no jump."""
+    reverse: bool = False
+    """Turn the order of time around; a single photo cannot tell which one is right."""
+    seconds: float = 4.0
+    """A video is looped until it lasts at least this long."""
+    crf: int = 15
+    """x264 quality, smaller is better."""
+
+
+@dataclass(frozen=True)
+class SynthOptions:
+    """Windows of consecutive frames averaged into blurry images."""
+
+    frames: int = FRAMES
+    """Frames averaged into one blurry image; odd, so that there is a middle frame."""
+    stride: int | None = None
+    """Frames from one window to the next; None means windows do not overlap."""
+    scale: float = 1.0
+    """Downscaling before averaging; the paper uses 0.45 on 1280x720 GoPro frames."""
+    crop: int | None = None
+    """Side of the random square crop [px]; None keeps whole frames. The paper uses 320."""
+    gamma: Gamma = DEFAULT_GAMMA
+    """Camera response in which light adds up."""
+    noise: float = 0.0
+    """Standard deviation of white Gaussian noise on the blurry image; the paper uses 0.01."""
+    seed: int = 0
+    max_motion: float = 2.0
+    """Motion between neighbours [px] above which an average shows ghosts; a warning then."""
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """Simulated motion: what happens during one exposure of a still photo."""
+
+    sub_frames: int = 3
+    """Instants rendered per frame; odd, the middle one is the sharp frame."""
+    max_path: float = 24.0
+    """Longest path of a layer over the exposure [px]."""
+    path_power: float = 1.6
+    """Path length = max_path * u**path_power, u uniform: short paths are the common ones."""
+    still: float = 0.08
+    """Share of layers that stand still."""
+    turning: float = 0.35
+    """Share of layers that turn and zoom besides."""
+    max_turn: float = 2.5
+    """Largest rotation over the exposure [deg]."""
+    max_zoom: float = 0.03
+    """Largest change of scale over the exposure."""
+    layers: int = 3
+    """Most layers, background included; each sample draws its number."""
+    source_scale: tuple[float, float] = (1.0, 2.0)
+    """Photo pixels per rendered pixel; above 1 the frames are crisper than the photo."""
+    gammas: tuple[tuple[Gamma, float], ...] = ((2.2, 0.6), ("srgb", 0.25), (1.0, 0.15))
+    """Camera responses and their shares."""
+    order: Literal["canonical", "random"] = "canonical"
+    """`canonical`: every layer moves in the canonical direction; `random`: either way."""
+
+
+@dataclass(frozen=True)
+class DirectSpec:
+    """Shape of the direct network."""
+
+    factor: int = 4
+    """Unshuffle factor r."""
+    channels: tuple[int, ...] = (64, 128, 192)
+    """Channels of each level; every level halves height and width."""
+    blocks: tuple[int, ...] = (2, 3, 5)
+    """Residual blocks of each level, in the encoder and again in the decoder."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One training run."""
+
+    model: str = "direct"
+    stages: tuple[str, ...] = STAGES
+    """Stages of the cascade to train; ignored by the direct model."""
+    order: Literal["canonical", "invariant"] = "canonical"
+    """`canonical`: one order of time and regression; `invariant`: the paper's losses."""
+    loss: Literal["auto", "charbonnier", "pair", "global", "independent"] = "auto"
+    """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order."""
+    adversarial: float = 0.0
+    """Weight of the adversarial loss on frames other than the middle one (Table 1)."""
+    perceptual: float = 0.0
+    """Weight of the perceptual loss on the middle frame (eq. 3); needs VGG16 weights."""
+    context_blend: float = 0.5
+    """Share of teacher-forced samples whose true frames are blended with y, so that later
+    stages meet imperfect frames as they will in use; 0 is the paper's plain teacher forcing."""
+    minutes: float = 60.0
+    """Time budget; the cosine schedule ends with it."""
+    max_steps: int | None = None
+    """Stop after this many steps even if time is left (the schedule follows steps then)."""
+    batch: int = 8
+    crop: int = 96
+    """Side of the training crop [px]; the paper uses 320."""
+    lr: float = 4e-4
+    lr_end: float = 1e-6
+    warmup: float = 0.02
+    """Share of the budget spent warming the learning rate up."""
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """Largest gradient norm."""
+    ema: float = 0.999
+    """Decay of the averaged weights, which are the ones released."""
+    noise: float = 0.01
+    """Standard deviation of the noise added to y (paper, section 7)."""
+    reuse: int = 2
+    """How often a simulated window is shown, mirrored at random; 1 renders each step anew."""
+    seed: int = 0
+    log_every: int = 50
+    save_minutes: float = 2.0
+    """Minutes between checkpoints."""
+    motion: MotionOptions = field(default_factory=MotionOptions)
+    direct: DirectSpec = field(default_factory=DirectSpec)
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Timing."""
+
+    repeats: int = 5
+    warmup: int = 1
+
+
+RESOLUTIONS = {"320": (320, 568), "480": (480, 854), "720": (720, 1280)}
+"""Height and width [px] of the resolutions in Table 3 of the paper (16:9)."""

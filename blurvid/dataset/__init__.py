@@ -1,0 +1,26 @@
+"""Photos and clips to training and evaluation windows."""
+
+from blurvid.dataset.pool import WindowSource
+from blurvid.dataset.source import (
+    MixedSource,
+    ReplaySource,
+    SimulatedSource,
+    Source,
+    augment,
+    mirror,
+    open_source,
+)
+from blurvid.dataset.stills import StillPool, read_stills
+
+__all__ = [
+    "MixedSource",
+    "ReplaySource",
+    "SimulatedSource",
+    "Source",
+    "StillPool",
+    "WindowSource",
+    "augment",
+    "mirror",
+    "open_source",
+    "read_stills",
+]

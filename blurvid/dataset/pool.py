@@ -1,0 +1,99 @@
+"""Windows of real clips as training material, kept in memory as far as it reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from blurvid.config import FRAMES
+from blurvid.dataset.windows import StoredWindow
+from blurvid.errors import InputError
+from blurvid.synth import canonical_sign, estimate_sequence
+
+MEMORY = 4 * 2**30
+"""Bytes of windows held in memory; what is beyond is read anew each time."""
+
+
+class WindowSource:
+    """Random crops of stored windows.
+
+    Args:
+        windows: of seven sharp frames each.
+        device: where the crops go.
+        order: `canonical` turns windows whose dominant motion goes the other way around in
+            time; `random` turns half of them around.
+
+    Raises:
+        InputError: no windows, or one without seven sharp frames.
+    """
+
+    def __init__(
+        self,
+        windows: Sequence[StoredWindow],
+        device: torch.device,
+        order: Literal["canonical", "random"],
+    ) -> None:
+        if not windows:
+            raise InputError("no windows to train on")
+        for window in windows:
+            if window.count != FRAMES:
+                raise InputError(
+                    f"{window.name}: {window.count} sharp frames; training needs {FRAMES}"
+                )
+        self.windows, self.device, self.order = windows, device, order
+        self._held: dict[int, Tensor] = {}
+        self._bytes = 0
+
+    def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        numbers = torch.rand(batch, 4, generator=generator, device=generator.device).tolist()
+        crops = torch.stack([self._crop(size, row) for row in numbers]).to(self.device)
+        images = crops.float().div_(255)
+        return images[:, 0], images[:, 1:]
+
+    def describe(self) -> str:
+        clips = len({window.clip for window in self.windows})
+        return f"{len(self.windows)} windows of {clips} clips"
+
+    def _crop(self, size: int, draws: Sequence[float]) -> Tensor:
+        """One window, (8, 3, size, size) uint8: y, then the frames."""
+        index = int(draws[0] * len(self.windows))
+        images = self._load(index)
+        height, width = images.shape[-2:]
+        if min(height, width) < size:
+            raise InputError(
+                f"{self.windows[index].name}: {width}x{height} px is smaller than the crop of "
+                f"{size} px"
+            )
+        top, left = int(draws[1] * (height - size + 1)), int(draws[2] * (width - size + 1))
+        crop = images[..., top : top + size, left : left + size]
+        turn = self.order == "random" and draws[3] < 0.5
+        return torch.cat([crop[:1], crop[1:].flip(0)]) if turn else crop
+
+    def _load(self, index: int) -> Tensor:
+        if index in self._held:
+            return self._held[index]
+        window = self.windows[index]
+        sharp = window.sharp()
+        if self.order == "canonical" and self._backwards(window, sharp):
+            sharp = sharp.flip(0)
+        images = torch.cat([window.blurry().unsqueeze(0), sharp])
+        stored = (images * 255).round().to(torch.uint8)
+        if self._bytes + stored.nbytes <= MEMORY:
+            self._held[index] = stored
+            self._bytes += stored.nbytes
+        return stored
+
+    @staticmethod
+    def _backwards(window: StoredWindow, sharp: Tensor) -> bool:
+        """Whether the dominant motion goes against the canonical direction."""
+        motion = window.record.get("motion")
+        if motion is None:
+            total = estimate_sequence(sharp).total
+            motion = {"dx": total.dx, "dy": total.dy}
+        shift = torch.tensor([motion["dx"], motion["dy"]], dtype=torch.float32)
+        still = torch.zeros(())
+        sign = canonical_sign(shift, still, still, (sharp.shape[-2], sharp.shape[-1]))
+        return bool(sign < 0)

@@ -1,0 +1,21 @@
+"""Clips to windows: consecutive frames averaged into a blurry image, and back from disk."""
+
+from blurvid.dataset.windows.clips import Clip, find_clips
+from blurvid.dataset.windows.make import Window, check_options, make_windows
+from blurvid.dataset.windows.read import StoredWindow, is_window_folder, read_windows
+from blurvid.dataset.windows.records import Record
+from blurvid.dataset.windows.write import WriteSummary, write_windows
+
+__all__ = [
+    "Clip",
+    "Record",
+    "StoredWindow",
+    "Window",
+    "WriteSummary",
+    "check_options",
+    "find_clips",
+    "is_window_folder",
+    "make_windows",
+    "read_windows",
+    "write_windows",
+]

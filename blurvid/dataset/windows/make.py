@@ -1,0 +1,173 @@
+"""Averaging consecutive frames of a clip into blurry images."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import deque
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blurvid.config import SynthOptions
+from blurvid.dataset.windows.clips import Clip
+from blurvid.dataset.windows.records import Record
+from blurvid.errors import InputError, OptionError
+from blurvid.synth.blur import average_frames
+from blurvid.synth.estimate import COARSEST, estimate_sequence
+
+FILTER = "bicubic, antialiased"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive frames and the blurry image that they make."""
+
+    blurry: Tensor
+    """y, (3, H, W), RGB, float32 in [0, 1]."""
+    sharp: Tensor
+    """The frames averaged, (N, 3, H, W), same range."""
+    record: Record
+    """How it was made: its line of the manifest."""
+
+
+def check_options(options: SynthOptions) -> None:
+    """Refuse options out of range.
+
+    Args:
+        options: the options of a synthesis.
+
+    Raises:
+        OptionError: an option makes no window; the message names it.
+    """
+    gamma = options.gamma
+    wrong = {
+        "frames must be odd and at least 3": options.frames < 3 or options.frames % 2 == 0,
+        "stride must be at least 1": options.stride is not None and options.stride < 1,
+        "scale must be above 0 and at most 1": not 0 < options.scale <= 1,
+        f"crop must be at least {COARSEST} px": options.crop is not None
+        and options.crop < COARSEST,
+        "gamma must be `srgb` or a number above 0": (
+            gamma != "srgb" if isinstance(gamma, str) else not (math.isfinite(gamma) and gamma > 0)
+        ),
+        "noise must not be negative": not (math.isfinite(options.noise) and options.noise >= 0),
+    }
+    for text, found in wrong.items():
+        if found:
+            raise OptionError(text)
+
+
+class _Frame:
+    """A frame of the clip, loaded and scaled when a window first needs it."""
+
+    def __init__(self, load: Callable[[], Tensor], scale: float) -> None:
+        self._load, self._scale = load, scale
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        image = self._load()
+        if self._scale == 1:
+            return image
+        size = [max(1, round(side * self._scale)) for side in image.shape[-2:]]
+        scaled = F.interpolate(
+            image[None], size=size, mode="bicubic", antialias=True, align_corners=False
+        )
+        return scaled[0].clamp(0, 1)  # bicubic overshoots at edges
+
+
+def make_windows(
+    clip: Clip, options: SynthOptions, *, skip: Container[int] = ()
+) -> Iterator[Window]:
+    """Average windows of consecutive frames; memory does not grow with the clip.
+
+    Frames are scaled first, then cropped, then averaged in light (paper, eq. 1 and section 7);
+    the noise goes on the blurry image. Crop and noise follow from the seed, the name of the clip
+    and the number of the window, hence not from the order of the work.
+
+    Args:
+        clip: where the frames come from.
+        options: how many frames, how far apart, scale, crop, response, noise, seed.
+        skip: numbers of windows, counted from 1, to pass over.
+
+    Yields:
+        The windows in order of time. `frames` in the record counts from 0; `crop` is left, top,
+        width, height [px] after scaling.
+
+    Raises:
+        OptionError: an option is out of range.
+        InputError: the clip is unreadable, too short, its frames differ in size, or are smaller
+            than the crop.
+    """
+    check_options(options)
+    stride = options.stride or options.frames
+    held: deque[_Frame] = deque(maxlen=options.frames)
+    length = 0
+    for length, load in enumerate(clip.loaders(), start=1):
+        held.append(_Frame(load, options.scale))
+        first = length - options.frames
+        if first >= 0 and first % stride == 0 and first // stride + 1 not in skip:
+            frames = [frame.pixels for frame in held]
+            yield _window(clip, options, frames, first, first // stride + 1)
+    if length < options.frames:
+        raise InputError(f"{clip.path}: {length} frames, a window needs {options.frames}")
+
+
+def _window(
+    clip: Clip, options: SynthOptions, frames: list[Tensor], first: int, number: int
+) -> Window:
+    if len({frame.shape for frame in frames}) > 1:
+        raise InputError(f"{clip.path}: frames of different sizes")
+    sharp = torch.stack(frames)
+    height, width = sharp.shape[-2:]
+    if min(height, width) < (options.crop or COARSEST):
+        raise InputError(
+            f"{clip.path}: frames of {width}x{height} px, "
+            f"smaller than {options.crop or COARSEST} px"
+        )
+    digest = hashlib.sha256(f"{options.seed}/{clip.name}/{number}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+    box = None
+    if options.crop is not None:
+        top = int(torch.randint(height - options.crop + 1, (), generator=generator))
+        left = int(torch.randint(width - options.crop + 1, (), generator=generator))
+        box = [left, top, options.crop, options.crop]
+        sharp = sharp[..., top : top + options.crop, left : left + options.crop]
+    blurry = average_frames(sharp, options.gamma)
+    if options.noise > 0:
+        noise = torch.randn(blurry.shape, generator=generator)
+        blurry = blurry + options.noise * noise
+    motion = estimate_sequence(sharp)
+    warnings = list(clip.warnings)
+    if motion.per_frame > options.max_motion:
+        warnings.append(
+            f"{motion.per_frame:.1f} px of motion between frames, above {options.max_motion:g}: "
+            "the average shows ghosts, not blur"
+        )
+    record = {
+        "window": f"{clip.name}/{number:06d}",
+        "clip": clip.name,
+        "source": str(clip.path),
+        "layout": clip.layout,
+        "frames": list(range(first, first + options.frames)),
+        "stride": options.stride or options.frames,
+        "gamma": options.gamma,
+        "scale": options.scale,
+        "filter": FILTER if options.scale != 1 else None,
+        "crop": box,
+        "size": [sharp.shape[-1], sharp.shape[-2]],
+        "noise": options.noise,
+        "seed": options.seed,
+        "motion": {
+            "dx": round(motion.total.dx, 2),
+            "dy": round(motion.total.dy, 2),
+            "median_px": round(motion.total.median, 2),
+            "p95_px": round(motion.total.p95, 2),
+            "per_frame_px": round(motion.per_frame, 2),
+        },
+        "warnings": warnings,
+    }
+    return Window(blurry.clamp(0, 1), sharp, record)

@@ -1,0 +1,167 @@
+"""Seven frames to what a user asked for: a folder of PNGs, a GIF or an MP4."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blurvid.config import ClipOptions
+from blurvid.errors import OptionError, OutputError
+from blurvid.media.atomic import replacing
+from blurvid.media.color import srgb_converter
+from blurvid.media.gif import save_gif
+from blurvid.media.mp4 import save_mp4
+from blurvid.media.photo import Photo
+from blurvid.media.png import save_png, to_uint8
+from blurvid.media.text import reason
+
+CLIP_SUFFIXES = (".mp4", ".gif")
+
+
+def check_target(target: Path, stem: str, count: int, overwrite: bool = False) -> list[Path]:
+    """Find out early whether an output can be written, before any work is done for it.
+
+    Args:
+        target: a file whose suffix names its kind, or a folder.
+        stem: start of the names of PNG files in a folder.
+        count: number of frames.
+        overwrite: whether existing files may be replaced.
+
+    Returns:
+        The files that `write_frames` would write.
+
+    Raises:
+        OptionError: a suffix that is not known, or a stem that is not a file name.
+        OutputError: a file exists already, or cannot be made there.
+    """
+    try:
+        return _check_target(Path(target), stem, count, overwrite)
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise OutputError(f"{target}: not written: {reason(error)}") from error
+
+
+def _check_target(target: Path, stem: str, count: int, overwrite: bool) -> list[Path]:
+    """Do what `check_target` says, without a name for every error of the system."""
+    suffix = target.suffix.lower()
+    if suffix in CLIP_SUFFIXES and not target.is_dir():
+        paths = [target]
+    elif suffix == "" or target.is_dir():
+        if not stem or Path(stem).name != stem:
+            raise OptionError(f"{stem!r} is not a name for files in a folder")
+        paths = [target / f"{stem}_{number}.png" for number in range(1, count + 1)]
+    else:
+        known = ", ".join(CLIP_SUFFIXES)
+        raise OptionError(
+            f"{target}: unknown suffix {target.suffix}; use {known},"
+            " or a folder (a name without a suffix) for PNG files"
+        )
+    _check_folder(paths[0])
+    for path in paths:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder")
+        if os.path.lexists(path) and not overwrite:
+            raise OutputError(f"{path}: exists already")
+    return paths
+
+
+def write_frames(
+    frames: Tensor,
+    target: Path,
+    *,
+    photo: Photo | None = None,
+    options: ClipOptions = ClipOptions(),
+    stem: str = "frame",
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write frames as `.mp4`, as `.gif`, or as PNG files in a folder.
+
+    A folder gets `STEM_1.png` and so on, with profile, EXIF, alpha and depth of the photo;
+    there `options.reverse` counts, the rest of `options` does not. GIF and MP4 carry no
+    profile and hardly any alpha, so their frames are brought to sRGB and put on white.
+    Files are written under temporary names and appear when all of them are whole.
+
+    Args:
+        frames: (T, 3, H, W) float RGB, nominally in [0, 1], on any device; T >= 1.
+        target: a file ending in `.mp4` or `.gif`, or a folder; made if missing.
+        photo: what the frames came from, H x W as they are.
+        options: speed, order and quality.
+        stem: start of the names of PNG files.
+        overwrite: replace existing files.
+
+    Returns:
+        The files written, in the order in which they are shown.
+
+    Raises:
+        OptionError: an unknown suffix, or options out of range.
+        OutputError: a file exists already, or cannot be written.
+        ValueError: frames of another shape, or with NaN values.
+    """
+    if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
+        raise ValueError(f"frames of shape {tuple(frames.shape)}; (T, 3, H, W) is needed")
+    _check_options(options)
+    target = Path(target)
+    count = frames.shape[0]
+    paths = check_target(target, stem, count, overwrite)
+    with replacing(paths) as temporaries:
+        if paths != [target]:
+            for path, index in zip(temporaries, _order(count, options, bounce=False), strict=True):
+                save_png(frames[index], path, photo)
+            return paths
+        order = _order(count, options, bounce=options.bounce)
+        pixels = _flat_frames(frames, photo)
+        if target.suffix.lower() == ".gif":
+            save_gif(pixels, order, temporaries[0], options.fps)
+        else:
+            loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
+            save_mp4(pixels, order * loops, temporaries[0], options.fps, options.crf, target)
+    return paths
+
+
+def _order(count: int, options: ClipOptions, *, bounce: bool) -> list[int]:
+    """Indices of frames as shown; a bounce ends one short of the frame it starts with."""
+    order = list(range(count))
+    if options.reverse:
+        order.reverse()
+    return order + order[-2:0:-1] if bounce else order
+
+
+def _flat_frames(frames: Tensor, photo: Photo | None) -> list[NDArray[np.uint8]]:
+    """(H, W, 3) uint8 sRGB frames without transparency."""
+    convert = srgb_converter(photo.icc if photo is not None else None)
+    alpha = photo.alpha if photo is not None else None
+    if alpha is not None and alpha.shape[-2:] != frames.shape[-2:]:
+        sides = f"{tuple(frames.shape[-2:])} and {tuple(alpha.shape[-2:])}"
+        raise ValueError(f"frames and alpha differ in size: {sides}")
+    flat = []
+    for frame in frames:
+        if alpha is not None:
+            solid = alpha.to(frame)
+            frame = frame.clamp(0, 1) * solid + (1 - solid)
+        flat.append(convert(to_uint8(frame)))
+    return flat
+
+
+def _check_options(options: ClipOptions) -> None:
+    """Refuse options that no file can be made with."""
+    if not 0.01 <= options.fps <= 1000:
+        raise OptionError(f"{options.fps:g} frames per second; 0.01 to 1000 are possible")
+    if not 0 <= options.seconds <= 3600:
+        raise OptionError(f"a clip of {options.seconds:g} seconds; 0 to 3600 are possible")
+    if not 0 <= options.crf <= 51:
+        raise OptionError(f"crf {options.crf}; 0 (best) to 51 are possible")
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a file whose folder cannot be made or written to."""
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputError(f"{path}: not written: {folder} is a file, not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: not written: permission denied in {folder}")

@@ -1,0 +1,73 @@
+"""Colour profiles: into sRGB where a file cannot say what its numbers mean."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+Pixels = NDArray[np.uint8]
+
+
+def profile_space(icc: bytes) -> str:
+    """Colour space named in the header of an ICC profile: `RGB`, `GRAY`, `CMYK`, `Lab`, ..."""
+    return icc[16:20].decode("latin-1").strip()
+
+
+def image_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
+    """Convert a CMYK or LAB image to sRGB through its profile.
+
+    Args:
+        image: any image in the space of the profile.
+        icc: its profile; None means CIE Lab, which needs none.
+
+    Returns:
+        An RGB image, or None where the profile is damaged or for another space.
+    """
+    try:
+        source: Any = (
+            ImageCms.createProfile("LAB")
+            if icc is None
+            else ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        )
+        return ImageCms.profileToProfile(
+            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+
+
+def srgb_converter(icc: bytes | None) -> Callable[[Pixels], Pixels]:
+    """Make a function that brings frames into sRGB, for formats that carry no profile.
+
+    Args:
+        icc: profile of the frames; None means that they are sRGB already.
+
+    Returns:
+        A function from (H, W, 3) uint8 to (H, W, 3) uint8; it changes nothing where there
+        is nothing to do or the profile is damaged.
+    """
+    if icc is None or profile_space(icc) != "RGB":
+        return _same
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        if "srgb" in ImageCms.getProfileDescription(profile).lower():
+            return _same
+        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return _same
+
+    def convert(frame: Pixels) -> Pixels:
+        image = Image.fromarray(frame)
+        ImageCms.applyTransform(image, transform, inPlace=True)
+        return np.array(image)
+
+    return convert
+
+
+def _same(frame: Pixels) -> Pixels:
+    return frame

@@ -1,0 +1,33 @@
+"""The ffmpeg program that comes with imageio-ffmpeg."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import imageio_ffmpeg
+
+QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")
+"""Options before all others: no banner, no keyboard, only errors on stderr."""
+
+
+def program() -> str:
+    """Path of the ffmpeg program.
+
+    Raises:
+        RuntimeError: there is none for this platform.
+    """
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def as_url(path: Path) -> str:
+    """Name a file so that no character of it (`-`, `:`, `%`) means anything to ffmpeg."""
+    return f"file:{path.absolute()}"
+
+
+def last_line(log: IO[bytes]) -> str:
+    """Last line that ffmpeg wrote, without the address of the object that spoke."""
+    log.seek(0)
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+    line = next((line for line in reversed(lines) if line), "it said nothing")
+    return line.partition("] ")[2] if line.startswith("[") and "] " in line else line

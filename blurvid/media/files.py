@@ -1,0 +1,76 @@
+"""Which files are photos, which are videos, and in what order they come."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from blurvid.errors import InputError
+from blurvid.media.text import reason
+
+PHOTO_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .ppm .pgm .pnm .jp2 .avif .tga".split()
+)
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .wmv .3gp .flv .ogv".split()
+)
+
+
+def is_photo(path: Path | str) -> bool:
+    """Whether the suffix is one of a photo; the file itself is not looked at."""
+    return Path(path).suffix.lower() in PHOTO_SUFFIXES
+
+
+def is_video(path: Path | str) -> bool:
+    """Whether the suffix is one of a video; a GIF counts as a photo."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def natural_key(path: Path | str) -> tuple[tuple[tuple[int, int, str], ...], ...]:
+    """Sort key that counts: frame_2 comes before frame_10; folder by folder, ignoring case.
+
+    Args:
+        path: a path or a name.
+
+    Returns:
+        A key to compare with the keys of other paths.
+    """
+    return tuple(
+        tuple(
+            (0, int(piece), piece) if piece.isdecimal() else (1, 0, piece.casefold())
+            for piece in re.split(r"(\d+)", part)
+            if piece
+        )
+        for part in Path(path).parts
+    )
+
+
+def list_photos(folder: Path, recursive: bool = False) -> list[Path]:
+    """List the photos in a folder, in natural order, without hidden files.
+
+    Args:
+        folder: where to look.
+        recursive: also look into folders below it; links to folders are not followed.
+
+    Returns:
+        Paths that start with `folder`; empty where it holds no photo.
+
+    Raises:
+        InputError: `folder` is missing, not a folder, or may not be read.
+    """
+    folder = Path(folder)
+    found: list[Path] = []
+    folders = [folder]
+    try:
+        while folders:
+            for entry in folders.pop().iterdir():
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    if recursive and not entry.is_symlink():
+                        folders.append(entry)
+                elif is_photo(entry):
+                    found.append(entry)
+    except OSError as error:
+        raise InputError(f"{folder}: {reason(error)}") from error
+    return sorted(found, key=lambda path: (natural_key(path.relative_to(folder)), str(path)))

@@ -1,0 +1,84 @@
+"""Frames to an MP4 file that plays everywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurvid.errors import OutputError
+from blurvid.media import ffmpeg
+
+Pixels = NDArray[np.uint8]
+
+# A real conversion to BT.709 with full chroma precision, and then the tags that say so.
+# Without it ffmpeg converts with BT.601 and players that assume BT.709 show other colours.
+_FILTER = (
+    "scale=in_range=pc:out_range=tv:out_color_matrix=bt709"
+    ":flags=bicubic+accurate_rnd+full_chroma_int,"
+    "format=yuv420p,"
+    "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+)
+
+
+def save_mp4(
+    frames: Sequence[Pixels], order: Iterable[int], path: Path, fps: float, crf: int, name: Path
+) -> None:
+    """Encode with x264 as yuv420p; an odd side gets its last row or column twice.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB (sRGB) each, all of one size.
+        order: indices of the frames in the order in which they are shown.
+        path: a file; it is written over.
+        fps: frames shown per second.
+        crf: quality of x264, 0 to 51, smaller is better.
+        name: the file to name in messages.
+
+    Raises:
+        OutputError: ffmpeg is missing or failed; with the last line that it wrote.
+    """
+    height, width = frames[0].shape[:2]
+    edges = ((0, height % 2), (0, width % 2), (0, 0))
+    padded = [np.ascontiguousarray(np.pad(frame, edges, mode="edge")) for frame in frames]
+    size = f"{width + width % 2}x{height + height % 2}"
+    try:
+        command = [ffmpeg.program(), *ffmpeg.QUIET, "-y"]
+    except RuntimeError as error:
+        raise OutputError(f"{name}: not written: no ffmpeg on this platform") from error
+    command += ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", size]
+    command += ["-framerate", f"{fps:.6f}", "-i", "pipe:0", "-vf", _FILTER]
+    command += ["-c:v", "libx264", "-crf", str(crf), "-movflags", "+faststart"]
+    command += ["-color_range", "tv", "-colorspace", "bt709"]
+    command += ["-color_primaries", "bt709", "-color_trc", "bt709"]
+    command += ["-f", "mp4", ffmpeg.as_url(path)]
+    with tempfile.TemporaryFile() as log:
+        code = _feed(command, (padded[index].data for index in order), log.fileno())
+        if code != 0:
+            raise OutputError(f"{name}: not written: ffmpeg: {ffmpeg.last_line(log)}")
+
+
+def _feed(command: list[str], chunks: Iterable[memoryview], log: int) -> int:
+    """Run a program on chunks of input; return its exit status, and leave none behind."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
+    )
+    try:
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it gave up; its log says why
+                for chunk in chunks:
+                    process.stdin.write(chunk)
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            with contextlib.suppress(OSError):
+                if process.stdin is not None:
+                    process.stdin.close()
+            process.wait()

@@ -1,0 +1,17 @@
+"""Modules with parameters."""
+
+from blurvid.networks.critic import PatchCritic
+from blurvid.networks.direct import DirectNet
+from blurvid.networks.frame import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, FrameNet, FrameSpec
+from blurvid.networks.vgg import VGGFeatures
+
+__all__ = [
+    "CORE_SPEC",
+    "MIDDLE_SPEC",
+    "OUTER_SPEC",
+    "DirectNet",
+    "FrameNet",
+    "FrameSpec",
+    "PatchCritic",
+    "VGGFeatures",
+]

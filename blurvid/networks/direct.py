@@ -1,0 +1,96 @@
+"""The direct network, ours: all seven frames from one pass over the blurry image.
+
+Not from the paper. A U-Net of plain residual blocks on the pixel-unshuffled image, without
+normalization, so that nothing depends on the statistics of the image at hand and tiles,
+crops and whole photos see the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blurvid.config import FRAMES, DirectSpec
+
+
+class PlainBlock(nn.Module):
+    """`x + conv(relu(conv(x)))`, `(B, C, H, W) -> (B, C, H, W)`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.kaiming_normal_(self.conv1.weight, nonlinearity="relu")
+        nn.init.kaiming_normal_(self.conv2.weight, nonlinearity="linear")
+        with torch.no_grad():
+            self.conv2.weight.mul_(0.2)  # near identity at the start: deep nets without norms
+        nn.init.zeros_(self.conv1.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.conv2(F.relu(self.conv1(x)))
+        return out
+
+
+def _level(channels: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(PlainBlock(channels) for _ in range(blocks)))
+
+
+class DirectNet(nn.Module):
+    """All seven frames in one pass, in the canonical direction of time.
+
+    `net(y)`, (B, 3, H, W) -> (B, 7, 3, H, W); `size_multiple` divides H and W. The frames are
+    residuals on y, so an untrained network returns y seven times.
+    """
+
+    name = "direct"
+
+    def __init__(self, spec: DirectSpec | None = None) -> None:
+        super().__init__()
+        self.spec = spec = spec or DirectSpec()
+        r, widths, blocks = spec.factor, spec.channels, spec.blocks
+        self.size_multiple = r * 2 ** (len(widths) - 1)
+        self.stem = nn.Conv2d(3 * r * r, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(
+            _level(c, n) for c, n in zip(widths[:-1], blocks[:-1], strict=True)
+        )
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.bottom = _level(widths[-1], blocks[-1])
+        reverse = list(zip(widths, blocks, strict=True))[-2::-1]
+        self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for b, a in _descending(widths))
+        self.decoder = nn.ModuleList(_level(c, n) for c, n in reverse)
+        self.head = nn.Conv2d(widths[0], FRAMES * 3 * r * r, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Extract the seven frames of y.
+
+        Args:
+            y: blurry images, (B, 3, H, W), RGB, nominally in [0, 1].
+
+        Returns:
+            The frames x[1..7], (B, 7, 3, H, W), not clamped.
+        """
+        b, c, h, w = y.shape
+        features = self.stem(F.pixel_unshuffle(y, self.spec.factor) - 0.5)
+        skips = []
+        for level, down in zip(self.encoder, self.down, strict=True):
+            features = level(features)
+            skips.append(features)
+            features = down(features)
+        features = self.bottom(features)
+        for up, level in zip(self.up, self.decoder, strict=True):
+            features = level(F.pixel_shuffle(up(features), 2) + skips.pop())
+        # (B, 7·3·r², H/r, W/r) -> (B, 7, 3, H, W)
+        residual = F.pixel_shuffle(self.head(features), self.spec.factor)
+        return y.unsqueeze(1) + residual.reshape(b, FRAMES, c, h, w)
+
+
+def _descending(widths: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs (wide, narrow) from the bottom of the U up."""
+    return list(pairwise(reversed(widths)))

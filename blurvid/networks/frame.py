@@ -1,0 +1,125 @@
+"""The networks of the cascade: one class, five specifications (Jin et al. 2018, supplement)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blurvid.networks.blocks import FusionBlock, InstanceNorm, ResidualBlock, conv
+
+PLAIN = (1, 1)
+
+
+@dataclass(frozen=True)
+class FrameSpec:
+    """Shape of a frame network."""
+
+    factor: int
+    """Unshuffle factor r."""
+    extract: tuple[int, ...]
+    """Channels extracted from each input, by a 5x5 convolution of its own."""
+    groups: tuple[tuple[tuple[int, int], ...], ...]
+    """Dilations of the two 3x3 convolutions of each residual block, group by group."""
+    head: int
+    """Channels of the head, which works on the joined colours."""
+    head_block: Literal["residual", "fusion"]
+
+    @property
+    def channels(self) -> int:
+        """Feature channels C."""
+        return sum(self.extract)
+
+
+MIDDLE_SPEC = FrameSpec(
+    factor=4,
+    extract=(144,),
+    groups=(
+        (PLAIN, PLAIN, PLAIN),
+        ((1, 2), (2, 4), (4, 8)),
+        ((8, 4), (4, 2), (2, 1)),
+        (PLAIN, PLAIN, PLAIN),
+    ),
+    head=64,
+    head_block="residual",
+)
+"""phi_4, 4,972,032 parameters."""
+
+CORE_SPEC = FrameSpec(
+    factor=5,
+    extract=(64, 32, 32),
+    groups=((PLAIN,) * 4, ((1, 2), (4, 8), (8, 4), (2, 1)), (PLAIN,) * 4),
+    head=32,
+    head_block="fusion",
+)
+"""phi_3 and phi_5, 7,868,928 parameters together."""
+
+OUTER_SPEC = FrameSpec(
+    factor=5,
+    extract=(64, 32, 32),
+    groups=((PLAIN,) * 2, ((1, 2), (4, 8), (8, 4), (2, 1)), (PLAIN,) * 2),
+    head=32,
+    head_block="fusion",
+)
+"""phi_2 = phi_6, and phi_1 = phi_7, 2,686,208 parameters each."""
+
+
+class FrameNet(nn.Module):
+    """Predict one frame as a residual on its last input, the anchor.
+
+    `net(y)` for the middle frame, `net(y, context, anchor)` for the others.
+    """
+
+    def __init__(self, spec: FrameSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        planes, channels = spec.factor**2, spec.channels
+        self.extract = nn.ModuleList(conv(planes, width, 5) for width in spec.extract)
+        self.refine = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(channels, dilations) for dilations in group))
+            for group in spec.groups
+        )
+        self.fuse = nn.ModuleList(FusionBlock(channels, planes) for _ in spec.groups)
+        block = (
+            ResidualBlock(spec.head)
+            if spec.head_block == "residual"
+            else FusionBlock(spec.head, spec.head)
+        )
+        last = conv(spec.head, 3, 3)
+        # Departure from the paper, which does not say: an untrained network returns its anchor.
+        nn.init.zeros_(last.weight)
+        self.head = nn.Sequential(
+            conv(3, spec.head, 3),
+            block,
+            InstanceNorm(spec.head),
+            nn.ReLU(),
+            last,
+        )
+
+    def forward(self, *images: Tensor) -> Tensor:
+        """Predict the frame next to the last image.
+
+        Args:
+            images: the blurry image y, then the frames to lean on; the last is the anchor.
+                Each (B, 3, H, W), RGB, nominally in [0, 1]; r divides H and W.
+
+        Returns:
+            The frame, (B, 3, H, W), not clamped.
+        """
+        b, c, h, w = images[-1].shape
+        r = self.spec.factor
+        # (B, 3, H, W) -> (3B, r², H/r, W/r): each colour is handled alone by the same weights
+        planes = [F.pixel_unshuffle(x.reshape(b * c, 1, h, w), r) for x in images]
+        features = torch.cat(
+            [layer(x) for layer, x in zip(self.extract, planes, strict=True)], dim=1
+        )
+        detail = planes[-1]
+        for refine, fuse in zip(self.refine, self.fuse, strict=True):
+            features = refine(features)
+            detail = detail + fuse(features)
+        rgb = F.pixel_shuffle(detail, r).reshape(b, c, h, w)
+        out: Tensor = images[-1] + self.head(rgb)
+        return out

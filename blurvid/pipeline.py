@@ -1,0 +1,217 @@
+"""One photo to seven frames: fit to the model's size, run it, undo the fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blurvid import media, metrics, runtime, weights
+from blurvid.config import DEFAULT_GAMMA, ClipOptions, RunOptions
+from blurvid.errors import BlurvidError
+from blurvid.models import SequenceModel
+from blurvid.synth import average_frames
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+    """The seven frames of one photo."""
+
+    tensor: Tensor
+    """x[1..7], (7, 3, H, W) float32 RGB in [0, 1], on the CPU; H x W as the upright photo."""
+    photo: media.Photo
+    model: str
+    """Name of the model that made them."""
+    weights: str
+    """Name of its weights."""
+    device: str
+    precision: str
+    """Precision of the features: `float32`, `bfloat16` or `float16`."""
+    seconds: float
+    """Time the network took."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        """The frames, uint8 (7, H, W, 3) RGB."""
+        return media.to_uint8(self.tensor)
+
+    @property
+    def reblur_psnr(self) -> float:
+        """How well the average of the frames explains the photo [dB]; inf if exactly.
+
+        The response of the photo's camera is not known; gamma 2.2 stands for it.
+        """
+        blurry = average_frames(self.tensor, DEFAULT_GAMMA)
+        return float(metrics.psnr(blurry, self.photo.pixels))
+
+    def save(
+        self,
+        target: str | Path,
+        *,
+        options: ClipOptions | None = None,
+        stem: str | None = None,
+        overwrite: bool = False,
+        **changes: Any,
+    ) -> list[Path]:
+        """Write the frames as `.mp4`, as `.gif`, or as PNG files in a folder.
+
+        Args:
+            target: where to; the suffix names the kind.
+            options: how they are shown.
+            stem: start of the names of PNG files; the photo's name by default.
+            overwrite: replace existing files.
+            changes: single fields of `ClipOptions`, such as `fps=10, bounce=True`.
+
+        Returns:
+            The files written.
+
+        Raises:
+            OutputError: a file exists already, or cannot be written.
+            OptionError: a suffix that is not known.
+            TypeError: no such field.
+        """
+        options = dataclasses.replace(options or ClipOptions(), **changes)
+        return media.write_frames(
+            self.tensor,
+            Path(target),
+            photo=self.photo,
+            options=options,
+            stem=stem or stem_of(self.photo),
+            overwrite=overwrite,
+        )
+
+
+def stem_of(photo: media.Photo) -> str:
+    """Name for the frames of a photo: that of its file without the suffix."""
+    return "frame" if photo.name == "-" else Path(photo.name).stem or "frame"
+
+
+class Extractor:
+    """A loaded model on its device, for many photos. Use `extractor` to make one."""
+
+    def __init__(
+        self, model: SequenceModel, name: str, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.model, self.name = model, name
+        self.device, self.dtype = device, dtype
+
+    def __call__(self, photo: media.Photo) -> Clip:
+        """Extract the seven frames of a photo.
+
+        Raises:
+            DeviceError: too little memory.
+            BlurvidError: the network gives values that are not finite even in float32.
+        """
+        started = time.perf_counter()
+        frames, dtype = self.frames(photo.pixels)
+        return Clip(
+            tensor=frames,
+            photo=photo,
+            model=self.model.name,
+            weights=self.name,
+            device=runtime.describe(self.device),
+            precision=str(dtype).removeprefix("torch."),
+            seconds=time.perf_counter() - started,
+            warnings=photo.warnings
+            + (("half precision overflowed; done in float32",) if dtype != self.dtype else ()),
+        )
+
+    @torch.inference_mode()
+    def frames(self, y: Tensor) -> tuple[Tensor, torch.dtype]:
+        """Extract frames from a bare image.
+
+        Args:
+            y: blurry image, (3, H, W), RGB in [0, 1].
+
+        Returns:
+            x[1..7], (7, 3, H, W) in [0, 1] on the CPU, and the precision they were made in.
+        """
+        height, width = y.shape[-2:]
+        fitted = fit(y, self.model.size_multiple).unsqueeze(0).to(self.device)
+        for dtype in dict.fromkeys((self.dtype, torch.float32)):
+            with runtime.memory_guard(self.device), runtime.autocast(self.device, dtype):
+                found = self.model(fitted)[0].float()
+            if found.isfinite().all():
+                return found[..., :height, :width].clamp(0, 1).cpu(), dtype
+        raise BlurvidError(f"the {self.model.name} model gave values that are not finite")
+
+
+def fit(y: Tensor, multiple: int) -> Tensor:
+    """Pad to the right and below by reflection until `multiple` divides both sides.
+
+    Args:
+        y: (C, H, W).
+        multiple: as the model wants it.
+
+    Returns:
+        (C, H', W'); the image is the upper left part of it.
+    """
+    y = y.unsqueeze(0)
+    for _ in range(2):  # reflection reaches at most side - 1 pixels far at a time
+        right, below = (-side % multiple for side in (y.shape[-1], y.shape[-2]))
+        right, below = min(right, y.shape[-1] - 1), min(below, y.shape[-2] - 1)
+        y = F.pad(y, (0, right, 0, below), mode="reflect")
+    right, below = (-side % multiple for side in (y.shape[-1], y.shape[-2]))
+    return F.pad(y, (0, right, 0, below), mode="replicate")[0]
+
+
+@contextmanager
+def extractor(
+    weight_set: weights.WeightSet,
+    run: RunOptions = RunOptions(),
+) -> Iterator[Extractor]:
+    """Load a model and keep it ready for the time of a block.
+
+    Raises:
+        WeightsError: weights missing or damaged.
+        DeviceError: the device is not there.
+    """
+    with runtime.running(run) as (device, dtype):
+        model = weights.load(weight_set)
+        runtime.place(model, device)
+        yield Extractor(model, weight_set.name, device, dtype)
+
+
+def extract(
+    photo: str | Path | BinaryIO | media.Photo | Any,
+    *,
+    weights_name: str | Path | None = None,
+    model: str = "auto",
+    run: RunOptions = RunOptions(),
+) -> Clip:
+    """Turn one motion-blurred photo into the seven sharp frames it was made of.
+
+    Args:
+        photo: a path, an open binary file, a PIL image, a numpy array ((H, W, 3) uint8, or
+            float in [0, 1]) or a tensor ((3, H, W) in [0, 1]), RGB.
+        weights_name: name or folder of a weight set; the released one by default.
+        model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score.
+        run: device, precision, threads.
+
+    Returns:
+        The clip, of the photo's size.
+
+    Raises:
+        InputError: an unreadable photo.
+        WeightsError: weights missing or damaged.
+        DeviceError: the device is not there or has too little memory.
+    """
+    if not isinstance(photo, media.Photo):
+        value: Any = photo
+        opened = isinstance(value, str | Path) or hasattr(value, "read")
+        photo = media.read_photo(value) if opened else media.photo_from_array(value)
+    with extractor(weights.find(weights_name, model), run) as ready:
+        return ready(photo)
+
+
+__all__ = ["Clip", "Extractor", "extract", "extractor", "fit", "stem_of"]

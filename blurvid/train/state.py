@@ -1,0 +1,82 @@
+"""The state of a run: schedule, averaged weights, and checkpoints that survive a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blurvid.config import TrainOptions
+from blurvid.errors import InputError, OutputError
+
+TensorList = tuple[Tensor, ...] | list[Tensor]
+
+
+def learning_rate(progress: float, options: TrainOptions) -> float:
+    """Warm up linearly, then follow half a cosine down to `lr_end`.
+
+    Args:
+        progress: spent share of the budget, in [0, 1].
+        options: the run.
+    """
+    if progress < options.warmup:
+        return options.lr * progress / options.warmup
+    share = (min(progress, 1.0) - options.warmup) / (1 - options.warmup)
+    return options.lr_end + (options.lr - options.lr_end) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class RampedAverage:
+    """Exponential moving average whose memory grows with the run, up to `decay`.
+
+    For `torch.optim.swa_utils.AveragedModel`; without the ramp the first steps of a short run
+    would weigh as much as its end.
+    """
+
+    decay: float
+
+    def __call__(self, averaged: TensorList, current: TensorList, count: Tensor | int) -> None:
+        decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that a kill at any moment leaves the old one or the new one.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"{path}: cannot write the checkpoint ({error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a checkpoint written by `save_state`, executing nothing.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such checkpoint") from error
+    except Exception as error:  # whatever a damaged archive makes torch raise
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path}: cannot read this checkpoint ({reason})") from error
+    return state

@@ -1,0 +1,365 @@
+"""One training run: data, steps, averaged weights, log and checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from blurvid import runtime, weights
+from blurvid.config import RunOptions, TrainOptions
+from blurvid.dataset import Source, augment
+from blurvid.errors import InputError, OptionError, OutputError, TrainingError
+from blurvid.models import Cascade, build, parts
+from blurvid.networks import DirectNet
+from blurvid.train.objective import AdversarialObjective, Objective, outer_frames
+from blurvid.train.state import RampedAverage, learning_rate, load_state, save_state
+
+STATE_FILE = "state.pt"
+LOG_FILE = "log.jsonl"
+WEIGHTS_FOLDER = "weights"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainStep:
+    """What a run reports every `log_every` steps; a line of its log."""
+
+    step: int
+    progress: float
+    """Spent share of the budget, in [0, 1]."""
+    seconds: float
+    """Since the run began, earlier sessions of a resumed run included."""
+    lr: float
+    losses: dict[str, float]
+    """Mean of each loss since the last report."""
+    grad_norm: float
+    samples_per_second: float
+    data_share: float
+    """Share of the time spent waiting for data."""
+
+
+def train(
+    options: TrainOptions,
+    source: Callable[[torch.device], Source],
+    out: Path,
+    *,
+    run: RunOptions = RunOptions(),
+    initial: weights.WeightSet | None = None,
+    vgg: Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[TrainStep], None] | None = None,
+) -> weights.WeightSet:
+    """Train a model, alone or as one process of `torchrun`.
+
+    Args:
+        options: the run.
+        source: makes the source of training windows on a device.
+        out: folder for the checkpoint (`state.pt`), the log (`log.jsonl`) and the averaged
+            weights (`weights/`, a weight set).
+        run: device, precision, threads.
+        initial: weights to start from.
+        vgg: VGG16 weights for the perceptual loss (safetensors, `conv1_1.weight` and so on).
+        resume: go on with the run in `out`.
+        on_step: called with each line of the log.
+
+    Returns:
+        The averaged weights.
+
+    Raises:
+        TrainingError: a loss or weight that is not finite; `out` holds the last good state.
+        InputError, OptionError, OutputError, DeviceError: as their names say.
+    """
+    with runtime.running(run) as (device, dtype), runtime.process_group(device) as device:
+        trainer = Trainer(options, source(device), out, device, dtype, initial, vgg)
+        if resume:
+            trainer.load()
+        elif (out / STATE_FILE).exists():
+            raise OutputError(f"{out}: a run is already there; resume it or name another folder")
+        return trainer.fit(on_step)
+
+
+class Trainer:
+    """A run in progress. `train` is the way in."""
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        source: Source,
+        out: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        initial: weights.WeightSet | None,
+        vgg: Path | None,
+    ) -> None:
+        if options.perceptual and vgg is None:
+            raise OptionError("the perceptual loss needs VGG16 weights; name their file")
+        self.options, self.source, self.out = options, source, out
+        self.device, self.dtype = device, dtype
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        runtime.seed_everything(options.seed)
+        model = self._make_model(initial)
+        features = weights.load_vgg(vgg).to(device) if vgg and options.perceptual else None
+        runtime.place(model, device)
+        self.model = model
+        self.objective = Objective(self.model, options, features)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = _adamw(trained, options)
+        self.average = AveragedModel(
+            self.model, multi_avg_fn=RampedAverage(options.ema), use_buffers=False
+        )
+        self.critic = AdversarialObjective().to(device) if options.adversarial else None
+        self.critic_optimizer = (
+            _adamw(list(self.critic.parameters()), options) if self.critic else None
+        )
+        # Each process draws samples of its own.
+        self.generator = torch.Generator(device).manual_seed(options.seed * 1000 + self.rank)
+        torch.manual_seed(options.seed * 1000 + self.rank)
+        self.step, self.seconds = 0, 0.0
+
+    def _make_model(self, initial: weights.WeightSet | None) -> Cascade | DirectNet:
+        if initial is None:
+            return build(self.options.model, self.options.direct)
+        if initial.model != self.options.model:
+            raise OptionError(
+                f"weights {initial.name!r} are for the {initial.model} model, "
+                f"not for {self.options.model}"
+            )
+        return weights.load(initial).requires_grad_(True)
+
+    def fit(self, on_step: Callable[[TrainStep], None] | None) -> weights.WeightSet:
+        """Run until the budget is spent."""
+        objective, critic = self._wrapped(self.objective), None
+        if self.critic is not None:
+            critic = self._wrapped(self.critic)
+        self._make_folder()
+        meter = _Meter()
+        saved = started = time.monotonic()
+        before = self.seconds
+        self.model.train()
+        while (progress := self._progress()) < 1:
+            lr = learning_rate(progress, self.options)
+            for optimizer in filter(None, (self.optimizer, self.critic_optimizer)):
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+            begun = time.monotonic()
+            y, x = self._draw()
+            runtime.synchronize(self.device)
+            meter.waited += time.monotonic() - begun
+            found, norm = self._update(objective, critic, y, x)
+            meter.add(found, norm, len(y) * self.world)
+            self.step += 1
+            now = time.monotonic()
+            self.seconds = before + now - started
+            if self.step % self.options.log_every == 0:
+                report = meter.report(self.step, progress, self.seconds, lr)
+                self._log(report, on_step)
+            if now - saved > self.options.save_minutes * 60:
+                self.save()
+                saved = now
+        if meter.steps:
+            self._log(meter.report(self.step, 1.0, self.seconds, self.options.lr_end), on_step)
+        return self.save()
+
+    def _wrapped(self, module: nn.Module) -> nn.Module:
+        return DistributedDataParallel(module) if self.world > 1 else module
+
+    def _progress(self) -> float:
+        if self.options.max_steps is not None:
+            return self.step / max(self.options.max_steps, 1)
+        progress = self.seconds / max(self.options.minutes * 60, 1e-9)
+        if self.world > 1:  # all processes stop at the same step: the first one's clock counts
+            shared = torch.tensor([progress], device=self.device)
+            dist.broadcast(shared, 0)
+            progress = shared.item()
+        return progress
+
+    def _draw(self) -> tuple[Tensor, Tensor]:
+        y, x = self.source.draw(self.options.batch, self.options.crop, self.generator)
+        return augment(y, x, self.options.noise, self.generator)
+
+    def _update(
+        self, objective: nn.Module, critic: nn.Module | None, y: Tensor, x: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Take one step; returns the losses and the norm of the gradient."""
+        with runtime.autocast(self.device, self.dtype):
+            found, estimates = objective(y, x)
+            seen = outer_frames(y, x, estimates) if self.critic is not None else None
+            if self.critic is not None and seen is not None:
+                fooled = self.critic.deceive(seen[0], seen[2])
+                found = found | {"adversarial": self.options.adversarial * fooled}
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(trained, self.options.clip)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        if critic is not None and seen is not None and self.critic_optimizer is not None:
+            with runtime.autocast(self.device, self.dtype):
+                found["critic"] = critic(*seen)
+            self.critic_optimizer.zero_grad(set_to_none=True)
+            found["critic"].backward()
+            self.critic_optimizer.step()
+        return {name: loss.detach() for name, loss in found.items()}, norm
+
+    def _log(self, report: TrainStep, on_step: Callable[[TrainStep], None] | None) -> None:
+        values = [*report.losses.values(), report.grad_norm]
+        if not all(map(_finite, values)):
+            raise TrainingError(
+                f"the loss is not finite at step {report.step}; {self.out} holds the last good "
+                "state, try a smaller learning rate or fp32"
+            )
+        if self.rank:
+            return
+        with (self.out / LOG_FILE).open("a") as file:
+            file.write(json.dumps(dataclasses.asdict(report)) + "\n")
+        if on_step:
+            on_step(report)
+
+    def _make_folder(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.out}: cannot make this folder ({error.strerror})") from error
+
+    def save(self) -> weights.WeightSet:
+        """Write checkpoint and averaged weights.
+
+        Raises:
+            TrainingError: weights that are not finite; nothing is written.
+        """
+        for name, parameter in self.model.named_parameters():
+            if not parameter.isfinite().all():
+                raise TrainingError(
+                    f"{name} is not finite after step {self.step}; {self.out} holds the last "
+                    "good state"
+                )
+        averaged = self.average.module
+        assert isinstance(averaged, Cascade | DirectNet)
+        if self.rank == 0:
+            save_state(self.state(), self.out / STATE_FILE)
+            saved = weights.save(
+                averaged,
+                self.out / WEIGHTS_FOLDER,
+                name=self.out.name,
+                recipe=self.recipe(),
+                data=self.source.describe(),
+                scores={},
+                licence="",
+                overwrite=True,
+            )
+        if self.world > 1:
+            dist.barrier()
+        return saved if self.rank == 0 else weights.find(self.out / WEIGHTS_FOLDER)
+
+    def recipe(self) -> dict[str, Any]:
+        """All that is needed to repeat the run."""
+        options = dataclasses.asdict(self.options)
+        return options | {
+            "steps": self.step,
+            "seconds": round(self.seconds, 1),
+            "processes": self.world,
+            "device": runtime.describe(self.device),
+            "precision": str(self.dtype).removeprefix("torch."),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """The checkpoint: plain values and tensors only."""
+        return {
+            "options": json.dumps(dataclasses.asdict(self.options)),
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "critic": self.critic.state_dict() if self.critic else None,
+            "critic_optimizer": self.critic_optimizer.state_dict()
+            if self.critic_optimizer
+            else None,
+            "generator": self.generator.get_state(),
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def load(self) -> None:
+        """Take up the run in `out` where its checkpoint stands.
+
+        Raises:
+            InputError: no checkpoint, a damaged one, or one of another model.
+        """
+        path = self.out / STATE_FILE
+        state = load_state(path)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.critic and self.critic_optimizer and state["critic"]:
+                self.critic.load_state_dict(state["critic"])
+                self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{path}: not a checkpoint of this run ({reason})") from error
+        self.step, self.seconds = state["step"], state["seconds"]
+        if self.world == 1 and self.generator.device.type == "cpu":
+            self.generator.set_state(state["generator"])
+            torch.set_rng_state(state["torch_rng"])
+        else:  # a fresh stream for each process, not the one it began with
+            self.generator.manual_seed((self.options.seed + self.step) * 1000 + self.rank)
+
+
+class _Meter:
+    """Means since the last report, added up on the device so that no step waits for another."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self.steps, self.samples, self.waited = 0, 0, 0.0
+        self.begun = time.monotonic()
+        self.sums: dict[str, Tensor] = {}
+        self.norm: Tensor | float = 0.0
+
+    def add(self, losses: dict[str, Tensor], norm: Tensor, samples: int) -> None:
+        self.steps += 1
+        self.samples += samples
+        self.norm = self.norm + norm
+        for name, loss in losses.items():
+            self.sums[name] = self.sums[name] + loss if name in self.sums else loss
+
+    def report(self, step: int, progress: float, seconds: float, lr: float) -> TrainStep:
+        losses = {name: float(total) / self.steps for name, total in self.sums.items()}
+        norm = float(self.norm) / self.steps
+        passed = max(time.monotonic() - self.begun, 1e-9)  # after the sums, which synchronize
+        result = TrainStep(
+            step=step,
+            progress=round(progress, 6),
+            seconds=round(seconds, 2),
+            lr=lr,
+            losses=losses,
+            grad_norm=norm,
+            samples_per_second=round(self.samples / passed, 3),
+            data_share=round(self.waited / passed, 4),
+        )
+        self._reset()
+        return result
+
+
+def _adamw(parameters: list[nn.Parameter], options: TrainOptions) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        parameters, lr=options.lr, betas=(0.9, 0.99), weight_decay=options.weight_decay
+    )
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+__all__ = ["LOG_FILE", "STATE_FILE", "WEIGHTS_FOLDER", "TrainStep", "Trainer", "parts", "train"]

@@ -1,0 +1,27 @@
+"""Weight sets: find, list, verify, load, save, import and fetch them.
+
+A weight set is a directory with a `set.json` and a safetensors file for each part of a
+model. Everything that can be wrong with one raises `WeightsError`; a place that cannot be
+written raises `OutputError`. Only `fetch` uses the network.
+"""
+
+from blurvid.weights.authors import ImportedFile, ImportReport, import_authors
+from blurvid.weights.download import fetch
+from blurvid.weights.sets import WeightSet, cache_dir, find, list_sets, verify
+from blurvid.weights.store import load, save
+from blurvid.weights.vgg import load_vgg
+
+__all__ = [
+    "ImportReport",
+    "ImportedFile",
+    "WeightSet",
+    "cache_dir",
+    "fetch",
+    "find",
+    "import_authors",
+    "list_sets",
+    "load",
+    "load_vgg",
+    "save",
+    "verify",
+]

@@ -1,0 +1,329 @@
+"""Models to weight sets and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from blurvid.config import DirectSpec
+from blurvid.errors import OutputError, WeightsError
+from blurvid.models import Cascade, build, parts
+from blurvid.networks import DirectNet
+from blurvid.weights.sets import (
+    FORMAT,
+    SET_FILE,
+    WeightSet,
+    check_digest,
+    check_size,
+    read_set,
+)
+
+DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
+"""Number formats that a weight set may hold, by their names in safetensors."""
+MAX_HEADER_BYTES = 2**20
+SPEC_LIMITS = {"factor": 16, "channels": 2048, "blocks": 64}
+"""Largest numbers believed in the shape of a direct network."""
+MAX_LEVELS = 8
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves out random numbers, for which meta tensors would load torch's compiler (3 s)."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Cascade | DirectNet:
+    """Load a model from a weight set.
+
+    Every file is read once and its SHA-256 compared before anything looks inside; names,
+    shapes and number formats are compared with the model before a tensor is made.
+
+    Args:
+        weight_set: what `find` found.
+        device: where the parameters go.
+
+    Returns:
+        The model in evaluation mode, fp32, without gradients.
+
+    Raises:
+        WeightsError: a file is missing, damaged, or does not belong to the model.
+    """
+    model = skeleton(weight_set.model, _spec(weight_set))
+    for part, module in parts(model).items():
+        entry = weight_set.info["files"][part]
+        path = weight_set.file(part)
+        data = _checked_bytes(path, entry["bytes"], entry["sha256"])
+        _check_header(path, data, weight_set.model, part, module)
+        try:
+            tensors = safetensors.torch.load(data)
+        except (safetensors.SafetensorError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"{path} is not a valid safetensors file: {error}") from None
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise WeightsError(f"{path}: {name} holds values that are not finite")
+        fill(module, {name: tensor.float() for name, tensor in tensors.items()})
+    return model.eval().requires_grad_(False).to(device)
+
+
+def save(
+    model: Cascade | DirectNet,
+    directory: str | Path,
+    *,
+    name: str,
+    recipe: Mapping[str, Any],
+    data: str,
+    scores: Mapping[str, Any],
+    licence: str,
+    dtype: torch.dtype = torch.float16,
+    overwrite: bool = False,
+    extra: Mapping[str, Any] | None = None,
+) -> WeightSet:
+    """Save a model as a weight set.
+
+    The set is written beside its place and renamed, so that no half set is ever found.
+
+    Args:
+        model: the model; its device and number format do not matter.
+        directory: the directory to make.
+        name: name of the set.
+        recipe: how it was trained.
+        data: what it was trained on.
+        scores: its scores; `seven_frame_psnr` [dB] is what `auto` compares.
+        licence: licence of the weights.
+        dtype: fp16, bf16 or fp32.
+        overwrite: replace a weight set that is there already.
+        extra: more keys for `set.json`.
+
+    Returns:
+        The set, of origin `path`.
+
+    Raises:
+        WeightsError: a parameter is not finite, or does not fit in `dtype`.
+        OutputError: the directory exists or cannot be written.
+    """
+    if dtype not in DTYPES.values():
+        raise WeightsError(f"weights are stored as fp16, bf16 or fp32, not as {dtype}")
+    stored = {part: _storable(part, module, dtype) for part, module in parts(model).items()}
+
+    def write(staging: Path) -> None:
+        files = {}
+        for part, tensors in stored.items():
+            path = staging / f"{part}.safetensors"
+            metadata = {"format": str(FORMAT), "model": model.name, "part": part, "set": name}
+            content = _settled(safetensors.torch.save(tensors, metadata))
+            path.write_bytes(content)
+            files[part] = {
+                "file": path.name,
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "bytes": len(content),
+            }
+        info = {
+            **(extra or {}),
+            "format": FORMAT,
+            "name": name,
+            "model": model.name,
+            "spec": asdict(model.spec) if isinstance(model, DirectNet) else None,
+            "files": files,
+            "recipe": dict(recipe),
+            "data": data,
+            "scores": dict(scores),
+            "licence": licence,
+        }
+        write_info(staging, info)
+
+    return install(Path(directory), write, overwrite=overwrite)
+
+
+def write_info(directory: Path, info: Mapping[str, Any]) -> None:
+    """Write a `set.json`."""
+    try:
+        text = json.dumps(info, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"the description of the weights is not plain JSON: {error}") from None
+    (directory / SET_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def install(target: Path, write: Callable[[Path], None], *, overwrite: bool) -> WeightSet:
+    """Make a weight set in a directory beside its place, then move it there.
+
+    Args:
+        target: where the set goes.
+        write: called with the temporary directory, to fill it.
+        overwrite: replace a weight set that is there already.
+
+    Raises:
+        OutputError: the target exists or cannot be written.
+        WeightsError: what was written is not a weight set.
+    """
+    check_free(target, overwrite=overwrite)
+    # a leading dot hides unfinished sets from the search
+    staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    retired = staging.with_name(f"{staging.name}.old")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging.mkdir()
+        write(staging)
+        read_set(staging, "path")
+        if target.exists():
+            target.rename(retired)
+        try:
+            staging.rename(target)
+        except OSError:
+            if retired.exists():
+                retired.rename(target)
+            raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{target} cannot be written: {reason}") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if target.exists():  # otherwise the retired set is all there is
+            shutil.rmtree(retired, ignore_errors=True)
+    return read_set(target, "path")
+
+
+def skeleton(name: str, spec: DirectSpec | None = None) -> Cascade | DirectNet:
+    """A model without storage, to be filled; nothing is initialised or allocated."""
+    with torch.device("meta"), _NoDraws():
+        return build(name, spec)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put tensors in the place of a skeleton's parameters."""
+    module.load_state_dict(dict(tensors), strict=True, assign=True)
+
+
+def shapes_problem(
+    module: nn.Module, shapes: Mapping[str, tuple[int, ...]], source: str = "it"
+) -> str | None:
+    """Say how names or shapes differ from those of a module; None when they agree."""
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    missing, unknown = expected.keys() - shapes.keys(), shapes.keys() - expected.keys()
+    if missing:
+        return f"{source} lacks {_some(missing)}"
+    if unknown:
+        return f"{source} has the unknown {_some(unknown)}"
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            return f"{name} has the shape {shapes[name]} instead of {shape}"
+    return None
+
+
+def _some(names: set[str]) -> str:
+    first = repr(min(names)[:80])
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
+
+
+def check_free(target: Path, *, overwrite: bool) -> None:
+    """Raise OutputError when a set cannot be put in this place."""
+    try:
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return
+        is_set = (target / SET_FILE).is_file()
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
+    if not is_set:
+        raise OutputError(f"{target} exists and is not a weight set; choose another place")
+    if not overwrite:
+        raise OutputError(f"{target} exists already; overwrite it or choose another name")
+
+
+def _settled(content: bytes) -> bytes:
+    """Sort a safetensors header, whose metadata come in random order: same weights, same file."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # the numbers stay aligned
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
+
+
+def _storable(part: str, module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors of a part as they are stored."""
+    stored = {}
+    for name, tensor in module.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{part}: {name} holds values that are not finite; not saved")
+        converted = tensor.detach().to("cpu", dtype).contiguous().clone()
+        if not torch.isfinite(converted).all():
+            raise WeightsError(f"{part}: {name} does not fit in {dtype}; save it as fp32")
+        stored[name] = converted
+    return stored
+
+
+def _spec(weight_set: WeightSet) -> DirectSpec | None:
+    """Shape of the direct network that a set belongs to."""
+    if weight_set.model != "direct":
+        return None
+    path = weight_set.path / SET_FILE
+    spec = weight_set.info.get("spec")
+    if not isinstance(spec, dict) or set(spec) != set(SPEC_LIMITS):
+        raise WeightsError(f"{path}: spec must have {', '.join(SPEC_LIMITS)}")
+    for key, limit in SPEC_LIMITS.items():
+        numbers = [spec[key]] if key == "factor" else spec[key]
+        plain = isinstance(numbers, list) and all(type(n) is int for n in numbers)
+        if not plain or not numbers or not all(0 < n <= limit for n in numbers):
+            raise WeightsError(f"{path}: {key} of spec is malformed or above {limit}")
+    channels, blocks = tuple(spec["channels"]), tuple(spec["blocks"])
+    if len(channels) != len(blocks) or len(channels) > MAX_LEVELS:
+        raise WeightsError(f"{path}: channels and blocks of spec do not go together")
+    return DirectSpec(factor=spec["factor"], channels=channels, blocks=blocks)
+
+
+def _checked_bytes(path: Path, size: int, digest: str) -> bytes:
+    """Contents of a file whose size and digest are right."""
+    check_size(path, size)
+    try:
+        with path.open("rb") as file:
+            data = file.read(size + 1)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+    check_digest(path, hashlib.sha256(data).hexdigest(), digest)
+    return data
+
+
+def _check_header(path: Path, data: bytes, model: str, part: str, module: nn.Module) -> None:
+    """Compare the header of a safetensors file with the module it is for."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > min(len(data) - 8, MAX_HEADER_BYTES):
+        raise WeightsError(f"{path} is not a safetensors file: its header is out of range")
+    try:
+        header = json.loads(data[8 : 8 + length])
+        metadata = header.pop("__metadata__", {})
+        formats = {name: str(entry["dtype"]) for name, entry in header.items()}
+        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+        owner = (metadata.get("model", model), metadata.get("part", part))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise WeightsError(f"{path} is not a safetensors file: its header is damaged") from None
+    if owner != (model, part):
+        raise WeightsError(
+            f"{path} holds {owner[1]!s:.40} of the {owner[0]!s:.40} model instead of {part} of "
+            f"{model}; get the weight set again"
+        )
+    strange = set(formats.values()) - DTYPES.keys()
+    if strange:
+        raise WeightsError(
+            f"{path} holds numbers of type {min(strange):.40}; allowed are {', '.join(DTYPES)}"
+        )
+    problem = shapes_problem(module, shapes)
+    if problem is not None:
+        raise WeightsError(f"{path} does not fit the {model} model: {problem}")

@@ -1,0 +1,144 @@
+"""The order of the house: imports point strictly down the floors (ARCHITECTURE)."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import blurvid
+
+ROOT = Path(blurvid.__file__).parent
+FLOORS = {
+    "__main__": 7,
+    "cli": 6,
+    "train": 5,
+    "batch": 5,
+    "doctor": 5,
+    "evaluate": 5,
+    "bench": 5,
+    "batch": 5,
+    "doctor": 5,
+    "blurvid": 4.5,  # the face: blurvid/__init__.py
+    "pipeline": 4,
+    "dataset": 4,
+    "media": 3,
+    "weights": 3,
+    "models": 2,
+    "networks": 1,
+    "losses": 1,
+    "metrics": 1,
+    "synth": 1,
+    "runtime": 1,
+    "errors": 0,
+    "config": 0,
+}
+FILES = sorted(ROOT.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+def room(path):
+    """Name of the module or package right below blurvid that a file belongs to."""
+    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return "blurvid" if first == "__init__" else first
+
+
+def rooms_on_disk():
+    return {room(path) for path in FILES} - {"blurvid"}
+
+
+def imported(path):
+    """Every module that a file imports, anywhere in it, by its full dotted name."""
+    package = [ROOT.name, *path.relative_to(ROOT).parent.parts]
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:  # relative: one dot is the package of the file itself
+                up = package[: len(package) - node.level + 1]
+                base = ".".join([*up, *filter(None, [node.module])])
+            if base == ROOT.name:
+                yield from (f"{base}.{alias.name}" for alias in node.names)
+            else:
+                yield base
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            if node.args and isinstance(node.args[0], ast.Constant):
+                yield node.args[0].value
+
+
+def imported_rooms(path):
+    for name in imported(path):
+        top, *rest = name.split(".")
+        if top == ROOT.name:
+            # `from blurvid import X`: X is a module below, or else a name of the face
+            yield rest[0] if rest and rest[0] in rooms_on_disk() else "blurvid"
+
+
+def identify(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_every_module_has_a_floor():
+    assert rooms_on_disk() <= FLOORS.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=identify)
+def test_imports_point_strictly_down(path):
+    me = room(path)
+    wrong = {
+        other
+        for other in imported_rooms(path)
+        if other != me and not FLOORS.get(other, 9) < FLOORS.get(me, -1)
+    }
+    assert not wrong, f"{identify(path)} (floor {FLOORS.get(me)}) imports {wrong}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=identify)
+def test_only_the_command_line_knows_click_and_rich(path):
+    tops = {name.partition(".")[0] for name in imported(path)}
+    if room(path) != "cli":
+        assert not tops & {"click", "rich"}
+
+
+@pytest.mark.parametrize("name", ["config", "errors"])
+def test_the_ground_floor_knows_no_torch(name):
+    tops = {top.partition(".")[0] for top in imported(ROOT / f"{name}.py")}
+    assert not tops & {"torch", "numpy", "PIL"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=identify)
+def test_the_library_never_prints(path):
+    if room(path) == "cli":
+        return
+    calls = [
+        node.lineno
+        for node in ast.walk(TREES[path])
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
+    ]
+    assert not calls, f"{identify(path)} prints in lines {calls}"
+
+
+@pytest.mark.parametrize("module", ["blurvid", "blurvid.config", "blurvid.errors", "blurvid.cli"])
+def test_importing_is_instant(module):
+    code = f"import sys, {module}; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
+
+
+def test_help_does_not_import_torch():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "blurvid", "--help"],
+        cwd=ROOT.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    assert "Usage" in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "blurvid" in loaded
+    assert "torch" not in loaded

@@ -1,0 +1,297 @@
+import os
+import stat
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from PIL import Image, ImageCms, ImageSequence
+
+from blurvid import media
+from blurvid.config import ClipOptions
+from blurvid.errors import OptionError, OutputError
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def moving(height=37, width=53, count=7):
+    """A smooth picture with a bright square that moves."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    frames = torch.stack([x, y, 1 - x]).repeat(count, 1, 1, 1) * 0.8
+    for index, frame in enumerate(frames):
+        frame[:, 4:12, 3 * index : 3 * index + 8] = 1.0
+    return frames
+
+
+def leftovers(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+@given(st.floats(-2, 3, width=32))
+def test_to_uint8_clamps_and_rounds_once(value):
+    out = media.to_uint8(torch.full((2, 3, 1, 1), value))
+    assert out.shape == (2, 1, 1, 3)
+    assert out.dtype == np.uint8
+    assert np.all(np.abs(out - np.clip(value, 0, 1) * 255.0) <= 0.5 + 1e-4)
+
+
+def test_to_uint8_refuses():
+    with pytest.raises(ValueError, match="NaN"):
+        media.to_uint8(torch.full((3, 2, 2), torch.nan))
+    with pytest.raises(ValueError, match="shape"):
+        media.to_uint8(torch.zeros(2, 2, 3))
+    with pytest.raises(ValueError, match="uint8"):
+        media.to_uint8(torch.zeros(3, 2, 2, dtype=torch.uint8))
+    halves = torch.full((3, 1, 1), torch.inf, dtype=torch.float16, requires_grad=True)
+    assert media.to_uint8(halves).tolist() == [[[255, 255, 255]]]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    npst.arrays(
+        np.uint8,
+        st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4])),
+    )
+)
+def test_png_round_trip(tmp_path, pixels):
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    photo = media.photo_from_array(pixels)
+    path = tmp_path / "p.png"
+
+    media.write_png(photo.pixels, path, photo, overwrite=True)
+
+    again = media.read_photo(path)
+    assert torch.equal(again.pixels, photo.pixels)
+    assert again.greyscale == photo.greyscale
+    assert (again.alpha is None) == (photo.alpha is None)
+    if photo.alpha is not None:
+        assert torch.equal(again.alpha, photo.alpha)
+
+
+def test_png_keeps_profile_and_exif(tmp_path):
+    exif = Image.Exif()
+    exif[315] = "An artist"
+    exif.get_ifd(0x8825)[1] = "N"
+    Image.new("RGB", (5, 4)).save(tmp_path / "p.jpg", icc_profile=SRGB, exif=exif)
+    photo = media.read_photo(tmp_path / "p.jpg")
+
+    (path, *_) = media.write_frames(moving(4, 5), tmp_path / "out", photo=photo, stem="p")
+
+    with Image.open(path) as out:
+        assert out.info["icc_profile"] == SRGB
+        assert out.getexif()[315] == "An artist"
+        assert out.getexif().get_ifd(0x8825)[1] == "N"
+
+
+def test_folder_of_pngs(tmp_path):
+    frames = moving()
+    target = tmp_path / "new" / "ä folder"
+
+    paths = media.write_frames(frames, target, stem="photo", options=ClipOptions(reverse=True))
+
+    assert [path.name for path in paths] == [f"photo_{n}.png" for n in range(1, 8)]
+    assert leftovers(target) == [path.name for path in paths]
+    with Image.open(paths[0]) as first:
+        assert np.array_equal(np.asarray(first), media.to_uint8(frames[-1]))
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(paths[0].stat().st_mode) == 0o666 & ~umask
+
+
+def test_existing_output_is_kept_unless_overwritten(tmp_path):
+    frames = moving(8, 8)
+    (tmp_path / "frame_5.png").write_text("mine")
+
+    with pytest.raises(OutputError, match=r"frame_5\.png: exists"):
+        media.write_frames(frames, tmp_path)
+    assert leftovers(tmp_path) == ["frame_5.png"]
+    assert (tmp_path / "frame_5.png").read_text() == "mine"
+
+    assert len(media.write_frames(frames, tmp_path, overwrite=True)) == 7
+    with pytest.raises(OutputError, match="exists"):
+        media.write_png(frames[0], tmp_path / "frame_5.png")
+
+
+@pytest.mark.parametrize("target", ["out", "clip.gif", "clip.mp4"])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_a_killed_write_leaves_nothing(tmp_path, monkeypatch, target, failure):
+    calls = []
+
+    def interrupted(*args, **options):
+        calls.append(args)
+        if target != "out" or len(calls) == 4:
+            raise failure
+        return save(*args, **options)
+
+    save = Image.Image.save
+    if target == "clip.mp4":
+        monkeypatch.setattr("subprocess.Popen.wait", interrupted)
+        monkeypatch.setattr("subprocess.Popen.kill", lambda self: monkeypatch.undo() or self.kill())
+    else:
+        monkeypatch.setattr(Image.Image, "save", interrupted)
+    expected = OutputError if isinstance(failure, OSError) else failure
+
+    with pytest.raises(expected) as caught:
+        media.write_frames(moving(8, 8), tmp_path / target)
+
+    assert calls
+    assert all((tmp_path / name).is_dir() for name in leftovers(tmp_path))
+    if expected is OutputError:
+        assert "disk is full" in str(caught.value)
+
+
+def test_nan_in_the_last_frame_leaves_nothing(tmp_path):
+    frames = moving(8, 8)
+    frames[-1, 0, 0, 0] = torch.nan
+    (tmp_path / "frame_1.png").write_text("old")
+
+    with pytest.raises(ValueError, match="NaN"):
+        media.write_frames(frames, tmp_path, overwrite=True)
+
+    assert leftovers(tmp_path) == ["frame_1.png"]
+    assert (tmp_path / "frame_1.png").read_text() == "old"
+
+
+def test_check_target(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "dir.v2").mkdir()
+
+    assert media.check_target(tmp_path / "a.MP4", "x", 7) == [tmp_path / "a.MP4"]
+    assert len(media.check_target(tmp_path / "dir.v2", "x", 7)) == 7
+    for name in ("clip.avi", "frame.png"):
+        with pytest.raises(OptionError, match=r"\.mp4, \.gif"):
+            media.check_target(tmp_path / name, "x", 7)
+    for name in ("file/out", "file/clip.gif", "file"):
+        with pytest.raises(OutputError, match="file, not a folder"):
+            media.check_target(tmp_path / name, "x", 7)
+    with pytest.raises(OutputError, match="too long"):
+        media.check_target(tmp_path / ("x" * 300) / "a.gif", "x", 7)
+    with pytest.raises(OptionError, match="name"):
+        media.check_target(tmp_path, "../x", 7)
+    (tmp_path / "taken_1.png").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        media.check_target(tmp_path, "taken", 7, overwrite=True)
+    assert leftovers(tmp_path) == ["dir.v2", "file", "taken_1.png"]
+
+
+def test_unwritable_places(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file, not a folder"):
+        media.write_png(moving()[0], tmp_path / "file" / "p.png")
+    with pytest.raises(OutputError, match="too long"):
+        media.write_frames(moving(), tmp_path, stem="x" * 300)
+    assert leftovers(tmp_path) == ["file"]
+
+
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "real.png").touch()
+    (tmp_path / "link.png").symlink_to("real.png")
+
+    media.write_png(moving()[0], tmp_path / "link.png", overwrite=True)
+
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "real.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(ClipOptions(fps=fps) for fps in (0, -1, float("nan"), float("inf"))),
+        *(ClipOptions(crf=crf) for crf in (-1, 52)),
+        *(ClipOptions(seconds=seconds) for seconds in (-1, float("nan"))),
+    ],
+)
+def test_options_out_of_range(tmp_path, options):
+    with pytest.raises(OptionError):
+        media.write_frames(moving(), tmp_path / "a.mp4", options=options)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (7, 1, 8, 8), (0, 3, 8, 8)])
+def test_frames_of_another_shape(tmp_path, shape):
+    with pytest.raises(ValueError, match="shape"):
+        media.write_frames(torch.zeros(shape), tmp_path / "a.gif")
+
+
+def colour_tables(path):
+    """Count the global and local colour tables of a GIF."""
+    data = path.read_bytes()
+    packed = data[10]
+    position = 13 + (3 * (2 << (packed & 7)) if packed & 128 else 0)
+    counts = [packed >> 7, 0]
+    while data[position : position + 1] != b";":
+        if data[position : position + 1] == b"!":
+            position += 2
+        else:
+            assert data[position : position + 1] == b","
+            packed = data[position + 9]
+            counts[1] += packed >> 7
+            position += 11 + (3 * (2 << (packed & 7)) if packed & 128 else 0)
+        while data[position]:
+            position += data[position] + 1
+        position += 1
+    return counts
+
+
+@pytest.mark.parametrize(("fps", "time"), [(10, 100), (30, 30), (12, 80), (200, 20)])
+def test_gif_has_one_palette_and_the_right_times(tmp_path, fps, time):
+    frames = moving()
+    path = tmp_path / "clip.gif"
+
+    assert media.write_frames(frames, path, options=ClipOptions(fps=fps)) == [path]
+
+    assert colour_tables(path) == [1, 0]
+    order = [0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1]
+    with Image.open(path) as gif:
+        assert gif.n_frames == 12
+        assert gif.info["loop"] == 0
+        for index, shown in zip(order, ImageSequence.Iterator(gif), strict=True):
+            assert shown.info["duration"] == time
+            difference = np.asarray(shown.convert("RGB"), int) - media.to_uint8(frames[index])
+            assert np.abs(difference).mean() < 8
+
+
+def test_gif_reversed_without_bounce(tmp_path):
+    path = tmp_path / "clip.gif"
+    frames = moving()
+    media.write_frames(frames, path, options=ClipOptions(bounce=False, reverse=True))
+
+    with Image.open(path) as gif:
+        assert gif.n_frames == 7
+        difference = np.asarray(gif.convert("RGB"), int) - media.to_uint8(frames[6])
+        assert np.abs(difference).mean() < 8
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_gif_of_few_or_equal_frames(tmp_path, count):
+    frames = torch.linspace(0, 1, 256).repeat(count, 3, 4, 1)
+    media.write_frames(frames, tmp_path / "clip.gif")
+
+    with Image.open(tmp_path / "clip.gif") as gif:
+        difference = np.asarray(gif.convert("RGB"), int) - media.to_uint8(frames[0])
+    assert np.abs(difference).max() == 0  # grey keeps its levels
+
+
+def test_transparent_parts_become_white_and_colours_srgb(tmp_path):
+    # A profile whose red and green primaries are swapped: red pixels are green in sRGB.
+    swapped = bytearray(SRGB)
+    tags = {swapped[p : p + 4].decode(): p for p in range(132, 132 + 12 * swapped[131], 12)}
+    red, green = tags["rXYZ"], tags["gXYZ"]
+    swapped[red + 4 : red + 12], swapped[green + 4 : green + 12] = (
+        swapped[green + 4 : green + 12],
+        swapped[red + 4 : red + 12],
+    )
+    profile = bytes(swapped).replace("sRGB".encode("utf-16-be"), "xyzw".encode("utf-16-be"))
+    pixels = torch.zeros(3, 4, 6)
+    pixels[0] = 1
+    alpha = torch.ones(1, 4, 6)
+    alpha[..., 3:] = 0
+    photo = media.Photo(pixels, alpha=alpha, icc=profile)
+
+    media.write_frames(pixels[None], tmp_path / "clip.gif", photo=photo)
+
+    with Image.open(tmp_path / "clip.gif") as gif:
+        shown = np.asarray(gif.convert("RGB"), int)
+    assert np.abs(shown[0, 0] - (0, 255, 0)).max() < 6
+    assert np.abs(shown[0, 5] - 255).max() < 6

@@ -1,0 +1,583 @@
+"""Weight sets: saved, found, verified, loaded, fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import json
+import tarfile
+import threading
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from blurvid import weights
+from blurvid.config import DirectSpec
+from blurvid.errors import OutputError, WeightsError
+from blurvid.networks import DirectNet
+from blurvid.weights import download, sets
+
+TINY = DirectSpec(factor=2, channels=(4, 8), blocks=(1, 1))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny operations on a busy machine wait for each other's threads otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """An empty cache and no released sets, for every test."""
+    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
+    monkeypatch.setattr(sets, "released_dir", lambda: tmp_path / "released")
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    net = DirectNet(TINY)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(0, 0.1)
+    return net
+
+
+def save(net, directory, score=None, name=None, **options):
+    return weights.save(
+        net,
+        directory,
+        name=name or directory.name,
+        recipe={"steps": 3},
+        data="noise",
+        scores={} if score is None else {"seven_frame_psnr": score},
+        licence="MIT",
+        **options,
+    )
+
+
+def relabel(directory, model):
+    """Turn the description of a direct set into that of another model's."""
+    info = json.loads((directory / "set.json").read_text())
+    entry = info["files"]["direct"]
+    parts = {"direct": ["direct"], "cascade": ["middle", "35", "26", "17"]}[model]
+    info.update(model=model, files={part: entry for part in parts})
+    (directory / "set.json").write_text(json.dumps(info))
+
+
+def edit(directory, change):
+    info = json.loads((directory / "set.json").read_text())
+    change(info)
+    (directory / "set.json").write_text(json.dumps(info))
+
+
+def replace_file(entry, data):
+    """Change the file of a direct set, and its description with it."""
+    (entry.path / "direct.safetensors").write_bytes(data)
+
+    def change(info):
+        info["files"]["direct"].update(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+
+    edit(entry.path, change)
+    return weights.find(entry.path)
+
+
+def refused(action, *args, match):
+    with pytest.raises(WeightsError, match=match) as caught:
+        action(*args)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_saved_is_found_and_loaded_bit_exactly(net, tmp_path):
+    saved = save(net, tmp_path / "my set", 27.5)
+    found = weights.find(tmp_path / "my set", "direct")
+    loaded = weights.load(found)
+
+    assert found == saved
+    assert (found.name, found.model, found.score, found.origin) == (
+        "my set",
+        "direct",
+        27.5,
+        "path",
+    )
+    assert found.info["recipe"] == {"steps": 3}
+    assert isinstance(loaded, DirectNet)
+    assert loaded.spec == TINY
+    assert not loaded.training
+    for name, value in net.state_dict().items():
+        parameter = loaded.get_parameter(name)
+        assert parameter.dtype == torch.float32
+        assert not parameter.requires_grad
+        assert torch.equal(parameter, value.half().float())
+    y = torch.rand(1, 3, 8, 8)
+    torch.testing.assert_close(loaded(y), net(y), atol=1e-3, rtol=0)
+
+
+def test_the_cascade_has_four_files_which_cannot_be_swapped(tmp_path):
+    torch.manual_seed(0)
+    from blurvid.weights import store
+
+    cascade = store.skeleton("cascade").to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in cascade.parameters():
+            parameter.normal_(0, 0.02)
+    saved = save(cascade, tmp_path / "c")
+    assert sorted(path.name for path in saved.path.iterdir()) == [
+        "17.safetensors",
+        "26.safetensors",
+        "35.safetensors",
+        "middle.safetensors",
+        "set.json",
+    ]
+    assert max(entry["bytes"] for entry in saved.info["files"].values()) < 16 * 2**20
+    loaded = weights.load(saved)
+    for name, value in cascade.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value.half().float())
+
+    def swap(info):
+        files = info["files"]
+        files["26"], files["17"] = files["17"], files["26"]
+
+    edit(saved.path, swap)
+    refused(weights.load, weights.find(saved.path), match="holds 17 of the cascade model")
+
+
+def test_unknown_keys_are_kept(net, tmp_path):
+    saved = save(net, tmp_path / "a", extra={"motto": "ß"})
+    assert saved.info["motto"] == "ß"
+    edit(saved.path, lambda info: info.update(future=[1]))
+    assert weights.find(saved.path).info["future"] == [1]
+
+
+@pytest.mark.parametrize("score", [None, "28", True, float("nan")])
+def test_a_score_that_is_no_number_is_missing(net, tmp_path, score):
+    saved = save(net, tmp_path / "a")
+    edit(saved.path, lambda info: info["scores"].update(seven_frame_psnr=score))
+    assert weights.find(saved.path).score is None
+
+
+def test_saving_replaces_only_weight_sets_and_only_when_told(net, tmp_path):
+    saved = save(net, tmp_path / "a", 1.0)
+    with pytest.raises(OutputError, match="exists already"):
+        save(net, tmp_path / "a", 2.0)
+    assert save(net, tmp_path / "a", 2.0, overwrite=True).score == 2.0
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    weights.load(saved)  # the same weights make the same file
+
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(OutputError, match="not a weight set"):
+        save(net, tmp_path / "photos", overwrite=True)
+    with pytest.raises(OutputError, match="cannot be written"):
+        save(net, tmp_path / "photos" / "cat.jpg" / "a")
+
+
+def test_a_failed_save_leaves_what_was_there(net, tmp_path, monkeypatch):
+    save(net, tmp_path / "a", 1.0)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left"):
+        save(net, tmp_path / "a", 2.0, overwrite=True)
+    assert weights.find(tmp_path / "a").score == 1.0
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("value", "match"), [(float("nan"), "not finite"), (1e6, "save it as fp32")]
+)
+def test_values_that_cannot_be_stored_are_refused(net, tmp_path, value, match):
+    with torch.no_grad():
+        net.head.bias[0] = value
+    refused(save, net, tmp_path / "a", match=match)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fp32_sets_lose_nothing(net, tmp_path):
+    with torch.no_grad():
+        net.head.bias[0] = 1e6
+    loaded = weights.load(save(net, tmp_path / "a", dtype=torch.float32))
+    for name, value in net.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_order_of_the_search(net, tmp_path, monkeypatch):
+    released, cache = tmp_path / "released", tmp_path / "home" / "weights"
+    refused(weights.find, match=r"no weights in .* \(there are no sets\)")
+
+    save(net, released / "direct", 27.0)
+    assert weights.find().origin == "released"
+    save(net, cache / "mine", 99.0)
+    assert weights.find().origin == "released"  # only a set named like the model is a default
+    save(net, cache / "direct", 26.0)
+    assert weights.find().origin == "cache"
+    assert weights.find(model="direct").score == 26.0
+    assert weights.find("direct").origin == "cache"
+    assert weights.find("mine").score == 99.0
+
+    save(net, tmp_path / "elsewhere", 1.0)
+    monkeypatch.setenv("BLURVID_WEIGHTS", str(tmp_path / "elsewhere"))
+    assert (weights.find().origin, weights.find().score) == ("env", 1.0)
+    monkeypatch.setenv("BLURVID_WEIGHTS", "mine")
+    assert (weights.find().origin, weights.find().score) == ("env", 99.0)
+    assert weights.find(tmp_path / "elsewhere").origin == "path"
+    assert weights.find("direct").score == 26.0
+
+    listed = [(entry.name, entry.origin) for entry in weights.list_sets()]
+    assert listed == [("direct", "cache"), ("mine", "cache")]
+
+
+def test_a_word_is_a_name_first_and_a_directory_with_a_dot(net, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(net, tmp_path / "home" / "weights" / "a", 1.0)
+    save(net, tmp_path / "a", 2.0)
+    save(net, tmp_path / "b", 3.0)
+    assert weights.find("a").score == 1.0
+    assert weights.find("./a").score == 2.0
+    assert weights.find(Path("a")).score == 2.0
+    assert weights.find("b").score == 3.0
+    assert weights.find("a/set.json").score == 2.0
+
+
+@pytest.mark.parametrize(
+    ("direct", "cascade", "chosen"),
+    [
+        (26.0, 27.0, "cascade"),
+        (27.0, 26.0, "direct"),
+        (26.0, 26.0, "direct"),
+        (None, 20.0, "cascade"),
+        (None, None, "direct"),
+    ],
+)
+def test_auto_takes_the_better_model(net, tmp_path, direct, cascade, chosen):
+    save(net, tmp_path / "released" / "x", cascade)
+    relabel(tmp_path / "released" / "x", "cascade")
+    save(net, tmp_path / "released" / "y", direct)
+    save(net, tmp_path / "released" / "z", None)
+    assert weights.find().model == chosen
+    assert weights.find(model="cascade").name == "x"
+
+
+def test_a_set_of_another_model_is_refused(net, tmp_path, monkeypatch):
+    save(net, tmp_path / "a")
+    refused(weights.find, tmp_path / "a", "cascade", match="belongs to the direct model")
+    monkeypatch.setenv("BLURVID_WEIGHTS", str(tmp_path / "a"))
+    refused(weights.find, None, "cascade", match="named by BLURVID_WEIGHTS")
+    refused(weights.find, None, "unet", match="no model named 'unet'")
+
+
+def test_what_is_not_there_is_named(net, tmp_path, monkeypatch):
+    save(net, tmp_path / "home" / "weights" / "mine")
+    refused(weights.find, "yours", match=r"'yours' .*home/weights.*released.*there are mine")
+    refused(weights.find, tmp_path / "no" / "dir", match="neither a directory")
+    refused(weights.find, tmp_path, match="has no set.json")
+    refused(weights.find, None, "cascade", match="no weights of the cascade model")
+    (tmp_path / "center_v3.pth").touch()
+    refused(weights.find, tmp_path / "center_v3.pth", match="weights import")
+    monkeypatch.setenv("BLURVID_WEIGHTS", "yours")
+    refused(weights.find, match="which BLURVID_WEIGHTS names")
+
+
+def test_a_corrupted_byte_is_seen_before_the_file_is_opened(net, tmp_path, monkeypatch):
+    saved = save(net, tmp_path / "a")
+    weights.verify(saved)
+    path = saved.file("direct")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+    monkeypatch.setattr(safetensors.torch, "load", lambda data: pytest.fail("opened"))
+    refused(weights.load, saved, match=r"direct\.safetensors does not have the SHA-256")
+    refused(weights.verify, saved, match="SHA-256")
+    path.write_bytes(data[:-10])
+    refused(weights.load, saved, match="incomplete")
+    refused(weights.verify, saved, match="incomplete")
+    path.write_text("version https://git-lfs.github.com/spec/v1\nsize 1\n")
+    refused(weights.load, saved, match="git lfs pull")
+    refused(weights.verify, saved, match="git lfs pull")
+    path.unlink()
+    refused(weights.load, saved, match="is missing")
+    refused(weights.verify, saved, match="is missing")
+
+
+def header(entries, body=b""):
+    text = json.dumps(entries).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def bomb():
+    return {"stem.weight": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b"", "out of range"),
+        (b"\xff" * 64, "out of range"),
+        ((2**19).to_bytes(8, "little") + b"{}", "out of range"),
+        ((2).to_bytes(8, "little") + b"[]", "header is damaged"),
+        ((3).to_bytes(8, "little") + b"{{{", "header is damaged"),
+        (header({"a": 1}), "header is damaged"),
+        (header(bomb()), "lacks"),
+        (header({"__metadata__": {"part": "17"}}), "holds 17"),
+        (header({"a": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}), "type I64"),
+    ],
+)
+def test_files_that_are_no_weights_are_refused(net, tmp_path, data, match):
+    saved = save(net, tmp_path / "a")
+    if not data:
+        edit(saved.path, lambda info: info["files"]["direct"].update(bytes=0))
+        refused(weights.find, saved.path, match="bytes is missing")
+        return
+    refused(weights.load, replace_file(saved, data), match=match)
+
+
+def test_tensors_that_do_not_fit_are_refused(net, tmp_path):
+    saved = save(net, tmp_path / "a")
+    good = {name: value.half() for name, value in net.state_dict().items()}
+
+    def stored(**changes):
+        return safetensors.torch.save({**good, **changes})
+
+    other = {"head.bias": torch.zeros(3)}
+    refused(weights.load, replace_file(saved, stored(**other)), match="head.bias has the shape")
+    refused(weights.load, replace_file(saved, stored(extra=other["head.bias"])), match="unknown")
+    nan = {"head.bias": torch.full_like(good["head.bias"], torch.nan)}
+    refused(weights.load, replace_file(saved, stored(**nan)), match="not finite")
+    double = {"head.bias": good["head.bias"].double()}
+    refused(weights.load, replace_file(saved, stored(**double)), match="type F64")
+    overlapping = header(
+        {
+            name: {"dtype": "F16", "shape": list(value.shape), "data_offsets": [0, 2]}
+            for name, value in good.items()
+        },
+        b"\0\0",
+    )
+    refused(weights.load, replace_file(saved, overlapping), match="not a valid safetensors file")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../a.safetensors",
+        "/etc/a.safetensors",
+        "b/a.safetensors",
+        "b\\a.safetensors",
+        "C:a.safetensors",
+        ".a.safetensors",
+        "a.pth",
+        "",
+        7,
+        None,
+    ],
+)
+def test_files_outside_of_the_set_are_refused(net, tmp_path, file):
+    saved = save(net, tmp_path / "a")
+    edit(saved.path, lambda info: info["files"]["direct"].update(file=file))
+    refused(weights.find, saved.path, match="not the plain name")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"format": 2}, "upgrade blurvid"),
+        ({"format": None}, "no known format"),
+        ({"name": "a\nb"}, "no name"),
+        ({"model": "unet"}, "model is 'unet'"),
+        ({"model": []}, "model is"),
+        ({"files": {}}, "has the files direct"),
+        ({"files": {"direct": 1}}, "not an object"),
+        ({"files": {"direct": {"file": "a.safetensors"}}}, "sha256"),
+    ],
+)
+def test_a_damaged_description_is_refused(net, tmp_path, change, match):
+    saved = save(net, tmp_path / "home" / "weights" / "direct")
+    edit(saved.path, lambda info: info.update(change))
+    refused(weights.find, "direct", match=match)
+    refused(weights.find, match=match)
+    assert weights.list_sets() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", "{", "[" * 100_000, "version https://git-lfs.github.com/spec/v1", "1" * 2**21],
+)
+def test_a_description_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / "set.json").write_text(text)
+    refused(weights.find, tmp_path, match=r"JSON|describe|git lfs pull|too large")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        None,
+        {},
+        {"factor": 10**9},
+        {"channels": [True, 8]},
+        {"blocks": [1]},
+        {"blocks": []},
+        {"channels": [4] * 9, "blocks": [1] * 9},
+        {"factor": [2]},
+        {"depth": 3},
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused(net, tmp_path, spec):
+    saved = save(net, tmp_path / "a")
+    full = {"factor": 2, "channels": [4, 8], "blocks": [1, 1]}
+    edit(saved.path, lambda info: info.update(spec={**full, **spec} if spec else spec))
+    refused(weights.load, weights.find(saved.path), match="spec")
+
+
+# --- fetch ---
+
+
+@pytest.fixture
+def site(net, tmp_path):
+    """A folder with a set in every form in which it can be fetched."""
+    root = tmp_path / "site"
+    saved = save(net, root / "plain", 27.0, name="good")
+    files = sorted(saved.path.iterdir())
+    with zipfile.ZipFile(root / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.write(path, f"folder/{path.name}")
+    with tarfile.open(root / "set.tar.gz", "w:gz") as archive:
+        for path in files:
+            archive.add(path, f"./{path.name}")
+    return root
+
+
+@pytest.fixture
+def server(site):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def do_GET(self):
+            moved = {"/away": "http://example.org/", "/local": "file:///etc/passwd"}
+            if self.path in moved:
+                self.send_response(302)
+                self.send_header("Location", moved[self.path])
+                self.end_headers()
+            elif self.path == "/short":
+                self.send_response(200)
+                self.send_header("Content-Length", "100")
+                self.end_headers()
+                self.wfile.write(b"{")
+            else:
+                super().do_GET()
+
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Quiet, directory=str(site))
+    ) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("what", ["plain/set.json", "set.zip", "set.tar.gz"])
+def test_a_set_is_fetched_into_the_cache(net, server, site, tmp_path, what):
+    fetched = weights.fetch(f"{server}/{what}")
+    assert (fetched.name, fetched.origin, fetched.score) == ("good", "cache", 27.0)
+    assert fetched.path == tmp_path / "home" / "weights" / "good"
+    assert torch.equal(weights.load(fetched).head.weight, net.head.weight.half().float())
+
+    digest = hashlib.sha256((site / what).read_bytes()).hexdigest()
+    other = weights.fetch((site / what).as_uri(), "other", sha256=digest.upper())
+    assert other.name == "other"
+    assert weights.find("other") == other
+    with pytest.raises(OutputError, match="exists already"):
+        weights.fetch(f"{server}/{what}", "other")
+    assert weights.fetch(f"{server}/{what}", "other", overwrite=True) == other
+
+
+def test_fetching_refuses_what_it_must(server, site, monkeypatch):
+    for url, match in [
+        ("http://example.org/set.zip", "https or file"),
+        ("ftp://example.org/set.zip", "https or file"),
+        ("set.zip", "https or file"),
+        ("https://[/", "not an address"),
+        ("file://elsewhere/set.zip", "https or file"),
+        ("file:///no/such/file", "No such file"),
+        (f"{server}/none.zip", "the server says 404"),
+        (f"{server}/away", "redirects|https or file"),
+        (f"{server}/local", "redirects|https or file|302"),
+        (f"{server}/short", "incomplete|IncompleteRead"),
+        ("http://127.0.0.1:9/set.zip", "cannot be fetched"),
+    ]:
+        refused(weights.fetch, url, match=match)
+    with pytest.raises(WeightsError, match="not the one asked for"):
+        weights.fetch(f"{server}/set.zip", sha256="0" * 64)
+    refused(weights.fetch, f"{server}/set.zip", "../up", match="cannot be the name")
+    monkeypatch.setattr(download, "MAX_BYTES", 1000)
+    refused(weights.fetch, f"{server}/set.zip", match="larger than the 1000 bytes")
+    assert weights.list_sets() == []
+
+
+def archived(site, **changes):
+    """A tar archive of the set, in memory on disk, with some members replaced."""
+    members = {path.name: path.read_bytes() for path in (site / "plain").iterdir()}
+    members.update(changes)
+    path = site / "changed.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            if isinstance(data, str):
+                info.type, info.linkname = tarfile.SYMTYPE, data
+                archive.addfile(info)
+            elif data is not None:
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    return path.as_uri()
+
+
+def test_archives_that_are_not_what_they_say_are_refused(site, tmp_path, monkeypatch):
+    file = "direct.safetensors"
+    data = (site / "plain" / file).read_bytes()
+    description = (site / "plain" / "set.json").read_bytes()
+    for changes, match in [
+        ({file: data[:-1] + b"\0\0"}, "does not have the SHA-256"),
+        ({file: data[:50]}, "does not have the SHA-256"),
+        ({file: None}, f"lacks {file}"),
+        ({file: "/etc/passwd"}, f"lacks {file}"),
+        ({"set.json": None}, "holds 0 weight sets"),
+        ({"b/set.json": description}, "holds 2 weight sets"),
+        ({"set.json": b"{}"}, "no known format"),
+        ({"set.json": description.replace(b'"good"', b'"../up"')}, "needs another name"),
+        ({"set.json": description.replace(b'"factor": 2', b'"factor": 3')}, "has the shape"),
+    ]:
+        refused(weights.fetch, archived(site, **changes), match=match)
+
+    (site / "text").write_text("hello")
+    refused(weights.fetch, (site / "text").as_uri(), match="neither a zip or tar archive")
+    for name in ("set.zip", "set.tar.gz"):
+        (site / name).write_bytes((site / name).read_bytes()[:900])
+        refused(weights.fetch, (site / name).as_uri(), match="damaged|neither")
+    monkeypatch.setattr(download, "MAX_MEMBERS", 0)
+    refused(weights.fetch, archived(site), match="unpacks to more")
+    assert not (tmp_path / "home").exists() or list((tmp_path / "home" / "weights").iterdir()) == []
+
+
+def test_a_set_without_its_neighbours_is_not_kept(site, tmp_path):
+    (site / "plain" / "direct.safetensors").unlink()
+    refused(weights.fetch, (site / "plain" / "set.json").as_uri(), match="direct.safetensors")
+    assert list((tmp_path / "home" / "weights").iterdir()) == []
+
+
+def test_the_cache_is_where_the_platform_wants_it(monkeypatch):
+    monkeypatch.delenv("BLURVID_HOME")
+    assert weights.cache_dir().name == "blurvid"
+    monkeypatch.setenv("BLURVID_HOME", "~/somewhere")
+    assert weights.cache_dir() == Path.home() / "somewhere"
