@@ -58,6 +58,8 @@ def middle(
 def globally_invariant(estimates: Mapping[int, Tensor], truths: Mapping[int, Tensor]) -> Tensor:
     """L1 distance of the sums over all frames but the middle one (eq. 4).
 
+    In the cascade, whose stages are trained apart, the sum is over the two frames of a stage.
+
     Args:
         estimates: frames by number; without the middle frame or with it.
         truths: the same frames.

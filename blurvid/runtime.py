@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -30,9 +31,10 @@ def resolve_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+    match = re.fullmatch(r"(cpu|mps|cuda)(?:(?<=cuda):([0-9]{1,3}))?", name)
+    if match is None:
         raise OptionError(f"no device named {name!r}; use auto, cpu, cuda, cuda:N or mps")
+    kind, index = match.groups()
     if kind == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError("no CUDA device on this machine; use --device cpu or auto")
@@ -41,7 +43,7 @@ def resolve_device(name: str) -> torch.device:
             raise DeviceError(f"{name} is not there; this machine has cuda:0 to cuda:{count - 1}")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("no MPS device on this machine; use --device cpu or auto")
-    return torch.device(name)
+    return torch.device(kind, int(index)) if index else torch.device(kind)
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -49,7 +51,9 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        # Where the instructions are missing, mkldnn emulates bfloat16, slower than float32.
+        cpu = torch.cpu
+        return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
     return False
 
 
@@ -104,6 +108,17 @@ def running(options: RunOptions) -> Iterator[tuple[torch.device, torch.dtype]]:
     try:
         with memory_guard(device):
             yield device, dtype
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """Use one CPU thread inside a block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
 

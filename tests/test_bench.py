@@ -16,7 +16,7 @@ from blurvid.networks import DirectNet
 CPU = torch.device("cpu")
 RUN = RunOptions(device="cpu", precision="fp32", threads=1)
 QUICK = BenchOptions(repeats=2, warmup=0)
-SMALL = (35, 58)
+SMALL = (17, 38)
 P720 = (720, 1280)
 
 
@@ -45,8 +45,8 @@ def test_rows(models, small):
     middle, cascade, direct = report.rows
     assert [row.parameters for row in report.rows] == [4_972_032, 18_213_376, 5_870_928]
     assert {row.size for row in report.rows} == {SMALL}
-    assert middle.padded == cascade.padded == (40, 60)
-    assert direct.padded == (48, 64)
+    assert middle.padded == cascade.padded == (20, 40)
+    assert direct.padded == (32, 48)
     assert 0 < direct.flop < middle.flop < cascade.flop
     for row in report.rows:
         assert 0 < row.fastest <= row.seconds <= row.slowest

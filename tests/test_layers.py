@@ -18,8 +18,6 @@ FLOORS = {
     "doctor": 5,
     "evaluate": 5,
     "bench": 5,
-    "batch": 5,
-    "doctor": 5,
     "blurvid": 4.5,  # the face: blurvid/__init__.py
     "pipeline": 4,
     "dataset": 4,

@@ -53,6 +53,11 @@ def centroids(frames):
     return x, y
 
 
+def forward(moves):
+    """Whether all moves [px] go forward, some visibly."""
+    return bool(moves.min() > -1e-3 and moves.max() > 0.5)
+
+
 # Blur formation
 
 
@@ -164,13 +169,13 @@ def test_random_order_goes_both_ways():
     options = replace(STRAIGHT, max_path=24.0, order="random")
     found = simulate(photos(options, b=128, k=2, size=(4, 4)), (4, 4), options, generator())
     rightwards = (found.paths[..., 0] > 0).float().mean()
-    assert 0.4 < rightwards < 0.6
+    assert 0.35 < rightwards < 0.65
 
 
 @pytest.mark.parametrize("order", ["canonical", "random"])
 def test_content_follows_the_path(order):
-    options = replace(STRAIGHT, order=order)
-    found = simulate(dot(options, b=8), SIZE, options, generator())
+    options = replace(STRAIGHT, order=order, path_power=0.0)
+    found = simulate(dot(options, b=16), SIZE, options, generator())
     x, y = centroids(found.frames)
     moved = torch.stack([x[:, 6] - x[:, 0], y[:, 6] - y[:, 0]], dim=-1)
     assert_close(moved, found.paths[:, 0], atol=0.1, rtol=0.02)
@@ -191,27 +196,27 @@ def test_paths_are_no_longer_than_asked_for():
 def test_what_only_turns_turns_clockwise():
     top = simulate(dot(SPINNING, down=-8, b=8), SIZE, SPINNING, generator())
     x, _ = centroids(top.frames)
-    assert (x[:, 6] - x[:, 0] > 0).all()
+    assert forward(x[:, 6] - x[:, 0])
     right = simulate(dot(SPINNING, right=8, b=8), SIZE, SPINNING, generator())
     _, y = centroids(right.frames)
-    assert (y[:, 6] - y[:, 0] > 0).all()
+    assert forward(y[:, 6] - y[:, 0])
 
 
 def test_what_only_zooms_grows():
     options = replace(SPINNING, max_turn=0.0, max_zoom=0.4)
     found = simulate(dot(options, right=8, b=8), SIZE, options, generator())
     x, y = centroids(found.frames)
-    assert (x[:, 6] - x[:, 0] > 0).all()
+    assert forward(x[:, 6] - x[:, 0])
     assert y.abs().max() < 0.1
 
 
 @pytest.mark.parametrize("size", [(16, 16), (8, 24)])
 def test_no_border_enters(size):
     options = replace(STRAIGHT, path_power=0.0, turning=1.0, max_turn=10.0, max_zoom=0.1)
-    white = torch.ones(64, 1, 3, side_for(size, options), side_for(size, options))
-    rim = torch.zeros_like(white)
-    rim[..., 1:-1, 1:-1] = 1  # one pixel to spare all around
-    found = simulate(rim, size, options, generator())
+    spare = 2 * margin(size, options)
+    white = torch.zeros(64, 1, 3, size[0] + spare, size[1] + spare)
+    white[..., 1:-1, 1:-1] = 1  # one pixel to spare all around
+    found = simulate(white, size, options, generator())
     assert_close(found.frames, torch.ones_like(found.frames))
     assert_close(found.blurry, torch.ones_like(found.blurry))
 
@@ -254,10 +259,13 @@ def test_the_seed_decides():
     assert not torch.equal(first.blurry, other.blurry)
 
 
-def test_too_small_photos():
-    need = side_for(SIZE, STRAIGHT)
-    sources = torch.rand(1, 1, 3, need - 1, need - 1)
-    with pytest.raises(OptionError, match=f"they need {need} px"):
+@pytest.mark.parametrize("missing", [(1, 0), (0, 1)])
+def test_too_small_photos(missing):
+    rim = 2 * margin(SIZE, STRAIGHT)
+    rows, columns = SIZE[0] + rim, SIZE[1] + rim
+    simulate(torch.rand(1, 1, 3, rows, columns), SIZE, STRAIGHT, generator())
+    sources = torch.rand(1, 1, 3, rows - missing[0], columns - missing[1])
+    with pytest.raises(OptionError, match=f"too small.* need {columns}x{rows} px"):
         simulate(sources, SIZE, STRAIGHT, generator())
 
 

@@ -10,6 +10,7 @@ from blurvid.config import STAGES, DirectSpec
 from blurvid.errors import OptionError
 from blurvid.models.cascade import Cascade
 from blurvid.networks import DirectNet
+from blurvid.runtime import single_thread
 
 __all__ = ["Cascade", "SequenceModel", "build", "parts"]
 
@@ -37,7 +38,8 @@ def build(name: str, spec: DirectSpec | None = None) -> Cascade | DirectNet:
         OptionError: no such model.
     """
     if name == "cascade":
-        return Cascade()
+        with single_thread():  # LAPACK's orthogonalization of small matrices crawls in many
+            return Cascade()
     if name == "direct":
         return DirectNet(spec)
     raise OptionError(f"no model named {name!r}; there are cascade and direct")

@@ -15,7 +15,7 @@ from blurvid.networks.blocks import InstanceNorm
 class PatchCritic(nn.Module):
     """Judge overlapping patches of a frame beside the blurry image it came from.
 
-    `critic(y, frame)`, each (B, 3, H, W) -> logits (B, 1, H/8, W/8), rounded up.
+    `critic(y, frame)`, each (B, 3, H, W) -> logits (B, 1, H/8, W/8), rounded down.
     """
 
     def __init__(self, width: int = 64) -> None:

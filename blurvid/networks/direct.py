@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.config import FRAMES, DirectSpec
+from blurvid.errors import OptionError
 
 
 class PlainBlock(nn.Module):
@@ -53,6 +54,8 @@ class DirectNet(nn.Module):
         super().__init__()
         self.spec = spec = spec or DirectSpec()
         r, widths, blocks = spec.factor, spec.channels, spec.blocks
+        if len(widths) != len(blocks) or not widths:
+            raise OptionError(f"{len(widths)} levels of channels, but {len(blocks)} of blocks")
         self.size_multiple = r * 2 ** (len(widths) - 1)
         self.stem = nn.Conv2d(3 * r * r, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(

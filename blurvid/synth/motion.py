@@ -18,7 +18,7 @@ from torch import Tensor
 
 from blurvid.config import FRAMES, Gamma, MotionOptions
 from blurvid.errors import OptionError
-from blurvid.synth.blur import average_frames
+from blurvid.synth.blur import to_image, to_light
 
 BEND = 0.3
 """Largest sideways bow of a path, in path lengths."""
@@ -26,6 +26,8 @@ SHAKE = 0.06
 """Largest tremor, in path lengths."""
 HASTE = 0.3
 """Largest change of speed over the exposure, in mean speeds."""
+PIXELS_AT_ONCE = 2**22
+"""Pixels rendered in one piece; whole photos are rendered an instant or a few at a time."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Rendered:
     frames: Tensor
     """x[1..7], (B, 7, 3, H, W), RGB in [0, 1]."""
     paths: Tensor
-    """Displacement of each layer's centre from first to last instant, (B, K, 2) as (x, y) [px]."""
+    """Displacement of each layer's centre from first to last instant, (B, K, 2) as (x, y) [px];
+    also of layers that a sample happens not to have."""
 
 
 def margin(size: tuple[int, int], options: MotionOptions) -> int:
@@ -71,7 +74,8 @@ def _draw_poses(b: int, k: int, t: Tensor, options: MotionOptions, g: torch.Gene
     """Draw smooth paths for k layers of b samples at the instants t (T,) in [-1, 1]."""
     shape = (b, k, 1)
     length = options.max_path * _uniform(0, 1, *shape, g=g) ** options.path_power
-    length = length * (_uniform(0, 1, *shape, g=g) >= options.still)
+    moves = _uniform(0, 1, *shape, g=g) >= options.still
+    length = length * moves
     theta = _uniform(-math.pi / 2, math.pi / 2, *shape, g=g)
     haste = _uniform(-HASTE, HASTE, *shape, g=g)
     bend = _uniform(-1, 1, *shape, g=g).pow(3) * BEND
@@ -82,14 +86,18 @@ def _draw_poses(b: int, k: int, t: Tensor, options: MotionOptions, g: torch.Gene
     across = bend * t**2 + tremor * torch.cos(pitch * t - phase)
     shift_x = length * (along * theta.cos() - across * theta.sin())
     shift_y = length * (along * theta.sin() + across * theta.cos())
-    turns = _uniform(0, 1, *shape, g=g) < options.turning
+    turns = moves & (_uniform(0, 1, *shape, g=g) < options.turning)
     angle = turns * _uniform(-1, 1, *shape, g=g) * math.radians(options.max_turn) / 2 * t
     zoom = turns * _uniform(-1, 1, *shape, g=g) * options.max_zoom / 2 * t
     return _Poses(shift_x, shift_y, angle, zoom)
 
 
-def _share_camera(poses: _Poses, g: torch.Generator) -> _Poses:
-    """Let half of the samples move as one camera would: layers differ by parallax only."""
+def _share_camera(poses: _Poses, g: torch.Generator) -> tuple[_Poses, Tensor]:
+    """Let half of the samples move as one camera would: layers differ by parallax only.
+
+    Returns:
+        The poses, and which samples these are, (B, 1).
+    """
     b, k, _ = poses.shift_x.shape
     camera = torch.rand(b, 1, 1, generator=g, device=g.device) < 0.5
     parallax = _uniform(0.6, 1.0, b, k, 1, g=g)
@@ -98,12 +106,13 @@ def _share_camera(poses: _Poses, g: torch.Generator) -> _Poses:
     def share(x: Tensor, factor: Tensor | float) -> Tensor:
         return torch.where(camera, x[:, -1:] * factor, x)
 
-    return _Poses(
+    shared = _Poses(
         share(poses.shift_x, parallax),
         share(poses.shift_y, parallax),
         share(poses.angle, 1.0),
         share(poses.log_zoom, 1.0),
     )
+    return shared, camera[..., 0]
 
 
 def canonical_sign(shift: Tensor, angle: Tensor, log_zoom: Tensor, size: tuple[int, int]) -> Tensor:
@@ -176,18 +185,42 @@ def _sample(layer: Tensor, poses: _Poses, index: int, size: tuple[int, int], s: 
     return out.reshape(b, c, t, h, w)
 
 
-def _average(
-    instants: Tensor, gammas: tuple[tuple[Gamma, float], ...], g: torch.Generator
-) -> Tensor:
-    """Average (B, T, 3, H, W) in a response drawn for each sample -> (B, 3, H, W)."""
+def _draw_gammas(
+    b: int, gammas: tuple[tuple[Gamma, float], ...], g: torch.Generator
+) -> list[tuple[Gamma, Tensor]]:
+    """Draw a camera response for each sample; the responses and which samples have them."""
     shares = torch.tensor([share for _, share in gammas], device=g.device)
-    choice = torch.multinomial(shares, len(instants), replacement=True, generator=g)
-    blurry = torch.empty_like(instants[:, 0])
-    for i, (gamma, _) in enumerate(gammas):
-        mine = (choice == i).nonzero().flatten()
+    choice = torch.multinomial(shares, b, replacement=True, generator=g)
+    return [(gamma, (choice == i).nonzero().flatten()) for i, (gamma, _) in enumerate(gammas)]
+
+
+def _render(
+    sources: Tensor,
+    masks: Tensor,
+    present: Tensor,
+    poses: _Poses,
+    size: tuple[int, int],
+    scale: float,
+) -> Tensor:
+    """Put the layers on each other at some instants, (B, T, 3, H, W) in [0, 1].
+
+    Args:
+        sources: (B, K, 3, H', W'), from back to front.
+        masks: of the layers in front, (B, K - 1, H', W').
+        present: how many layers in front a sample has, (B,); the others are transparent.
+        poses: of all layers at these instants.
+        size: height and width of the rendered image [px].
+        scale: source pixels per rendered pixel.
+    """
+    image = _sample(sources[:, 0], poses, 0, size, scale)
+    for i in range(1, sources.shape[1]):
+        mine = (present >= i).nonzero().flatten()
         if len(mine):
-            blurry[mine] = average_frames(instants[mine], gamma)
-    return blurry
+            layer = torch.cat([sources[mine, i], masks[mine, i - 1 : i]], dim=1)
+            ours = _Poses(*(p[mine] for p in vars(poses).values()))
+            front = _sample(layer, ours, i, size, scale)
+            image[mine] = torch.lerp(image[mine], front[:, :3], front[:, 3:])
+    return image.clamp_(0, 1).transpose(1, 2)
 
 
 @torch.no_grad()
@@ -224,7 +257,7 @@ def simulate(
         raise OptionError(f"sub_frames must be odd, not {options.sub_frames}")
     count = FRAMES * options.sub_frames
     t = (2 * torch.arange(count, device=sources.device) + 1) / count - 1
-    poses = _share_camera(_draw_poses(b, k, t, options, generator), generator)
+    poses, camera = _share_camera(_draw_poses(b, k, t, options, generator), generator)
     net = torch.stack([p[..., -1] - p[..., 0] for p in (poses.shift_x, poses.shift_y)], dim=-1)
     sign = canonical_sign(
         net,
@@ -235,28 +268,24 @@ def simulate(
     if options.order == "random":
         coin = torch.rand(b, k, generator=generator, device=sources.device) < 0.5
         sign = torch.where(coin, -1.0, 1.0)
+    sign = torch.where(camera, sign[:, -1:], sign)  # one camera goes one way
     poses = _reversed_where(poses, sign < 0)
-    image = _sample(sources[:, 0], poses, 0, size, scale)
-    if k > 1:
-        masks = _soft_masks(b, k - 1, (rows, columns), generator)
-        # Each sample has its own number of layers: those in front of it are transparent.
-        present = torch.randint(0, k, (b,), generator=generator, device=sources.device)
-        for i in range(1, k):
-            mine = (present >= i).nonzero().flatten()
-            if not len(mine):
-                continue
-            layer = torch.cat([sources[mine, i], masks[mine, i - 1 : i]], dim=1)
-            ours = _Poses(*(p[mine] for p in vars(poses).values()))
-            front = _sample(layer, ours, i, size, scale)
-            colour, alpha = front[:, :3], front[:, 3:]
-            image[mine] = torch.lerp(image[mine], colour, alpha)
-    instants = image.clamp_(0, 1).transpose(1, 2)  # (B, T, 3, H, W)
-    middle = options.sub_frames // 2
-    return Rendered(
-        blurry=_average(instants, options.gammas, generator),
-        frames=instants[:, middle :: options.sub_frames].contiguous(),
-        paths=net * sign.unsqueeze(-1),
-    )
+    masks = _soft_masks(b, k - 1, (rows, columns), generator) if k > 1 else sources.new_empty(0)
+    present = torch.randint(0, k, (b,), generator=generator, device=sources.device)
+    gammas = _draw_gammas(b, options.gammas, generator)
+    light = torch.zeros(b, 3, *size, device=sources.device)
+    frames = []
+    at_once = max(1, PIXELS_AT_ONCE // (b * size[0] * size[1]))
+    for chunk in torch.split(torch.arange(count, device=sources.device), at_once):
+        now = _Poses(*(p[..., chunk] for p in vars(poses).values()))
+        instants = _render(sources, masks, present, now, size, scale)
+        for gamma, mine in gammas:
+            light[mine] += to_light(instants[mine], gamma).sum(dim=1)
+        frames.append(instants[:, chunk % options.sub_frames == options.sub_frames // 2])
+    blurry = torch.empty_like(light)
+    for gamma, mine in gammas:
+        blurry[mine] = to_image(light[mine] / count, gamma)
+    return Rendered(blurry, torch.cat(frames, dim=1), net * sign.unsqueeze(-1))
 
 
 def _reversed_where(poses: _Poses, mask: Tensor) -> _Poses:

@@ -27,7 +27,7 @@ def learning_rate(progress: float, options: TrainOptions) -> float:
     """
     if progress < options.warmup:
         return options.lr * progress / options.warmup
-    share = (min(progress, 1.0) - options.warmup) / (1 - options.warmup)
+    share = (min(progress, 1.0) - options.warmup) / max(1 - options.warmup, 1e-9)
     return options.lr_end + (options.lr - options.lr_end) * (1 + math.cos(math.pi * share)) / 2
 
 

@@ -4,7 +4,8 @@ from blurvid.dataset.windows.clips import Clip, find_clips
 from blurvid.dataset.windows.make import Window, check_options, make_windows
 from blurvid.dataset.windows.read import StoredWindow, is_window_folder, read_windows
 from blurvid.dataset.windows.records import Record
-from blurvid.dataset.windows.write import WriteSummary, write_windows
+from blurvid.dataset.windows.simulate import find_stills, simulate_still
+from blurvid.dataset.windows.write import WriteSummary, simulate_windows, write_windows
 
 __all__ = [
     "Clip",
@@ -14,8 +15,11 @@ __all__ = [
     "WriteSummary",
     "check_options",
     "find_clips",
+    "find_stills",
     "is_window_folder",
     "make_windows",
     "read_windows",
+    "simulate_still",
+    "simulate_windows",
     "write_windows",
 ]

@@ -69,14 +69,16 @@ class _Frame:
 
     @cached_property
     def pixels(self) -> Tensor:
-        image = self._load()
-        if self._scale == 1:
-            return image
-        size = [max(1, round(side * self._scale)) for side in image.shape[-2:]]
-        scaled = F.interpolate(
-            image[None], size=size, mode="bicubic", antialias=True, align_corners=False
-        )
-        return scaled[0].clamp(0, 1)  # bicubic overshoots at edges
+        return scaled(self._load(), self._scale)
+
+
+def scaled(image: Tensor, scale: float) -> Tensor:
+    """Scale an image (3, H, W) in [0, 1], by `FILTER`."""
+    if scale == 1:
+        return image
+    size = [max(1, round(side * scale)) for side in image.shape[-2:]]
+    out = F.interpolate(image[None], size=size, mode="bicubic", antialias=True, align_corners=False)
+    return out[0].clamp(0, 1)  # bicubic overshoots at edges
 
 
 def make_windows(
@@ -128,8 +130,7 @@ def _window(
             f"{clip.path}: frames of {width}x{height} px, "
             f"smaller than {options.crop or COARSEST} px"
         )
-    digest = hashlib.sha256(f"{options.seed}/{clip.name}/{number}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+    generator = generator_of(options, clip, number)
     box = None
     if options.crop is not None:
         top = int(torch.randint(height - options.crop + 1, (), generator=generator))
@@ -140,14 +141,45 @@ def _window(
     if options.noise > 0:
         noise = torch.randn(blurry.shape, generator=generator)
         blurry = blurry + options.noise * noise
+    record = record_of(clip, options, sharp, first, number, box)
+    return Window(blurry.clamp(0, 1), sharp, record)
+
+
+def generator_of(options: SynthOptions, clip: Clip, number: int) -> torch.Generator:
+    """Randomness that belongs to one window, whatever else is made and in which order."""
+    digest = hashlib.sha256(f"{options.seed}/{clip.name}/{number}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+
+
+def record_of(
+    clip: Clip,
+    options: SynthOptions,
+    sharp: Tensor,
+    first: int,
+    number: int,
+    box: list[int] | None,
+    instants: int = 1,
+) -> Record:
+    """Say how a window was made, for its line of the manifest.
+
+    Args:
+        clip: where it comes from.
+        options: how it was made.
+        sharp: its frames, (N, 3, H, W).
+        first: index of its first frame in the clip.
+        number: its number in the clip, counted from 1.
+        box: crop as left, top, width, height [px], or None.
+        instants: averaged for each frame.
+    """
     motion = estimate_sequence(sharp)
     warnings = list(clip.warnings)
-    if motion.per_frame > options.max_motion:
+    step = motion.per_frame / instants
+    if step > options.max_motion:
         warnings.append(
-            f"{motion.per_frame:.1f} px of motion between frames, above {options.max_motion:g}: "
+            f"{step:.1f} px of motion between instants, above {options.max_motion:g}: "
             "the average shows ghosts, not blur"
         )
-    record = {
+    return {
         "window": f"{clip.name}/{number:06d}",
         "clip": clip.name,
         "source": str(clip.path),
@@ -170,4 +202,3 @@ def _window(
         },
         "warnings": warnings,
     }
-    return Window(blurry.clamp(0, 1), sharp, record)

@@ -66,8 +66,8 @@ def read_windows(folder: Path) -> list[StoredWindow]:
 
     The frames of a clip are the images in `clips/CLIP/frames` in natural order, counted from 0.
     `frames` are the sharp targets, in order of time; `average_frames` (default: `frames`) are
-    averaged in `gamma` (default: 2.2) into the blurry image. `shipped_blur`, a path inside
-    `clips/CLIP`, is taken instead where both lists are the same.
+    averaged in `gamma` (default: 2.2) into the blurry image, in steps of 1/255 as a photo has them.
+    `shipped_blur`, a path inside `clips/CLIP`, is taken instead where both lists are the same.
 
     Args:
         folder: the folder.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from blurvid import media
-from blurvid.config import SynthOptions
+from blurvid.config import MotionOptions, SynthOptions
 from blurvid.dataset.windows.clips import Clip, find_clips
 from blurvid.dataset.windows.make import Window, check_options, make_windows
 from blurvid.dataset.windows.records import (
@@ -20,6 +20,7 @@ from blurvid.dataset.windows.records import (
     Record,
     read_records,
 )
+from blurvid.dataset.windows.simulate import described, find_stills, simulate_still
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError
 
 
@@ -36,6 +37,47 @@ class WriteSummary:
     """Windows written with a warning in their record."""
     failed: int
     """Clips given up, each reported to `on_error`."""
+
+
+Maker = Callable[[Clip, Container[int]], Iterator[Window]]
+"""Makes the windows of a clip, passing over those of some numbers."""
+
+
+def simulate_windows(
+    sources: Sequence[Path],
+    out: Path,
+    options: SynthOptions,
+    motion: MotionOptions,
+    *,
+    count: int = 1,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_window: Callable[[Record], None] | None = None,
+    on_error: Callable[[Clip, BlurvidError], None] | None = None,
+) -> WriteSummary:
+    """Write windows of simulated motion, some of each photo; see `write_windows`.
+
+    Args:
+        sources: photos and folders of photos.
+        out: the folder to fill.
+        options: see `simulate_still`.
+        motion: how the photos move.
+        count: windows of each photo.
+        overwrite: replace the windows that an earlier run listed in `out`; other files stay.
+        resume: keep the windows of an interrupted run with the same options, write the others.
+        on_window: called with the record of every window written.
+        on_error: called with a photo that failed and why; the others go on.
+
+    Raises:
+        OptionError, InputError, OutputError: as `write_windows`.
+    """
+    check_options(options)
+    stills = find_stills(sources)
+
+    def make(still: Clip, skip: Container[int]) -> Iterator[Window]:
+        return simulate_still(still, stills, options, motion, count, skip=skip)
+
+    return _write(stills, make, out, options, overwrite, resume, on_window, on_error, motion=motion)
 
 
 def write_windows(
@@ -74,18 +116,37 @@ def write_windows(
         OutputError: `out` is not empty and neither to overwrite nor to resume, or not writable.
     """
     check_options(options)
+    clips = find_clips(sources)
+
+    def make(clip: Clip, skip: Container[int]) -> Iterator[Window]:
+        return make_windows(clip, options, skip=skip)
+
+    return _write(clips, make, out, options, overwrite, resume, on_window, on_error)
+
+
+def _write(
+    clips: Sequence[Clip],
+    make: Maker,
+    out: Path,
+    options: SynthOptions,
+    overwrite: bool,
+    resume: bool,
+    on_window: Callable[[Record], None] | None,
+    on_error: Callable[[Clip, BlurvidError], None] | None,
+    motion: MotionOptions | None = None,
+) -> WriteSummary:
+    """Write the windows that `make` makes of the clips."""
     if overwrite and resume:
         raise OptionError("either overwrite or resume, not both")
-    clips = find_clips(sources)
     written = skipped = warned = failed = 0
     try:
-        done = _prepare(out, options, overwrite, resume)
+        done = _prepare(out, options, overwrite, resume, motion)
         with (out / UNFINISHED).open("a", encoding="utf-8") as manifest:
             for clip in clips:
                 finished = done.get(clip.name, set())
                 skipped += len(finished)
                 try:
-                    for window in make_windows(clip, options, skip=finished):
+                    for window in make(clip, finished):
                         _write_window(window, out, manifest)
                         written += 1
                         warned += bool(window.record["warnings"])
@@ -108,7 +169,11 @@ def write_windows(
 
 
 def _prepare(
-    out: Path, options: SynthOptions, overwrite: bool, resume: bool
+    out: Path,
+    options: SynthOptions,
+    overwrite: bool,
+    resume: bool,
+    motion: MotionOptions | None,
 ) -> dict[str, set[int]]:
     """Make `out` ready; which windows of which clip are there already."""
     if out.exists() and not out.is_dir():
@@ -122,7 +187,7 @@ def _prepare(
     if listing is None:
         return {}
     records, _ = read_records(listing)
-    if resume and not all(_made_with(record, options) for record in records):
+    if resume and not all(_made_with(record, options, motion) for record in records):
         raise OptionError(f"{out}: made with other options; resume with the same ones")
     listing.replace(out / UNFINISHED)  # from here on the folder counts as unfinished
     if overwrite:
@@ -156,7 +221,7 @@ def _in_order(clips: Sequence[Clip], path: Path) -> list[Record]:
     return sorted(records, key=lambda r: (place.get(r["clip"], -1), int(Path(r["window"]).name)))
 
 
-def _made_with(record: Record, options: SynthOptions) -> bool:
+def _made_with(record: Record, options: SynthOptions, motion: MotionOptions | None) -> bool:
     crop = record.get("crop")
     made = [record.get(key) for key in ("stride", "gamma", "scale", "noise", "seed")]
     stride = options.stride or options.frames
@@ -165,6 +230,7 @@ def _made_with(record: Record, options: SynthOptions) -> bool:
         made == wanted
         and len(record["frames"]) == options.frames
         and (crop[2] if crop else None) == options.crop
+        and record.get("simulated") == (described(motion) if motion else None)
     )
 
 
