@@ -381,17 +381,17 @@ def test_a_listing_of_ones_own(tmp_path):
     make_frames(tmp_path / "clips" / "own_1" / "frames", 9, "{}.png")
     media.write_png(torch.zeros(3, HEIGHT, WIDTH), tmp_path / "clips" / "own_1" / "blur.png")
     seven, nine = list(range(7)), list(range(9))
-    shipped, averaged, wider = read_windows(
+    stored, averaged, wider = read_windows(
         listing(
             tmp_path,
-            {"clip": "own_1", "frames": seven, "average_frames": seven, "shipped_blur": "blur.png"},
+            {"clip": "own_1", "frames": seven, "blurry": "blur.png"},
             {"clip": "own_1", "frames": seven},
-            {"clip": "own_1", "frames": seven, "average_frames": nine, "shipped_blur": "blur.png"},
+            {"clip": "own_1", "frames": seven, "average_frames": nine},
         )
     )
-    assert [w.name for w in (shipped, averaged, wider)] == [f"own_1/00000{i}" for i in (1, 2, 3)]
+    assert [w.name for w in (stored, averaged, wider)] == [f"own_1/00000{i}" for i in (1, 2, 3)]
     assert (wider.clip, wider.gamma, wider.count) == ("own_1", 2.2, 7)
-    assert float(shipped.blurry().max()) == 0
+    assert float(stored.blurry().max()) == 0
     expected = average_frames(averaged.sharp(), 2.2)
     assert_close(averaged.blurry(), expected, atol=0.5001 / 255, rtol=0)
     assert_close(averaged.sharp()[6], frame(6), atol=0.5001 / 255, rtol=0)

@@ -62,12 +62,12 @@ def read_windows(folder: Path) -> list[StoredWindow]:
          "samples": [{"clip": "street_1",
                       "frames": [0, 2, 4, 6, 8, 10, 12],
                       "average_frames": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
-                      "shipped_blur": "blur.png"}]}
+                      "blurry": "blur.png"}]}
 
     The frames of a clip are the images in `clips/CLIP/frames` in natural order, counted from 0.
     `frames` are the sharp targets, in order of time; `average_frames` (default: `frames`) are
     averaged in `gamma` (default: 2.2) into the blurry image, in steps of 1/255 as a photo has them.
-    `shipped_blur`, a path inside `clips/CLIP`, is taken instead where both lists are the same.
+    `blurry`, a path inside `clips/CLIP`, names a stored image to be taken instead.
 
     Args:
         folder: the folder.
@@ -120,15 +120,15 @@ def _from_listing(folder: Path) -> Iterator[StoredWindow]:
             numbers[clip] = numbers.get(clip, 0) + 1
             targets = _pick(photos[clip], sample["frames"])
             averaged = _pick(photos[clip], sample.get("average_frames", sample["frames"]))
-            shipped = sample.get("shipped_blur")
+            stored = sample.get("blurry")
             yield StoredWindow(
                 name=f"{clip}/{numbers[clip]:06d}",
                 clip=clip,
                 gamma=gamma,
                 count=len(targets),
                 blurry=(
-                    partial(load_photo, home / inside(shipped, path))
-                    if shipped and averaged == targets
+                    partial(load_photo, home / inside(stored, path))
+                    if stored
                     else partial(_average, averaged, gamma)
                 ),
                 sharp=partial(_stack, targets),
