@@ -80,6 +80,13 @@ def gamma_option(default: str | None, text: str) -> Callable[[common.Command], c
     help="Longest simulated path over the exposure [px] (--stills).",
 )
 @click.option(
+    "--layers",
+    type=click.IntRange(min=1),
+    default=MOTION.layers,
+    show_default=True,
+    help="Most layers, background included; 1 moves whole photos (--stills).",
+)
+@click.option(
     "--order",
     type=click.Choice(["canonical", "random"]),
     default=MOTION.order,
@@ -96,6 +103,7 @@ def synth(
     stills: bool,
     count: int,
     max_path: float,
+    layers: int,
     order: str,
     overwrite: bool,
     resume: bool,
@@ -139,7 +147,12 @@ def synth(
     if stills:
         if options.frames != FRAMES:
             raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
-        motion = dataclasses.replace(MOTION, max_path=max_path, order=order)  # type: ignore[arg-type]
+        motion = dataclasses.replace(
+            MOTION,
+            max_path=max_path,
+            layers=layers,
+            order=order,  # type: ignore[arg-type]
+        )
         summary = library.simulate_windows(
             sources, output, options, motion, count=count, **arguments
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +127,10 @@ def train(
 
 
 def _show(step: TrainStep) -> None:
-    """One line a report, on stderr; the log file has all of it."""
+    """One line a report on stderr: for people on a terminal, otherwise as in the log file."""
+    if not sys.stderr.isatty():
+        click.echo(json.dumps(dataclasses.asdict(step)), err=True)
+        return
     losses = "  ".join(f"{name} {value:.4f}" for name, value in step.losses.items())
     click.echo(
         f"{step.progress:6.1%}  step {step.step}  {losses}  lr {step.lr:.1e}  "
