@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -24,6 +25,7 @@ EXIT_CODES: dict[type[errors.BlurvidError], int] = {
     errors.OutputError: 6,
 }
 INTERRUPTED = 130
+BROKEN_PIPE = 141  # as a shell counts it: 128 + SIGPIPE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,7 +53,7 @@ class ErrorBoundary(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         # A polite kill ends like Ctrl-C, so that temporary files are removed.
-        if hasattr(signal, "SIGTERM"):
+        if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
@@ -64,12 +66,7 @@ class ErrorBoundary(click.Group):
         except BrokenPipeError:
             # The reader of our output has gone; nothing more can be said to it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(errors_to_pipe())
-
-
-def errors_to_pipe() -> int:
-    """Exit code of a command whose reader has gone, as a shell counts it (128 + SIGPIPE)."""
-    return 141
+            ctx.exit(BROKEN_PIPE)
 
 
 def _terminate(signum: int, frame: object) -> None:

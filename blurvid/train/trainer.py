@@ -146,7 +146,14 @@ class Trainer:
         saved = started = time.monotonic()
         before = self.seconds
         self.model.train()
-        while (progress := self._progress()) < 1:
+        while True:
+            due = time.monotonic() - saved > self.options.save_minutes * 60
+            progress, due = self._agree(self._progress(), due)
+            if due:
+                self.save()
+                saved = time.monotonic()
+            if progress >= 1:
+                break
             lr = learning_rate(progress, self.options)
             for optimizer in filter(None, (self.optimizer, self.critic_optimizer)):
                 for group in optimizer.param_groups:
@@ -163,9 +170,6 @@ class Trainer:
             if self.step % self.options.log_every == 0:
                 report = meter.report(self.step, progress, self.seconds, lr)
                 self._log(report, on_step)
-            if now - saved > self.options.save_minutes * 60:
-                self.save()
-                saved = now
         if meter.steps:
             self._log(meter.report(self.step, 1.0, self.seconds, self.options.lr_end), on_step)
         return self.save()
@@ -176,12 +180,15 @@ class Trainer:
     def _progress(self) -> float:
         if self.options.max_steps is not None:
             return self.step / max(self.options.max_steps, 1)
-        progress = self.seconds / max(self.options.minutes * 60, 1e-9)
-        if self.world > 1:  # all processes stop at the same step: the first one's clock counts
-            shared = torch.tensor([progress], device=self.device)
+        return self.seconds / max(self.options.minutes * 60, 1e-9)
+
+    def _agree(self, progress: float, due: bool) -> tuple[float, bool]:
+        """Let all processes save and stop at the same step: the first one's clock counts."""
+        if self.world > 1:
+            shared = torch.tensor([progress, float(due)], dtype=torch.float64, device=self.device)
             dist.broadcast(shared, 0)
-            progress = shared.item()
-        return progress
+            progress, due = shared[0].item(), bool(shared[1])
+        return progress, due
 
     def _draw(self) -> tuple[Tensor, Tensor]:
         y, x = self.source.draw(self.options.batch, self.options.crop, self.generator)

@@ -1,0 +1,492 @@
+"""`blurvid extract`, tried as a new user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from blurvid import media, pipeline, weights
+from blurvid.cli import main
+from blurvid.config import DirectSpec
+from blurvid.errors import DeviceError
+from blurvid.networks import DirectNet
+
+TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Untrained weights: every frame is the photo."""
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    weights.save(
+        DirectNet(TINY),
+        folder,
+        name="tiny",
+        recipe={},
+        data="none",
+        scores={"seven_frame_psnr": 26.5},
+        licence="MIT",
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    """An empty cache, no released weights, an empty current folder, signals as they were."""
+    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def run(tiny):
+    """Run `blurvid extract` on the tiny weights, on one CPU thread."""
+
+    def run(*words, stdin=None, weights_set=tiny):
+        command = ["extract", *map(str, words), "--threads", "1", "--precision", "fp32"]
+        if "--device" not in command:
+            command += ["--device", "cpu"]
+        if weights_set is not None:
+            command += ["--weights", str(weights_set)]
+        result = CliRunner().invoke(main, command, input=stdin)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert "Traceback" not in result.stderr
+        return result
+
+    return run
+
+
+def make_photo(path, seed=0, size=(48, 32), **options):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def lines(text):
+    return [line for line in text.splitlines() if line]
+
+
+def everything(folder):
+    """Files below a folder, hidden ones too."""
+    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+
+
+# the main job
+
+
+def test_a_photo_becomes_a_video(run, tmp_path):
+    result = run(make_photo("photo.png"), "-o", tmp_path / "clip.mp4")
+
+    assert result.exit_code == 0
+    assert result.stdout == f"{tmp_path / 'clip.mp4'}\n"
+    assert result.stderr == ""
+    info = media.video_info(tmp_path / "clip.mp4")
+    assert info.size == (32, 48)
+    assert info.frames >= 40  # long enough to watch: 4 s at 10 frames a second
+
+
+def test_without_an_output_a_video_appears_here(run):
+    result = run(make_photo("deep/er/photo.jpg"))
+    assert result.exit_code == 0
+    assert result.stdout == "photo.mp4\n"
+    assert Path("photo.mp4").is_file()
+
+
+def test_png_files_in_a_folder(run):
+    photo = make_photo("my photo é.png")
+    result = run(photo, "-o", "frames")
+    expected = [f"frames/my photo é_{i}.png" for i in range(1, 8)]
+    assert lines(result.stdout) == expected
+    for path in expected:
+        assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(photo)))
+
+
+def test_gif_and_clip_options(run):
+    result = run(make_photo("a.png"), "-o", "a.gif", "--fps", 20, "--once")
+    assert result.exit_code == 0
+    with Image.open("a.gif") as image:
+        assert image.n_frames == 7
+        assert image.info["duration"] == 50
+
+
+@pytest.mark.parametrize("options", [("--fps", 0), ("--crf", 99), ("--seconds", -1)])
+def test_clip_options_out_of_range(run, options):
+    result = run(make_photo("a.png"), "-o", "a.mp4", *options)
+    assert result.exit_code == 2
+    assert len(lines(result.stderr)) == 1
+    assert everything(".") == ["a.png"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (20, 20), (333, 217)])
+def test_output_size_is_input_size(run, size):
+    run(make_photo("photo.png", size=size), "-o", "out")
+    assert Image.open("out/photo_4.png").size == size
+
+
+def test_exif_rotation_is_applied(run):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    exif[0x010F] = "maker"
+    photo = make_photo("turned.png", size=(48, 32), exif=exif)
+
+    run(photo, "-o", "out")
+    run(photo, "-o", "out.mp4")
+
+    with Image.open("out/turned_1.png") as frame:
+        assert frame.size == (32, 48)
+        assert frame.getexif()[0x0112] == 1
+        assert frame.getexif()[0x010F] == "maker"
+        upright = Image.open(photo).transpose(Image.Transpose.ROTATE_270)
+        assert np.array_equal(np.asarray(frame), np.asarray(upright))
+    assert media.video_info(Path("out.mp4")).size == (48, 32)
+
+
+@pytest.mark.parametrize(("dtype", "mode"), [(np.uint8, "L"), (np.uint16, "I;16")])
+def test_greyscale_stays_greyscale(run, dtype, mode):
+    top = np.iinfo(dtype).max
+    pixels = np.random.default_rng(0).integers(0, top, (33, 21), dtype=dtype, endpoint=True)
+    Image.fromarray(pixels).save("grey.png")
+    result = run("grey.png", "-o", "out")
+    assert result.exit_code == 0
+    with Image.open("out/grey_1.png") as frame:
+        assert frame.mode == mode
+        assert np.array_equal(np.asarray(frame), pixels)
+
+
+def test_alpha_is_carried_through(run):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 4), dtype=np.uint8)
+    Image.fromarray(pixels).save("cut.png")
+    run("cut.png", "-o", "out")
+    with Image.open("out/cut_7.png") as frame:
+        assert frame.mode == "RGBA"
+        assert np.array_equal(np.asarray(frame)[..., 3], pixels[..., 3])
+
+
+def test_warnings_go_to_stderr_unless_quiet(run):
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
+    result = run("moving.gif", "-o", "out")
+    assert result.exit_code == 0
+    assert "Warning: moving.gif: holds several frames" in result.stderr
+    assert "Warning" not in result.stdout
+    assert run("moving.gif", "-o", "out2", "-q").stderr == ""
+
+
+def test_verbose_says_what_is_used(run):
+    result = run(make_photo("a.png"), "-o", "out", "-v")
+    assert "Model direct (weights tiny, 26.50 dB)" in result.stderr
+    assert "48x32" in result.stderr
+    assert "cpu in float32" in result.stderr
+    assert len(lines(result.stdout)) == 7
+
+
+def test_auto_says_which_model_it_took(run, tiny, tmp_path):
+    (tmp_path / "home/weights").mkdir(parents=True)
+    (tmp_path / "home/weights/direct").symlink_to(tiny)
+    result = run(make_photo("a.png"), "-o", "a.gif", weights_set=None)
+    assert result.exit_code == 0
+    assert "Model direct" in result.stderr
+    assert result.stdout == "a.gif\n"
+    assert run("a.png", "-o", "b.gif", "-q", weights_set=None).stderr == ""
+
+
+def test_standard_input(run):
+    data = make_photo("photo.jpg").read_bytes()
+    result = run("-", "-o", "out.gif", stdin=data)
+    assert result.exit_code == 0
+    assert result.stdout == "out.gif\n"
+    assert run("-", stdin=data).stdout == "stdin.mp4\n"
+    assert run("-", "-o", "out", "-q", stdin=data).exit_code == 0
+    assert Path("out/stdin_7.png").is_file()
+
+
+def test_nothing_on_standard_input(run):
+    result = run("-", "-o", "out.gif", stdin=b"")
+    assert result.exit_code == 3
+    assert lines(result.stderr) == ["Error: -: the file is empty"]
+
+
+def test_a_name_that_is_not_utf8(run):
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        make_photo("a.png").rename(name)
+    except OSError:
+        pytest.skip("this file system wants UTF-8")
+    plain = run(name, "-o", "out.gif", "-v")
+    assert plain.exit_code == 0
+    assert Path("out.gif").is_file()
+    folder = run(name, "-o", "out")
+    assert folder.exit_code == 0
+    record = run(name, "-o", "out.mp4", "--json")
+    assert record.exit_code == 0
+    assert json.loads(record.stdout)["outputs"] == ["out.mp4"]
+
+
+# many photos
+
+
+def test_a_folder_keeps_its_tree(run):
+    for name in ("in/a.jpg", "in/sub/b.png", "in/sub/deep/c.png"):
+        make_photo(name)
+    result = run("in", "-o", "out", "--format", "gif")
+    assert result.exit_code == 0
+    assert everything("out") == ["a.gif", "sub/b.gif", "sub/deep/c.gif"]
+    assert lines(result.stdout) == ["out/a.gif", "out/sub/b.gif", "out/sub/deep/c.gif"]
+    assert result.stderr == "3 done, 0 skipped, 0 failed\n"
+    assert run("in", "-o", "out2", "--format", "gif", "-q").stderr == ""
+
+
+def test_photos_of_one_name_do_not_overwrite_each_other(run):
+    make_photo("in/a.jpg", 1)
+    make_photo("in/a.png", 2)
+    result = run("in", "-o", "out")
+    assert result.exit_code == 0
+    assert len(everything("out")) == 14
+    assert len({Path("out", name).read_bytes() for name in everything("out")}) == 2
+
+
+def test_a_broken_file_does_not_stop_the_others(run):
+    for name in "abc":
+        make_photo(f"in/{name}.png")
+    Path("in/b.png").write_bytes(Path("in/a.png").read_bytes()[:200])
+    result = run("in", "-o", "out", "--format", "mp4")
+    assert result.exit_code == 3
+    assert everything("out") == ["a.mp4", "c.mp4"]
+    assert lines(result.stdout) == ["out/a.mp4", "out/c.mp4"]
+    errors = [line for line in lines(result.stderr) if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert "in/b.png" in errors[0]
+    assert lines(result.stderr)[-1] == "2 done, 0 skipped, 1 failed"
+
+
+def test_a_missing_file_does_not_stop_the_others(run):
+    make_photo("a.png")
+    make_photo("c.png")
+    result = run("a.png", "b.png", "c.png", "-o", "out", "--format", "gif")
+    assert result.exit_code == 3
+    assert everything("out") == ["a.gif", "c.gif"]
+    assert "b.png" in result.stderr
+
+
+def test_the_first_failure_gives_the_exit_code(run):
+    for name in "abc":
+        make_photo(f"in/{name}.png")
+    Path("out").mkdir()
+    Path("out/a.gif").write_text("mine")  # output: 6
+    Path("in/c.png").write_text("text")  # input: 3
+    assert run("in", "-o", "out", "--format", "gif").exit_code == 6
+    assert everything("out") == ["a.gif", "b.gif"]
+
+
+def test_fail_fast(run):
+    for name in "abc":
+        make_photo(f"in/{name}.png")
+    Path("in/a.png").write_text("text")
+    result = run("in", "-o", "out", "--format", "gif", "--fail-fast")
+    assert result.exit_code == 3
+    assert not Path("out").exists()
+    assert "0 done, 0 skipped, 1 failed" in result.stderr
+
+
+def test_existing_outputs(run):
+    for name in "ab":
+        make_photo(f"in/{name}.png")
+    command = ("in", "-o", "out", "--format", "gif")
+    assert run("in/a.png", "-o", "out", "--format", "gif").exit_code == 0
+    before = Path("out/a.gif").stat().st_mtime_ns
+
+    refused = run(*command)
+    assert refused.exit_code == 6
+    assert "out/a.gif: exists already" in refused.stderr
+    assert Path("out/b.gif").is_file()
+
+    Path("out/b.gif").unlink()
+    resumed = run(*command, "--skip-existing")
+    assert resumed.exit_code == 0
+    assert resumed.stdout == "out/b.gif\n"
+    assert "1 done, 1 skipped, 0 failed" in resumed.stderr
+    assert Path("out/a.gif").stat().st_mtime_ns == before
+
+    replaced = run(*command, "--overwrite")
+    assert replaced.exit_code == 0
+    assert len(lines(replaced.stdout)) == 2
+    assert Path("out/a.gif").stat().st_mtime_ns > before
+
+    both = run(*command, "--overwrite", "--skip-existing")
+    assert both.exit_code == 2
+
+
+def test_json_lines(run):
+    for name in "abc":
+        make_photo(f"in/{name} ü.png")
+    Path("in/b ü.png").write_text("text")
+    run("in/c ü.png", "-o", "out", "--format", "gif")
+    result = run("in", "-o", "out", "--format", "gif", "--json", "--skip-existing")
+    assert result.exit_code == 3
+    done, failed, skipped = map(json.loads, lines(result.stdout))
+    assert done["input"] == "in/a ü.png"
+    assert done["outputs"] == ["out/a ü.gif"]
+    assert (done["width"], done["height"], done["weights"]) == (48, 32, "tiny")
+    assert failed["outputs"] == []
+    assert "is text" in failed["error"]
+    assert skipped["skipped"] is True
+    assert "Error: in/b ü.png" in result.stderr  # a failure is named on stderr all the same
+
+
+# what a user can do wrong
+
+
+def test_no_photo(run):
+    result = run()
+    assert result.exit_code == 2
+    assert "PHOTO" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "code"),
+    [
+        ("clip.webm", (), 2),
+        ("clip.mp4", ("--format", "gif"), 2),
+        ("out", ("--format", "webm"), 2),
+        ("out", ("--device", "toaster"), 2),
+        ("out", ("--precision", "fp8"), 2),
+        ("out", ("--threads", "0"), 2),
+        ("a.png/clip.mp4", (), 6),
+        ("a.png/deep/er", (), 6),
+        ("x" * 300 + ".mp4", (), 6),
+    ],
+)
+def test_wrong_options_and_outputs(run, output, options, code):
+    result = run(make_photo("a.png"), "-o", output, *options)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert len([line for line in lines(result.stderr) if line.startswith("Error: ")]) == 1
+    assert everything(".") == ["a.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_a_folder_that_may_not_be_written(run):
+    make_photo("a.png")
+    Path("locked").mkdir(mode=0o500)
+    result = run("a.png", "-o", "locked/clip.mp4")
+    assert result.exit_code == 6
+    assert "permission denied" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["nowhere.jpg", "empty", "text.jpg", "clip.mov"])
+def test_inputs_that_are_no_photos(run, name):
+    Path("empty").mkdir()
+    Path("text.jpg").write_text("hello")
+    Path("clip.mov").write_bytes(b"\0\0\0\x14ftypqt  " + bytes(50))
+    result = run(name, "-o", "out.mp4") if name != "empty" else run(name, "-o", "out")
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    (message,) = lines(result.stderr)
+    assert message.startswith(f"Error: {name}: ")
+    assert not Path("out.mp4").exists()
+
+
+def test_no_such_weights(run):
+    result = run(make_photo("a.png"), "-o", "out.mp4", weights_set="no-such-set")
+    assert result.exit_code == 4
+    (message,) = lines(result.stderr)
+    assert "no-such-set" in message
+    assert not Path("out.mp4").exists()
+
+
+def test_no_weights_at_all(run):
+    result = run(make_photo("a.png"), "-o", "out.mp4", weights_set=None)
+    assert result.exit_code == 4
+    assert "blurvid weights fetch" in result.stderr
+
+
+def test_weights_of_another_model(run):
+    result = run(make_photo("a.png"), "-o", "out.mp4", "--model", "cascade")
+    assert result.exit_code == 4
+    assert "belongs to the direct model" in result.stderr
+
+
+def test_damaged_weights(run, tiny, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in tiny.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    data = bytearray((copy / "direct.safetensors").read_bytes())
+    data[-1] ^= 1
+    (copy / "direct.safetensors").write_bytes(data)
+    result = run(make_photo("a.png"), "-o", "out.mp4", weights_set=copy)
+    assert result.exit_code == 4
+    assert "SHA-256" in result.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_no_cuda_device(run):
+    result = run(make_photo("a.png"), "-o", "out.mp4", "--device", "cuda")
+    assert result.exit_code == 5
+    assert lines(result.stderr) == [
+        "Error: no CUDA device on this machine; use --device cpu or auto"
+    ]
+    assert not Path("out.mp4").exists()
+
+
+def test_out_of_memory_names_the_photo(run, monkeypatch):
+    def hungry(self, y):
+        raise DeviceError("cpu ran out of memory; try a smaller image")
+
+    monkeypatch.setattr(pipeline.Extractor, "frames", hungry)
+    for name in "ab":
+        make_photo(f"in/{name}.png")
+    result = run("in", "-o", "out", "--format", "gif")
+    assert result.exit_code == 5
+    errors = [line for line in lines(result.stderr) if line.startswith("Error: ")]
+    assert len(errors) == 2
+    assert "in/a.png" in errors[0]
+    assert "in/b.png" in errors[1]
+
+
+def test_failed_writing_leaves_nothing(run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(media.clip, "save_gif", full)
+    result = run(make_photo("a.png"), "-o", "out/a.gif")
+    assert result.exit_code == 6
+    assert "No space left" in result.stderr
+    assert everything(".") == ["a.png"]
+
+
+def test_ctrl_c_in_a_batch(run, monkeypatch):
+    for name in "abc":
+        make_photo(f"in/{name}.png")
+    save = media.clip.save_gif
+    written = []
+
+    def interrupted(pixels, order, path, fps):
+        save(pixels, order, path, fps)
+        written.append(path)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(media.clip, "save_gif", interrupted)
+    result = run("in", "-o", "out", "--format", "gif")
+    assert result.exit_code == 130
+    assert result.stdout == "out/a.gif\n"
+    assert "Interrupted." in result.stderr
+    assert everything("out") == ["a.gif"]
