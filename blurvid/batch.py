@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,23 @@ class Job:
     """A file, or the folder for PNG files."""
     stem: str
     """Start of the names of PNG files."""
+    kind: str
+    """One of `FORMATS`."""
+    error: InputError | None = None
+    """Why the photo cannot even be looked at."""
 
     @property
     def name(self) -> str:
         """The photo's name for messages."""
         return STDIN if self.photo is None else str(self.photo)
+
+    def files(self, overwrite: bool = True) -> list[Path]:
+        """The files that will be written.
+
+        Raises:
+            OutputError: one cannot be written, or is there already and not to be overwritten.
+        """
+        return media.check_target(self.target, self.stem, FRAMES, overwrite, self.kind)
 
 
 @dataclass(frozen=True)
@@ -79,58 +91,87 @@ def plan(sources: Sequence[str | Path], out: Path | None, kind: str | None = Non
             there is no `out`.
 
     Raises:
-        InputError: a source that is not there, or a folder without photos.
+        InputError: there is no photo at all; one missing among others becomes a job that fails.
         OptionError: a file as output of many photos, or contradicting kinds.
     """
     found = [entry for source in sources for entry in _photos(source)]
-    many = len(found) > 1 or any(Path(source).is_dir() for source in sources)
-    if out is not None and out.suffix and not out.is_dir():
+    if all(entry.error for entry in found):
+        raise next(entry.error for entry in found if entry.error)
+    many = len(found) > 1 or found[0].in_folder
+    if out is not None and _is_file(out, many, kind):
         if many:
             raise OptionError(
                 f"{out} is one file, but there are {len(found)} photos: name a folder and "
                 "choose --format"
             )
-        if kind is not None and f".{kind}" != out.suffix.lower():
+        named = media.kind_of(out)
+        if kind not in (None, named):
             raise OptionError(f"{out} and --format {kind} contradict each other")
-        photo, relative = found[0]
-        return [Job(photo, out, relative.name)]
+        return [Job(found[0].photo, out, found[0].relative.stem, named)]
     kind = kind or ("mp4" if out is None else "png")
     if kind not in FORMATS:
         raise OptionError(f"no format named {kind!r}; use {', '.join(FORMATS)}")
     folder = out or Path()
     # a.jpg and a.png, or photos of one name from two places, must not overwrite each other
-    count = Counter(relative.with_suffix("") for _, relative in found)
+    count = Counter(entry.relative.with_suffix("") for entry in found)
     jobs, taken = [], set()
-    for photo, relative in found:
-        base = relative.with_suffix("")
+    for entry in found:
+        base = entry.relative.with_suffix("")
         if count[base] > 1:
-            base = relative.with_name(relative.name.replace(".", "_"))
+            base = base.with_name(entry.relative.name.replace(".", "_"))
         unique, number = base, 2
         while unique in taken:
             unique, number = base.with_name(f"{base.name}_{number}"), number + 1
         taken.add(unique)
         target = folder / unique
         target = target.parent if kind == "png" else target.with_name(f"{target.name}.{kind}")
-        jobs.append(Job(photo, target, unique.name))
+        jobs.append(Job(entry.photo, target, unique.name, kind, entry.error))
     return jobs
 
 
-def _photos(source: str | Path) -> Iterator[tuple[Path | None, Path]]:
-    """Photos of a source, each with its path relative to the source."""
+def _is_file(out: Path, many: bool, kind: str | None) -> bool:
+    """Whether an output is meant as a file; a new folder may have a dot in its name."""
+    try:
+        if not out.suffix or out.is_dir():
+            return False
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror}") from error
+    return out.suffix.lower() in (".mp4", ".gif") or not (many or kind)
+
+
+@dataclass(frozen=True)
+class _Found:
+    photo: Path | None
+    relative: Path
+    """Below the source folder; names the output."""
+    in_folder: bool = False
+    error: InputError | None = None
+
+
+def _photos(source: str | Path) -> Iterator[_Found]:
+    """Photos of a source, or the reason why there are none."""
     if str(source) == STDIN:
-        yield None, Path("stdin.png")
+        yield _Found(None, Path("stdin.png"))
         return
     source = Path(source)
-    if source.is_dir():
-        photos = media.list_photos(source, recursive=True)
-        if not photos:
-            raise InputError(f"{source}: no photos in this folder")
-        for photo in photos:
-            yield photo, photo.relative_to(source)
-    elif source.exists():
-        yield source, Path(source.name)
-    else:
-        raise InputError(f"{source}: no such file or folder")
+    try:
+        if source.is_dir():
+            photos = media.list_photos(source, recursive=True)
+            for photo in photos:
+                yield _Found(photo, photo.relative_to(source), in_folder=True)
+            if photos:
+                return
+            error = InputError(f"{source}: no photos in this folder")
+        elif source.exists():
+            yield _Found(source, Path(source.name))
+            return
+        else:
+            error = InputError(f"{source}: no such file or folder")
+    except OSError as problem:
+        error = InputError(f"{source}: {problem.strerror}")
+    except InputError as problem:
+        error = problem
+    yield _Found(source, Path(source.name or "photo"), error=error)
 
 
 def run(
@@ -157,9 +198,11 @@ def run(
     Returns:
         The outcomes, without clips, so that memory does not grow with the batch.
     """
+    media.check_clip_options(options)
+    inputs = {job.photo.resolve() for job in jobs if job.photo is not None}
     outcomes = []
     for job in jobs:
-        outcome = _do(job, extract, options, overwrite, skip_existing)
+        outcome = _do(job, extract, options, inputs, overwrite, skip_existing)
         if on_outcome:
             on_outcome(outcome)
         outcomes.append(Outcome(job, outcome.outputs, None, outcome.error, outcome.skipped))
@@ -169,28 +212,36 @@ def run(
 
 
 def _do(
-    job: Job, extract: Extractor, options: ClipOptions, overwrite: bool, skip_existing: bool
+    job: Job,
+    extract: Extractor,
+    options: ClipOptions,
+    inputs: Set[Path],
+    overwrite: bool,
+    skip_existing: bool,
 ) -> Outcome:
     try:
+        if job.error is not None:
+            raise job.error
+        files = job.files()
+        for path in files:
+            if path.resolve() in inputs:
+                raise OutputError(f"{job.name}: output {path} is the same file as an input")
         if skip_existing:
-            expected = media.check_target(job.target, job.stem, FRAMES, overwrite=True)
-            if all(path.exists() for path in expected):
-                return Outcome(job, expected, skipped=True)
+            if all(path.exists() for path in files):
+                return Outcome(job, files, skipped=True)
             overwrite = True  # what an interrupted batch left incomplete is made anew
-        else:
-            media.check_target(job.target, job.stem, FRAMES, overwrite)
+        job.files(overwrite)
         if job.photo is None:
             photo = media.read_photo(sys.stdin.buffer, name=STDIN)
         else:
             photo = media.read_photo(job.photo)
-            if job.photo.resolve() in (p.resolve() for p in _files(job)):
-                raise OutputError(f"{job.photo}: input and output are the same file")
-        clip = extract(photo)
-        outputs = clip.save(job.target, options=options, stem=job.stem, overwrite=overwrite)
+        try:
+            clip = extract(photo)
+        except BlurvidError as error:
+            raise type(error)(f"{job.name}: {error}") from error
+        outputs = clip.save(
+            job.target, options=options, stem=job.stem, overwrite=overwrite, kind=job.kind
+        )
         return Outcome(job, outputs, clip)
     except BlurvidError as error:
         return Outcome(job, error=error)
-
-
-def _files(job: Job) -> list[Path]:
-    return media.check_target(job.target, job.stem, FRAMES, overwrite=True)

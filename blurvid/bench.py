@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from blurvid import runtime
 from blurvid.config import RESOLUTIONS, BenchOptions, RunOptions
 from blurvid.errors import OptionError
-from blurvid.models import Cascade
+from blurvid.models import Cascade, build
 from blurvid.networks import DirectNet
 
 MIDDLE_NET = "middle"
@@ -144,7 +144,7 @@ def bench(
     rows = []
     with runtime.running(run) as (device, dtype):
         if models is None:
-            models = {"cascade": Cascade(), "direct": DirectNet()}
+            models = {name: build(name) for name in ("cascade", "direct")}
         subjects = list(_subjects(models, device))
         for resolution in resolutions:
             for subject in subjects:

@@ -136,8 +136,9 @@ class TrainOptions:
     max_steps: int | None = None
     """Stop after this many steps even if time is left (the schedule follows steps then)."""
     batch: int = 8
-    crop: int = 96
-    """Side of the training crop [px]; the paper uses 320."""
+    crop: int | None = None
+    """Side of the training crop [px]; None is 96 for the direct model, 100 for the cascade.
+    The paper uses 320."""
     lr: float = 4e-4
     lr_end: float = 1e-6
     warmup: float = 0.02
@@ -150,7 +151,7 @@ class TrainOptions:
     noise: float = 0.01
     """Standard deviation of the noise added to y (paper, section 7)."""
     reuse: int = 2
-    """How often a simulated window is shown, mirrored at random; 1 renders each step anew."""
+    """How often a simulated window is shown; 1 renders each step anew."""
     seed: int = 0
     log_every: int = 50
     save_minutes: float = 2.0

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from blurvid import media, metrics, runtime, weights
@@ -20,6 +21,9 @@ from blurvid.config import DEFAULT_GAMMA, ClipOptions, RunOptions
 from blurvid.errors import BlurvidError
 from blurvid.models import SequenceModel
 from blurvid.synth import average_frames
+
+Photo: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
+"""What a photo may come as."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,6 +65,7 @@ class Clip:
         options: ClipOptions | None = None,
         stem: str | None = None,
         overwrite: bool = False,
+        kind: str | None = None,
         **changes: Any,
     ) -> list[Path]:
         """Write the frames as `.mp4`, as `.gif`, or as PNG files in a folder.
@@ -70,6 +75,7 @@ class Clip:
             options: how they are shown.
             stem: start of the names of PNG files; the photo's name by default.
             overwrite: replace existing files.
+            kind: `png`, `gif` or `mp4`, whatever the target is called.
             changes: single fields of `ClipOptions`, such as `fps=10, bounce=True`.
 
         Returns:
@@ -88,6 +94,7 @@ class Clip:
             options=options,
             stem=stem or stem_of(self.photo),
             overwrite=overwrite,
+            kind=kind,
         )
 
 
@@ -105,13 +112,18 @@ class Extractor:
         self.model, self.name = model, name
         self.device, self.dtype = device, dtype
 
-    def __call__(self, photo: media.Photo) -> Clip:
+    def __call__(self, photo: Photo) -> Clip:
         """Extract the seven frames of a photo.
 
+        Args:
+            photo: as for `extract`.
+
         Raises:
+            InputError: an unreadable photo.
             DeviceError: too little memory.
             BlurvidError: the network gives values that are not finite even in float32.
         """
+        photo = _read(photo)
         started = time.perf_counter()
         frames, dtype = self.frames(photo.pixels)
         return Clip(
@@ -126,7 +138,7 @@ class Extractor:
             + (("half precision overflowed; done in float32",) if dtype != self.dtype else ()),
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def frames(self, y: Tensor) -> tuple[Tensor, torch.dtype]:
         """Extract frames from a bare image.
 
@@ -165,27 +177,48 @@ def fit(y: Tensor, multiple: int) -> Tensor:
     return F.pad(y, (0, right, 0, below), mode="replicate")[0]
 
 
+def _read(photo: Photo) -> media.Photo:
+    if isinstance(photo, media.Photo):
+        return photo
+    value: Any = photo
+    opened = isinstance(value, str | Path) or hasattr(value, "read")
+    return media.read_photo(value) if opened else media.photo_from_array(value)
+
+
 @contextmanager
 def extractor(
-    weight_set: weights.WeightSet,
+    weights_name: str | Path | weights.WeightSet | None = None,
     run: RunOptions = RunOptions(),
+    *,
+    model: str = "auto",
 ) -> Iterator[Extractor]:
     """Load a model and keep it ready for the time of a block.
+
+    Args:
+        weights_name: name or folder of a weight set, or one found already; the released one by
+            default.
+        run: device, precision, threads.
+        model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score.
+
+    Yields:
+        A function from a photo to its `Clip`.
 
     Raises:
         WeightsError: weights missing or damaged.
         DeviceError: the device is not there.
     """
+    if not isinstance(weights_name, weights.WeightSet):
+        weights_name = weights.find(weights_name, model)
     with runtime.running(run) as (device, dtype):
-        model = weights.load(weight_set)
-        runtime.place(model, device)
-        yield Extractor(model, weight_set.name, device, dtype)
+        network = weights.load(weights_name)
+        runtime.place(network, device)
+        yield Extractor(network, weights_name.name, device, dtype)
 
 
 def extract(
-    photo: str | Path | BinaryIO | media.Photo | Any,
+    photo: Photo,
     *,
-    weights_name: str | Path | None = None,
+    weights_name: str | Path | weights.WeightSet | None = None,
     model: str = "auto",
     run: RunOptions = RunOptions(),
 ) -> Clip:
@@ -199,18 +232,15 @@ def extract(
         run: device, precision, threads.
 
     Returns:
-        The clip, of the photo's size.
+        The clip, of the photo's size; it tells which model and weights made it.
 
     Raises:
         InputError: an unreadable photo.
         WeightsError: weights missing or damaged.
         DeviceError: the device is not there or has too little memory.
     """
-    if not isinstance(photo, media.Photo):
-        value: Any = photo
-        opened = isinstance(value, str | Path) or hasattr(value, "read")
-        photo = media.read_photo(value) if opened else media.photo_from_array(value)
-    with extractor(weights.find(weights_name, model), run) as ready:
+    photo = _read(photo)
+    with extractor(weights_name, model=model, run=run) as ready:
         return ready(photo)
 
 

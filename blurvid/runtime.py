@@ -129,12 +129,12 @@ def memory_guard(device: torch.device) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise DeviceError(f"{device} ran out of memory; try a smaller image") from error
+        raise DeviceError(f"{device} ran out of memory") from error
     except RuntimeError as error:
         # The CPU allocator has no exception class of its own.
         if "can't allocate memory" not in str(error):
             raise
-        raise DeviceError(f"{device} ran out of memory; try a smaller image") from error
+        raise DeviceError(f"{device} ran out of memory") from error
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:

@@ -24,7 +24,12 @@ import json
 import pathlib
 import sys
 
-records = [json.loads(line) for line in pathlib.Path(sys.argv[1]).read_text().splitlines()]
+lines = pathlib.Path(sys.argv[1]).read_text().splitlines()
+records = {}
+for record in map(json.loads, lines):
+    if not record.get("skipped"):
+        records[record["input"]] = record  # the latest word on each photo
+records = list(records.values())
 done = [r for r in records if "seconds" in r]
 print(f"{len(done)} photos, {sum(r['seconds'] for r in done):.1f} s in the network")
 for record in records:

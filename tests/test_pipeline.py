@@ -368,7 +368,7 @@ def test_extract_refuses_what_is_no_photo(sets, photo):
 
 
 def test_extract_names_a_missing_photo_and_missing_weights(sets, picture, tmp_path):
-    with pytest.raises(InputError, match="nowhere.png"):
+    with pytest.raises(InputError, match=r"nowhere\.png"):
         extract(tmp_path / "nowhere.png", sets)
     with pytest.raises(blurvid.BlurvidError, match="nothing-like-it"):
         blurvid.extract(picture, weights_name="nothing-like-it")

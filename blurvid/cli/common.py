@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -52,6 +53,10 @@ class ErrorBoundary(click.Group):
     """The one place where a library error becomes a message and an exit code."""
 
     def invoke(self, ctx: click.Context) -> object:
+        # Names of files need not be text in the terminal's encoding.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="surrogateescape")
         # A polite kill ends like Ctrl-C, so that temporary files are removed.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)
@@ -65,7 +70,8 @@ class ErrorBoundary(click.Group):
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             # The reader of our output has gone; nothing more can be said to it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             ctx.exit(BROKEN_PIPE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ DEFAULT = SynthOptions()
 @click.command("eval")
 @click.argument("source", type=common.existing, metavar="SRC")
 @common.weights_options
-@gamma_option(None, "Response of the re-blur.  [default: the one of each window]")
+@gamma_option(None, "Camera response of the re-blur, and of windows made of clips.  [default: 2.2]")
 @click.option(
     "--scale", default=DEFAULT.scale, show_default=True, help="Downscaling of clips, see synth."
 )
@@ -60,9 +61,11 @@ def evaluate(
     from blurvid.pipeline import extractor
 
     options = SynthOptions(scale=scale, stride=stride)
+    if gamma:
+        options = dataclasses.replace(options, gamma=parse_gamma(gamma))
     windows = library.windows_from(source, options)
     chosen = weights.find(weights_name, model)
-    with extractor(chosen, common.picked(RunOptions, values)) as ready:
+    with extractor(chosen, run=common.picked(RunOptions, values)) as ready:
 
         def show(row: Row) -> None:
             click.echo(f"{row.window}: {row.score.ppsnr:.2f} dB", err=True)

@@ -73,7 +73,7 @@ def extract(
     jobs = batch.plan(photos, output, kind)
     chosen = weights.find(weights_name, model)
     options = common.picked(ClipOptions, values)
-    with extractor(chosen, common.picked(RunOptions, values)) as ready:
+    with extractor(chosen, run=common.picked(RunOptions, values)) as ready:
         if not quiet and (verbose or (model == "auto" and weights_name is None)):
             score = f", {chosen.score:.2f} dB" if chosen.score is not None else ""
             click.echo(f"Model {chosen.model} (weights {chosen.name}{score})", err=True)

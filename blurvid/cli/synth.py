@@ -72,7 +72,13 @@ def gamma_option(default: str | None, text: str) -> Callable[[common.Command], c
 )
 @click.option("--seed", default=DEFAULT.seed, show_default=True)
 @click.option("--stills", is_flag=True, help="SRC are sharp photos: simulate motion.")
-@click.option("--count", default=1, show_default=True, help="Windows from each photo (--stills).")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Windows from each photo (--stills).",
+)
 @click.option(
     "--max-path",
     default=MOTION.max_path,
@@ -164,6 +170,7 @@ def synth(
             f"{summary.warned} with warnings, {summary.failed} sources failed",
             err=True,
         )
-    click.echo(summary.manifest)
+    if summary.written + summary.skipped:
+        click.echo(summary.manifest)
     if failures:
         click.get_current_context().exit(common.exit_code(failures[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ DEFAULT = TrainOptions()
 @click.option("--minutes", default=DEFAULT.minutes, show_default=True, help="Time budget.")
 @click.option("--steps", "max_steps", type=int, help="Budget in steps instead of time.")
 @click.option("--batch", default=DEFAULT.batch, show_default=True)
-@click.option("--crop", default=DEFAULT.crop, show_default=True, help="Training crop [px].")
+@click.option("--crop", type=int, help="Training crop [px].  [default: 96, or 100 for the cascade]")
 @click.option("--lr", default=DEFAULT.lr, show_default=True, help="Highest learning rate.")
 @click.option(
     "--order",
@@ -123,7 +124,8 @@ def train(
         resume=resume,
         on_step=None if quiet else _show,
     )
-    click.echo(weight_set.path)
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(weight_set.path)
 
 
 def _show(step: TrainStep) -> None:

@@ -1,13 +1,12 @@
 """Photos and clips to training and evaluation windows."""
 
-from blurvid.dataset.pool import WindowSource
+from blurvid.dataset.pool import WindowSource, mirror
 from blurvid.dataset.source import (
     MixedSource,
     ReplaySource,
     SimulatedSource,
     Source,
     augment,
-    mirror,
     open_source,
 )
 from blurvid.dataset.stills import StillPool, read_stills

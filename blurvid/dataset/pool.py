@@ -25,6 +25,7 @@ class WindowSource:
         device: where the crops go.
         order: `canonical` turns windows whose dominant motion goes the other way around in
             time; `random` turns half of them around.
+        flips: mirror crops at random, and with random order also turn them by 90 degrees.
 
     Raises:
         InputError: no windows, or one without seven sharp frames.
@@ -35,6 +36,7 @@ class WindowSource:
         windows: Sequence[StoredWindow],
         device: torch.device,
         order: Literal["canonical", "random"],
+        flips: bool = False,
     ) -> None:
         if not windows:
             raise InputError("no windows to train on")
@@ -43,7 +45,7 @@ class WindowSource:
                 raise InputError(
                     f"{window.name}: {window.count} sharp frames; training needs {FRAMES}"
                 )
-        self.windows, self.device, self.order = windows, device, order
+        self.windows, self.device, self.order, self.flips = windows, device, order, flips
         self._held: dict[int, Tensor] = {}
         self._bytes = 0
 
@@ -51,7 +53,13 @@ class WindowSource:
         numbers = torch.rand(batch, 4, generator=generator, device=generator.device).tolist()
         crops = torch.stack([self._crop(size, row) for row in numbers]).to(self.device)
         images = crops.float().div_(255)
-        return images[:, 0], images[:, 1:]
+        y, x = images[:, 0], images[:, 1:]
+        if not self.flips:
+            return y, x
+        if self.order == "random":  # the paper's rotations; they would change the direction
+            turn = torch.randint(4, (1,), generator=generator, device=generator.device).item()
+            y, x = y.rot90(int(turn), (-2, -1)), x.rot90(int(turn), (-2, -1))
+        return mirror(y, x, generator)
 
     def describe(self) -> str:
         clips = len({window.clip for window in self.windows})
@@ -97,3 +105,22 @@ class WindowSource:
         still = torch.zeros(())
         sign = canonical_sign(shift, still, still, (sharp.shape[-2], sharp.shape[-1]))
         return bool(sign < 0)
+
+
+def mirror(y: Tensor, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mirror samples at random in ways that keep a shift in the canonical direction.
+
+    Top to bottom as it is; left to right together with the order of time. What only turns or
+    zooms does not stay canonical, so simulated motion is not mirrored; its photos are, before
+    they move.
+
+    Args:
+        y: blurry images, (B, 3, H, W).
+        x: frames, (B, 7, 3, H, W).
+        generator: source of randomness, on the device of y.
+    """
+    coins = torch.rand(2, len(y), 1, 1, 1, generator=generator, device=y.device) < 0.5
+    y = torch.where(coins[0], y.flip(-2), y)
+    x = torch.where(coins[0].unsqueeze(1), x.flip(-2), x)
+    y = torch.where(coins[1], y.flip(-1), y)
+    return y, torch.where(coins[1].unsqueeze(1), x.flip(-1, 1), x)

@@ -51,7 +51,7 @@ class ReplaySource:
     """Show each window of another source several times, among older and newer ones.
 
     Rendering costs about as much as a training step of a small network; a store of recent
-    windows, mirrored at random, halves that at hardly any loss of variety.
+    windows halves that at hardly any loss of variety.
 
     Args:
         source: where new windows come from.
@@ -78,7 +78,7 @@ class ReplaySource:
                 len(self.store), (batch - fresh,), generator=generator, device=y.device
             )
             windows = torch.cat([windows, self.store[picks].to(y.dtype) / 255])
-        return mirror(windows[:, 0], windows[:, 1:], generator)
+        return windows[:, 0], windows[:, 1:]
 
     def _put(self, windows: Tensor) -> None:
         """Store windows, the oldest giving way."""
@@ -163,7 +163,7 @@ def open_source(data: Sequence[Path], options: TrainOptions, device: torch.devic
     stills = [path for path in data if path not in windows]
     if windows:
         listed = [window for path in windows for window in read_windows(path)]
-        sources.append(WindowSource(listed, device, order))
+        sources.append(WindowSource(listed, device, order, flips=True))
     if stills:
         for path in stills:
             if not path.exists():
@@ -174,30 +174,12 @@ def open_source(data: Sequence[Path], options: TrainOptions, device: torch.devic
     return PrefetchSource(sources[0] if len(sources) == 1 else MixedSource(sources))
 
 
-def mirror(y: Tensor, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mirror samples at random in ways that keep the canonical direction of time.
-
-    Top to bottom as it is; left to right together with the order of time.
-
-    Args:
-        y: blurry images, (B, 3, H, W).
-        x: frames, (B, 7, 3, H, W).
-        generator: source of randomness, on the device of y.
-    """
-    coins = torch.rand(2, len(y), 1, 1, 1, generator=generator, device=y.device) < 0.5
-    y = torch.where(coins[0], y.flip(-2), y)
-    x = torch.where(coins[0].unsqueeze(1), x.flip(-2), x)
-    y = torch.where(coins[1], y.flip(-1), y)
-    return y, torch.where(coins[1].unsqueeze(1), x.flip(-1, 1), x)
-
-
 def augment(
     y: Tensor, x: Tensor, noise: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Shuffle the colour channels of each sample and add noise to y (paper, section 7).
 
-    Rotations and flips are applied to the photos before they move: turned afterwards, a window
-    would no longer go in the canonical direction.
+    Rotations and flips come before: of photos before they move, of windows where they are cut.
 
     Args:
         y: blurry images, (B, 3, H, W).

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from blurvid.config import MotionOptions
+from blurvid.dataset.windows import in_windows
 from blurvid.errors import InputError
 from blurvid.media import is_photo, list_photos, read_photo
 from blurvid.synth import Rendered, margin, simulate
@@ -19,6 +20,9 @@ from blurvid.synth import Rendered, margin, simulate
 
 def read_stills(sources: Sequence[Path]) -> Iterator[Tensor]:
     """Read photos from files, folders (searched through) and tar archives.
+
+    Windows written by `blurvid synth` are left out; one unreadable photo is an error, so that
+    nothing is trained on less than was meant.
 
     Yields:
         Each photo, (3, H, W) uint8 RGB.
@@ -29,6 +33,8 @@ def read_stills(sources: Sequence[Path]) -> Iterator[Tensor]:
     for source in sources:
         if source.is_dir():
             for path in list_photos(source, recursive=True):
+                if in_windows(path, source):
+                    continue
                 yield _to_bytes(read_photo(path).pixels)
         elif source.suffix == ".tar":
             yield from _read_tar(source)

@@ -6,7 +6,7 @@ out of range `OptionError`; each with one line of text that names the file.
 """
 
 from blurvid.media.arrays import photo_from_array
-from blurvid.media.clip import check_target, write_frames
+from blurvid.media.clip import check_clip_options, check_target, kind_of, write_frames
 from blurvid.media.files import is_photo, is_video, list_photos, natural_key
 from blurvid.media.photo import Photo
 from blurvid.media.png import to_uint8, write_png
@@ -16,9 +16,11 @@ from blurvid.media.video import VideoInfo, read_video, video_info
 __all__ = [
     "Photo",
     "VideoInfo",
+    "check_clip_options",
     "check_target",
     "is_photo",
     "is_video",
+    "kind_of",
     "list_photos",
     "natural_key",
     "photo_from_array",

@@ -23,7 +23,27 @@ from blurvid.media.text import reason
 CLIP_SUFFIXES = (".mp4", ".gif")
 
 
-def check_target(target: Path, stem: str, count: int, overwrite: bool = False) -> list[Path]:
+def kind_of(target: Path) -> str:
+    """What a target's name asks for: `mp4`, `gif`, or `png` for a folder.
+
+    Raises:
+        OptionError: a suffix that is not known.
+    """
+    suffix = target.suffix.lower()
+    if suffix == "" or target.is_dir():
+        return "png"
+    if suffix not in CLIP_SUFFIXES:
+        known = ", ".join(CLIP_SUFFIXES)
+        raise OptionError(
+            f"{target}: unknown suffix {target.suffix}; use {known},"
+            " or a folder (a name without a suffix) for PNG files"
+        )
+    return suffix.removeprefix(".")
+
+
+def check_target(
+    target: Path, stem: str, count: int, overwrite: bool = False, kind: str | None = None
+) -> list[Path]:
     """Find out early whether an output can be written, before any work is done for it.
 
     Args:
@@ -31,6 +51,7 @@ def check_target(target: Path, stem: str, count: int, overwrite: bool = False) -
         stem: start of the names of PNG files in a folder.
         count: number of frames.
         overwrite: whether existing files may be replaced.
+        kind: one of `config.FORMATS`, whatever the target is called; by default its name tells.
 
     Returns:
         The files that `write_frames` would write.
@@ -40,26 +61,20 @@ def check_target(target: Path, stem: str, count: int, overwrite: bool = False) -
         OutputError: a file exists already, or cannot be made there.
     """
     try:
-        return _check_target(Path(target), stem, count, overwrite)
+        target = Path(target)
+        return _check_target(target, stem, count, overwrite, kind or kind_of(target))
     except OSError as error:  # a name too long, a folder that may not be entered
         raise OutputError(f"{target}: not written: {reason(error)}") from error
 
 
-def _check_target(target: Path, stem: str, count: int, overwrite: bool) -> list[Path]:
+def _check_target(target: Path, stem: str, count: int, overwrite: bool, kind: str) -> list[Path]:
     """Do what `check_target` says, without a name for every error of the system."""
-    suffix = target.suffix.lower()
-    if suffix in CLIP_SUFFIXES and not target.is_dir():
-        paths = [target]
-    elif suffix == "" or target.is_dir():
+    if kind == "png":
         if not stem or Path(stem).name != stem:
             raise OptionError(f"{stem!r} is not a name for files in a folder")
         paths = [target / f"{stem}_{number}.png" for number in range(1, count + 1)]
     else:
-        known = ", ".join(CLIP_SUFFIXES)
-        raise OptionError(
-            f"{target}: unknown suffix {target.suffix}; use {known},"
-            " or a folder (a name without a suffix) for PNG files"
-        )
+        paths = [target]
     _check_folder(paths[0])
     for path in paths:
         if path.is_dir():
@@ -77,6 +92,7 @@ def write_frames(
     options: ClipOptions = ClipOptions(),
     stem: str = "frame",
     overwrite: bool = False,
+    kind: str | None = None,
 ) -> list[Path]:
     """Write frames as `.mp4`, as `.gif`, or as PNG files in a folder.
 
@@ -92,6 +108,7 @@ def write_frames(
         options: speed, order and quality.
         stem: start of the names of PNG files.
         overwrite: replace existing files.
+        kind: one of `config.FORMATS`, whatever the target is called; by default its name tells.
 
     Returns:
         The files written, in the order in which they are shown.
@@ -103,18 +120,19 @@ def write_frames(
     """
     if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
         raise ValueError(f"frames of shape {tuple(frames.shape)}; (T, 3, H, W) is needed")
-    _check_options(options)
+    check_clip_options(options)
     target = Path(target)
+    kind = kind or kind_of(target)
     count = frames.shape[0]
-    paths = check_target(target, stem, count, overwrite)
+    paths = check_target(target, stem, count, overwrite, kind)
     with replacing(paths) as temporaries:
-        if paths != [target]:
+        if kind == "png":
             for path, index in zip(temporaries, _order(count, options, bounce=False), strict=True):
                 save_png(frames[index], path, photo)
             return paths
         order = _order(count, options, bounce=options.bounce)
         pixels = _flat_frames(frames, photo)
-        if target.suffix.lower() == ".gif":
+        if kind == "gif":
             save_gif(pixels, order, temporaries[0], options.fps)
         else:
             loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
@@ -146,8 +164,12 @@ def _flat_frames(frames: Tensor, photo: Photo | None) -> list[NDArray[np.uint8]]
     return flat
 
 
-def _check_options(options: ClipOptions) -> None:
-    """Refuse options that no file can be made with."""
+def check_clip_options(options: ClipOptions) -> None:
+    """Refuse options that no file can be made with.
+
+    Raises:
+        OptionError: an option is out of range.
+    """
     if not 0.01 <= options.fps <= 1000:
         raise OptionError(f"{options.fps:g} frames per second; 0.01 to 1000 are possible")
     if not 0 <= options.seconds <= 3600:

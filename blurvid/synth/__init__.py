@@ -2,7 +2,7 @@
 
 from blurvid.synth.blur import average_frames, to_image, to_light
 from blurvid.synth.estimate import Motion, SequenceMotion, estimate_motion, estimate_sequence
-from blurvid.synth.motion import Rendered, canonical_sign, margin, simulate
+from blurvid.synth.motion import Rendered, canonical_sign, check_motion, margin, simulate
 
 __all__ = [
     "Motion",
@@ -10,6 +10,7 @@ __all__ = [
     "SequenceMotion",
     "average_frames",
     "canonical_sign",
+    "check_motion",
     "estimate_motion",
     "estimate_sequence",
     "margin",

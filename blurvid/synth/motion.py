@@ -43,6 +43,36 @@ class Rendered:
     also of layers that a sample happens not to have."""
 
 
+def check_motion(options: MotionOptions) -> None:
+    """Refuse motion that cannot be simulated.
+
+    Raises:
+        OptionError: an option is out of range; the message names it.
+    """
+    numbers = (
+        options.max_path, options.path_power, options.max_turn, options.max_zoom,
+        *options.source_scale,
+    )  # fmt: skip
+    shares = [share for _, share in options.gammas]
+    wrong = {
+        f"sub_frames must be odd, not {options.sub_frames}": options.sub_frames < 1
+        or options.sub_frames % 2 == 0,
+        "motion needs at least one layer": options.layers < 1,
+        "paths, turns and scales must be finite and not negative": not all(
+            math.isfinite(number) and number >= 0 for number in numbers
+        ),
+        "source_scale must be from 1 upwards": options.source_scale[0] < 1
+        or options.source_scale[1] < options.source_scale[0],
+        "still and turning must be from 0 to 1": not (
+            0 <= options.still <= 1 and 0 <= options.turning <= 1
+        ),
+        "gammas need shares above 0": not shares or min(shares) <= 0,
+    }
+    for text, found in wrong.items():
+        if found:
+            raise OptionError(text)
+
+
 def margin(size: tuple[int, int], options: MotionOptions) -> int:
     """Pixels that sources must have around the rendered image so that no border shows.
 
@@ -245,6 +275,7 @@ def simulate(
     Raises:
         OptionError: sources too small, or an even number of instants per frame.
     """
+    check_motion(options)
     b, k, _, rows, columns = sources.shape
     rim = 2 * margin(size, options)
     scale = min(rows / (size[0] + rim), columns / (size[1] + rim))
@@ -253,8 +284,6 @@ def simulate(
             f"sources of {columns}x{rows} px are too small for {size[1]}x{size[0]} px and paths "
             f"of {options.max_path:g} px; they need {size[1] + rim}x{size[0] + rim} px"
         )
-    if options.sub_frames % 2 == 0:
-        raise OptionError(f"sub_frames must be odd, not {options.sub_frames}")
     count = FRAMES * options.sub_frames
     t = (2 * torch.arange(count, device=sources.device) + 1) / count - 1
     poses, camera = _share_camera(_draw_poses(b, k, t, options, generator), generator)

@@ -1,6 +1,14 @@
 """Training: one run, from data to averaged weights."""
 
-from blurvid.train.settings import change_settings
+from blurvid.train.settings import change_settings, check_options
 from blurvid.train.trainer import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, TrainStep, train
 
-__all__ = ["LOG_FILE", "STATE_FILE", "WEIGHTS_FOLDER", "TrainStep", "change_settings", "train"]
+__all__ = [
+    "LOG_FILE",
+    "STATE_FILE",
+    "WEIGHTS_FOLDER",
+    "TrainStep",
+    "change_settings",
+    "check_options",
+    "train",
+]

@@ -8,10 +8,8 @@ from torch import Tensor, nn
 from blurvid import losses
 from blurvid.config import FRAMES, MIDDLE, STAGES, TrainOptions
 from blurvid.errors import OptionError
-from blurvid.models import Cascade, SequenceModel
+from blurvid.models import Cascade
 from blurvid.networks import DirectNet, PatchCritic, VGGFeatures
-
-STAGE_FRAMES = {"middle": (4,), "35": (3, 5), "26": (2, 6), "17": (1, 7)}
 
 Estimates = dict[int, Tensor]
 
@@ -44,7 +42,7 @@ class Objective(nn.Module):
         super().__init__()
         unknown = set(options.stages) - set(STAGES)
         if unknown or not options.stages:
-            raise OptionError(f"no stage named {', '.join(sorted(unknown)) or 'nothing'!r}")
+            raise OptionError(f"no stage named {', '.join(sorted(unknown)) or 'nothing'}")
         self.model = model
         self.options = options
         self.loss = resolve_loss(options)
@@ -69,7 +67,11 @@ class Objective(nn.Module):
             return self._cascade(self.model, y, truths)
         estimates = dict(enumerate(self.model(y).unbind(1), 1))
         if self.loss == "charbonnier":
-            return {"direct": self._compare(estimates, truths)}, estimates
+            found = {"direct": self._compare(estimates, truths)}
+            if self.features is not None:
+                seen = losses.perceptual(estimates[MIDDLE], truths[MIDDLE], self.features)
+                found["perceptual"] = self.options.perceptual * seen
+            return found, estimates
         others = {i: e for i, e in estimates.items() if i != MIDDLE}
         return {
             "middle": self._middle(estimates[MIDDLE], truths[MIDDLE]),
@@ -165,14 +167,3 @@ def outer_frames(
         return None
     truths = torch.cat([x[:, i - 1] for i in numbers])
     return y.repeat(len(numbers), 1, 1, 1), truths, torch.cat([estimates[i] for i in numbers])
-
-
-__all__ = [
-    "AdversarialObjective",
-    "Estimates",
-    "Objective",
-    "SequenceModel",
-    "blend_contexts",
-    "outer_frames",
-    "resolve_loss",
-]

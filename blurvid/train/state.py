@@ -79,4 +79,6 @@ def load_state(path: Path) -> dict[str, Any]:
     except Exception as error:  # whatever a damaged archive makes torch raise
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path}: cannot read this checkpoint ({reason})") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: not a checkpoint")
     return state

@@ -19,14 +19,18 @@ from blurvid import runtime, weights
 from blurvid.config import RunOptions, TrainOptions
 from blurvid.dataset import Source, augment
 from blurvid.errors import InputError, OptionError, OutputError, TrainingError
-from blurvid.models import Cascade, build, parts
+from blurvid.models import Cascade, build
 from blurvid.networks import DirectNet
 from blurvid.train.objective import AdversarialObjective, Objective, outer_frames
+from blurvid.train.settings import check_options
 from blurvid.train.state import RampedAverage, learning_rate, load_state, save_state
 
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
 WEIGHTS_FOLDER = "weights"
+
+DEFAULT_CROPS = {"direct": 96, "cascade": 100}
+"""Training crops [px], multiples of what the models want."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +82,16 @@ def train(
         TrainingError: a loss or weight that is not finite; `out` holds the last good state.
         InputError, OptionError, OutputError, DeviceError: as their names say.
     """
+    check_options(options)
+    state = load_state(out / STATE_FILE) if resume else None
+    if not resume and (out / STATE_FILE).exists():
+        raise OutputError(f"{out}: a run is already there; resume it or name another folder")
     with runtime.running(run) as (device, dtype), runtime.process_group(device) as device:
+        if dtype == torch.float16:
+            raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
         trainer = Trainer(options, source(device), out, device, dtype, initial, vgg)
-        if resume:
-            trainer.load()
-        elif (out / STATE_FILE).exists():
-            raise OutputError(f"{out}: a run is already there; resume it or name another folder")
+        if state is not None:
+            trainer.load(state)
         return trainer.fit(on_step)
 
 
@@ -108,6 +116,11 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         runtime.seed_everything(options.seed)
         model = self._make_model(initial)
+        self.crop = DEFAULT_CROPS[model.name] if options.crop is None else options.crop
+        if self.crop % model.size_multiple:
+            raise OptionError(
+                f"crop must be a multiple of {model.size_multiple} px for the {model.name} model"
+            )
         features = weights.load_vgg(vgg).to(device) if vgg and options.perceptual else None
         runtime.place(model, device)
         self.model = model
@@ -125,6 +138,7 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(options.seed * 1000 + self.rank)
         torch.manual_seed(options.seed * 1000 + self.rank)
         self.step, self.seconds = 0, 0.0
+        self.history: list[dict[str, Any]] = []
 
     def _make_model(self, initial: weights.WeightSet | None) -> Cascade | DirectNet:
         if initial is None:
@@ -142,6 +156,8 @@ class Trainer:
         if self.critic is not None:
             critic = self._wrapped(self.critic)
         self._make_folder()
+        if self.step == 0:
+            self.save()  # a run killed early can be resumed, one that fails at once has a state
         meter = _Meter()
         saved = started = time.monotonic()
         before = self.seconds
@@ -158,9 +174,9 @@ class Trainer:
             for optimizer in filter(None, (self.optimizer, self.critic_optimizer)):
                 for group in optimizer.param_groups:
                     group["lr"] = lr
+            runtime.synchronize(self.device)  # the last step's work is not a wait for data
             begun = time.monotonic()
             y, x = self._draw()
-            runtime.synchronize(self.device)
             meter.waited += time.monotonic() - begun
             found, norm = self._update(objective, critic, y, x)
             meter.add(found, norm, len(y) * self.world)
@@ -191,7 +207,7 @@ class Trainer:
         return progress, due
 
     def _draw(self) -> tuple[Tensor, Tensor]:
-        y, x = self.source.draw(self.options.batch, self.options.crop, self.generator)
+        y, x = self.source.draw(self.options.batch, self.crop, self.generator)
         return augment(y, x, self.options.noise, self.generator)
 
     def _update(
@@ -227,8 +243,12 @@ class Trainer:
             )
         if self.rank:
             return
-        with (self.out / LOG_FILE).open("a") as file:
-            file.write(json.dumps(dataclasses.asdict(report)) + "\n")
+        path = self.out / LOG_FILE
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(dataclasses.asdict(report)) + "\n")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot write the log ({error.strerror})") from error
         if on_step:
             on_step(report)
 
@@ -244,7 +264,14 @@ class Trainer:
         Raises:
             TrainingError: weights that are not finite; nothing is written.
         """
-        for name, parameter in self.model.named_parameters():
+        modules = {"model": self.model, "average": self.average.module}
+        if self.critic is not None:
+            modules["critic"] = self.critic
+        for name, parameter in (
+            (f"{kind} {name}", parameter)
+            for kind, module in modules.items()
+            for name, parameter in module.named_parameters()
+        ):
             if not parameter.isfinite().all():
                 raise TrainingError(
                     f"{name} is not finite after step {self.step}; {self.out} holds the last "
@@ -271,7 +298,11 @@ class Trainer:
     def recipe(self) -> dict[str, Any]:
         """All that is needed to repeat the run."""
         options = dataclasses.asdict(self.options)
+        spec = self.model.spec if isinstance(self.model, DirectNet) else self.options.direct
         return options | {
+            "crop": self.crop,
+            "direct": dataclasses.asdict(spec),
+            "history": self.history,
             "steps": self.step,
             "seconds": round(self.seconds, 1),
             "processes": self.world,
@@ -283,6 +314,7 @@ class Trainer:
         """The checkpoint: plain values and tensors only."""
         return {
             "options": json.dumps(dataclasses.asdict(self.options)),
+            "history": json.dumps(self.history),
             "step": self.step,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
@@ -296,14 +328,18 @@ class Trainer:
             "torch_rng": torch.get_rng_state(),
         }
 
-    def load(self) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         """Take up the run in `out` where its checkpoint stands.
 
+        Options may differ from those it began with; the recipe then tells what changed when.
+
+        Args:
+            state: what `load_state` read.
+
         Raises:
-            InputError: no checkpoint, a damaged one, or one of another model.
+            InputError: not a checkpoint, or one of another model.
         """
         path = self.out / STATE_FILE
-        state = load_state(path)
         try:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
@@ -311,15 +347,43 @@ class Trainer:
             if self.critic and self.critic_optimizer and state["critic"]:
                 self.critic.load_state_dict(state["critic"])
                 self.critic_optimizer.load_state_dict(state["critic_optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.history = json.loads(state["history"])
+            old, new = json.loads(state["options"]), _plain(self.options)
+            if self.world == 1 and self.generator.device.type == "cpu":
+                self.generator.set_state(state["generator"])
+                torch.set_rng_state(state["torch_rng"])
+            else:  # fresh streams for each process, not those it began with
+                seed = (self.options.seed + self.step) * 1000 + self.rank
+                self.generator.manual_seed(seed)
+                torch.manual_seed(seed)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).partition("\n")[0]
             raise InputError(f"{path}: not a checkpoint of this run ({reason})") from error
-        self.step, self.seconds = state["step"], state["seconds"]
-        if self.world == 1 and self.generator.device.type == "cpu":
-            self.generator.set_state(state["generator"])
-            torch.set_rng_state(state["torch_rng"])
-        else:  # a fresh stream for each process, not the one it began with
-            self.generator.manual_seed((self.options.seed + self.step) * 1000 + self.rank)
+        changed = {key: old.get(key) for key in new if new[key] != old.get(key)}
+        if changed:
+            self.history.append({"until_step": self.step, "options": changed})
+        if self.rank == 0:
+            self._cut_log()
+
+    def _cut_log(self) -> None:
+        """Drop the lines of steps after the checkpoint, which will be taken again."""
+        path = self.out / LOG_FILE
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= self.step:
+                    kept.append(line + "\n")
+            except (json.JSONDecodeError, KeyError, TypeError):
+                continue  # cut short by the end of the earlier session
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            temporary.write_text("".join(kept))
+            temporary.replace(path)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot write the log ({error.strerror})") from error
 
 
 class _Meter:
@@ -365,8 +429,11 @@ def _adamw(parameters: list[nn.Parameter], options: TrainOptions) -> torch.optim
     )
 
 
+def _plain(options: TrainOptions) -> dict[str, Any]:
+    """Options as they come back from JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(options)))
+    return plain
+
+
 def _finite(value: float) -> bool:
     return value == value and abs(value) != float("inf")
-
-
-__all__ = ["LOG_FILE", "STATE_FILE", "WEIGHTS_FOLDER", "TrainStep", "Trainer", "parts", "train"]

@@ -3,7 +3,7 @@
 from blurvid.dataset.windows.clips import Clip, find_clips
 from blurvid.dataset.windows.make import Window, check_options, make_windows
 from blurvid.dataset.windows.read import StoredWindow, is_window_folder, read_windows
-from blurvid.dataset.windows.records import Record
+from blurvid.dataset.windows.records import Record, in_windows
 from blurvid.dataset.windows.simulate import find_stills, simulate_still
 from blurvid.dataset.windows.write import WriteSummary, simulate_windows, write_windows
 
@@ -16,6 +16,7 @@ __all__ = [
     "check_options",
     "find_clips",
     "find_stills",
+    "in_windows",
     "is_window_folder",
     "make_windows",
     "read_windows",

@@ -16,6 +16,12 @@ Record = dict[str, Any]
 """One line of a manifest."""
 
 
+def in_windows(path: Path, top: Path) -> bool:
+    """Whether a file below a folder belongs to windows that were written there."""
+    folders = [folder for folder in path.parents if folder == top or top in folder.parents]
+    return any((folder / name).is_file() for folder in folders for name in (MANIFEST, UNFINISHED))
+
+
 def read_records(path: Path) -> tuple[list[Record], int]:
     """Records of a manifest, and the length in bytes of its whole lines."""
     records, whole = [], 0

@@ -16,6 +16,7 @@ from blurvid import media
 from blurvid.config import FRAMES, MotionOptions, SynthOptions
 from blurvid.dataset.windows.clips import Clip, load_photo
 from blurvid.dataset.windows.make import Window, generator_of, record_of, scaled
+from blurvid.dataset.windows.records import in_windows
 from blurvid.errors import InputError, OptionError
 from blurvid.synth import margin, simulate
 
@@ -30,7 +31,13 @@ def find_stills(sources: Sequence[Path]) -> list[Clip]:
     for source in sources:
         if not source.exists():
             raise InputError(f"{source}: no such file or folder")
-        photos = media.list_photos(source, recursive=True) if source.is_dir() else [source]
+        photos = [source]
+        if source.is_dir():
+            photos = [
+                photo
+                for photo in media.list_photos(source, recursive=True)
+                if not in_windows(photo, source)  # those of an earlier run, made from photos
+            ]
         if not photos:
             raise InputError(f"{source}: no photos in this folder")
         for photo in photos:
@@ -38,8 +45,9 @@ def find_stills(sources: Sequence[Path]) -> list[Clip]:
             name = relative.with_suffix("").as_posix()
             if name in stills:  # a.jpg beside a.png
                 name = relative.as_posix()
-            if name in stills:
-                raise InputError(f"{photo}: another photo is named {name} too")
+            wanted, number = name, 2
+            while name in stills:
+                name, number = f"{wanted}_{number}", number + 1
             stills[name] = Clip(name, photo, "still photo")
     return list(stills.values())
 

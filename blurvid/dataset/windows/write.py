@@ -163,6 +163,8 @@ def _write(
             (out / UNFINISHED).replace(out / MANIFEST)
         else:
             (out / UNFINISHED).unlink()
+    except BrokenPipeError:
+        raise  # of what the callbacks print to, not of the windows
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error}") from error
     return WriteSummary(out / MANIFEST, len(clips), written, skipped, warned, failed)

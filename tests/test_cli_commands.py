@@ -1,0 +1,478 @@
+"""Every command but extract: help, streams, exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import blurvid
+from blurvid import bench, config, doctor, media, weights
+from blurvid.cli import common, main
+from blurvid.config import DirectSpec, SynthOptions
+from blurvid.dataset.windows import read_windows
+from blurvid.errors import BlurvidError
+from blurvid.networks import DirectNet
+
+TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
+QUICK = ("--device", "cpu", "--precision", "fp32", "--threads", "1")
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    """An empty cache, no released weights, an empty current folder, signals as they were."""
+    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def run(*words):
+    result = CliRunner().invoke(main, list(map(str, words)))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def lines(text):
+    return [line for line in text.splitlines() if line]
+
+
+def make_set(folder, score=None):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return weights.save(
+        DirectNet(TINY),
+        folder,
+        name=folder.name,
+        recipe={},
+        data="none",
+        scores={} if score is None else {"seven_frame_psnr": score},
+        licence="MIT",
+    )
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Untrained weights in the cache, under the name of the direct model."""
+    return make_set(tmp_path / "home/weights/direct", 26.5)
+
+
+@pytest.fixture
+def clip():
+    """A clip of 15 frames that moves one pixel a frame."""
+    wide = torch.nn.functional.interpolate(torch.rand(1, 3, 10, 16), (40, 64), mode="bilinear")[0]
+    for index in range(15):
+        media.write_png(wide[:, 4:36, 15 - index : 63 - index], Path(f"clip/{index}.png"))
+    return Path("clip")
+
+
+@pytest.fixture
+def windows(clip):
+    run("synth", clip, "-o", "made", "-q")
+    return Path("made")
+
+
+# help and version
+
+
+def commands(group=main, path=()):
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+every_command = pytest.mark.parametrize(
+    ("path", "command"), [pytest.param(*entry, id="-".join(entry[0])) for entry in commands()]
+)
+
+
+@every_command
+def test_every_command_has_help_with_an_example(path, command):
+    result = run(*path, "--help")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert f"Usage: main {' '.join(path)}" in result.stdout
+    assert "Example" in result.stdout
+    assert f"blurvid {' '.join(path)} " in result.stdout.replace("\n", " ")
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    assert run(*path, "-h").stdout == result.stdout
+
+
+@every_command
+def test_every_option_is_explained(path, command):
+    silent = [
+        parameter.name
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        and not parameter.help
+        and parameter.name not in ("frames", "stride", "seed", "batch", "model")
+    ]
+    assert silent == []
+
+
+def test_the_whole_tool_has_help():
+    result = run("--help")
+    assert result.exit_code == 0
+    for name in ("extract", "synth", "eval", "train", "bench", "weights", "doctor"):
+        assert f"\n  {name} " in result.stdout
+    assert "blurvid extract photo.jpg -o clip.mp4" in result.stdout
+
+
+def test_examples_in_help_name_real_options():
+    for path, command in commands():
+        known = {name for parameter in command.params for name in parameter.opts}
+        known |= {name for parameter in command.params for name in parameter.secondary_opts}
+        for line in (command.help or "").splitlines():
+            if line.strip().startswith(f"blurvid {' '.join(path)} "):
+                used = {word for word in line.split() if word.startswith("-") and word != "-"}
+                assert used <= known, line
+
+
+def test_version_names_torch_and_the_device():
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert f"blurvid {blurvid.__version__} " in result.stdout
+    assert f"torch {torch.__version__}" in result.stdout
+    assert "cpu" in result.stdout or "cuda" in result.stdout or "mps" in result.stdout
+
+
+@pytest.mark.parametrize("words", [("nonsense",), ("--nonsense",), ("extract", "--nonsense")])
+def test_what_is_not_known_is_a_usage_error(words):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "nonsense" in result.stderr
+
+
+def test_every_error_has_the_exit_code_of_its_kind():
+    codes = {kind.__name__: common.exit_code(kind("x")) for kind in BlurvidError.__subclasses__()}
+    assert codes == {
+        "OptionError": 2,
+        "InputError": 3,
+        "WeightsError": 4,
+        "DeviceError": 5,
+        "OutputError": 6,
+        "TrainingError": 1,
+    }
+    assert common.exit_code(BlurvidError("x")) == 1
+
+
+# synth
+
+
+def test_synth_makes_windows(clip):
+    result = run("synth", clip, "-o", "made", "--gamma", "srgb")
+    assert result.exit_code == 0
+    assert result.stdout == f"{Path('made/manifest.jsonl')}\n"
+    assert "2 windows written, 0 skipped" in result.stderr
+    stored = read_windows(Path("made"))
+    assert [window.gamma for window in stored] == ["srgb", "srgb"]
+    assert Path("made/clip/000001/sharp_7.png").is_file()
+
+
+def test_synth_has_a_default_folder(clip):
+    result = run("synth", clip, "-q", "--stride", 4)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert len(read_windows(Path("windows"))) == 3
+
+
+def test_synth_from_stills():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 72, 3), dtype=np.uint8)
+    Path("photos").mkdir()
+    Image.fromarray(pixels).save("photos/a.png")
+    words = ("synth", "--stills", "photos", "-o", "made", "--count", 2)
+    result = run(*words, "--max-path", 4, "--layers", 1, "--seed", 3)
+    assert result.exit_code == 0
+    assert len(read_windows(Path("made"))) == 2
+
+
+def test_synth_goes_on_after_a_failure(clip):
+    Path("bad").mkdir()
+    for index in range(8):
+        Path(f"bad/{index}.png").write_text("no image")
+    result = run("synth", "bad", clip, "-o", "made")
+    assert result.exit_code == 3
+    assert result.stdout == f"{Path('made/manifest.jsonl')}\n"
+    assert len(read_windows(Path("made"))) == 2
+    assert len([line for line in lines(result.stderr) if line.startswith("Error: ")]) == 1
+    assert "1 sources failed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("clip", "--gamma", "dark"), 2),
+        (("clip", "--gamma", "0"), 2),
+        (("clip", "--frames", "4"), 2),
+        (("clip", "--crop", "4000"), 3),
+        (("clip", "--stills", "--frames", "9"), 2),
+        (("clip", "--scale", "0"), 2),
+        (("nowhere",), 3),
+        ((), 2),
+    ],
+)
+def test_synth_errors(clip, words, code):
+    result = run("synth", *words, "-o", "made")
+    assert result.exit_code == code
+    assert "Error: " in result.stderr
+
+
+def test_synth_does_not_replace_unless_told_to(windows, clip):
+    assert run("synth", clip, "-o", windows).exit_code == 6
+    assert run("synth", clip, "-o", windows, "--overwrite").exit_code == 0
+    resumed = run("synth", clip, "-o", windows, "--resume")
+    assert resumed.exit_code == 0
+
+
+def test_synth_below_a_file_cannot_write(clip):
+    Path("file").write_text("in the way")
+    result = run("synth", clip, "-o", "file/made")
+    assert result.exit_code == 6
+    assert len(lines(result.stderr)) == 1
+
+
+# eval
+
+
+def test_eval_prints_a_table(windows, tiny):
+    result = run("eval", windows, *QUICK)
+    assert result.exit_code == 0
+    assert "Model direct (weights direct), 2 windows" in result.stdout
+    assert "pPSNR" in result.stdout
+    assert "blurry x 7" in result.stdout
+    assert len(lines(result.stderr)) == 2
+    assert all(line.endswith(" dB") for line in lines(result.stderr))
+    assert run("eval", windows, "-q", *QUICK).stderr == ""
+
+
+def test_eval_as_json(windows, tiny):
+    result = run("eval", windows, "--json", "-q", *QUICK)
+    assert result.exit_code == 0
+    (line,) = lines(result.stdout)
+    found = json.loads(line)
+    assert (found["model"], found["weights"], found["windows"]) == ("direct", "direct", 2)
+    # an untrained network is the blurry photo
+    mean = found["mean"]
+    assert mean["score"]["ppsnr"] == pytest.approx(mean["blurry"]["ppsnr"], abs=1e-3)
+
+
+def test_eval_on_a_clip_equals_eval_on_its_windows(windows, clip, tiny):
+    ppsnr = [
+        json.loads(run("eval", source, "--json", "-q", *QUICK).stdout)["mean"]["score"]["ppsnr"]
+        for source in (windows, clip)
+    ]
+    assert ppsnr[0] == pytest.approx(ppsnr[1], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("nowhere",), 3),
+        (("made", "--weights", "no-such-set"), 4),
+        (("made", "--gamma", "dark"), 2),
+        (("made", "--model", "cascade"), 4),
+        (("made", "--device", "toaster"), 2),
+        (("clip", "--stride", "0"), 2),
+        ((), 2),
+    ],
+)
+def test_eval_errors(windows, tiny, words, code):
+    result = run("eval", *words)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert len([line for line in lines(result.stderr) if line.startswith("Error: ")]) == 1
+
+
+# bench
+
+
+@pytest.fixture
+def quick_bench(monkeypatch):
+    """Bench of a tiny network on tiny photos."""
+    for index, name in enumerate(config.RESOLUTIONS):
+        monkeypatch.setitem(config.RESOLUTIONS, name, (9, 16 + index))
+    library = bench.bench
+    models = {"direct": DirectNet(TINY)}
+    monkeypatch.setattr(bench, "bench", lambda *a, **k: library(*a, models=models, **k))
+
+
+def test_bench_prints_a_table(quick_bench):
+    result = run("bench", "--res", "320", "--repeats", 1, "--warmup", 0, *QUICK)
+    assert result.exit_code == 0
+    assert "320P" in result.stdout
+    assert "Titan X" in result.stdout
+    assert len(lines(result.stderr)) == 1
+    assert result.stderr.startswith("320P direct: ")
+
+
+def test_bench_as_json(quick_bench):
+    result = run("bench", "--res", "all", "--repeats", 1, "--json", "-q", *QUICK)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    found = json.loads(result.stdout)
+    assert [row["resolution"] for row in found["rows"]] == list(config.RESOLUTIONS)
+    assert found["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--res", "999"), 2),
+        (("--repeats", "0"), 2),
+        (("--warmup", "-1"), 2),
+        (("--device", "cuda"), 5),
+        (("--precision", "fp16", "--device", "cpu"), 2),
+    ],
+)
+def test_bench_errors(quick_bench, words, code):
+    if code == 5 and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    result = run("bench", *words)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert "Error: " in result.stderr
+
+
+# weights
+
+
+def test_weights_list(tiny, tmp_path):
+    make_set(tmp_path / "home/weights/other")
+    result = run("weights", "list")
+    assert result.exit_code == 0
+    rows = [line.split("\t") for line in lines(result.stdout)]
+    assert [row[:3] for row in rows] == [
+        ["direct", "direct", "26.50 dB"],
+        ["other", "direct", "no score"],
+    ]
+    assert rows[0][4] == str(tiny.path)
+    records = [json.loads(line) for line in lines(run("weights", "list", "--json").stdout)]
+    assert [record["name"] for record in records] == ["direct", "other"]
+    assert records[0]["score"] == 26.5
+    assert records[0]["path"] == str(tiny.path)
+
+
+def test_weights_list_of_nothing():
+    result = run("weights", "list")
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+def test_weights_path(tiny, tmp_path):
+    assert run("weights", "path").stdout == f"{tmp_path / 'home'}\n"
+    assert run("weights", "path", "direct").stdout == f"{tiny.path}\n"
+    missing = run("weights", "path", "no-such-set")
+    assert missing.exit_code == 4
+    assert missing.stdout == ""
+
+
+def test_weights_verify(tiny, tmp_path):
+    make_set(tmp_path / "home/weights/other")
+    assert run("weights", "verify").stdout == "direct: ok\nother: ok\n"
+    assert run("weights", "verify", "other").stdout == "other: ok\n"
+    file = tiny.file("direct")
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    damaged = run("weights", "verify", "direct")
+    assert damaged.exit_code == 4
+    assert damaged.stdout == ""
+    assert str(file) in damaged.stderr
+
+
+def test_weights_verify_goes_on_after_a_failure(tiny, tmp_path):
+    make_set(tmp_path / "home/weights/other")
+    tiny.file("direct").write_bytes(b"damaged")
+    result = run("weights", "verify")
+    assert result.exit_code == 4
+    assert result.stdout == "other: ok\n"
+    assert "direct.safetensors" in result.stderr
+
+
+def test_weights_import_refuses_what_is_no_checkpoint():
+    Path("a.pth").write_text("no checkpoint")
+    result = run("weights", "import", "a.pth", "a.pth", "a.pth", "a.pth")
+    assert result.exit_code == 4
+    assert result.stdout == ""
+    assert "a.pth" in result.stderr
+    assert run("weights", "import").exit_code == 2
+    assert run("weights", "import", "nowhere.pth").exit_code == 4
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "nonsense", "http://127.0.0.1:9/a.zip"])
+def test_weights_fetch_errors(url):
+    result = run("weights", "fetch", url)
+    assert result.exit_code in (2, 4)
+    assert result.stdout == ""
+    assert len(lines(result.stderr)) == 1
+
+
+# doctor
+
+
+def test_doctor_is_content(tiny):
+    result = run("doctor")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert all(line.startswith("ok  ") for line in lines(result.stdout))
+    for name in ("blurvid", "torch", "device", "precision", "images", "video", "cache", "weights"):
+        assert f"ok    {name} " in result.stdout
+
+
+def test_doctor_finds_what_is_wrong(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "file/home"))
+    monkeypatch.setattr(doctor, "PACKAGES", ("torch", "no-such-package"))
+    result = run("doctor", "--json")
+    assert result.exit_code == 1
+    findings = {entry["name"]: entry for entry in map(json.loads, lines(result.stdout))}
+    wrong = {name for name, entry in findings.items() if not entry["ok"]}
+    assert wrong == {"no-such-package", "cache", "weights"}
+    assert "pip install" in findings["no-such-package"]["text"]
+    assert "weights fetch" in findings["weights"]["text"]
+
+
+def test_doctor_finds_damaged_weights(tiny):
+    tiny.file("direct").write_bytes(b"damaged")
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "FAIL  weights" in result.stdout
+    assert "direct.safetensors" in result.stdout
+
+
+# the defaults of the command line are those of the library
+
+
+@pytest.mark.parametrize(
+    ("words", "defaults"),
+    [
+        (["extract", "photo"], config.ClipOptions()),
+        (["extract", "photo"], config.RunOptions()),
+        (["synth", "clip"], SynthOptions()),
+        (["train", "--data", "photos", "--out", "run"], config.TrainOptions()),
+        (["train", "--data", "photos", "--out", "run"], config.RunOptions()),
+        (["bench"], config.BenchOptions()),
+        (["eval", "clip"], config.RunOptions()),
+    ],
+)
+def test_defaults_come_from_one_place(words, defaults):
+    name, *arguments = words
+    found = main.commands[name].make_context(name, arguments).params
+    shared = {key: value for key, value in found.items() if hasattr(defaults, key)}
+    shared.pop("stages", None)  # `all` there
+    assert shared
+    for key, value in shared.items():
+        assert str(value) == str(getattr(defaults, key)), key

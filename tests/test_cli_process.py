@@ -1,0 +1,241 @@
+"""The command line as real processes: exit codes, signals, pipes, no half files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from blurvid import media, weights
+from blurvid.config import DirectSpec
+from blurvid.networks import DirectNet
+
+REPOSITORY = Path(__file__).parents[1]
+PATIENCE = 300  # [s]; a busy machine takes long to import torch
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    torch.manual_seed(0)
+    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
+    torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
+    weights.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
+    return folder
+
+
+def make_photos(folder, count=1, size=(48, 32)):
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    for number in range(count):
+        Image.fromarray(pixels).save(folder / f"photo {number}.png")
+    return folder
+
+
+class Tool:
+    """Starts `python -m blurvid` in a folder."""
+
+    def __init__(self, folder, tiny):
+        self.folder = folder
+        self.environment = os.environ | {
+            "PYTHONPATH": str(REPOSITORY),
+            "OMP_NUM_THREADS": "1",
+            "BLURVID_HOME": str(folder / "home"),
+            "BLURVID_WEIGHTS": str(tiny),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def start(self, *words, **options):
+        defaults = {
+            "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+        }  # fmt: skip
+        return subprocess.Popen(
+            [sys.executable, "-m", "blurvid", *map(str, words)],
+            cwd=self.folder,
+            env=self.environment,
+            **defaults | options,
+        )
+
+    def run(self, *words, stdin=None):
+        options = {} if stdin is None else {"stdin": subprocess.PIPE}
+        process = self.start(*words, **options)
+        try:
+            out, err = process.communicate(stdin, timeout=PATIENCE)
+        finally:
+            process.kill()
+        return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def tool(tmp_path, tiny):
+    return Tool(tmp_path, tiny)
+
+
+def everything(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+QUICK = ("--device", "cpu", "--threads", "1")
+
+
+def test_a_photo_to_png_gif_and_mp4(tool):
+    make_photos(tool.folder / "in")
+    code, out, err = tool.run("extract", "in/photo 0.png", "-o", "clip.mp4", *QUICK)
+    assert (code, out) == (0, "clip.mp4\n")
+    assert err.startswith("Model direct (weights tiny")
+    assert media.video_info(tool.folder / "clip.mp4").size == (32, 48)
+    assert len(list(media.read_video(tool.folder / "clip.mp4"))) >= 40
+
+    # a photo from standard input, into a name that is not ASCII
+    data = (tool.folder / "in/photo 0.png").read_bytes()
+    code, out, _ = tool.run("extract", "-", "-o", "ü ñ.gif", *QUICK, stdin=data)
+    assert (code, out) == (0, "ü ñ.gif\n")
+    with Image.open(tool.folder / "ü ñ.gif") as image:
+        assert (image.size, image.n_frames) == ((48, 32), 12)
+
+    code, out, _ = tool.run("extract", "in", "-o", "frames", "--json", *QUICK)
+    assert code == 0
+    assert len(json.loads(out)["outputs"]) == 7
+    assert everything(tool.folder / "frames") == [f"photo 0_{i}.png" for i in range(1, 8)]
+
+
+def test_an_error_is_one_line_without_a_traceback(tool):
+    code, out, err = tool.run("extract", "nowhere.jpg", "-o", "clip.mp4", "-q", *QUICK)
+    assert code == 3
+    assert out == ""
+    assert err.splitlines() == ["Error: nowhere.jpg: no such file or folder"]
+
+
+def test_help_is_instant_and_does_not_load_torch():
+    script = (
+        "import sys\n"
+        "import blurvid, blurvid.cli\n"
+        "from click.testing import CliRunner\n"
+        "commands = blurvid.cli.main.commands\n"
+        "for words in [[], *([name] for name in commands)]:\n"
+        "    result = CliRunner().invoke(blurvid.cli.main, [*words, '--help'])\n"
+        "    assert result.exit_code == 0, (words, result.output)\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'rich.console', 'safetensors'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    found = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, timeout=PATIENCE
+    )
+    assert found.returncode == 0, found.stderr.decode()
+
+
+@posix
+def test_help_takes_little_time(tool):
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    code, out, err = tool.run("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (code, err) == (0, "")
+    assert "extract" in out
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < 0.6  # [s] of processor; 0.1 where nothing else runs
+
+
+def begin_batch(tool, photos=60):
+    """Start a batch that takes a while, in a process group of its own; wait for its first clip."""
+    make_photos(tool.folder / "in", photos, (96, 64))
+
+    def defaults():  # pytest may itself run where these are ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    process = tool.start(
+        "extract", "in", "-o", "out", "--format", "mp4", *QUICK,
+        preexec_fn=defaults, start_new_session=True,
+    )  # fmt: skip
+    first = process.stdout.readline()
+    if not first:
+        raise AssertionError(process.communicate()[1].decode())
+    return process, first.decode().strip()
+
+
+def end_batch(process):
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    return out.decode(), err.decode()
+
+
+def check_no_half_file(tool, first, out):
+    named = sorted([first, *out.split("\n")[:-1]])
+    found = sorted(f"out/{name}" for name in everything(tool.folder / "out"))
+    # a signal may come after a file is in its place and before it is named
+    assert set(named) <= set(found)
+    assert len(found) - len(named) <= 1
+    assert len(found) < 60
+    assert not [name for name in found if not name.endswith(".mp4") or "/." in name]
+    for name in (found[0], found[-1]):
+        assert len(list(media.read_video(tool.folder / name))) >= 40
+
+
+@posix
+def test_ctrl_c_in_a_batch(tool):
+    process, first = begin_batch(tool)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: ffmpeg gets it too
+    out, err = end_batch(process)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "Interrupted."
+    check_no_half_file(tool, first, out)
+
+
+@posix
+def test_a_polite_kill_in_a_batch(tool):
+    process, first = begin_batch(tool)
+    process.terminate()
+    out, err = end_batch(process)
+    assert process.returncode == 143
+    assert "Traceback" not in err
+    check_no_half_file(tool, first, out)
+
+
+@posix
+def test_a_reader_that_goes_away(tool):
+    make_photos(tool.folder / "in", 40)
+    process = tool.start(
+        "extract", "in", "-o", "out", "--format", "gif", "--json", *QUICK,
+        preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL),
+    )  # fmt: skip
+    first = json.loads(process.stdout.readline())
+    assert first["outputs"] == ["out/photo 0.gif"]
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(PATIENCE) == 141
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err
+    found = everything(tool.folder / "out")
+    assert len(found) < 40
+    assert all(name.endswith(".gif") and not name.startswith(".") for name in found)
+
+
+@posix
+def test_head_ends_the_listing_quietly(tool):
+    command = f"'{sys.executable}' -m blurvid doctor --json | head -n 1"
+    found = subprocess.run(
+        ["bash", "-c", command], cwd=tool.folder, env=tool.environment, capture_output=True,
+        timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert json.loads(found.stdout)["name"] == "blurvid"
+    assert found.stderr == b""

@@ -1,0 +1,859 @@
+"""Training: losses, schedule, checkpoints, resuming, and several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from torch.optim.swa_utils import AveragedModel
+from torch.testing import assert_close
+
+from blurvid import losses, runtime, weights
+from blurvid.cli import main
+from blurvid.config import STAGES, DirectSpec, MotionOptions, RunOptions, TrainOptions
+from blurvid.dataset.source import SimulatedSource
+from blurvid.dataset.stills import StillPool
+from blurvid.errors import InputError, OptionError, OutputError, TrainingError, WeightsError
+from blurvid.models import Cascade, cascade
+from blurvid.networks import DirectNet, VGGFeatures
+from blurvid.synth import average_frames
+from blurvid.train import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, change_settings, train
+from blurvid.train.objective import AdversarialObjective, Objective, blend_contexts, outer_frames
+from blurvid.train.state import RampedAverage, learning_rate, load_state, save_state
+
+REPOSITORY = Path(__file__).parents[1]
+CPU = RunOptions(device="cpu", precision="fp32", threads=1)
+TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
+SHORT = MotionOptions(max_path=4, layers=1, max_turn=0.5, max_zoom=0.01, source_scale=(1.0, 1.2))
+DIRECT = TrainOptions(
+    direct=TINY, motion=SHORT, batch=2, crop=16, max_steps=6, reuse=1, log_every=1, warmup=0.2
+)
+CASCADE = replace(DIRECT, model="cascade", crop=20)
+PLAIN = ((1, 1),)
+
+
+@pytest.fixture
+def tiny_cascade(monkeypatch):
+    """A cascade of a few thousand parameters in the place of 18 million."""
+    for name in ("MIDDLE_SPEC", "CORE_SPEC", "OUTER_SPEC"):
+        spec = getattr(cascade, name)
+        extract = (8,) if name == "MIDDLE_SPEC" else (4, 2, 2)
+        small = replace(spec, extract=extract, groups=(PLAIN, PLAIN), head=4)
+        monkeypatch.setattr(cascade, name, small)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def photo(seed=0, size=64):
+    coarse = torch.rand(1, 3, size // 4, size // 4, generator=torch.Generator().manual_seed(seed))
+    image = torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear")[0]
+    return (image * 255).to(torch.uint8)
+
+
+def simulated(device):
+    """Windows that depend on the generator of the run alone."""
+    return SimulatedSource(StillPool([photo()], device), SHORT)
+
+
+class Fixed:
+    """The same batch each time."""
+
+    def __init__(self, device):
+        self.batch = None
+
+    def draw(self, batch, size, generator):
+        if self.batch is None:
+            own = torch.Generator().manual_seed(0)
+            self.batch = simulated(torch.device("cpu")).draw(batch, size, own)
+        return self.batch
+
+    def describe(self):
+        return "one batch"
+
+
+class Poisoned(Fixed):
+    """A batch that is not finite from the n-th draw on."""
+
+    def __init__(self, after):
+        super().__init__(None)
+        self.left = after
+
+    def draw(self, batch, size, generator):
+        y, x = super().draw(batch, size, generator)
+        self.left -= 1
+        return (y, x) if self.left >= 0 else (y, x * torch.nan)
+
+
+def log_of(out):
+    return [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
+
+
+def state_of(out):
+    return load_state(out / STATE_FILE)
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def interrupted(at):
+    def on_step(step):
+        if step.step == at:
+            raise KeyboardInterrupt
+
+    return on_step
+
+
+# a run
+
+
+def test_a_run_leaves_log_checkpoint_and_weights(tmp_path):
+    out, seen = tmp_path / "runs/first", []
+    options = replace(DIRECT, log_every=2, max_steps=5)
+
+    found = train(options, simulated, out, run=CPU, on_step=seen.append)
+
+    assert sorted(p.name for p in out.iterdir()) == [LOG_FILE, STATE_FILE, WEIGHTS_FOLDER]
+    log = log_of(out)
+    assert [line["step"] for line in log] == [2, 4, 5]
+    assert [line["step"] for line in log] == [step.step for step in seen]
+    assert [line["progress"] for line in log] == [0.2, 0.6, 1.0]
+    for line in log:
+        assert line["losses"].keys() == {"direct"}
+        assert line["losses"]["direct"] > 0
+        assert line["grad_norm"] > 0
+        assert line["samples_per_second"] > 0
+        assert 0 <= line["data_share"] <= 1
+    assert found.path == out / WEIGHTS_FOLDER
+    assert found.info["name"] == "first"
+    assert found.info["data"] == "simulated motion of 1 still photos"
+    assert found.info["recipe"]["steps"] == 5
+    assert found.info["recipe"]["crop"] == 16
+    assert found.info["recipe"]["precision"] == "float32"
+    weights.verify(found)
+    averaged = {k.removeprefix("module."): v for k, v in state_of(out)["average"].items()}
+    for name, value in weights.load(found).state_dict().items():
+        assert_close(value, averaged[name], atol=1e-3, rtol=1e-3)  # stored in half precision
+
+
+def test_the_loss_goes_down_on_a_fixed_batch(tmp_path):
+    options = replace(DIRECT, max_steps=60, log_every=10, lr=4e-3, noise=0.0)
+    train(options, Fixed, tmp_path / "run", run=CPU)
+    first, *_, last = [line["losses"]["direct"] for line in log_of(tmp_path / "run")]
+    assert last < 0.8 * first
+
+
+def test_the_loss_of_a_cascade_goes_down(tmp_path, tiny_cascade):
+    options = replace(CASCADE, max_steps=24, log_every=4, lr=4e-3, noise=0.0, context_blend=0.0)
+    train(options, Fixed, tmp_path / "run", run=CPU)
+    first, *_, last = [line["losses"] for line in log_of(tmp_path / "run")]
+    assert list(first) == list(STAGES)
+    assert all(last[stage] < first[stage] for stage in STAGES)
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(replace(DIRECT, seed=seed, max_steps=3), simulated, tmp_path / name, run=CPU)
+    a, b, c = (state_of(tmp_path / name)["model"] for name in "abc")
+    assert same(a, b)
+    assert not same(a, c)
+
+
+def test_bfloat16(tmp_path):
+    run = replace(CPU, precision="bf16")
+    found = train(replace(DIRECT, max_steps=2), simulated, tmp_path / "run", run=run)
+    assert found.info["recipe"]["precision"] == "bfloat16"
+    assert all(v.dtype == torch.float32 for v in state_of(tmp_path / "run")["model"].values())
+
+
+def test_a_budget_of_time(tmp_path):
+    options = replace(DIRECT, max_steps=None, minutes=0.5 / 60, warmup=0.0, log_every=1)
+    train(options, simulated, tmp_path / "run", run=CPU)
+    log = log_of(tmp_path / "run")
+    progress = [line["progress"] for line in log]
+    assert progress == sorted(progress)
+    assert log[-1]["seconds"] >= 0.5
+    assert all(line["seconds"] < 0.5 for line in log[:-1])
+    assert log[0]["lr"] == pytest.approx(options.lr)
+
+
+def test_only_the_stages_asked_for_change(tmp_path, tiny_cascade):
+    options = replace(CASCADE, stages=("26",), max_steps=2, warmup=0.0)
+    train(options, simulated, tmp_path / "run", run=CPU)
+    (line, *_) = log_of(tmp_path / "run")
+    assert list(line["losses"]) == ["26"]
+    after = state_of(tmp_path / "run")["model"]
+    runtime.seed_everything(options.seed)
+    before = Cascade().state_dict()
+    changed = {name.split(".")[1] for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {"26"}
+
+
+def test_the_default_crop_suits_the_cascade(tmp_path, tiny_cascade):
+    options = TrainOptions(model="cascade", batch=1, max_steps=1, motion=SHORT)
+    photos = [photo(size=160)]
+    train(options, lambda d: SimulatedSource(StillPool(photos, d), SHORT), tmp_path / "r", run=CPU)
+
+
+@pytest.mark.parametrize("options", [replace(DIRECT, crop=18), replace(CASCADE, crop=24)])
+def test_a_crop_that_does_not_fit_the_model_is_no_bug(tmp_path, tiny_cascade, options):
+    with contextlib.suppress(OptionError):
+        train(replace(options, max_steps=1), simulated, tmp_path / "run", run=CPU)
+
+
+def test_an_existing_run_is_not_replaced(tmp_path):
+    train(replace(DIRECT, max_steps=1), simulated, tmp_path / "run", run=CPU)
+    before = (tmp_path / "run" / STATE_FILE).read_bytes()
+    with pytest.raises(OutputError, match="already there; resume it or name another"):
+        train(DIRECT, simulated, tmp_path / "run", run=CPU)
+    assert (tmp_path / "run" / STATE_FILE).read_bytes() == before
+
+
+def test_outputs_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="file"):
+        train(DIRECT, simulated, tmp_path / "file/run", run=CPU)
+    (tmp_path / "run" / LOG_FILE).mkdir(parents=True)
+    with pytest.raises(OutputError, match=LOG_FILE):
+        train(DIRECT, simulated, tmp_path / "run", run=CPU)
+
+
+# resuming
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        DIRECT,
+        replace(DIRECT, order="invariant", adversarial=0.01),
+        replace(CASCADE, context_blend=0.5),
+    ],
+    ids=["direct", "adversarial", "cascade"],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, tiny_cascade, options):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options = replace(options, save_minutes=0.0, max_steps=5)
+    train(options, simulated, whole, run=CPU)
+    with pytest.raises(KeyboardInterrupt):
+        train(options, simulated, parts, run=CPU, on_step=interrupted(4))
+    assert state_of(parts)["step"] == 3
+
+    torch.manual_seed(99)
+    steps = []
+    train(options, simulated, parts, run=CPU, resume=True, on_step=steps.append)
+
+    assert [step.step for step in steps] == [4, 5]
+    wanted = {line["step"]: line for line in log_of(whole)}
+    for step in steps:
+        assert step.lr == wanted[step.step]["lr"]
+        assert step.losses == wanted[step.step]["losses"]
+    for part in ("model", "average"):
+        assert same(state_of(parts)[part], state_of(whole)[part])
+    files = [
+        safetensors.torch.load_file(path)
+        for out in (whole, parts)
+        for path in sorted((out / WEIGHTS_FOLDER).glob("*.safetensors"))
+    ]
+    half = len(files) // 2
+    assert all(same(a, b) for a, b in zip(files[:half], files[half:], strict=True))
+
+
+def test_the_log_of_a_resumed_run_has_every_step_once(tmp_path):
+    options = replace(DIRECT, save_minutes=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        train(options, simulated, tmp_path / "run", run=CPU, on_step=interrupted(4))
+    train(options, simulated, tmp_path / "run", run=CPU, resume=True)
+    assert [line["step"] for line in log_of(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_time_of_earlier_sessions_counts(tmp_path):
+    out = tmp_path / "run"
+    train(replace(DIRECT, max_steps=2), simulated, out, run=CPU)
+    spent = state_of(out)["seconds"]
+    train(replace(DIRECT, max_steps=3), simulated, out, run=CPU, resume=True)
+    assert state_of(out)["seconds"] > spent
+    assert state_of(out)["step"] == 3
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    train(DIRECT, simulated, tmp_path / "run", run=CPU)
+    before = state_of(tmp_path / "run")
+    log = log_of(tmp_path / "run")
+    train(DIRECT, simulated, tmp_path / "run", run=CPU, resume=True)
+    assert same(state_of(tmp_path / "run")["model"], before["model"])
+    assert log_of(tmp_path / "run") == log
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"model": {}}, [1, 2], torch.zeros(2), b"no checkpoint", None]
+)
+def test_checkpoints_of_something_else_are_refused(tmp_path, content):
+    out = tmp_path / "run"
+    out.mkdir()
+    if isinstance(content, bytes):
+        (out / STATE_FILE).write_bytes(content)
+    elif content is not None:
+        torch.save(content, out / STATE_FILE)
+    with pytest.raises(InputError, match=STATE_FILE):
+        train(DIRECT, simulated, out, run=CPU, resume=True)
+
+
+def test_checkpoints_of_another_model_are_refused(tmp_path, tiny_cascade):
+    train(replace(DIRECT, max_steps=1), simulated, tmp_path / "run", run=CPU)
+    other = replace(DIRECT, direct=DirectSpec(channels=(4, 4), blocks=(1, 1)))
+    for options in (CASCADE, other):
+        with pytest.raises(InputError, match="not a checkpoint of this run"):
+            train(options, simulated, tmp_path / "run", run=CPU, resume=True)
+
+
+class Trap:
+    def __reduce__(self):
+        return (Path.touch, (Path("trapped"),))
+
+
+def test_a_hostile_checkpoint_is_not_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"step": Trap()}, tmp_path / STATE_FILE)
+    with pytest.raises(InputError, match="cannot read this checkpoint"):
+        load_state(tmp_path / STATE_FILE)
+    assert not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "full"), RuntimeError("torch"), KeyboardInterrupt()])
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch, error):
+    path = tmp_path / STATE_FILE
+    save_state({"step": 1}, path)
+
+    def fails(state, file):
+        file.write(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", fails)
+    with pytest.raises(KeyboardInterrupt if error.args == () else OutputError):
+        save_state({"step": 2}, path)
+    assert load_state(path) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == [STATE_FILE]
+
+
+# what is not finite
+
+
+@pytest.mark.parametrize("log_every", [1, 100])
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, log_every):
+    options = replace(DIRECT, save_minutes=0.0, log_every=log_every)
+    with pytest.raises(TrainingError, match=r"not finite .*last good state") as caught:
+        train(options, lambda d: Poisoned(3), tmp_path / "run", run=CPU)
+    assert str(tmp_path / "run") in str(caught.value)
+    state = state_of(tmp_path / "run")
+    assert state["step"] == 3
+    assert all(value.isfinite().all() for value in state["model"].values())
+    assert all(value.isfinite().all() for value in state["average"].values())
+    weights.load(weights.find(tmp_path / "run" / WEIGHTS_FOLDER))
+
+    train(options, Fixed, tmp_path / "run", run=CPU, resume=True)
+    assert state_of(tmp_path / "run")["step"] == options.max_steps
+
+
+@pytest.mark.parametrize("lr", [1e5, 1e30])
+def test_a_learning_rate_far_too_large(tmp_path, lr):
+    with pytest.raises(TrainingError, match=r"finite"):
+        train(replace(DIRECT, lr=lr, log_every=2), simulated, tmp_path / "run", run=CPU)
+
+
+def test_a_critic_that_is_not_finite_is_not_a_good_state(tmp_path, monkeypatch):
+    original, calls = losses.critic, []
+
+    def poisoned(real, fake):
+        calls.append(1)
+        return original(real, fake) * (torch.nan if len(calls) == 3 else 1)
+
+    monkeypatch.setattr(losses, "critic", poisoned)
+    options = replace(DIRECT, order="invariant", adversarial=0.1, save_minutes=0.0, log_every=100)
+    with pytest.raises(TrainingError):
+        train(options, Fixed, tmp_path / "run", run=CPU)
+    state = state_of(tmp_path / "run")
+    assert all(value.isfinite().all() for value in state["critic"].values())
+
+
+# starting from weights
+
+
+def saved(net, folder):
+    return weights.save(
+        net, folder, name="start", recipe={}, data="", scores={}, licence="", dtype=torch.float32
+    )
+
+
+def test_a_run_can_start_from_weights(tmp_path):
+    net = DirectNet(DirectSpec(channels=(4, 8), blocks=(1, 2)))
+    torch.nn.init.normal_(net.head.weight, 0, 0.01)
+    initial = saved(net, tmp_path / "start")
+    options = replace(DIRECT, max_steps=1, lr=1e-12, lr_end=1e-12)
+    found = train(options, simulated, tmp_path / "run", run=CPU, initial=initial)
+    model = weights.load(found)
+    assert model.spec == net.spec
+    for name, value in net.state_dict().items():
+        assert_close(model.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+    # the recipe tells what was trained, not what the options would have made
+    assert tuple(found.info["recipe"]["direct"]["channels"]) == net.spec.channels
+
+
+def test_weights_of_another_model_are_refused(tmp_path, tiny_cascade):
+    initial = saved(DirectNet(TINY), tmp_path / "start")
+    with pytest.raises(OptionError, match="'start' are for the direct model, not for cascade"):
+        train(CASCADE, simulated, tmp_path / "run", run=CPU, initial=initial)
+
+
+# objectives
+
+
+def windows(batch=2, size=20):
+    x = torch.rand(batch, 7, 3, size, size)
+    return average_frames(x, 1.0), x
+
+
+def test_stages_are_independent_under_teacher_forcing(tiny_cascade):
+    model = Cascade()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(0, 0.1)
+    found, estimates = Objective(model, replace(CASCADE, context_blend=0.0))(*windows())
+    assert sorted(estimates) == [1, 2, 3, 4, 5, 6, 7]
+    found["17"].backward()
+    learned = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None}
+    assert learned == {"17"}
+
+
+def test_an_untrained_model_pays_what_its_anchors_cost(tiny_cascade):
+    y, x = windows()
+    options = replace(CASCADE, order="invariant", context_blend=0.0)
+    found, _ = Objective(Cascade(), options)(y, x)
+    third, fifth, fourth = x[:, 2], x[:, 4], x[:, 3]
+    assert_close(found["middle"], (y - fourth).square().mean())
+    assert_close(found["35"], losses.pair(fourth, fourth, third, fifth))
+    y, x = windows(size=16)
+    plain, estimates = Objective(DirectNet(TINY), DIRECT)(y, x)
+    assert_close(estimates[1], y)
+    assert_close(plain["direct"], ((y.unsqueeze(1) - x).square() + 1e-6).sqrt().mean())
+
+
+@pytest.mark.parametrize("loss", ["charbonnier", "pair", "global", "independent"])
+def test_every_loss_of_either_model_is_finite_and_learns(tiny_cascade, loss):
+    for model, options in ((DirectNet(TINY), DIRECT), (Cascade(), CASCADE)):
+        found, _ = Objective(model, replace(options, loss=loss))(*windows(size=40))
+        total = torch.stack(list(found.values())).sum()
+        total.backward()
+        assert total.isfinite()
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_invariant_losses_do_not_see_the_order_of_time():
+    torch.manual_seed(1)
+    net = DirectNet(TINY)
+    torch.nn.init.normal_(net.head.weight, 0, 0.05)
+    y, x = windows(size=16)
+    for loss, blind in [("pair", True), ("global", True), ("independent", False)]:
+        objective = Objective(net, replace(DIRECT, order="invariant", loss=loss))
+        forth, _ = objective(y, x)
+        back, _ = objective(y, x.flip(1))
+        assert torch.isclose(forth["others"], back["others"]).item() is blind, loss
+
+
+def test_unknown_stages_are_refused(tiny_cascade):
+    for stages in (("middle", "44"), ()):
+        with pytest.raises(OptionError, match="no stage named"):
+            Objective(Cascade(), replace(CASCADE, stages=stages))
+
+
+def test_blending_draws_some_frames_towards_y():
+    y, x = windows(batch=64, size=2)
+    truths = dict(enumerate(x.unbind(1), 1))
+    assert blend_contexts(y, truths, 0.0) is truths
+    blended = blend_contexts(y, truths, 0.5)
+    kept = [(blended[1][i] == truths[1][i]).all().item() for i in range(64)]
+    assert 16 < sum(kept) < 48
+    for i in range(64):  # all frames of a sample by one amount
+        share = ((blended[1][i] - truths[1][i]) / (y[i] - truths[1][i])).mean()
+        assert 0 <= share <= 1
+        assert_close(blended[6][i], torch.lerp(truths[6][i], y[i], share), atol=1e-4, rtol=1e-4)
+
+
+def test_the_critic_sees_every_frame_but_the_middle_one():
+    y, x = windows(batch=3, size=4)
+    estimates = {i: x[:, i - 1] + i for i in (2, 4, 6)}
+    seen = outer_frames(y, x, estimates)
+    assert seen is not None
+    assert torch.equal(seen[0], torch.cat([y, y]))
+    assert torch.equal(seen[1], torch.cat([x[:, 1], x[:, 5]]))
+    assert torch.equal(seen[2], torch.cat([estimates[2], estimates[6]]))
+    assert outer_frames(y, x, {4: x[:, 3]}) is None
+
+
+def test_deceiving_teaches_the_critic_nothing():
+    critic = AdversarialObjective()
+    y, estimates = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16, requires_grad=True)
+    critic.deceive(y, estimates).backward()
+    assert estimates.grad is not None
+    assert all(p.grad is None and p.requires_grad for p in critic.parameters())
+    estimates.grad = None
+    critic(y, torch.rand_like(y), estimates).backward()
+    assert estimates.grad is None
+    assert all(p.grad is not None for p in critic.parameters())
+
+
+def test_the_papers_losses_in_a_run(tmp_path, tiny_cascade):
+    options = replace(CASCADE, order="invariant", adversarial=1e-3, context_blend=0.0, max_steps=3)
+    train(options, simulated, tmp_path / "run", run=CPU)
+    for line in log_of(tmp_path / "run"):
+        assert list(line["losses"]) == [*STAGES, "adversarial", "critic"]
+        assert all(np.isfinite(value) for value in line["losses"].values())
+    assert state_of(tmp_path / "run")["critic"]
+
+
+def test_the_middle_stage_alone_needs_no_critic(tmp_path, tiny_cascade):
+    options = replace(CASCADE, order="invariant", adversarial=1e-3, stages=("middle",), max_steps=2)
+    train(options, simulated, tmp_path / "run", run=CPU)
+    assert list(log_of(tmp_path / "run")[0]["losses"]) == ["middle"]
+
+
+# the perceptual loss
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    path = tmp_path_factory.mktemp("vgg") / "vgg16.safetensors"
+    torch.manual_seed(0)
+    safetensors.torch.save_file(VGGFeatures().state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "order"),
+    [("direct", "canonical"), ("direct", "invariant"), ("cascade", "canonical"),
+     ("cascade", "invariant")],
+)  # fmt: skip
+def test_the_perceptual_loss_counts(tmp_path, tiny_cascade, vgg, model, order):
+    options = replace(DIRECT if model == "direct" else CASCADE, order=order)
+    options = replace(options, max_steps=1, noise=0.0, context_blend=0.0)
+    found = {}
+    for weight in (0.0, 1e7):
+        out = tmp_path / f"{weight}"
+        train(replace(options, perceptual=weight), simulated, out, run=CPU, vgg=vgg)
+        found[weight] = sum(log_of(out)[0]["losses"].values())
+    assert found[1e7] > 1.01 * found[0.0]
+
+
+def test_vgg_weights_are_needed_and_checked(tmp_path, vgg):
+    options = replace(DIRECT, perceptual=0.1)
+    with pytest.raises(OptionError, match="needs VGG16 weights"):
+        train(options, simulated, tmp_path / "run", run=CPU)
+    with pytest.raises(WeightsError, match="nowhere"):
+        train(options, simulated, tmp_path / "run", run=CPU, vgg=tmp_path / "nowhere")
+    (tmp_path / "text").write_text("no weights")
+    with pytest.raises(WeightsError, match="text"):
+        train(options, simulated, tmp_path / "run", run=CPU, vgg=tmp_path / "text")
+
+
+# schedule and average
+
+
+def test_the_learning_rate_rises_falls_and_ends_low():
+    options = TrainOptions(lr=1e-3, lr_end=1e-5, warmup=0.1)
+    assert learning_rate(0.0, options) == 0
+    assert learning_rate(0.05, options) == pytest.approx(5e-4)
+    assert learning_rate(0.1, options) == pytest.approx(1e-3)
+    assert learning_rate(0.55, options) == pytest.approx((1e-3 + 1e-5) / 2)
+    assert learning_rate(1.0, options) == learning_rate(1.5, options) == pytest.approx(1e-5)
+    falling = [learning_rate(0.1 + 0.09 * i, options) for i in range(11)]
+    assert falling == sorted(falling, reverse=True)
+    assert learning_rate(0.0, replace(options, warmup=0.0)) == pytest.approx(1e-3)
+    assert learning_rate(0.5, replace(options, warmup=1.0)) == pytest.approx(5e-4)
+
+
+def test_the_average_forgets_the_start_of_a_short_run():
+    net = torch.nn.Linear(1, 1, bias=False)
+    average = AveragedModel(net, multi_avg_fn=RampedAverage(0.999))
+    for value in (100.0, *[1.0] * 60):
+        torch.nn.init.constant_(net.weight, value)
+        average.update_parameters(net)
+    assert average.module.weight.item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_average_reaches_its_decay():
+    for count, decay in [(0, 0.1), (1, 2 / 11), (90, 0.91), (10**6, 0.99)]:
+        averaged = [torch.zeros(1)]
+        RampedAverage(0.99)(averaged, [torch.ones(1)], torch.tensor(count))
+        assert averaged[0].item() == pytest.approx(1 - decay, abs=1e-6)
+
+
+# settings
+
+
+def test_settings_are_changed_by_name():
+    changed = change_settings(
+        TrainOptions(),
+        ["ema=0.99", "minutes=5", "motion.max_path=16", "direct.channels=[8, 12]", "loss=pair",
+         "max_steps=10", "motion.gammas=[[2.2, 0.5], [\"srgb\", 0.5]]"],
+    )  # fmt: skip
+    assert changed == TrainOptions(
+        ema=0.99,
+        minutes=5.0,
+        max_steps=10,
+        loss="pair",
+        motion=MotionOptions(max_path=16.0, gammas=((2.2, 0.5), ("srgb", 0.5))),
+        direct=DirectSpec(channels=(8, 12)),
+    )
+    assert isinstance(changed.minutes, float)
+    assert hash(changed)  # lists have become tuples
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["ema", "=1", "nothing=1", "motion.nothing=1", "ema.deep=1", "ema=fast", "batch=2.5",
+     "batch=true", "batch=null", "motion=1", "direct.channels=8", "max_steps=ten",
+     "max_steps=2.5", 'direct.channels=["a"]', "stages=middle", "model=3"],
+)  # fmt: skip
+def test_settings_that_make_no_sense(setting):
+    with pytest.raises(OptionError):
+        change_settings(TrainOptions(), [setting])
+
+
+# the command
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(2):
+        Image.fromarray(photo(seed).permute(1, 2, 0).numpy()).save(folder / f"{seed}.png")
+    return folder
+
+
+def words(photos, out, *more):
+    """Arguments of a quick `blurvid train`."""
+    settings = {
+        "direct.channels": [8, 12], "direct.blocks": [1, 1], "motion.max_path": 4,
+        "motion.max_turn": 0.5, "motion.max_zoom": 0.01, "motion.source_scale": [1.0, 1.2],
+        "log_every": 1,
+    }  # fmt: skip
+    command = ["train", "--data", str(photos), "--out", str(out), "--batch", "2", "--crop", "16"]
+    command += ["--device", "cpu", "--precision", "fp32", "--threads", "1"]
+    command += [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
+    return [*command, *map(str, more)]
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(main, words(*arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_train_command(photos, tmp_path):
+    out = tmp_path / "run"
+    result = invoke(photos, out, "--steps", 3)
+    assert result.exit_code == 0
+    assert result.stdout == f"{out / WEIGHTS_FOLDER}\n"
+    # where there is no terminal, progress is the log
+    assert [json.loads(line) for line in result.stderr.splitlines()] == log_of(out)
+    assert len(log_of(out)) == 3
+    assert state_of(out)["step"] == 3
+
+    refused = invoke(photos, out, "--steps", 3)
+    assert refused.exit_code == 6
+    assert refused.stdout == ""
+    assert refused.stderr.startswith("Error: ")
+
+    resumed = invoke(photos, out, "--steps", 4, "--resume", "-q")
+    assert resumed.exit_code == 0
+    assert resumed.stderr == ""
+    assert state_of(out)["step"] == 4
+
+    further = invoke(photos, tmp_path / "next", "--steps", 1, "-q", "--init", out / WEIGHTS_FOLDER)
+    assert further.exit_code == 0
+
+
+def test_a_run_in_the_current_folder(photos, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    result = invoke(photos, ".", "--steps", 1)
+    assert result.exit_code == 0
+    assert weights.find(Path("weights")).name == "here"
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        (("--resume",), 3),
+        (("--init", "no-such-set"), 4),
+        (("--perceptual", "0.1"), 2),
+        (("--perceptual", "0.1", "--vgg", "nowhere"), 4),
+        (("--set", "nothing=1"), 2),
+        (("--stage", "44"), 2),
+        (("--model", "other"), 2),
+        (("--crop", "400"), 3),
+        (("--lr", "1e30", "--steps", "9"), 1),
+    ],
+)
+def test_train_errors(photos, tmp_path, more, code):
+    result = invoke(photos, tmp_path / "run", "--steps", 1, *more)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [("--batch", 0), ("--crop", 0), ("--crop", -16), ("--steps", -1), ("--minutes", -1),
+     ("--lr", -1), ("--set", "log_every=0"), ("--set", "loss=other"), ("--set", "order=other"),
+     ("--set", "direct.factor=0"), ("--set", "motion.layers=0")],
+)  # fmt: skip
+def test_train_options_out_of_range(photos, tmp_path, more):
+    steps = () if more[0] == "--minutes" else ("--steps", 1)
+    result = invoke(photos, tmp_path / "run", *steps, *more)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+def test_missing_data(tmp_path):
+    result = invoke(tmp_path / "nowhere", tmp_path / "run", "--steps", 1)
+    assert result.exit_code == 3
+    assert "nowhere: no such file or folder" in result.stderr
+
+
+def test_the_options_of_the_command_are_those_of_the_library():
+    named = {p.name for p in main.commands["train"].params}
+    known = {field.name for field in fields(TrainOptions)} | {f.name for f in fields(RunOptions)}
+    other = {"data", "out", "vgg", "init", "resume", "settings", "quiet"}
+    assert named <= known | other
+
+
+# real processes
+
+
+def environment(tmp_path):
+    return os.environ | {
+        "PYTHONPATH": str(REPOSITORY),
+        "OMP_NUM_THREADS": "1",
+        "BLURVID_HOME": str(tmp_path / "home"),
+    }
+
+
+def wait_for(condition, process, seconds=180):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+
+
+def test_a_killed_run_resumes(photos, tmp_path):
+    out = tmp_path / "run"
+    more = ("--steps", 100_000, "--set", "save_minutes=0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "blurvid", *words(photos, out, *more)],
+        env=environment(tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        log = out / LOG_FILE
+        wait_for(lambda: log.exists() and log.read_text().count("\n") > 3, process)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    step = state_of(out)["step"]
+    assert step >= 1
+    result = invoke(photos, out, "--steps", step + 2, "--resume", "-q")
+    assert result.exit_code == 0
+    assert state_of(out)["step"] == step + 2
+    weights.verify(weights.find(out / WEIGHTS_FOLDER))
+
+
+SCRIPT = """
+import dataclasses, datetime, functools, os, sys, torch, torch.distributed as dist
+from blurvid.cli import main
+from blurvid.train.trainer import Trainer
+
+rank = int(os.environ["RANK"])
+fit, init = Trainer.fit, Trainer.__init__
+dist.init_process_group = functools.partial(
+    dist.init_process_group, timeout=datetime.timedelta(seconds=40)
+)
+
+def patched_init(self, options, *rest):
+    late = rank == 1  # as if its clock were behind: the first process says when to save
+    init(self, dataclasses.replace(options, save_minutes=1e9) if late else options, *rest)
+
+def patched_fit(self, on_step):
+    result = fit(self, on_step)
+    kept = {"model": self.model.state_dict(), "average": self.average.state_dict()}
+    torch.save(kept | {"draws": self.generator.get_state()}, self.out / f"rank_{rank}.pt")
+    return result
+
+Trainer.__init__, Trainer.fit = patched_init, patched_fit
+main()
+"""
+
+
+def torchrun(tmp_path, arguments):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    return subprocess.run(
+        [*command, str(script), *arguments],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work(photos, tmp_path):
+    out = tmp_path / "run"
+    more = ("--steps", 4, "--order", "invariant", "--adversarial", 0.01, "--set", "save_minutes=0")
+    result = torchrun(tmp_path, words(photos, out, *more))
+    assert result.returncode == 0, result.stderr[-3000:]
+    first, second = (torch.load(out / f"rank_{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert same(first["model"], second["model"])
+    assert same(first["average"], second["average"])
+    assert not torch.equal(first["draws"], second["draws"])  # of different samples
+    assert [line["step"] for line in log_of(out)] == [1, 2, 3, 4]
+    assert state_of(out)["step"] == 4
+    found = weights.find(out / WEIGHTS_FOLDER)
+    weights.verify(found)
+    assert found.info["recipe"]["processes"] == 2
+    assert result.stdout.splitlines() == [str(out / WEIGHTS_FOLDER)]  # said once
