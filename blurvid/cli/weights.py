@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from blurvid.cli import common
+from blurvid.errors import WeightsError
 
 
 @click.group()
@@ -101,9 +102,16 @@ def verify(name: str | None) -> None:
     """
     from blurvid import weights as library
 
+    failures = []
     for entry in [library.find(name)] if name else library.list_sets():
-        library.verify(entry)
-        click.echo(f"{entry.name}: ok")
+        try:
+            library.verify(entry)
+            click.echo(f"{entry.name}: ok")
+        except WeightsError as error:
+            common.fail(error)
+            failures.append(error)
+    if failures:
+        click.get_current_context().exit(common.exit_code(failures[0]))
 
 
 @weights.command()
