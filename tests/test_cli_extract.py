@@ -255,6 +255,17 @@ def test_a_name_that_is_not_utf8(run):
     assert json.loads(record.stdout)["outputs"] == ["out.mp4"]
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_name_that_the_terminal_cannot_show(tiny, more):
+    make_photo("日.png")
+    command = ["extract", "日.png", "--device=cpu", "--threads=1", f"--weights={tiny}", "-q", *more]
+    result = CliRunner(charset="cp1252").invoke(main, command)
+    assert (result.exit_code, result.exception) == (0, None)
+    assert Path("日.mp4").is_file()
+    if more:
+        assert json.loads(result.stdout)["outputs"] == ["日.mp4"]
+
+
 # many photos
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -56,7 +57,8 @@ class ErrorBoundary(click.Group):
         # Names of files need not be text in the terminal's encoding.
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="surrogateescape")
+                utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+                stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
         # A polite kill ends like Ctrl-C, so that temporary files are removed.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)
@@ -158,7 +160,7 @@ def picked(kind: type[Any], values: dict[str, Any]) -> Any:
 
 def echo_json(record: dict[str, Any]) -> None:
     """Write one JSON object as a line on stdout."""
-    click.echo(json.dumps(record, ensure_ascii=False))
+    click.echo(json.dumps(record))
 
 
 existing = click.Path(path_type=Path)

@@ -284,7 +284,7 @@ class Trainer:
             saved = weights.save(
                 averaged,
                 self.out / WEIGHTS_FOLDER,
-                name=self.out.name,
+                name=self.out.resolve().name or "run",
                 recipe=self.recipe(),
                 data=self.source.describe(),
                 scores={},
