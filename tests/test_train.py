@@ -196,7 +196,7 @@ def test_a_budget_of_time(tmp_path):
     progress = [line["progress"] for line in log]
     assert progress == sorted(progress)
     assert log[-1]["seconds"] >= 0.5
-    assert all(line["seconds"] < 0.5 for line in log[:-1])
+    assert all(line["seconds"] <= 0.5 for line in log[:-1])  # rounded to 10 ms
     assert log[0]["lr"] == pytest.approx(options.lr)
 
 
