@@ -17,8 +17,13 @@ MODELS = ("direct", "cascade")
 Gamma = float | Literal["srgb"]
 """Camera response: an exponent (1.0 = averaged as stored) or the sRGB curve."""
 
-FORMATS = ("png", "gif", "mp4")
-"""What frames can be written as: a folder of PNG files, an animation, a video."""
+FRAME_FORMATS = ("png", "tiff", "jpg", "webp-frames")
+"""Files of single frames in a folder; `webp` without more is an animation."""
+FORMATS = (*FRAME_FORMATS, "gif", "mp4", "webp", "html")
+"""What frames can be written as: single frames in a folder, an animation, a video, an animation
+with all colours, a player for browsers."""
+JPEG_QUALITY = 95
+"""Of single frames, 0 to 100."""
 
 DEFAULT_GAMMA = 2.2
 """Camera response assumed where none is known."""
@@ -34,6 +39,26 @@ class RunOptions:
     """`auto`, `fp32`, `bf16` or `fp16`."""
     threads: int | None = None
     """CPU threads; None leaves torch's own choice."""
+
+
+QUALITIES = {"fast": 1, "good": 2, "best": 4}
+"""Names for numbers of passes."""
+LOCAL_WINDOW = 1.5
+"""Side of the window of local statistics, in training crops (Chu et al., ECCV 2022)."""
+PAPER_CROP = 320
+"""Side of the paper's training crops [px] (section 7)."""
+
+
+@dataclass(frozen=True)
+class QualityOptions:
+    """What is done with a photo besides one plain pass of the network."""
+
+    passes: int = 1
+    """Answers averaged: 1, 2 (the photo mirrored left to right too) or 4 (top to bottom too)."""
+    constraint: Gamma | None = None
+    """Camera response in which the frames are made to average to the photo; None leaves them."""
+    statistics: Literal["global", "local"] = "global"
+    """Of the cascade's normalization: over the whole photo, or over a window around each pixel."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +99,43 @@ class SynthOptions:
 
 
 @dataclass(frozen=True)
+class CameraOptions:
+    """Simulated camera: what it does besides averaging."""
+
+    shuttered: float = 0.4
+    """Share of samples whose shutter is closed between frames, as in averages of video frames;
+    in the others it is open all the time."""
+    lights: float = 0.08
+    """Share of samples with lights that saturate the sensor."""
+    gain: float = 6.0
+    """How much brighter than white the brightest of these lights are."""
+    defocused: float = 0.15
+    """Share of layers that are a little out of focus, in the frames too."""
+    max_defocus: float = 1.2
+    """Standard deviation of that blur [px]."""
+    noise: tuple[float, float] = (0.0, 0.01)
+    """Standard deviation of the noise added to y, drawn between these for each sample; the
+    paper adds 0.01 (section 7)."""
+    compressed: float = 0.25
+    """Share of blurry images that went through JPEG."""
+    quality: tuple[float, float] = (60.0, 98.0)
+    """Of that JPEG."""
+
+
+@dataclass(frozen=True)
 class MotionOptions:
     """Simulated motion: what happens during one exposure of a still photo."""
 
     sub_frames: int = 3
     """Instants rendered per frame; odd, the middle one is the sharp frame."""
-    max_path: float = 24.0
+    max_path: float = 40.0
     """Longest path of a layer over the exposure [px]."""
     path_power: float = 1.6
     """Path length = max_path * u**path_power, u uniform: short paths are the common ones."""
     still: float = 0.08
     """Share of layers that stand still."""
+    still_samples: float = 0.05
+    """Share of samples in which nothing moves: what is sharp must stay sharp."""
     turning: float = 0.35
     """Share of layers that turn and zoom besides."""
     max_turn: float = 2.5
@@ -111,6 +162,25 @@ class DirectSpec:
     """Channels of each level; every level halves height and width."""
     blocks: tuple[int, ...] = (2, 3, 5)
     """Residual blocks of each level, in the encoder and again in the decoder."""
+    block: Literal["plain", "naf"] = "plain"
+    """`plain`: two convolutions; `naf`: gates and depthwise convolutions, cheaper by far."""
+    kernel: int = 3
+    """Side of the blocks' convolutions, of the depthwise ones with `naf`; odd."""
+
+
+@dataclass(frozen=True)
+class CascadeSpec:
+    """Shape of the cascade. Everything but the default is for trials and ablation."""
+
+    width: float = 1.0
+    """Multiplies the channels of all five networks; 1 is the paper's."""
+    contexts: Literal["sequential", "middle", "none"] = "sequential"
+    """What the networks of a pair see besides y: `sequential`, the frames before them (paper,
+    section 5.3); `middle`, the middle frame; `none`, no frame (both section 5.2)."""
+
+
+CROPS = {"direct": 96, "cascade": 100}
+"""Sides of the training crops [px] unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -122,23 +192,29 @@ class TrainOptions:
     """Stages of the cascade to train; ignored by the direct model."""
     order: Literal["canonical", "invariant"] = "canonical"
     """`canonical`: one order of time and regression; `invariant`: the paper's losses."""
-    loss: Literal["auto", "charbonnier", "pair", "global", "independent"] = "auto"
-    """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order."""
+    loss: Literal["auto", "charbonnier", "log", "pair", "global", "independent"] = "auto"
+    """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order. `log` is the
+    logarithm of the squared error of each frame."""
+    frequency: float = 0.0
+    """Weight of the Fourier loss beside `charbonnier` and `log`."""
+    teacher_forcing: bool = True
+    """Show later stages of the cascade the true frames (paper, section 7); otherwise the model's
+    own, through which no gradient passes: as in Table 1, a stage learns on those before it."""
     adversarial: float = 0.0
     """Weight of the adversarial loss on frames other than the middle one (Table 1)."""
     perceptual: float = 0.0
     """Weight of the perceptual loss on the middle frame (eq. 3); needs VGG16 weights."""
     context_blend: float = 0.5
     """Share of teacher-forced samples whose true frames are blended with y, so that later
-    stages meet imperfect frames as they will in use; 0 is the paper's plain teacher forcing."""
+    stages meet imperfect frames as they will in use; 0 is the paper's plain teacher forcing.
+    Nothing is blended without teacher forcing."""
     minutes: float = 60.0
     """Time budget; the cosine schedule ends with it."""
     max_steps: int | None = None
     """Stop after this many steps even if time is left (the schedule follows steps then)."""
     batch: int = 8
     crop: int | None = None
-    """Side of the training crop [px]; None is 96 for the direct model, 100 for the cascade.
-    The paper uses 320."""
+    """Side of the training crop [px]; None takes the model's own of `CROPS`. The paper uses 320."""
     lr: float = 4e-4
     lr_end: float = 1e-6
     warmup: float = 0.02
@@ -148,16 +224,20 @@ class TrainOptions:
     """Largest gradient norm."""
     ema: float = 0.999
     """Decay of the averaged weights, which are the ones released."""
-    noise: float = 0.01
-    """Standard deviation of the noise added to y (paper, section 7)."""
     reuse: int = 2
     """How often a simulated window is shown; 1 renders each step anew."""
     seed: int = 0
     log_every: int = 50
+    compile: bool = False
+    """Compile the networks with torch.compile: slow to start, then faster on a GPU."""
     save_minutes: float = 2.0
     """Minutes between checkpoints."""
+    windows: float = 0.5
+    """Share of batches that are windows of clips, where both windows and photos are given."""
     motion: MotionOptions = field(default_factory=MotionOptions)
+    camera: CameraOptions = field(default_factory=CameraOptions)
     direct: DirectSpec = field(default_factory=DirectSpec)
+    cascade: CascadeSpec = field(default_factory=CascadeSpec)
 
 
 @dataclass(frozen=True)
@@ -170,3 +250,12 @@ class BenchOptions:
 
 RESOLUTIONS = {"320": (320, 568), "480": (480, 854), "720": (720, 1280)}
 """Height and width [px] of the resolutions in Table 3 of the paper (16:9)."""
+
+PROTOCOLS = ("gopro7", "gopro1111")
+"""Evaluations of the paper's Table 2 that can be repeated: its first and its last column."""
+GOPRO7 = SynthOptions(frames=FRAMES, stride=FRAMES, scale=0.45, gamma=1.0, noise=0.0)
+"""Windows of `gopro7`. Number of frames and scale are the paper's (section 7); it does not tell
+the response of the average, nor where the windows lie."""
+BLUR_FOLDERS = ("blur", "blur_gamma")
+"""Blurry images in GOPRO_Large, averaged as stored and in light (gamma 2.2); `gopro1111` takes
+the first unless told otherwise."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,12 +13,12 @@ from PIL import Image
 from torch.testing import assert_close
 
 from blurvid import dataset, media
-from blurvid.config import MotionOptions, SynthOptions, TrainOptions
+from blurvid.config import CameraOptions, MotionOptions, SynthOptions, TrainOptions
 from blurvid.dataset import StillPool, WindowSource, augment, mirror, open_source, read_stills
 from blurvid.dataset.source import MixedSource, PrefetchSource, ReplaySource, SimulatedSource
 from blurvid.dataset.windows import StoredWindow, write_windows
 from blurvid.errors import InputError
-from blurvid.synth import average_frames, estimate_sequence
+from blurvid.synth import IDEAL, average_frames, estimate_sequence
 from blurvid.synth.motion import margin
 
 CPU = torch.device("cpu")
@@ -198,15 +199,24 @@ def test_prefetch_passes_errors_on_when_their_batch_is_due():
 # mixed
 
 
-def test_mixed_batches_are_whole_and_from_all_sources():
-    sources = [Counting(), Counting(), Counting()]
-    mixed, g = MixedSource(sources), generator()
-    for _ in range(60):
+def test_mixed_batches_are_whole_and_in_the_shares_asked_for():
+    first, second = Counting(), Counting()
+    mixed, g = MixedSource(first, second, 0.25), generator()
+    for _ in range(80):
         mixed.draw(2, 2, g)
-    assert sum(source.drawn for source in sources) == 120
-    assert all(set(source.sizes) == {2} for source in sources)
-    assert all(10 <= len(source.sizes) <= 30 for source in sources)
-    assert mixed.describe() == "numbers; numbers; numbers"
+    assert first.drawn + second.drawn == 160
+    assert set(first.sizes) == set(second.sizes) == {2}
+    assert 10 <= len(first.sizes) <= 30
+    assert mixed.describe() == "numbers; numbers"
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_of_nothing_is_nothing(share):
+    first, second = Counting(), Counting()
+    mixed, g = MixedSource(first, second, share), generator()
+    for _ in range(20):
+        mixed.draw(1, 2, g)
+    assert len(first.sizes) == 20 * share
 
 
 # windows
@@ -326,7 +336,7 @@ def test_mirror_keeps_a_shift_canonical(dx, dy):
 
 def test_augment_shuffles_the_colours_of_a_sample_alike():
     original_y, original_x = batch_of(1, count=40)
-    y, x = augment(original_y, original_x, 0.0, generator())
+    y, x = augment(original_y, original_x, IDEAL, generator())
     assert_close(average_frames(x, 1.0), y)
     orders = set()
     for image, frames in zip(y, x, strict=True):
@@ -338,14 +348,18 @@ def test_augment_shuffles_the_colours_of_a_sample_alike():
     assert len(orders) == 6
 
 
+def noisy_camera(sigma):
+    return replace(IDEAL, noise=(sigma, sigma))
+
+
 def test_augment_adds_noise_to_y_alone():
     y = torch.full((4, 3, 32, 32), 0.5)
     x = y.unsqueeze(1).expand(-1, 7, -1, -1, -1)
-    noisy, clean = augment(y, x, 0.01, generator())
+    noisy, clean = augment(y, x, noisy_camera(0.01), generator())
     assert torch.equal(clean, x)
     assert (noisy - y).std().item() == pytest.approx(0.01, rel=0.05)
     assert (noisy - y).mean().item() == pytest.approx(0, abs=5e-4)
-    dark, _ = augment(torch.zeros_like(y), x, 0.1, generator())
+    dark, _ = augment(torch.zeros_like(y), x, noisy_camera(0.1), generator())
     assert dark.min() >= 0
 
 
@@ -353,7 +367,7 @@ def test_augment_follows_its_generator_alone():
     results = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        results.append(augment(*batch_of(1, count=3), 0.01, generator())[0])
+        results.append(augment(*batch_of(1, count=3), CameraOptions(), generator())[0])
     assert torch.equal(*results)
 
 
@@ -473,7 +487,7 @@ def test_open_photos_windows_and_both(photos, windows):
 @pytest.mark.parametrize(("order", "ways"), [("canonical", 1), ("invariant", 2)])
 def test_the_order_of_time_follows_the_options(windows, order, ways):
     source = open_source([windows], TrainOptions(order=order, crop=32), CPU)
-    source.source.flips = False  # mirroring goes with the order of time
+    source.source.source.flips = False  # mirroring goes with the order of time
     _, x = source.draw(16, 32, generator())
     assert len({round(frames[0].sum().item()) for frames in x}) == ways
     if order == "canonical":
@@ -488,3 +502,38 @@ def test_open_source_errors(tmp_path, photos):
             open_source([tmp_path / name], OPTIONS, CPU)
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
         open_source([photos, tmp_path / "nowhere"], OPTIONS, CPU)
+
+
+def numbered(height, width, first):
+    """A photo whose pixels tell where they are, in two of the channels, and which photo it is."""
+    rows = torch.arange(height).view(-1, 1).expand(height, width)
+    columns = torch.arange(width).expand(height, width)
+    return torch.stack([rows, columns, torch.full_like(rows, first)]).to(torch.uint8)
+
+
+def test_cut_squares_lie_in_the_photo_in_all_eight_ways():
+    pool = StillPool([numbered(20, 30, 1), numbered(24, 17, 2)], CPU)
+    draws = torch.rand(400, 4, generator=generator())
+    chosen = torch.arange(400) % 2
+    crops = pool.cut(chosen, 9, draws).int()
+    assert crops.shape == (400, 3, 9, 9)
+    ways = set()
+    for crop, photo in zip(crops, chosen.tolist(), strict=True):
+        rows, columns, number = crop
+        assert (number == photo + 1).all()  # of the photo asked for
+        for plane, limit in ((rows, (20, 24)[photo]), (columns, (30, 17)[photo])):
+            assert plane.max() - plane.min() == 8 and plane.max() < limit
+        down = (int((rows[1] - rows[0])[0]), int((columns[1] - columns[0])[0]))
+        right = (int((rows[:, 1] - rows[:, 0])[0]), int((columns[:, 1] - columns[:, 0])[0]))
+        assert (rows.diff(dim=0) == down[0]).all() and (columns.diff(dim=1) == right[1]).all()
+        ways.add((down, right))
+    assert len(ways) == 8
+    corners = {(int(c[0].min()), int(c[1].min())) for c in crops[::2]}
+    assert {0, 11} <= {top for top, _ in corners} and {0, 21} <= {left for _, left in corners}
+
+
+def test_a_cut_square_may_be_the_whole_photo():
+    photo = numbered(8, 8, 1)
+    crops = StillPool([photo], CPU).cut(torch.zeros(20, dtype=torch.long), 8, torch.rand(20, 4))
+    ways = [p.rot90(k, (1, 2)) for p in (photo, photo.flip(2)) for k in range(4)]
+    assert all(any(torch.equal(crop, way) for way in ways) for crop in crops)

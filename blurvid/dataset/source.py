@@ -11,11 +11,12 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from blurvid.config import MotionOptions, TrainOptions
+from blurvid.config import CameraOptions, MotionOptions, TrainOptions
 from blurvid.dataset.pool import WindowSource
 from blurvid.dataset.stills import StillPool, read_stills
 from blurvid.dataset.windows import is_window_folder, read_windows
 from blurvid.errors import InputError
+from blurvid.synth import IDEAL, develop
 
 
 class Source(Protocol):
@@ -34,13 +35,16 @@ class SimulatedSource:
     Args:
         pool: the stills.
         motion: how they move.
+        camera: what takes them.
     """
 
-    def __init__(self, pool: StillPool, motion: MotionOptions) -> None:
-        self.pool, self.motion = pool, motion
+    def __init__(
+        self, pool: StillPool, motion: MotionOptions, camera: CameraOptions = IDEAL
+    ) -> None:
+        self.pool, self.motion, self.camera = pool, motion, camera
 
     def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        rendered = self.pool.render(batch, size, self.motion, generator)
+        rendered = self.pool.render(batch, size, self.motion, generator, self.camera)
         return rendered.blurry, rendered.frames
 
     def describe(self) -> str:
@@ -85,10 +89,25 @@ class ReplaySource:
         if self.store is None:
             self.store = windows[:0]
         room = self.capacity - len(self.store)
-        self.store = torch.cat([self.store, windows[:room]])
-        for window in windows[max(room, 0) :]:
-            self.store[self.next] = window
-            self.next = (self.next + 1) % self.capacity
+        self.store = torch.cat([self.store, windows[:room]]) if room else self.store
+        late = windows[room:][-self.capacity :]
+        places = (self.next + torch.arange(len(late), device=late.device)) % self.capacity
+        self.store[places] = late
+        self.next = (self.next + len(late)) % self.capacity
+
+    def describe(self) -> str:
+        return self.source.describe()
+
+
+class AugmentedSource:
+    """Another source's windows with shuffled colours, noise and compression (`augment`)."""
+
+    def __init__(self, source: Source, camera: CameraOptions) -> None:
+        self.source, self.camera = source, camera
+
+    def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        y, x = self.source.draw(batch, size, generator)
+        return augment(y, x, self.camera, generator)
 
     def describe(self) -> str:
         return self.source.describe()
@@ -98,7 +117,8 @@ class PrefetchSource:
     """Draw the next batch in a thread while the network works on this one.
 
     Batches come in the same order and with the same content whatever the timing; they are drawn
-    with a generator of their own, seeded by the first draw.
+    with a generator of their own, seeded by the first draw. On a GPU they are drawn in a stream
+    of their own, so that neither waits for the other.
 
     Args:
         source: where the batches come from.
@@ -112,17 +132,31 @@ class PrefetchSource:
         )
         self.generator: torch.Generator | None = None
         self.pending: tuple[tuple[int, int], Future[tuple[Tensor, Tensor]]] | None = None
+        self.stream: torch.cuda.Stream | None = None
 
     def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if self.generator is None:
             seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
             self.generator = torch.Generator(generator.device).manual_seed(int(seed))
+            if generator.device.type == "cuda":
+                self.stream = torch.cuda.Stream(generator.device)  # type: ignore[no-untyped-call]
         own, wanted = self.generator, (batch, size)
         pending = self.pending
         if pending is None or pending[0] != wanted:
-            pending = (wanted, self.worker.submit(self.source.draw, *wanted, own))
+            pending = (wanted, self.worker.submit(self._draw, *wanted, own))
         result = pending[1].result()
-        self.pending = (wanted, self.worker.submit(self.source.draw, *wanted, own))
+        self.pending = (wanted, self.worker.submit(self._draw, *wanted, own))
+        if self.stream is not None:
+            for tensor in result:  # its memory must not be used anew while it is read here
+                tensor.record_stream(torch.cuda.current_stream(tensor.device))
+        return result
+
+    def _draw(self, batch: int, size: int, own: torch.Generator) -> tuple[Tensor, Tensor]:
+        if self.stream is None:
+            return self.source.draw(batch, size, own)
+        with torch.cuda.stream(self.stream):
+            result = self.source.draw(batch, size, own)
+        self.stream.synchronize()  # this thread waits, the network's launches go on
         return result
 
     def describe(self) -> str:
@@ -130,14 +164,20 @@ class PrefetchSource:
 
 
 class MixedSource:
-    """Whole batches from one of several sources, each as often as the others."""
+    """Whole batches from one of two sources.
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = sources
+    Args:
+        first: one of them.
+        second: the other.
+        share: of the batches that are the first one's.
+    """
+
+    def __init__(self, first: Source, second: Source, share: float) -> None:
+        self.sources, self.share = (first, second), share
 
     def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         draw = torch.rand(1, generator=generator, device=generator.device).item()
-        return self.sources[int(draw * len(self.sources))].draw(batch, size, generator)
+        return self.sources[draw >= self.share].draw(batch, size, generator)
 
     def describe(self) -> str:
         return "; ".join(source.describe() for source in self.sources)
@@ -147,8 +187,8 @@ def open_source(data: Sequence[Path], options: TrainOptions, device: torch.devic
     """Open what a run is to be trained on.
 
     Args:
-        data: folders of windows (made by `blurvid synth`), which are taken as they are; and
-            sharp photos (files, folders, tar archives), which are blurred by simulated motion.
+        data: folders of windows (made by `blurvid synth`), and sharp photos (files, folders,
+            tar archives), which are blurred by simulated motion; both are augmented.
         options: the run.
         device: where the windows are wanted.
 
@@ -169,28 +209,29 @@ def open_source(data: Sequence[Path], options: TrainOptions, device: torch.devic
             if not path.exists():
                 raise InputError(f"{path}: no such file or folder")
         motion = replace(options.motion, order=order)
-        simulated = SimulatedSource(StillPool(list(read_stills(stills)), device), motion)
+        pool = StillPool(list(read_stills(stills)), device)
+        simulated = SimulatedSource(pool, motion, options.camera)
         sources.append(ReplaySource(simulated, options.reuse))
-    return PrefetchSource(sources[0] if len(sources) == 1 else MixedSource(sources))
+    both = len(sources) == 2
+    source = MixedSource(sources[0], sources[1], options.windows) if both else sources[0]
+    return PrefetchSource(AugmentedSource(source, options.camera))
 
 
 def augment(
-    y: Tensor, x: Tensor, noise: float, generator: torch.Generator
+    y: Tensor, x: Tensor, camera: CameraOptions, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Shuffle the colour channels of each sample and add noise to y (paper, section 7).
+    """Shuffle the colour channels of each sample, add noise and compression to y.
 
-    Rotations and flips come before: of photos before they move, of windows where they are cut.
+    The paper (section 7) does the first two. Rotations and flips come before: of photos before
+    they move, of windows where they are cut.
 
     Args:
         y: blurry images, (B, 3, H, W).
         x: frames, (B, 7, 3, H, W).
-        noise: standard deviation of the noise, for values in [0, 1].
+        camera: how much noise and compression.
         generator: source of randomness, on the device of y.
     """
     order = torch.rand(len(y), 3, generator=generator, device=y.device).argsort(dim=1)
     rows = torch.arange(len(y), device=y.device)[:, None]
     y, x = y[rows, order], x.transpose(1, 2)[rows, order].transpose(1, 2)
-    if noise:
-        y = y + noise * torch.randn(y.shape, generator=generator, device=y.device)
-        y = y.clamp(0, 1)
-    return y, x.contiguous()
+    return develop(y, camera, generator), x.contiguous()

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.config import MotionOptions
+from blurvid.config import CameraOptions, MotionOptions
 from blurvid.dataset.windows import in_windows
 from blurvid.errors import InputError
 from blurvid.media import is_photo, list_photos, read_photo
-from blurvid.synth import Rendered, margin, simulate
+from blurvid.synth import IDEAL, Rendered, margin, simulate
 
 
 def read_stills(sources: Sequence[Path]) -> Iterator[Tensor]:
@@ -32,7 +33,10 @@ def read_stills(sources: Sequence[Path]) -> Iterator[Tensor]:
     """
     for source in sources:
         if source.is_dir():
-            for path in list_photos(source, recursive=True):
+            photos = list_photos(source, recursive=True)
+            if not photos:
+                raise InputError(f"{source}: no photos and no windows in this folder")
+            for path in photos:
                 if in_windows(path, source):
                     continue
                 yield _to_bytes(read_photo(path).pixels)
@@ -72,18 +76,55 @@ class StillPool:
     def __init__(self, photos: Sequence[Tensor], device: torch.device) -> None:
         if not photos:
             raise InputError("no photos to train on")
-        self.photos = [photo.to(device) for photo in photos]
         self.device = device
+        self.sizes = [(photo.shape[1], photo.shape[2]) for photo in photos]
+        # One flat tensor, so that all crops of a batch are one indexing operation.
+        self.pixels = torch.cat([photo.flatten() for photo in photos]).to(device)
+        self.shapes = torch.tensor(self.sizes, device=device)
+        ends = torch.tensor([photo.numel() for photo in photos]).cumsum(0)
+        self.starts = F.pad(ends, (1, 0))[:-1].to(device)
 
     def __len__(self) -> int:
-        return len(self.photos)
+        return len(self.sizes)
 
-    def usable(self, side: int) -> list[Tensor]:
-        """Photos from which a square of `side` px can be cut."""
-        return [photo for photo in self.photos if min(photo.shape[1:]) >= side]
+    def usable(self, side: int) -> list[int]:
+        """Numbers of the photos from which a square of `side` px can be cut."""
+        return [i for i, size in enumerate(self.sizes) if min(size) >= side]
+
+    def cut(self, photos: Tensor, side: int, draws: Tensor) -> Tensor:
+        """Cut random squares, turned by a multiple of 90 degrees and maybe mirrored.
+
+        Args:
+            photos: numbers of the photos, (N,).
+            side: of the squares [px].
+            draws: four numbers in [0, 1) for each: top, left, turn, mirror; (N, 4).
+
+        Returns:
+            (N, 3, side, side) uint8 RGB.
+        """
+        shape = self.shapes[photos]
+        top, left = ((shape - side + 1) * draws[:, :2]).long().unbind(1)
+        at = torch.arange(side, device=self.device)
+        row, column = at[:, None].expand(side, side), at.expand(side, side)
+        rows, columns = [], []
+        for turn in range(4):
+            rows += [grid.rot90(turn) for grid in (row, row.flip(1))]
+            columns += [grid.rot90(turn) for grid in (column, column.flip(1))]
+        way = (draws[:, 2] * 4).long() * 2 + (draws[:, 3] < 0.5).long()
+        height, width = (n[:, None, None] for n in shape.unbind(1))
+        row = torch.stack(rows)[way] + top[:, None, None]
+        column = torch.stack(columns)[way] + left[:, None, None]
+        index = self.starts[photos][:, None, None] + row * width + column
+        planes = torch.arange(3, device=self.device)[:, None, None, None] * height * width
+        return self.pixels[index + planes].transpose(0, 1)
 
     def render(
-        self, batch: int, size: int, options: MotionOptions, generator: torch.Generator
+        self,
+        batch: int,
+        size: int,
+        options: MotionOptions,
+        generator: torch.Generator,
+        camera: CameraOptions = IDEAL,
     ) -> Rendered:
         """Blur a batch of random crops.
 
@@ -92,6 +133,7 @@ class StillPool:
             size: side of the square images [px].
             options: the motion.
             generator: source of randomness, on the pool's device.
+            camera: its shutter, saturation and defocus.
 
         Raises:
             InputError: every photo is too small for this size and motion.
@@ -110,16 +152,9 @@ class StillPool:
                 f"paths of {options.max_path:g} px need"
             )
         count = batch * options.layers
-        numbers = torch.rand(count, 5, generator=generator, device=self.device).tolist()
-        crops = [_cut(photos[int(row[0] * len(photos))], side, row[1:]) for row in numbers]
-        sources = torch.stack(crops).float().div_(255)
+        draws = torch.rand(count, 5, generator=generator, device=self.device)
+        chosen = (draws[:, 0] * len(photos)).long()
+        numbers = torch.tensor(photos, device=self.device)[chosen]
+        sources = self.cut(numbers, side, draws[:, 1:]).float().div_(255)
         sources = sources.reshape(batch, options.layers, 3, side, side)
-        return simulate(sources, (size, size), options, generator)
-
-
-def _cut(photo: Tensor, side: int, draws: Sequence[float]) -> Tensor:
-    """Cut a random square, turned by a multiple of 90 degrees and maybe mirrored."""
-    _, h, w = photo.shape
-    top, left = int(draws[0] * (h - side + 1)), int(draws[1] * (w - side + 1))
-    crop = photo[:, top : top + side, left : left + side].rot90(int(draws[2] * 4), (1, 2))
-    return crop.flip(2) if draws[3] < 0.5 else crop
+        return simulate(sources, (size, size), options, generator, camera)

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.config import FRAMES, Gamma, MotionOptions
+from blurvid.config import FRAMES, CameraOptions, Gamma, MotionOptions
 from blurvid.errors import OptionError
 from blurvid.synth.blur import to_image, to_light
+from blurvid.synth.camera import defocus, draw_gains, light_up, shutter
 
 BEND = 0.3
 """Largest sideways bow of a path, in path lengths."""
@@ -26,6 +27,8 @@ SHAKE = 0.06
 """Largest tremor, in path lengths."""
 HASTE = 0.3
 """Largest change of speed over the exposure, in mean speeds."""
+IDEAL = CameraOptions(shuttered=0.0, lights=0.0, defocused=0.0, noise=(0.0, 0.0), compressed=0.0)
+"""A camera that only averages."""
 PIXELS_AT_ONCE = 2**22
 """Pixels rendered in one piece; whole photos are rendered an instant or a few at a time."""
 
@@ -63,8 +66,8 @@ def check_motion(options: MotionOptions) -> None:
         ),
         "source_scale must be from 1 upwards": options.source_scale[0] < 1
         or options.source_scale[1] < options.source_scale[0],
-        "still and turning must be from 0 to 1": not (
-            0 <= options.still <= 1 and 0 <= options.turning <= 1
+        "still, still_samples and turning must be from 0 to 1": not all(
+            0 <= share <= 1 for share in (options.still, options.still_samples, options.turning)
         ),
         "gammas need shares above 0": not shares or min(shares) <= 0,
     }
@@ -105,6 +108,7 @@ def _draw_poses(b: int, k: int, t: Tensor, options: MotionOptions, g: torch.Gene
     shape = (b, k, 1)
     length = options.max_path * _uniform(0, 1, *shape, g=g) ** options.path_power
     moves = _uniform(0, 1, *shape, g=g) >= options.still
+    moves &= _uniform(0, 1, b, 1, 1, g=g) >= options.still_samples
     length = length * moves
     theta = _uniform(-math.pi / 2, math.pi / 2, *shape, g=g)
     haste = _uniform(-HASTE, HASTE, *shape, g=g)
@@ -259,6 +263,7 @@ def simulate(
     size: tuple[int, int],
     options: MotionOptions,
     generator: torch.Generator,
+    camera: CameraOptions = IDEAL,
 ) -> Rendered:
     """Move the layers of still photos during an exposure.
 
@@ -268,6 +273,7 @@ def simulate(
         size: height and width of the images to render [px].
         options: the motion.
         generator: source of randomness, on the device of `sources`.
+        camera: its shutter, saturation and defocus; noise and compression are `develop`'s.
 
     Returns:
         Blurry images and their seven frames.
@@ -286,7 +292,7 @@ def simulate(
         )
     count = FRAMES * options.sub_frames
     t = (2 * torch.arange(count, device=sources.device) + 1) / count - 1
-    poses, camera = _share_camera(_draw_poses(b, k, t, options, generator), generator)
+    poses, shared = _share_camera(_draw_poses(b, k, t, options, generator), generator)
     net = torch.stack([p[..., -1] - p[..., 0] for p in (poses.shift_x, poses.shift_y)], dim=-1)
     sign = canonical_sign(
         net,
@@ -297,11 +303,14 @@ def simulate(
     if options.order == "random":
         coin = torch.rand(b, k, generator=generator, device=sources.device) < 0.5
         sign = torch.where(coin, -1.0, 1.0)
-    sign = torch.where(camera, sign[:, -1:], sign)  # one camera goes one way
+    sign = torch.where(shared, sign[:, -1:], sign)  # one camera goes one way
     poses = _reversed_where(poses, sign < 0)
     masks = _soft_masks(b, k - 1, (rows, columns), generator) if k > 1 else sources.new_empty(0)
     present = torch.randint(0, k, (b,), generator=generator, device=sources.device)
     gammas = _draw_gammas(b, options.gammas, generator)
+    weight = shutter(b, options.sub_frames, camera, generator)
+    gain = draw_gains(b, camera, generator)
+    sources = _out_of_focus(sources, scale, camera, generator)
     light = torch.zeros(b, 3, *size, device=sources.device)
     frames = []
     at_once = max(1, PIXELS_AT_ONCE // (b * size[0] * size[1]))
@@ -309,12 +318,32 @@ def simulate(
         now = _Poses(*(p[..., chunk] for p in vars(poses).values()))
         instants = _render(sources, masks, present, now, size, scale)
         for gamma, mine in gammas:
-            light[mine] += to_light(instants[mine], gamma).sum(dim=1)
+            bright = to_light(instants[mine], gamma)
+            if gain[mine].any():
+                bright = light_up(instants[mine], bright, gain[mine])
+                instants[mine] = to_image(bright.clamp(max=1), gamma)
+            light[mine] += torch.einsum("btchw,bt->bchw", bright, weight[mine][:, chunk])
         frames.append(instants[:, chunk % options.sub_frames == options.sub_frames // 2])
     blurry = torch.empty_like(light)
     for gamma, mine in gammas:
-        blurry[mine] = to_image(light[mine] / count, gamma)
+        blurry[mine] = to_image(light[mine].clamp(max=1), gamma)
     return Rendered(blurry, torch.cat(frames, dim=1), net * sign.unsqueeze(-1))
+
+
+def _out_of_focus(
+    sources: Tensor, scale: float, camera: CameraOptions, g: torch.Generator
+) -> Tensor:
+    """Put some layers, (B, K, 3, H', W'), out of focus; `scale` is as for `_sample`."""
+    if not camera.defocused:
+        return sources
+    layers = sources.flatten(0, 1)
+    draw = torch.rand(2, len(layers), generator=g, device=g.device)
+    mine = (draw[0] < camera.defocused).nonzero().flatten()
+    if not len(mine):
+        return sources
+    layers = layers.clone()
+    layers[mine] = defocus(layers[mine], draw[1, mine] * camera.max_defocus * scale)
+    return layers.view_as(sources)
 
 
 def _reversed_where(poses: _Poses, mask: Tensor) -> _Poses:

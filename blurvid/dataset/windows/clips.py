@@ -18,6 +18,10 @@ from blurvid.dataset.windows.records import MANIFEST, UNFINISHED
 from blurvid.errors import InputError
 
 GOPRO_SCENE = re.compile(r"GOPR\d{4}_\d{2}_\d{2}")
+FULL_RATE = "GOPRO_Large_all"
+"""Layout of a scene with all frames of the camera."""
+PAIRED = "GOPRO_Large, sharp/"
+"""Layout of a scene with blurry images and the middle frame of each."""
 SPARSE = (
     "sharp/ of GOPRO_Large holds only every 7th to 13th frame of the camera: an average of "
     "neighbours shows ghosts, not blur; take the scene from GOPRO_Large_all"
@@ -145,11 +149,11 @@ def _clip_at(folder: Path, name: str) -> Clip | None:
     if any((sharp.parent / other).is_dir() for other in ("blur", "blur_gamma")) and (
         sharp.is_dir() and media.list_photos(sharp)
     ):
-        return Clip(name, sharp, "GOPRO_Large, sharp/", (SPARSE,))
+        return Clip(name, sharp, PAIRED, (SPARSE,))
     frames = folder / "frames"
     if frames.is_dir() and media.list_photos(frames):
         return Clip(name, frames, "folder of frames")
     if media.list_photos(folder):
         gopro = GOPRO_SCENE.fullmatch(folder.resolve().name)
-        return Clip(name, folder, "GOPRO_Large_all" if gopro else "folder of frames")
+        return Clip(name, folder, FULL_RATE if gopro else "folder of frames")
     return None

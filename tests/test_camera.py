@@ -1,0 +1,185 @@
+"""What the simulated camera does besides averaging."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import peak_signal_noise_ratio
+from torch.testing import assert_close
+
+from blurvid.config import CameraOptions, MotionOptions
+from blurvid.errors import OptionError
+from blurvid.synth import IDEAL, average_frames, check_camera, develop, jpeg, simulate, to_light
+from blurvid.synth.camera import defocus, light_up, shutter
+
+MOTION = MotionOptions(max_path=8, layers=2, still_samples=0, gammas=((2.2, 1.0),))
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def textured(*shape, seed=0):
+    coarse = torch.rand(*shape[:-2], shape[-2] // 4, shape[-1] // 4, generator=generator(seed))
+    flat = coarse.reshape(-1, 1, *coarse.shape[-2:])
+    fine = torch.nn.functional.interpolate(flat, shape[-2:], mode="bicubic").clamp(0, 1)
+    return fine.reshape(shape)
+
+
+def expose(camera, motion=MOTION, seed=0, sources=None):
+    sources = textured(6, 2, 3, 64, 64, seed=seed) if sources is None else sources
+    return simulate(sources, (32, 32), motion, generator(seed), camera)
+
+
+def test_an_open_shutter_counts_every_instant():
+    weight = shutter(3, 5, IDEAL, generator())
+    assert_close(weight, torch.full((3, 35), 1 / 35))
+
+
+def test_a_shuttered_camera_averages_exactly_the_seven_frames():
+    rendered = expose(replace(IDEAL, shuttered=1.0))
+    assert_close(average_frames(rendered.frames, 2.2), rendered.blurry, atol=1e-5, rtol=0)
+    open_all_the_time = expose(IDEAL)
+    assert_close(open_all_the_time.frames, rendered.frames)  # the same motion
+    assert not torch.allclose(open_all_the_time.blurry, rendered.blurry, atol=1e-3)
+
+
+def test_only_a_share_is_shuttered():
+    weight = shutter(400, 3, replace(IDEAL, shuttered=0.3), generator())
+    assert (weight[:, 0] == 0).float().mean().item() == pytest.approx(0.3, abs=0.08)
+
+
+def test_nothing_moves_in_still_samples():
+    rendered = expose(IDEAL, replace(MOTION, still_samples=1.0))
+    assert_close(rendered.frames, rendered.blurry.unsqueeze(1).expand_as(rendered.frames))
+
+
+def test_lights_leave_longer_trails_than_the_photo_shows():
+    sources = textured(6, 2, 3, 64, 64) * 0.5
+    sources[..., 28:32, 28:32] = 1.0
+    motion = replace(MOTION, layers=2, still=0)
+    plain = expose(IDEAL, motion, sources=sources)
+    lit = expose(replace(IDEAL, lights=1.0, gain=20.0), motion, sources=sources)
+    assert lit.frames.max() <= 1 and lit.blurry.max() <= 1
+    assert (lit.blurry >= plain.blurry - 1e-6).all()
+    assert (lit.blurry > 0.99).sum() > (plain.blurry > 0.99).sum()
+    # a saturated average is brighter than the average of what the frames show
+    shown = average_frames(lit.frames, 2.2)
+    assert (lit.blurry - shown).max() > 0.1
+
+
+def test_frames_of_lights_are_what_the_sensor_shows_in_an_instant():
+    rendered = expose(replace(IDEAL, lights=1.0, shuttered=1.0))
+    unsaturated = (rendered.frames < 0.999).all(dim=1)
+    assert unsaturated.any() and not unsaturated.all()
+    exact = average_frames(rendered.frames, 2.2)
+    assert_close(exact[unsaturated], rendered.blurry[unsaturated], atol=1e-4, rtol=0)
+
+
+def test_defocus_is_a_gaussian_and_spares_sigma_zero():
+    images = textured(3, 3, 40, 48)
+    sigma = torch.tensor([0.0, 0.7, 1.5])
+    out = defocus(images, sigma)
+    assert_close(out[0], images[0])
+    for image, found, width in zip(images[1:], out[1:], (0.7, 1.5), strict=True):
+        reach = 5 / width  # ours reaches 3 widths of the largest
+        expected = gaussian_filter(image.numpy(), (0, width, width), mode="nearest", truncate=reach)
+        assert np.abs(found.numpy() - expected).max() < 2e-3
+
+
+def test_defocus_softens_frames_and_blurry_image_alike():
+    sharp, soft = expose(IDEAL), expose(replace(IDEAL, defocused=1.0, max_defocus=3.0))
+
+    def detail(images):
+        return images.diff(dim=-1).square().mean()
+
+    assert detail(soft.frames) < 0.9 * detail(sharp.frames)
+    assert detail(soft.blurry) < detail(sharp.blurry)
+
+
+@pytest.mark.parametrize("quality", [10, 49, 50, 75, 95, 100])
+def test_jpeg_is_what_libjpeg_makes_of_a_photo(quality):
+    pixels = (textured(3, 48, 64).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=2)
+    theirs = np.asarray(Image.open(file)).astype(np.float64) / 255
+    original = torch.tensor(pixels).permute(2, 0, 1).float() / 255
+    ours = jpeg(original[None], torch.tensor([float(quality)]))[0].permute(1, 2, 0).numpy()
+    loss = peak_signal_noise_ratio(pixels / 255, theirs, data_range=1)
+    assert peak_signal_noise_ratio(theirs, ours, data_range=1) > loss + 6
+    ours_loss = peak_signal_noise_ratio(pixels / 255, ours, data_range=1)
+    assert ours_loss == pytest.approx(loss, abs=2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.floats(1, 100),
+    st.integers(0, 15), st.integers(0, 15),
+)  # fmt: skip
+def test_jpeg_takes_any_size_quality_and_grid(height, width, quality, row, column):
+    images = textured(2, 3, 64, 64)[..., :height, :width]
+    out = jpeg(images, torch.tensor([quality, 100.0]), (row, column))
+    assert out.shape == images.shape
+    assert out.min() >= 0 and out.max() <= 1
+    gray = torch.full_like(images, 0.5)
+    assert (jpeg(gray, torch.tensor([quality, 100.0]), (row, column)) - gray).abs().max() < 0.04
+
+
+def test_each_image_has_a_quality_of_its_own():
+    images = textured(1, 3, 32, 32).expand(2, -1, -1, -1)
+    both = jpeg(images, torch.tensor([20.0, 95.0]))
+    for image, quality in zip(both, (20.0, 95.0), strict=True):
+        assert_close(image, jpeg(images[:1], torch.tensor([quality]))[0])
+
+
+def test_an_ideal_camera_changes_nothing():
+    y = textured(4, 3, 32, 32)
+    assert torch.equal(develop(y, IDEAL, generator()), y)
+
+
+def test_development_gives_each_photo_its_own_noise_and_compresses_a_share():
+    y = torch.full((200, 3, 16, 16), 0.5)
+    spread = develop(y, replace(IDEAL, noise=(0.0, 0.02)), generator()).sub(y).std(dim=(1, 2, 3))
+    assert spread.min() < 0.003 and spread.max() > 0.017
+    assert spread.mean().item() == pytest.approx(0.01, abs=0.0015)
+    image = textured(1, 3, 16, 16).expand(300, -1, -1, -1)
+    out = develop(image, replace(IDEAL, compressed=0.25, quality=(30.0, 60.0)), generator())
+    changed = (out != image).flatten(1).any(dim=1).float().mean().item()
+    assert changed == pytest.approx(0.25, abs=0.07)
+
+
+def test_the_camera_follows_its_generator_alone():
+    results = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        results.append(expose(CameraOptions(), seed=5))
+    assert torch.equal(results[0].blurry, results[1].blurry)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shuttered": 1.5}, "shuttered"),
+        ({"compressed": float("nan")}, "compressed"),
+        ({"noise": (0.2, 0.1)}, "noise"),
+        ({"noise": (0.0, float("inf"))}, "noise"),
+        ({"quality": (0.0, 90.0)}, "quality"),
+        ({"gain": -1.0}, "gain"),
+    ],
+)
+def test_impossible_cameras_are_refused(change, message):
+    with pytest.raises(OptionError, match=message):
+        check_camera(replace(IDEAL, **change))
+
+
+def test_light_is_what_saturates_not_the_encoded_value():
+    """Half of the exposure on a light of four times white is twice white, hence white."""
+    frames = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1, 1).expand(1, 2, 3, 1, 1)
+    light = light_up(frames, to_light(frames, 2.2), torch.tensor([3.0]))
+    assert light.mean(dim=1).clamp(max=1).unique().tolist() == [1.0]
