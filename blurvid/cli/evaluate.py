@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
+from blurvid.cli.quality import described, picked_quality, quality_options
 from blurvid.cli.synth import gamma_option, parse_gamma
-from blurvid.config import RunOptions, SynthOptions
+from blurvid.config import BLUR_FOLDERS, GOPRO7, PROTOCOLS, Gamma, RunOptions, SynthOptions
+from blurvid.errors import OptionError
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import Tensor
 
-    from blurvid.evaluate import MeanScore, Report, Row
+    from blurvid.evaluate import (
+        MeanScore,
+        MiddleRow,
+        MiddleSummary,
+        ProtocolReport,
+        Report,
+        Row,
+        Summary,
+    )
 
 DEFAULT = SynthOptions()
 
@@ -23,9 +34,24 @@ DEFAULT = SynthOptions()
 @click.command("eval")
 @click.argument("source", type=common.existing, metavar="SRC")
 @common.weights_options
-@gamma_option(None, "Camera response of the re-blur, and of windows made of clips.  [default: 2.2]")
+@quality_options
 @click.option(
-    "--scale", default=DEFAULT.scale, show_default=True, help="Downscaling of clips, see synth."
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    help="Repeat a column of the paper's Table 2 on GoPro's test scenes.",
+)
+@click.option(
+    "--blur-folder",
+    type=click.Choice(BLUR_FOLDERS),
+    help=f"Stored blurry images that gopro1111 takes.  [default: {BLUR_FOLDERS[0]}]",
+)
+@gamma_option(
+    None,
+    "Camera response of the re-blur, and of windows made of clips.  "
+    f"[default: {DEFAULT.gamma}; gopro7: {GOPRO7.gamma}]",
+)
+@click.option(
+    "--scale", type=float, help=f"Downscaling of clips, see synth.  [default: {DEFAULT.scale}]"
 )
 @click.option("--stride", type=int, help="Frames from one window of a clip to the next.")
 @common.run_options
@@ -35,8 +61,10 @@ def evaluate(
     source: Path,
     weights_name: str | None,
     model: str,
+    protocol: str | None,
+    blur_folder: str | None,
     gamma: str | None,
-    scale: float,
+    scale: float | None,
     stride: int | None,
     as_json: bool,
     quiet: bool,
@@ -51,48 +79,130 @@ def evaluate(
     window as a whole. The blurry photo and the middle frame, each repeated seven times, are what
     a model must beat; the true middle frame repeated is there for reference.
 
+    With --protocol, SRC is a copy of GoPro's data (or its test folder), and the scores of the
+    middle frame stand beside those that the paper's Table 2 gives for Jin 2018 and Nah 2017:
+    gopro7 averages 7 frames of GOPRO_Large_all at 45 % of their size; gopro1111 takes the blurry
+    images that GOPRO_Large holds. What the paper leaves open is printed with the result.
+
     \b
     Examples:
       blurvid eval windows/
       blurvid eval windows/ --model cascade --json
+      blurvid eval GOPRO_Large_all/ --protocol gopro7
+      blurvid eval GOPRO_Large/ --protocol gopro1111 --blur-folder blur_gamma
     """
     from blurvid import evaluate as library
     from blurvid import weights
     from blurvid.pipeline import extractor
 
-    options = SynthOptions(scale=scale, stride=stride)
-    if gamma:
-        options = dataclasses.replace(options, gamma=parse_gamma(gamma))
-    windows = library.windows_from(source, options)
+    response = parse_gamma(gamma) if gamma else None
+    benchmark = None
+    if protocol:
+        _refuse_fixed(protocol, {"--scale": scale, "--stride": stride})
+        benchmark = library.open_protocol(protocol, source, gamma=response, blur_folder=blur_folder)
+        for warning in benchmark.warnings:
+            common.warn(warning)
+    else:
+        if blur_folder:
+            raise OptionError(f"--blur-folder goes with --protocol {PROTOCOLS[1]} only")
+        windows = library.windows_from(source, _options(response, scale, stride))
+
+    def show(row: Row | MiddleRow) -> None:
+        value = row.score.ppsnr if isinstance(row, library.Row) else row.score.psnr
+        click.echo(f"{row.window}: {value:.2f} dB", err=True)
+
     chosen = weights.find(weights_name, model)
-    with extractor(chosen, run=common.picked(RunOptions, values)) as ready:
+    on_window = None if quiet else show
+    report: Report | ProtocolReport
+    run, quality = common.picked(RunOptions, values), picked_quality(values)
+    with extractor(chosen, run=run, quality=quality) as ready:
+        for warning in ready.warnings:
+            common.warn(warning)
 
-        def show(row: Row) -> None:
-            click.echo(f"{row.window}: {row.score.ppsnr:.2f} dB", err=True)
+        def extract(y: Tensor) -> Tensor:
+            return ready.frames(y)[0]
 
-        report = library.evaluate(
-            lambda y: ready.frames(y)[0],
-            windows,
-            parse_gamma(gamma) if gamma else None,
-            on_window=None if quiet else show,
-        )
+        if benchmark:
+            report = benchmark.score(extract, on_window=on_window)
+        else:
+            report = library.evaluate(extract, windows, response, on_window=on_window)
+    done = described(ready.quality)
+    title = f"{chosen.model} (weights {chosen.name}{f', {done}' if done else ''})"
     if as_json:
-        about = {"model": chosen.model, "weights": chosen.name, "source": str(source)}
+        about = {
+            "model": chosen.model,
+            "weights": chosen.name,
+            "source": str(source),
+            "quality": dataclasses.asdict(ready.quality),
+        }
         common.echo_json(about | report.to_json())
-        return
+    elif isinstance(report, library.ProtocolReport):
+        _show_protocol(report, title)
+    else:
+        click.echo(f"Model {title}, {len(report.rows)} windows")
+        _print(_table({**report.groups, "all": report.mean}))
+
+
+def _options(gamma: Gamma | None, scale: float | None, stride: int | None) -> SynthOptions:
+    """Options of windows made on the fly; what is not given stays as it is by default."""
+    given: dict[str, Any] = {"gamma": gamma, "scale": scale, "stride": stride}
+    return dataclasses.replace(DEFAULT, **{k: v for k, v in given.items() if v is not None})
+
+
+def _refuse_fixed(protocol: str, given: dict[str, float | None]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise OptionError(f"{option} is fixed by --protocol {protocol}")
+
+
+def _show_protocol(report: ProtocolReport, model: str) -> None:
+    benchmark = report.benchmark
+    click.echo(f"{benchmark.protocol.column}.")
+    click.echo(f"Model {model}, {benchmark.images} images of {len(benchmark.scenes)} scenes")
+    _print(_middle_table(report, model))
+    if report.sequence:
+        _print(_table({"all": report.sequence.mean}))
+    click.echo("Left open by the paper, done here as follows:")
+    for question, answer in benchmark.choices.items():
+        click.echo(f"  {question}: {answer}")
+
+
+def _print(table: Table) -> None:
     from rich.console import Console
 
-    click.echo(f"Model {chosen.model} (weights {chosen.name}), {len(report.rows)} windows")
-    Console(width=None if Console().is_terminal else 120).print(_table(report))
+    # Names of clips and [dB] are text, not markup.
+    width = None if Console().is_terminal else 120
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
 
 
-def _table(report: Report) -> Table:
+def _middle_table(report: ProtocolReport, model: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title="Middle frame: PSNR [dB] and SSIM")
+    for name in ("", "n", "PSNR", "SSIM", "blurry PSNR", "blurry SSIM"):
+        table.add_column(name, justify="left" if not name else "right")
+    for figure in report.benchmark.protocol.published:
+        table.add_row(f"{figure.method}, published", "", f"{figure.psnr:.2f}")
+    table.add_row(model, *_middle_cells(report.middle.mean))
+    table.add_section()
+    for scene, summary in report.middle.clips.items():
+        table.add_row(f"  {scene}", *_middle_cells(summary))
+    return table
+
+
+def _middle_cells(summary: MiddleSummary) -> list[str]:
+    scores = (summary.score, summary.blurry)
+    cells = [cell for s in scores for cell in (f"{s.psnr:.2f}", f"{s.ssim:.3f}")]
+    return [str(summary.windows), *cells]
+
+
+def _table(summaries: dict[str, Summary]) -> Table:
     from rich.table import Table
 
     table = Table(title="PSNR [dB]; frames 1..7 in the better order of time")
     for name in ("", "n", "forward", "pPSNR", *"1234567", "SSIM", "re-blur"):
         table.add_column(name, justify="left" if not name else "right")
-    for group, summary in {**report.groups, "all": report.mean}.items():
+    for group, summary in summaries.items():
         count = str(summary.windows)
         for label, score, reblur in (
             (group, summary.score, f"{summary.reblur:.1f}"),

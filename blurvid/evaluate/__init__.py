@@ -1,0 +1,40 @@
+"""Scores of an extractor on windows with known frames, beside the trivial answers."""
+
+from blurvid.evaluate.middle import (
+    FrameScore,
+    MiddleReport,
+    MiddleRow,
+    MiddleSummary,
+    evaluate_middle,
+)
+from blurvid.evaluate.protocols import (
+    Benchmark,
+    Protocol,
+    ProtocolReport,
+    Published,
+    open_protocol,
+)
+from blurvid.evaluate.sequence import MeanScore, Report, Row, Summary, evaluate, summarise
+from blurvid.evaluate.shared import Extract
+from blurvid.evaluate.windows import windows_from
+
+__all__ = [
+    "Benchmark",
+    "Extract",
+    "FrameScore",
+    "MeanScore",
+    "MiddleReport",
+    "MiddleRow",
+    "MiddleSummary",
+    "Protocol",
+    "ProtocolReport",
+    "Published",
+    "Report",
+    "Row",
+    "Summary",
+    "evaluate",
+    "evaluate_middle",
+    "open_protocol",
+    "summarise",
+    "windows_from",
+]

@@ -1,0 +1,57 @@
+"""What all scores share: frames that can be scored, means, plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from blurvid.config import FRAMES
+from blurvid.errors import InputError
+
+Extract: TypeAlias = Callable[[Tensor], Tensor]
+"""Gives for y (3, H, W), RGB, float32 in [0, 1], its seven frames (7, 3, H, W) in order of time;
+they are clamped to [0, 1], not rounded, before they are scored."""
+
+
+def extracted(extract: Extract, name: str, y: Tensor) -> Tensor:
+    """Run an extractor on one blurry image.
+
+    Args:
+        extract: the extractor.
+        name: name of the window, for messages.
+        y: blurry image, (3, H, W), RGB, float32 in [0, 1].
+
+    Returns:
+        The frames, (7, 3, H, W), float32 in [0, 1], on the device where the extractor left them.
+
+    Raises:
+        InputError: frames of the wrong shape, or with values that are not finite.
+    """
+    with torch.no_grad():
+        frames = extract(y)
+    wanted = (FRAMES, *y.shape)
+    if frames.shape != wanted:
+        raise InputError(
+            f"{name}: the frames extracted have the shape {tuple(frames.shape)}, not {wanted}"
+        )
+    if not bool(frames.isfinite().all()):
+        raise InputError(f"{name}: the frames extracted are not all finite numbers")
+    return frames.detach().float().clamp(0, 1)
+
+
+def average(values: Sequence[float]) -> float:
+    """Mean of at least one value; infinite where one of them is."""
+    return sum(values) / len(values)
+
+
+def plain(value: Any) -> Any:
+    """Values that JSON can hold: None for what is not finite, lists for tuples."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
