@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from blurvid import runtime
 from blurvid.config import RESOLUTIONS, BenchOptions, RunOptions
@@ -246,10 +245,7 @@ def count_flop(net: nn.Module, size_multiple: int, size: tuple[int, int]) -> int
     # Twice the smallest: no feature map is a single pixel, which normalization refuses.
     small = 2 * size_multiple
     y: Tensor = torch.zeros(1, 3, small, small, device=weight.device, dtype=weight.dtype)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(y)
-    total: int = counter.get_total_flops()
-    return total * size[0] * size[1] // small**2
+    return runtime.count_flop(lambda: net(y)) * size[0] * size[1] // small**2
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:

@@ -25,6 +25,33 @@ def charbonnier(estimate: Tensor, truth: Tensor, eps: float = 1e-3) -> Tensor:
     return ((estimate - truth).square() + eps**2).sqrt().mean()
 
 
+def log_error(estimate: Tensor, truth: Tensor, floor: float = 1e-4) -> Tensor:
+    """Logarithm of each image's mean squared error, so of its PSNR; images (..., C, H, W).
+
+    Easy and hard images weigh alike, as they do in a mean of PSNR.
+
+    Args:
+        estimate: images of any number.
+        truth: the same.
+        floor: added to the error, lest images that are almost right (40 dB) outweigh all others.
+
+    Returns:
+        Scalar, natural logarithm over 10: of the order of 1.
+    """
+    error = (estimate - truth).square().mean(dim=(-3, -2, -1))
+    return (error + floor).log().mean() / 10
+
+
+def frequency(estimate: Tensor, truth: Tensor) -> Tensor:
+    """L1 distance of the Fourier transforms (after Cho et al. 2021, MIMO-UNet, eq. 8).
+
+    The transform is orthonormal, so that the loss is of the order of the images' L1 distance at
+    any size. Images (..., H, W), in float32 whatever they come in.
+    """
+    difference = torch.fft.rfft2((estimate - truth).float(), norm="ortho")
+    return torch.view_as_real(difference).abs().mean()
+
+
 def perceptual(estimate: Tensor, truth: Tensor, features: Features) -> Tensor:
     """Squared distance of VGG16 features relu2_2 and relu3_3 (eq. 3, after Johnson et al.).
 
@@ -57,8 +84,6 @@ def middle(
 
 def globally_invariant(estimates: Mapping[int, Tensor], truths: Mapping[int, Tensor]) -> Tensor:
     """L1 distance of the sums over all frames but the middle one (eq. 4).
-
-    In the cascade, whose stages are trained apart, the sum is over the two frames of a stage.
 
     Args:
         estimates: frames by number; without the middle frame or with it.

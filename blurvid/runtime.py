@@ -6,13 +6,15 @@ import contextlib
 import os
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from blurvid.config import RunOptions
 from blurvid.errors import DeviceError, OptionError
@@ -185,6 +187,41 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+def count_flop(call: Callable[[], object]) -> int:
+    """Count the floating-point operations of a call; a multiply-add counts as two.
+
+    Only convolutions and matrix products count.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call()
+    return int(counter.get_total_flops())
+
+
+def compiled(module: nn.Module) -> Callable[..., Any]:
+    """Compile a module; torch does so when it is first called, and for each new shape again.
+
+    Returns:
+        A function with the module's arguments. It raises DeviceError where torch cannot
+        compile on this machine.
+    """
+    fast = torch.compile(module)
+
+    def call(*inputs: object) -> Any:
+        try:
+            return fast(*inputs)
+        except Exception as error:
+            from torch._dynamo.exc import TorchDynamoException  # takes seconds where not loaded
+
+            if not isinstance(error, TorchDynamoException):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise DeviceError(
+                f"torch.compile does not work here ({reason}); run without compile"
+            ) from error
+
+    return call
 
 
 def torch_version() -> str:

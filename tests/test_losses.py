@@ -153,3 +153,33 @@ def test_perceptual_gradient_is_finite_at_equality(truths):
     estimate = truths[4].clone().requires_grad_()
     losses.perceptual(estimate, truths[4], VGGFeatures()).backward()
     assert estimate.grad.abs().max() == 0
+
+
+def test_log_error_is_psnr_in_other_units(estimates, truths):
+    stack = [torch.stack([f[i] for i in range(1, 8)], dim=1) for f in (estimates, truths)]
+    e, t = (x.double().numpy() for x in stack)
+    errors = ((e - t) ** 2).mean(axis=(2, 3, 4))
+    expected = np.log(errors + 1e-4).mean() / 10
+    assert_close(losses.log_error(*stack).item(), float(expected), rtol=1e-4, atol=1e-6)
+
+
+def test_log_error_does_not_run_away_where_nothing_is_wrong():
+    x = torch.rand(SHAPE, requires_grad=True)
+    losses.log_error(x, x.detach() + 1e-7).backward()
+    assert x.grad.isfinite().all()
+    assert x.grad.abs().max() < 1e-3
+
+
+def test_frequency_loss_is_the_l1_distance_of_spectra(estimates, truths):
+    e, t = estimates[1], truths[1]
+    spectrum = np.fft.rfft2((e - t).double().numpy(), norm="ortho")
+    expected = np.abs(np.stack([spectrum.real, spectrum.imag])).mean()
+    assert_close(losses.frequency(e, t).item(), float(expected), rtol=1e-4, atol=1e-6)
+    assert losses.frequency(e, e) == 0
+
+
+def test_frequency_loss_sees_what_a_blur_takes(truths):
+    """Of two estimates of equal squared error it prefers the one that is off in few places."""
+    x = truths[1]
+    flat, noisy = x + 0.1, x + 0.1 * torch.where(torch.rand(SHAPE) < 0.5, -1.0, 1.0)
+    assert losses.frequency(flat, x) < losses.frequency(noisy, x)

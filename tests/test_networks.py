@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,13 +7,23 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from blurvid.config import STAGES, DirectSpec
+from blurvid.config import STAGES, CascadeSpec, DirectSpec
 from blurvid.errors import OptionError
 from blurvid.models import Cascade, build, parts
-from blurvid.networks import CORE_SPEC, MIDDLE_SPEC, DirectNet, FrameNet, PatchCritic, VGGFeatures
+from blurvid.networks import (
+    CORE_SPEC,
+    MIDDLE_SPEC,
+    OUTER_SPEC,
+    DirectNet,
+    FrameNet,
+    PatchCritic,
+    VGGFeatures,
+)
 from blurvid.networks.blocks import InstanceNorm
+from blurvid.networks.direct import NafBlock
 
 TINY = DirectSpec(factor=2, channels=(8, 12), blocks=(1, 1))
+NAF = replace(TINY, block="naf", kernel=5)
 PARAMETERS = {"middle": 4_972_032, "35": 7_868_928, "26": 2_686_208, "17": 2_686_208}
 
 
@@ -64,8 +75,21 @@ def test_parts_hold_everything(untrained):
 
 def test_build():
     assert build("direct", TINY).spec == TINY
+    assert build("cascade", CascadeSpec(width=0.0625)).spec.width == 0.0625
     with pytest.raises(OptionError, match="no model named 'both'"):
         build("both")
+    with pytest.raises(OptionError, match="a DirectSpec is not the shape of the cascade model"):
+        build("cascade", TINY)
+
+
+def test_the_width_of_the_cascade():
+    assert Cascade(CascadeSpec(width=0.0625)).size_multiple == Cascade.size_multiple
+    assert MIDDLE_SPEC.scaled(1.0) is MIDDLE_SPEC
+    half = CORE_SPEC.scaled(0.5)
+    assert (half.extract, half.head) == ((32, 16, 16), 16)
+    assert (half.factor, half.groups) == (CORE_SPEC.factor, CORE_SPEC.groups)
+    least = OUTER_SPEC.scaled(0.001)
+    assert (least.extract, least.head) == ((4, 4, 4), 4)
 
 
 @pytest.mark.parametrize("size", [(20, 20), (20, 60), (40, 20)])
@@ -309,8 +333,9 @@ def test_parameter_count_of_the_direct_network():
 
 @pytest.mark.parametrize(
     ("spec", "multiple"),
-    [(TINY, 4), (DirectSpec(4, (8,), (1,)), 4), (DirectSpec(2, (4, 6, 8), (1, 0, 2)), 8)],
-)
+    [(TINY, 4), (DirectSpec(4, (8,), (1,)), 4), (DirectSpec(2, (4, 6, 8), (1, 0, 2)), 8),
+     (NAF, 4), (replace(TINY, kernel=5), 4)],
+)  # fmt: skip
 @torch.no_grad()
 def test_an_untrained_direct_network_returns_the_photo_seven_times(spec, multiple):
     net = DirectNet(spec)
@@ -323,9 +348,10 @@ def test_an_untrained_direct_network_returns_the_photo_seven_times(spec, multipl
     assert DirectNet().size_multiple == 16
 
 
+@pytest.mark.parametrize("spec", [TINY, replace(TINY, block="naf")], ids=["plain", "naf"])
 @torch.no_grad()
-def test_the_direct_network_moves_with_the_photo():
-    net = wake(DirectNet(TINY))
+def test_the_direct_network_moves_with_the_photo(spec):
+    net = wake(DirectNet(spec))
     down, right = 2 * net.size_multiple, net.size_multiple
     photo = torch.rand(1, 3, 96, 96)
     whole = net(photo[..., :80, :80])
@@ -340,9 +366,39 @@ def test_the_direct_network_moves_with_the_photo():
     assert (whole - photo[..., :80, :80].unsqueeze(1)).abs().mean() > 1e-3
 
 
-def test_gradients_reach_every_parameter_of_the_direct_network():
-    net = wake(DirectNet(TINY))
+@torch.no_grad()
+def test_one_pixel_of_the_photo_reaches_no_farther_than_the_convolutions():
+    # What lies beyond would be a statistic of the image: crops, tiles and photos would differ.
+    block = NafBlock(4, 5)
+    x = torch.rand(1, 4, 11, 11)
+    changed = x.clone()
+    changed[..., 5, 5] += 1
+    reached = (block(changed) != block(x)).any(dim=1)[0].nonzero()
+    assert (reached.min(0).values.tolist(), reached.max(0).values.tolist()) == ([3, 3], [7, 7])
+
+
+@pytest.mark.parametrize("spec", [TINY, NAF], ids=["plain", "naf"])
+def test_gradients_reach_every_parameter_of_the_direct_network(spec):
+    net = wake(DirectNet(spec))
     assert not gradients_reach(net, net(torch.rand(1, 3, 16, 16)).square().mean())
+
+
+@pytest.mark.parametrize("spec", [TINY, NAF], ids=["plain", "naf"])
+@torch.no_grad()
+def test_the_direct_network_in_half_precision(spec):
+    net = wake(DirectNet(spec)).to(memory_format=torch.channels_last)
+    y = torch.rand(1, 3, 16, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = net(y)
+    assert found.dtype == torch.float32
+    change = net(y) - y.unsqueeze(1)
+    assert (found - y.unsqueeze(1) - change).abs().mean() < 0.05 * change.abs().mean()
+
+
+@pytest.mark.parametrize("kernel", [0, 4, -3])
+def test_kernels_that_keep_no_size_are_refused(kernel):
+    with pytest.raises(OptionError, match="odd kernels"):
+        DirectNet(replace(TINY, kernel=kernel))
 
 
 # The others

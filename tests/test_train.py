@@ -27,10 +27,17 @@ from blurvid.cli import main
 from blurvid.config import STAGES, DirectSpec, MotionOptions, RunOptions, TrainOptions
 from blurvid.dataset.source import SimulatedSource
 from blurvid.dataset.stills import StillPool
-from blurvid.errors import InputError, OptionError, OutputError, TrainingError, WeightsError
+from blurvid.errors import (
+    DeviceError,
+    InputError,
+    OptionError,
+    OutputError,
+    TrainingError,
+    WeightsError,
+)
 from blurvid.models import Cascade, cascade
 from blurvid.networks import DirectNet, VGGFeatures
-from blurvid.synth import average_frames
+from blurvid.synth import IDEAL, average_frames
 from blurvid.train import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, change_settings, train
 from blurvid.train.objective import AdversarialObjective, Objective, blend_contexts, outer_frames
 from blurvid.train.state import RampedAverage, learning_rate, load_state, save_state
@@ -160,14 +167,14 @@ def test_a_run_leaves_log_checkpoint_and_weights(tmp_path):
 
 
 def test_the_loss_goes_down_on_a_fixed_batch(tmp_path):
-    options = replace(DIRECT, max_steps=60, log_every=10, lr=4e-3, noise=0.0)
+    options = replace(DIRECT, max_steps=60, log_every=10, lr=4e-3, camera=IDEAL)
     train(options, Fixed, tmp_path / "run", run=CPU)
     first, *_, last = [line["losses"]["direct"] for line in log_of(tmp_path / "run")]
     assert last < 0.8 * first
 
 
 def test_the_loss_of_a_cascade_goes_down(tmp_path, tiny_cascade):
-    options = replace(CASCADE, max_steps=24, log_every=4, lr=4e-3, noise=0.0, context_blend=0.0)
+    options = replace(CASCADE, max_steps=24, log_every=4, lr=4e-3, camera=IDEAL, context_blend=0.0)
     train(options, Fixed, tmp_path / "run", run=CPU)
     first, *_, last = [line["losses"] for line in log_of(tmp_path / "run")]
     assert list(first) == list(STAGES)
@@ -358,6 +365,54 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch, err
     assert [p.name for p in tmp_path.iterdir()] == [STATE_FILE]
 
 
+# arithmetic
+
+
+@pytest.mark.parametrize("options", [DIRECT, CASCADE, replace(CASCADE, stages=("26",))])
+def test_the_arithmetic_of_a_step(tmp_path, tiny_cascade, options):
+    options = replace(options, max_steps=1, batch=3, crop=40 if options.model == "cascade" else 32)
+    steps = []
+    train(options, simulated, tmp_path / "run", run=CPU, on_step=steps.append)
+    model = weights.load(weights.find(tmp_path / "run" / WEIGHTS_FOLDER))
+    y, x = windows(batch=1, size=options.crop)
+    flop = runtime.count_flop(lambda: Objective(model, options)(y, x))
+    expected = 3 * flop * steps[0].samples_per_second / 1e12
+    assert steps[0].tflops == pytest.approx(expected, rel=0.01)
+
+
+def test_compiling_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+
+    def compile_(module):
+        asked.append(type(module))
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    for name, wanted in (("plain", False), ("fast", True)):
+        options = replace(DIRECT, max_steps=2, compile=wanted)
+        train(options, simulated, tmp_path / name, run=CPU)
+    assert asked == [Objective]
+    assert same(*(state_of(tmp_path / name)["model"] for name in ("plain", "fast")))
+
+
+@pytest.mark.slow  # loads torch's compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own parts
+@pytest.mark.parametrize("works", [True, False])
+def test_compiling(tmp_path, monkeypatch, works):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def broken(*inputs):
+        raise TorchDynamoException("no compiler\nand a long story")
+
+    if not works:
+        monkeypatch.setattr(torch, "compile", lambda module: broken)
+        with pytest.raises(DeviceError, match=r"compile does not work here \(no compiler\); run"):
+            train(replace(DIRECT, compile=True), simulated, tmp_path / "run", run=CPU)
+        return
+    found = train(replace(DIRECT, compile=True, max_steps=2), simulated, tmp_path / "run", run=CPU)
+    weights.verify(found)
+
+
 # what is not finite
 
 
@@ -412,6 +467,9 @@ def test_a_run_can_start_from_weights(tmp_path):
     torch.nn.init.normal_(net.head.weight, 0, 0.01)
     initial = saved(net, tmp_path / "start")
     options = replace(DIRECT, max_steps=1, lr=1e-12, lr_end=1e-12)
+    with pytest.raises(OptionError, match=r"'start' do not fit: direct.channels is \(4, 8\) there"):
+        train(options, simulated, tmp_path / "run", run=CPU, initial=initial)
+    options = replace(options, direct=DirectSpec())  # nothing asked for
     found = train(options, simulated, tmp_path / "run", run=CPU, initial=initial)
     model = weights.load(found)
     assert model.spec == net.spec
@@ -419,6 +477,28 @@ def test_a_run_can_start_from_weights(tmp_path):
         assert_close(model.state_dict()[name], value, atol=1e-3, rtol=1e-3)
     # the recipe tells what was trained, not what the options would have made
     assert tuple(found.info["recipe"]["direct"]["channels"]) == net.spec.channels
+
+
+def test_a_resumed_run_keeps_its_shape(tmp_path):
+    naf = replace(DIRECT, direct=replace(TINY, block="naf"), max_steps=1)
+    train(naf, simulated, tmp_path / "run", run=CPU)
+    options = replace(naf, direct=DirectSpec(), max_steps=2)
+    found = train(options, simulated, tmp_path / "run", run=CPU, resume=True)
+    assert weights.load(found).spec == naf.direct
+    assert found.info["recipe"]["history"] == [{"until_step": 1, "options": {"max_steps": 1}}]
+
+
+def test_a_checkpoint_of_before_an_option_was_known(tmp_path):
+    out = tmp_path / "run"
+    train(replace(DIRECT, max_steps=1), simulated, out, run=CPU)
+    state = state_of(out)
+    old = json.loads(state["options"])
+    for field in (old["direct"], old):
+        for key in ("block", "kernel", "cascade", "teacher_forcing", "compile"):
+            field.pop(key, None)
+    save_state(state | {"options": json.dumps(old)}, out / STATE_FILE)
+    found = train(replace(DIRECT, max_steps=2), simulated, out, run=CPU, resume=True)
+    assert found.info["recipe"]["history"] == [{"until_step": 1, "options": {"max_steps": 1}}]
 
 
 def test_weights_of_another_model_are_refused(tmp_path, tiny_cascade):
@@ -557,7 +637,7 @@ def vgg(tmp_path_factory):
 )  # fmt: skip
 def test_the_perceptual_loss_counts(tmp_path, tiny_cascade, vgg, model, order):
     options = replace(DIRECT if model == "direct" else CASCADE, order=order)
-    options = replace(options, max_steps=1, noise=0.0, context_blend=0.0)
+    options = replace(options, max_steps=1, camera=IDEAL, context_blend=0.0)
     found = {}
     for weight in (0.0, 1e7):
         out = tmp_path / f"{weight}"
@@ -747,7 +827,7 @@ def test_missing_data(tmp_path):
 def test_the_options_of_the_command_are_those_of_the_library():
     named = {p.name for p in main.commands["train"].params}
     known = {field.name for field in fields(TrainOptions)} | {f.name for f in fields(RunOptions)}
-    other = {"data", "out", "vgg", "init", "resume", "settings", "quiet"}
+    other = {"data", "out", "vgg", "init", "resume", "settings", "quiet", "sheet"}
     assert named <= known | other
 
 
@@ -792,6 +872,50 @@ def test_a_killed_run_resumes(photos, tmp_path):
     assert result.exit_code == 0
     assert state_of(out)["step"] == step + 2
     weights.verify(weights.find(out / WEIGHTS_FOLDER))
+
+
+def test_a_preview_shows_what_the_run_sees_and_trains_nothing(photos, tmp_path):
+    sheet = tmp_path / "sheets" / "samples.png"
+    arguments = ["train", "--data", photos, "--preview", sheet, "--crop", 32, "--seed", 3]
+    arguments += ["--set", "motion.max_path=4", "--set", "motion.layers=1"]
+    result = CliRunner().invoke(main, [str(word) for word in arguments])
+    assert (result.exit_code, result.stdout) == (0, f"{sheet}\n"), result.stderr
+    page = Image.open(sheet)
+    assert page.size == (2 * 4 * 32 + 4, 6 * 32 + 5 * 4)
+    pixels = np.asarray(page)
+    assert (pixels[32:36] == 255).all()  # between samples
+    blurry, first = pixels[:32, :32], pixels[:32, 32:64]
+    assert not (blurry == first).all()
+    again = CliRunner().invoke(main, [str(word) for word in arguments])
+    assert again.exit_code == 6
+    assert "exists already" in again.stderr
+    assert [path.name for path in sheet.parent.iterdir()] == ["samples.png"]
+
+
+def test_without_a_preview_a_run_needs_a_folder(photos):
+    result = CliRunner().invoke(main, ["train", "--data", str(photos)])
+    assert result.exit_code == 2
+    assert "--out" in result.stderr
+
+
+@pytest.mark.parametrize("loss", ["charbonnier", "log"])
+def test_regressions_take_the_fourier_loss_beside_them(tmp_path, loss):
+    options = replace(DIRECT, loss=loss, max_steps=30, log_every=10, lr=4e-3, camera=IDEAL)
+    runs = []
+    for weight in (0.0, 0.5):
+        out = tmp_path / str(weight)
+        train(replace(options, frequency=weight), Fixed, out, run=CPU)
+        first, *_, last = [line["losses"]["direct"] for line in log_of(out)]
+        assert last < first
+        runs.append(state_of(out)["model"])
+    assert not same(*runs)
+
+
+def test_a_folder_of_nothing_is_an_error(photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = invoke(photos, tmp_path / "run", "--steps", 1, "--data", tmp_path / "empty")
+    assert result.exit_code == 3
+    assert "empty: no photos and no windows in this folder" in result.stderr
 
 
 SCRIPT = """

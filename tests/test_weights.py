@@ -9,6 +9,7 @@ import json
 import tarfile
 import threading
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,9 @@ import safetensors.torch
 import torch
 
 from blurvid import weights
-from blurvid.config import DirectSpec
+from blurvid.config import CascadeSpec, DirectSpec
 from blurvid.errors import OutputError, WeightsError
+from blurvid.models import Cascade
 from blurvid.networks import DirectNet
 from blurvid.weights import download, sets
 
@@ -430,6 +432,11 @@ def test_a_description_that_is_none_is_refused(tmp_path, text):
         {"channels": [4] * 9, "blocks": [1] * 9},
         {"factor": [2]},
         {"depth": 3},
+        {"block": "resnet"},
+        {"block": ["naf"]},
+        {"kernel": 4},
+        {"kernel": 1001},
+        {"kernel": True},
     ],
 )
 def test_a_spec_that_cannot_be_is_refused(net, tmp_path, spec):
@@ -437,6 +444,38 @@ def test_a_spec_that_cannot_be_is_refused(net, tmp_path, spec):
     full = {"factor": 2, "channels": [4, 8], "blocks": [1, 1]}
     edit(saved.path, lambda info: info.update(spec={**full, **spec} if spec else spec))
     refused(weights.load, weights.find(saved.path), match="spec")
+
+
+def test_a_spec_of_before_a_field_was_known(net, tmp_path):
+    saved = save(net, tmp_path / "a")
+    assert saved.info["spec"].keys() == {"factor", "channels", "blocks", "block", "kernel"}
+    edit(saved.path, lambda info: [info["spec"].pop(key) for key in ("block", "kernel")])
+    assert weights.load(weights.find(saved.path)).spec == TINY
+
+
+def test_other_blocks_are_found_again(tmp_path):
+    spec = replace(TINY, block="naf", kernel=5, blocks=(1, 0))
+    net = DirectNet(spec)
+    loaded = weights.load(save(net, tmp_path / "a"))
+    assert loaded.spec == spec
+    assert loaded.state_dict().keys() == net.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [[], {"width": 0}, {"width": True}, {"width": "1"}, {"width": 9}, {"width": [1]},
+     {"contexts": "all"}, {"contexts": None}, {"channels": [4]}],
+)  # fmt: skip
+def test_a_spec_of_the_cascade(tmp_path, spec):
+    torch.manual_seed(0)
+    saved = save(Cascade(CascadeSpec(width=0.0625)), tmp_path / "c")
+    assert weights.spec_of(saved) == CascadeSpec(width=0.0625)
+    edit(saved.path, lambda info: info.update(spec=spec))
+    refused(weights.load, weights.find(saved.path), match="spec")
+    for old in (None, {}):  # while there was but one shape
+        edit(saved.path, lambda info, old=old: info.update(spec=old))
+        assert weights.spec_of(weights.find(saved.path)) == CascadeSpec()
+    refused(weights.load, weights.find(saved.path), match="does not fit the cascade model")
 
 
 # --- fetch ---

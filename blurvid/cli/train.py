@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
-from blurvid.config import MODELS, STAGES, RunOptions, TrainOptions
+from blurvid.config import CROPS, MODELS, STAGES, RunOptions, TrainOptions
 
 if TYPE_CHECKING:
+    import torch
+
+    from blurvid.dataset import Source
     from blurvid.train import TrainStep
 
 DEFAULT = TrainOptions()
@@ -31,8 +34,14 @@ DEFAULT = TrainOptions()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for checkpoint, log and weights.",
+    help="Folder for checkpoint, log and weights.  [required unless --preview]",
+)
+@click.option(
+    "--preview",
+    "sheet",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Write a sheet of training samples to look at, and train nothing.",
 )
 @click.option("--model", type=click.Choice(MODELS), default=DEFAULT.model, show_default=True)
 @click.option(
@@ -47,7 +56,11 @@ DEFAULT = TrainOptions()
 @click.option("--minutes", default=DEFAULT.minutes, show_default=True, help="Time budget.")
 @click.option("--steps", "max_steps", type=int, help="Budget in steps instead of time.")
 @click.option("--batch", default=DEFAULT.batch, show_default=True)
-@click.option("--crop", type=int, help="Training crop [px].  [default: 96, or 100 for the cascade]")
+@click.option(
+    "--crop",
+    type=int,
+    help=f"Training crop [px].  [default: {CROPS['direct']}, cascade {CROPS['cascade']}]",
+)
 @click.option("--lr", default=DEFAULT.lr, show_default=True, help="Highest learning rate.")
 @click.option(
     "--order",
@@ -58,7 +71,7 @@ DEFAULT = TrainOptions()
 )
 @click.option(
     "--loss",
-    type=click.Choice(["auto", "charbonnier", "pair", "global", "independent"]),
+    type=click.Choice(["auto", "charbonnier", "log", "pair", "global", "independent"]),
     default=DEFAULT.loss,
     show_default=True,
     help="auto: charbonnier for canonical order, pair (eq. 5) for invariant order.",
@@ -87,7 +100,8 @@ DEFAULT = TrainOptions()
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 def train(
     data: tuple[Path, ...],
-    out: Path,
+    out: Path | None,
+    sheet: Path | None,
     stages: tuple[str, ...],
     vgg: Path | None,
     init: str | None,
@@ -106,19 +120,31 @@ def train(
       blurvid train --model direct --data photos/ --out runs/direct --minutes 60
       blurvid train --model cascade --data windows/ --out runs/paper --order invariant \\
           --adversarial 0.001 --set context_blend=0
+      blurvid train --data photos/ --preview samples.png
       torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out runs/big
     """
     from blurvid import dataset, weights
-    from blurvid.train import change_settings, train
+    from blurvid.train import change_settings, preview, train
 
     chosen = STAGES if "all" in stages else tuple(s for s in STAGES if s in stages)
     options = dataclasses.replace(common.picked(TrainOptions, values), stages=chosen)
     options = change_settings(options, settings)
+    place = common.picked(RunOptions, values)
+
+    def source(device: torch.device) -> Source:
+        return dataset.open_source(data, options, device)
+
+    if sheet is not None:
+        preview(options, source, sheet, run=place)
+        click.echo(sheet)
+        return
+    if out is None:
+        raise click.UsageError("Missing option '--out'.")
     weight_set = train(
         options,
-        lambda device: dataset.open_source(data, options, device),
+        source,
         out,
-        run=common.picked(RunOptions, values),
+        run=place,
         initial=weights.find(init, options.model) if init else None,
         vgg=vgg,
         resume=resume,
@@ -136,6 +162,7 @@ def _show(step: TrainStep) -> None:
     losses = "  ".join(f"{name} {value:.4f}" for name, value in step.losses.items())
     click.echo(
         f"{step.progress:6.1%}  step {step.step}  {losses}  lr {step.lr:.1e}  "
-        f"{step.samples_per_second:.1f} samples/s, {step.data_share:.0%} waiting for data",
+        f"{step.samples_per_second:.1f} samples/s, {step.tflops:.3g} TFLOP/s, "
+        f"{step.data_share:.0%} waiting for data",
         err=True,
     )

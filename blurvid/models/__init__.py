@@ -6,13 +6,14 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from blurvid.config import STAGES, DirectSpec
+from blurvid.config import MODELS, STAGES, CascadeSpec, DirectSpec
 from blurvid.errors import OptionError
 from blurvid.models.cascade import Cascade
-from blurvid.networks import DirectNet
+from blurvid.models.ensemble import SelfEnsemble
+from blurvid.networks import DirectNet, FrameNet
 from blurvid.runtime import single_thread
 
-__all__ = ["Cascade", "SequenceModel", "build", "parts"]
+__all__ = ["Cascade", "SelfEnsemble", "SequenceModel", "build", "parts", "use_window"]
 
 
 class SequenceModel(Protocol):
@@ -27,21 +28,23 @@ class SequenceModel(Protocol):
         """Turn y (B, 3, H, W) into frames (B, 7, 3, H, W)."""
 
 
-def build(name: str, spec: DirectSpec | None = None) -> Cascade | DirectNet:
+def build(name: str, spec: CascadeSpec | DirectSpec | None = None) -> Cascade | DirectNet:
     """Make an untrained model, which returns its input seven times.
 
     Args:
         name: `cascade` or `direct`.
-        spec: shape of the direct network; the cascade has but one.
+        spec: the model's shape; None is the default one.
 
     Raises:
-        OptionError: no such model.
+        OptionError: no such model, or the shape of another one.
     """
-    if name == "cascade":
+    if name == "cascade" and not isinstance(spec, DirectSpec):
         with single_thread():  # LAPACK's orthogonalization of small matrices crawls in many
-            return Cascade()
-    if name == "direct":
+            return Cascade(spec)
+    if name == "direct" and not isinstance(spec, CascadeSpec):
         return DirectNet(spec)
+    if name in MODELS:
+        raise OptionError(f"a {type(spec).__name__} is not the shape of the {name} model")
     raise OptionError(f"no model named {name!r}; there are cascade and direct")
 
 
@@ -50,3 +53,19 @@ def parts(model: Cascade | DirectNet) -> dict[str, nn.Module]:
     if isinstance(model, Cascade):
         return {stage: model.stages[stage] for stage in STAGES}
     return {"direct": model}
+
+
+def use_window(model: nn.Module, side: int | None) -> bool:
+    """Let a model normalize by the statistics of a square around each pixel.
+
+    Args:
+        model: changed in place.
+        side: of the square [px]; None takes the whole image again.
+
+    Returns:
+        Whether the model has norms at all; the direct network has none.
+    """
+    nets = [module for module in model.modules() if isinstance(module, FrameNet)]
+    for net in nets:
+        net.use_window(side)
+    return bool(nets)

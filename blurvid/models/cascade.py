@@ -1,4 +1,4 @@
-"""The cascade: which network sees what, in which order (Jin et al. 2018, section 5.3)."""
+"""The cascade: which network sees what, in which order (Jin et al. 2018, section 5)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from blurvid.config import MIDDLE, STAGES
+from blurvid.config import FRAMES, MIDDLE, STAGES, CascadeSpec
 from blurvid.networks import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, FrameNet
 
 Frames = Mapping[int, Tensor]
@@ -19,29 +19,41 @@ class Cascade(nn.Module):
 
     `cascade(y)`, (B, 3, H, W) -> (B, 7, 3, H, W); 20 divides H and W. `stages` holds one
     module for each stage; that of 35 holds two networks, `3` and `5`.
+
+    The pairwise schemes of the paper's ablation (`contexts` other than `sequential`) have the
+    same networks, so that schemes differ in nothing but what a network is shown. A frame that
+    a scheme does not give is replaced by y.
     """
 
     name = "cascade"
     size_multiple = 20  # lcm of the unshuffle factors 4 and 5
 
-    def __init__(self) -> None:
+    def __init__(self, spec: CascadeSpec | None = None) -> None:
         super().__init__()
+        self.spec = spec = spec or CascadeSpec()
+        middle, core, outer = (
+            shape.scaled(spec.width) for shape in (MIDDLE_SPEC, CORE_SPEC, OUTER_SPEC)
+        )
         self.stages = nn.ModuleDict(
             {
-                "middle": FrameNet(MIDDLE_SPEC),
-                "35": nn.ModuleDict({"3": FrameNet(CORE_SPEC), "5": FrameNet(CORE_SPEC)}),
-                "26": FrameNet(OUTER_SPEC),
-                "17": FrameNet(OUTER_SPEC),
+                "middle": FrameNet(middle),
+                "35": nn.ModuleDict({"3": FrameNet(core), "5": FrameNet(core)}),
+                "26": FrameNet(outer),
+                "17": FrameNet(outer),
             }
         )
 
-    def predict(self, stage: str, y: Tensor, frames: Frames) -> dict[int, Tensor]:
+    def predict(
+        self, stage: str, y: Tensor, frames: Frames, *, coupled: bool = True
+    ) -> dict[int, Tensor]:
         """Run one stage on the frames before it.
 
         Args:
             stage: `middle`, `35`, `26` or `17`.
             y: blurry images, (B, 3, H, W), RGB in [0, 1].
             frames: the frames found so far, or the true ones (teacher forcing).
+            coupled: let the gradient of the second frame of a pair reach the first one, where
+                the second sees it.
 
         Returns:
             The stage's frames by number, each (B, 3, H, W), not clamped.
@@ -51,12 +63,25 @@ class Cascade(nn.Module):
             return {MIDDLE: net(y)}
         if stage == "35":
             assert isinstance(net, nn.ModuleDict)
-            third = net["3"](y, frames[4], frames[4])
-            # phi_5 must know which of the two phi_3 chose, so it sees that choice (eq. 5)
-            return {3: third, 5: net["5"](y, third, frames[4])}
+            return self._pair(3, net["3"], net["5"], y, frames, coupled)
+        if self.spec.contexts != "sequential":
+            return self._pair(int(stage[0]), net, net, y, frames, coupled)
         if stage == "26":
             return {2: net(y, frames[4], frames[3]), 6: net(y, frames[4], frames[5])}
         return {1: net(y, frames[3], frames[2]), 7: net(y, frames[5], frames[6])}
+
+    def _pair(
+        self, i: int, first: nn.Module, second: nn.Module, y: Tensor, frames: Frames, coupled: bool
+    ) -> dict[int, Tensor]:
+        """The frames i and 8 - i, found without those between them and the middle (eq. 5).
+
+        phi_{8-i} must know which of the two phi_i chose, so it sees that choice. Where one
+        network stands for both, this also tells it that it is asked for the other frame.
+        """
+        anchor = y if self.spec.contexts == "none" else frames[MIDDLE]
+        chosen = first(y, anchor, anchor)
+        seen = chosen if coupled else chosen.detach()
+        return {i: chosen, FRAMES + 1 - i: second(y, seen, anchor)}
 
     def forward(self, y: Tensor, middle: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Extract the seven frames of y.
@@ -74,4 +99,31 @@ class Cascade(nn.Module):
                 frames[MIDDLE] = middle(y)
             else:
                 frames.update(self.predict(stage, y, frames))
+        if self.spec.contexts != "sequential":
+            frames = align_pairs(frames)
         return torch.stack([frames[i] for i in sorted(frames)], dim=1)
+
+
+def align_pairs(frames: Frames) -> dict[int, Tensor]:
+    """Turn pairs around so that time runs smoothly from frame 1 to 7.
+
+    Pairs that were found apart from each other do not agree on a direction of time, and "one
+    needs to find a smooth temporal ordering [...] for each new input" (section 5.3). The paper
+    does that by hand; here a frame goes to the side of the pair within that it resembles more,
+    by squared distance over the whole image.
+
+    Args:
+        frames: all seven by number.
+
+    Returns:
+        The same, where of each image the pairs (2, 6) and (1, 7) may have changed places.
+    """
+    aligned = dict(frames)
+    for i in (2, 1):
+        first, last = aligned[i], aligned[FRAMES + 1 - i]
+        before, after = aligned[i + 1], aligned[FRAMES - i]
+        # |a - c|² + |b - d|² against |b - c|² + |a - d|²: all but the mixed terms are equal
+        agreement = ((first - last) * (before - after)).sum(dim=(1, 2, 3), keepdim=True)
+        aligned[i] = torch.where(agreement < 0, last, first)
+        aligned[FRAMES + 1 - i] = torch.where(agreement < 0, first, last)
+    return aligned

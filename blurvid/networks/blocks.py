@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,10 +13,52 @@ class InstanceNorm(nn.GroupNorm):
     One group per channel is instance normalization; torch's group-norm kernels accept
     channels-last and half-precision inputs, keep their statistics in fp32, and never hold
     running statistics, which the paper's networks do not use.
+
+    With a `window` each position is normalized by the statistics of the square around it, so
+    that a whole photo is treated as the crops of the training were (Chu et al., "Improving Image
+    Restoration by Revisiting Global Information Aggregation", ECCV 2022). For use, not training.
     """
+
+    window: int | None = None
+    """Side of the square [positions of the feature map]; None takes the whole image."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize feature maps, (B, C, H, W) -> (B, C, H, W)."""
+        if self.window is None or self.window >= max(input.shape[-2:]):
+            return super().forward(input)
+        # Without its mean the variance is a small difference of small numbers.
+        x = input.float()
+        x = x - x.mean(dim=(-2, -1), keepdim=True)
+        mean = _window_mean(x, self.window)
+        variance = _window_mean(x.square(), self.window) - mean.square()
+        scale = self.weight.float()[:, None, None] * (variance.clamp(min=0) + self.eps).rsqrt()
+        shift = self.bias.float()[:, None, None] - mean * scale
+        size = (x.shape[-2], x.shape[-1])
+        return (x * _spread(scale, size) + _spread(shift, size)).to(input.dtype)
+
+
+def _window_mean(x: Tensor, side: int) -> Tensor:
+    """Mean over every square that lies inside, (B, C, H, W) -> (B, C, H-side+1, W-side+1).
+
+    Sums run along rows, then columns: float32 keeps its digits, unlike in sums over the image.
+    An axis shorter than the square is taken whole.
+    """
+    for axis in (-1, -2):
+        k = min(side, x.shape[axis])
+        sums = x.cumsum(axis)
+        rest = sums.narrow(axis, k, x.shape[axis] - k) - sums.narrow(axis, 0, x.shape[axis] - k)
+        x = torch.cat([sums.narrow(axis, k - 1, 1), rest], axis) / k
+    return x
+
+
+def _spread(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Give each position the square around it; near the border, the nearest one inside."""
+    missing = (size[1] - x.shape[-1], size[0] - x.shape[-2])
+    (left, right), (above, below) = ((n - n // 2, n // 2) for n in missing)
+    return F.pad(x, (left, right, above, below), mode="replicate")
 
 
 def conv(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Conv2d:

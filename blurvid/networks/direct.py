@@ -1,8 +1,8 @@
 """The direct network, ours: all seven frames from one pass over the blurry image.
 
-Not from the paper. A U-Net of plain residual blocks on the pixel-unshuffled image, without
-normalization, so that nothing depends on the statistics of the image at hand and tiles,
-crops and whole photos see the same function.
+Not from the paper. A U-Net of residual blocks on the pixel-unshuffled image, without
+normalization over the image, so that nothing depends on the statistics of the image at hand
+and tiles, crops and whole photos see the same function.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from torch import Tensor, nn
 from blurvid.config import FRAMES, DirectSpec
 from blurvid.errors import OptionError
 
+BRANCH_GAIN = 0.2
+"""Scale of a residual branch at the start: near identity, which deep nets without norms need."""
+
 
 class PlainBlock(nn.Module):
     """`x + conv(relu(conv(x)))`, `(B, C, H, W) -> (B, C, H, W)`."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, channels, kernel, padding=kernel // 2)
+        self.conv2 = nn.Conv2d(channels, channels, kernel, padding=kernel // 2)
         nn.init.kaiming_normal_(self.conv1.weight, nonlinearity="relu")
         nn.init.kaiming_normal_(self.conv2.weight, nonlinearity="linear")
         with torch.no_grad():
-            self.conv2.weight.mul_(0.2)  # near identity at the start: deep nets without norms
+            self.conv2.weight.mul_(BRANCH_GAIN)
         nn.init.zeros_(self.conv1.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
@@ -37,8 +40,61 @@ class PlainBlock(nn.Module):
         return out
 
 
-def _level(channels: int, blocks: int) -> nn.Sequential:
-    return nn.Sequential(*(PlainBlock(channels) for _ in range(blocks)))
+class PixelNorm(nn.LayerNorm):
+    """Layer normalization over the channels of each pixel alone; no statistics of the image.
+
+    `(B, C, H, W) -> (B, C, H, W)`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        # A view of what is stored channels-last, as it is where this runs fast
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class NafBlock(nn.Module):
+    """Gated depthwise convolution, then a gated mix of channels, each added to its input.
+
+    The block of NAFNet (Chen et al. 2022) without its channel attention, whose weights are
+    means over the whole image; a larger depthwise kernel looks around instead.
+    `(B, C, H, W) -> (B, C, H, W)`.
+    """
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        double = 2 * channels
+        self.norm1 = PixelNorm(channels)
+        self.expand = nn.Conv2d(channels, double, 1)
+        self.depthwise = nn.Conv2d(double, double, kernel, padding=kernel // 2, groups=double)
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.norm2 = PixelNorm(channels)
+        self.mix1 = nn.Conv2d(channels, double, 1)
+        self.mix2 = nn.Conv2d(channels, channels, 1)
+        for layer in (self.expand, self.depthwise, self.project, self.mix1, self.mix2):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            for layer in (self.project, self.mix2):
+                layer.weight.mul_(BRANCH_GAIN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.project(_gate(self.depthwise(self.expand(self.norm1(x)))))
+        out: Tensor = x + self.mix2(_gate(self.mix1(self.norm2(x))))
+        return out
+
+
+def _gate(x: Tensor) -> Tensor:
+    """Multiply one half of the channels with the other, (B, 2C, H, W) -> (B, C, H, W)."""
+    first, second = x.chunk(2, dim=1)
+    return first * second
+
+
+BLOCKS: dict[str, type[PlainBlock] | type[NafBlock]] = {"plain": PlainBlock, "naf": NafBlock}
+"""Residual blocks by their names in `DirectSpec`."""
+
+
+def _level(spec: DirectSpec, channels: int, blocks: int) -> nn.Sequential:
+    block = BLOCKS[spec.block]
+    return nn.Sequential(*(block(channels, spec.kernel) for _ in range(blocks)))
 
 
 class DirectNet(nn.Module):
@@ -56,16 +112,21 @@ class DirectNet(nn.Module):
         r, widths, blocks = spec.factor, spec.channels, spec.blocks
         if len(widths) != len(blocks) or not widths:
             raise OptionError(f"{len(widths)} levels of channels, but {len(blocks)} of blocks")
+        if spec.block not in BLOCKS or spec.kernel < 1 or spec.kernel % 2 == 0:
+            raise OptionError(
+                f"no block named {spec.block!r} with a kernel of {spec.kernel}; there are "
+                f"{', '.join(BLOCKS)}, with odd kernels"
+            )
         self.size_multiple = r * 2 ** (len(widths) - 1)
         self.stem = nn.Conv2d(3 * r * r, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
-            _level(c, n) for c, n in zip(widths[:-1], blocks[:-1], strict=True)
+            _level(spec, c, n) for c, n in zip(widths[:-1], blocks[:-1], strict=True)
         )
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.bottom = _level(widths[-1], blocks[-1])
+        self.bottom = _level(spec, widths[-1], blocks[-1])
         reverse = list(zip(widths, blocks, strict=True))[-2::-1]
         self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for b, a in _descending(widths))
-        self.decoder = nn.ModuleList(_level(c, n) for c, n in reverse)
+        self.decoder = nn.ModuleList(_level(spec, c, n) for c, n in reverse)
         self.head = nn.Conv2d(widths[0], FRAMES * 3 * r * r, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]

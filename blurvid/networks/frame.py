@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -32,6 +32,16 @@ class FrameSpec:
     def channels(self) -> int:
         """Feature channels C."""
         return sum(self.extract)
+
+    def scaled(self, width: float) -> FrameSpec:
+        """The same network with `width` times the channels, in steps of 4; itself at 1."""
+        if width == 1:
+            return self
+
+        def times(channels: int) -> int:
+            return max(4, 4 * round(channels * width / 4))
+
+        return replace(self, extract=tuple(times(c) for c in self.extract), head=times(self.head))
 
 
 MIDDLE_SPEC = FrameSpec(
@@ -98,6 +108,18 @@ class FrameNet(nn.Module):
             nn.ReLU(),
             last,
         )
+
+    def use_window(self, side: int | None) -> None:
+        """Normalize by the statistics of a square around each pixel.
+
+        Args:
+            side: of the square [px]; None takes the whole image again.
+        """
+        r = self.spec.factor
+        for part, factor in ((self.refine, r), (self.fuse, r), (self.head, 1)):
+            for norm in part.modules():
+                if isinstance(norm, InstanceNorm):
+                    norm.window = None if side is None else max(1, round(side / factor))
 
     def forward(self, *images: Tensor) -> Tensor:
         """Predict the frame next to the last image.

@@ -1,7 +1,9 @@
 """Training: one run, from data to averaged weights."""
 
+from blurvid.train.meter import TrainStep
+from blurvid.train.preview import preview
 from blurvid.train.settings import change_settings, check_options
-from blurvid.train.trainer import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, TrainStep, train
+from blurvid.train.trainer import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, train
 
 __all__ = [
     "LOG_FILE",
@@ -10,5 +12,6 @@ __all__ = [
     "TrainStep",
     "change_settings",
     "check_options",
+    "preview",
     "train",
 ]

@@ -12,6 +12,8 @@ from blurvid.models import Cascade
 from blurvid.networks import DirectNet, PatchCritic, VGGFeatures
 
 Estimates = dict[int, Tensor]
+REGRESSIONS = ("charbonnier", "log")
+"""Losses that know one right answer for each frame, the middle one not set apart."""
 
 
 def resolve_loss(options: TrainOptions) -> str:
@@ -24,13 +26,17 @@ def resolve_loss(options: TrainOptions) -> str:
 class Objective(nn.Module):
     """Estimates of a batch and their losses, as one module that data parallelism can wrap.
 
+    Each stage of the cascade has its own losses and its gradient stays within it, whether it
+    is shown true frames (teacher forcing) or the model's own; all can be trained at once. The
+    one exception is the global loss, which takes the frames of all pairs together.
+
     Args:
         model: the model to train.
         options: the run.
         features: for the perceptual loss (eq. 3); None leaves it out.
 
     Raises:
-        OptionError: unknown stages.
+        OptionError: unknown stages, or too few for the global loss.
     """
 
     def __init__(
@@ -49,6 +55,8 @@ class Objective(nn.Module):
         self.features = features
         if isinstance(model, Cascade):
             self.stages = tuple(s for s in STAGES if s in options.stages)
+            if self.loss == "global" and not set(STAGES) - {"middle"} <= set(self.stages):
+                raise OptionError("the global loss takes all pairs together; train all stages")
             for stage, net in model.stages.items():
                 net.requires_grad_(stage in self.stages)
 
@@ -66,7 +74,7 @@ class Objective(nn.Module):
         if isinstance(self.model, Cascade):
             return self._cascade(self.model, y, truths)
         estimates = dict(enumerate(self.model(y).unbind(1), 1))
-        if self.loss == "charbonnier":
+        if self.loss in REGRESSIONS:
             found = {"direct": self._compare(estimates, truths)}
             if self.features is not None:
                 seen = losses.perceptual(estimates[MIDDLE], truths[MIDDLE], self.features)
@@ -81,21 +89,41 @@ class Objective(nn.Module):
     def _cascade(
         self, model: Cascade, y: Tensor, truths: Estimates
     ) -> tuple[dict[str, Tensor], Estimates]:
-        contexts = blend_contexts(y, truths, self.options.context_blend)
-        found: Estimates = {}
+        found = self._estimates(model, y, truths)
         result = {}
         for stage in self.stages:
-            estimates = model.predict(stage, y, contexts)
             if stage == "middle":
-                result[stage] = self._middle(estimates[MIDDLE], truths[MIDDLE])
-            else:
-                result[stage] = self._compare(estimates, truths)
-            found.update(estimates)
+                result[stage] = self._middle(found[MIDDLE], truths[MIDDLE])
+            elif self.loss != "global":
+                first, last = int(stage[0]), int(stage[1])
+                result[stage] = self._compare({i: found[i] for i in (first, last)}, truths)
+        if self.loss == "global":  # eq. 4 is a sum over all pairs at once
+            others = {i: e for i, e in found.items() if i != MIDDLE}
+            result["others"] = self._compare(others, truths)
         return result, found
 
+    def _estimates(self, model: Cascade, y: Tensor, truths: Estimates) -> Estimates:
+        """Frames of the stages in training, each from what is shown to it in training."""
+        forced = self.options.teacher_forcing
+        contexts = blend_contexts(y, truths, self.options.context_blend) if forced else {}
+        last = STAGES.index(self.stages[-1])
+        found: Estimates = {}
+        for stage in STAGES[: last + 1]:
+            trained = stage in self.stages
+            if forced and not trained:
+                continue
+            # Frames that are judged one by one must not be bent so that others get better.
+            coupled = self.loss != "independent"
+            estimates = model.predict(stage, y, contexts, coupled=coupled)
+            if trained:
+                found.update(estimates)
+            if not forced:  # Table 1: the stages before are done, this one makes do with them
+                contexts = contexts | {i: e.detach() for i, e in estimates.items()}
+        return found
+
     def _middle(self, estimate: Tensor, truth: Tensor) -> Tensor:
-        if self.loss == "charbonnier":
-            loss = losses.charbonnier(estimate, truth)
+        if self.loss in REGRESSIONS:
+            loss = self._regression(estimate, truth)
             if self.features is not None and self.options.perceptual:
                 extra = losses.perceptual(estimate, truth, self.features)
                 loss = loss + self.options.perceptual * extra
@@ -103,8 +131,8 @@ class Objective(nn.Module):
         return losses.middle(estimate, truth, self.features, self.options.perceptual)
 
     def _compare(self, estimates: Estimates, truths: Estimates) -> Tensor:
-        if self.loss == "charbonnier":
-            each = [losses.charbonnier(e, truths[i]) for i, e in estimates.items()]
+        if self.loss in REGRESSIONS:
+            each = [self._regression(e, truths[i]) for i, e in estimates.items()]
             return torch.stack(each).mean()
         measure = {
             "pair": losses.pairwise_invariant,
@@ -112,6 +140,13 @@ class Objective(nn.Module):
             "independent": losses.independent,
         }[self.loss]
         return measure(estimates, truths)
+
+    def _regression(self, estimate: Tensor, truth: Tensor) -> Tensor:
+        measure = losses.charbonnier if self.loss == "charbonnier" else losses.log_error
+        loss = measure(estimate, truth)
+        if self.options.frequency:
+            loss = loss + self.options.frequency * losses.frequency(estimate, truth)
+        return loss
 
 
 def blend_contexts(y: Tensor, truths: Estimates, share: float) -> Estimates:

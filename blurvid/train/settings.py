@@ -7,12 +7,13 @@ import json
 import math
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union
 
-from blurvid.config import MODELS, STAGES, TrainOptions
+from blurvid import weights
+from blurvid.config import CROPS, MODELS, STAGES, CascadeSpec, DirectSpec, TrainOptions
 from blurvid.errors import OptionError
-from blurvid.synth import check_motion
+from blurvid.synth import check_camera, check_motion
 
 Options = TypeVar("Options")
 
@@ -92,6 +93,55 @@ def _typed_or_fail(value: object, hint: Any) -> object:
         raise TypeError from error
 
 
+def crop_of(options: TrainOptions) -> int:
+    """Side of the training crop [px]."""
+    return CROPS[options.model] if options.crop is None else options.crop
+
+
+def spec_asked(options: TrainOptions) -> CascadeSpec | DirectSpec:
+    """Shape of the model to train."""
+    return options.cascade if options.model == "cascade" else options.direct
+
+
+def stored_spec(options: Mapping[str, Any], model: str) -> CascadeSpec | DirectSpec:
+    """Shape of the model that a checkpoint's options tell.
+
+    Args:
+        options: as they come from JSON; fields that they lack have their defaults.
+        model: the model it should be.
+
+    Raises:
+        OptionError, ValueError, KeyError, TypeError: another model, or no options.
+    """
+    if options["model"] != model:
+        raise OptionError(f"it is of the {options['model']} model, not of {model}")
+    given = dict(options.get(model, {}))
+    settings = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    if model == "cascade":
+        return change_settings(CascadeSpec(), settings)
+    return change_settings(DirectSpec(), settings)
+
+
+def adopt_spec(options: TrainOptions, spec: CascadeSpec | DirectSpec) -> TrainOptions:
+    """Take over the shape that weights or a checkpoint have, where no other was asked for.
+
+    Raises:
+        OptionError: another shape was asked for.
+    """
+    asked = spec_asked(options)
+    if asked not in (spec, type(asked)()):
+        differing = [
+            f"{options.model}.{field.name} is {getattr(spec, field.name)!r} there, "
+            f"not {getattr(asked, field.name)!r}"
+            for field in dataclasses.fields(spec)
+            if getattr(spec, field.name) != getattr(asked, field.name)
+        ]
+        raise OptionError(f"{', '.join(differing)}; leave these settings out to take over theirs")
+    if isinstance(spec, CascadeSpec):
+        return dataclasses.replace(options, cascade=spec)
+    return dataclasses.replace(options, direct=spec)
+
+
 def check_options(options: TrainOptions) -> None:
     """Refuse options that no run can be made with.
 
@@ -100,7 +150,7 @@ def check_options(options: TrainOptions) -> None:
     """
     numbers = (
         options.minutes, options.lr, options.lr_end, options.clip, options.adversarial,
-        options.perceptual, options.noise, options.weight_decay, options.save_minutes,
+        options.perceptual, options.frequency, options.weight_decay, options.save_minutes,
     )  # fmt: skip
     wrong = {
         f"no model named {options.model!r}; there are {', '.join(MODELS)}": options.model
@@ -116,6 +166,7 @@ def check_options(options: TrainOptions) -> None:
         "reuse must be at least 1": options.reuse < 1,
         "warmup must be from 0 to 1": not 0 <= options.warmup <= 1,
         "ema must be from 0 to 1": not 0 <= options.ema <= 1,
+        "windows must be from 0 to 1": not 0 <= options.windows <= 1,
         "context_blend must be from 0 to 1": not 0 <= options.context_blend <= 1,
         "numbers must be finite and not negative": not all(
             math.isfinite(number) and number >= 0 for number in numbers
@@ -126,11 +177,11 @@ def check_options(options: TrainOptions) -> None:
     for field in ("order", "loss"):
         known = typing.get_args(typing.get_type_hints(TrainOptions)[field])
         wrong[f"{field} must be one of {', '.join(known)}"] = getattr(options, field) not in known
+    for name, spec in (("direct", options.direct), ("cascade", options.cascade)):
+        problem = weights.spec_problem(spec)
+        wrong[f"{name}: {problem}"] = problem is not None
     for text, found in wrong.items():
         if found:
             raise OptionError(text)
-    spec = options.direct
-    sizes = (spec.factor, *spec.channels)
-    if min(sizes, default=0) < 1 or min(spec.blocks, default=-1) < 0:
-        raise OptionError("the direct network needs a factor, channels and blocks of at least 1")
     check_motion(options.motion)
+    check_camera(options.camera)

@@ -16,39 +16,19 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from blurvid import runtime, weights
-from blurvid.config import RunOptions, TrainOptions
-from blurvid.dataset import Source, augment
+from blurvid.config import FRAMES, RunOptions, TrainOptions
+from blurvid.dataset import Source
 from blurvid.errors import InputError, OptionError, OutputError, TrainingError
 from blurvid.models import Cascade, build
 from blurvid.networks import DirectNet
+from blurvid.train.meter import Meter, TrainStep
 from blurvid.train.objective import AdversarialObjective, Objective, outer_frames
-from blurvid.train.settings import check_options
+from blurvid.train.settings import adopt_spec, check_options, crop_of, spec_asked, stored_spec
 from blurvid.train.state import RampedAverage, learning_rate, load_state, save_state
 
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
 WEIGHTS_FOLDER = "weights"
-
-DEFAULT_CROPS = {"direct": 96, "cascade": 100}
-"""Training crops [px], multiples of what the models want."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainStep:
-    """What a run reports every `log_every` steps; a line of its log."""
-
-    step: int
-    progress: float
-    """Spent share of the budget, in [0, 1]."""
-    seconds: float
-    """Since the run began, earlier sessions of a resumed run included."""
-    lr: float
-    losses: dict[str, float]
-    """Mean of each loss since the last report."""
-    grad_norm: float
-    samples_per_second: float
-    data_share: float
-    """Share of the time spent waiting for data."""
 
 
 def train(
@@ -72,7 +52,8 @@ def train(
         run: device, precision, threads.
         initial: weights to start from.
         vgg: VGG16 weights for the perceptual loss (safetensors, `conv1_1.weight` and so on).
-        resume: go on with the run in `out`.
+        resume: go on with the run in `out`. It keeps its shape of the network, as weights to
+            start from keep theirs; options that ask for another one are refused.
         on_step: called with each line of the log.
 
     Returns:
@@ -84,6 +65,10 @@ def train(
     """
     check_options(options)
     state = load_state(out / STATE_FILE) if resume else None
+    if state is not None:
+        options, initial = _resumed(options, state, out / STATE_FILE), None
+    elif initial is not None:
+        options = _continued(options, initial)
     if not resume and (out / STATE_FILE).exists():
         raise OutputError(f"{out}: a run is already there; resume it or name another folder")
     with runtime.running(run) as (device, dtype), runtime.process_group(device) as device:
@@ -93,6 +78,26 @@ def train(
         if state is not None:
             trainer.load(state)
         return trainer.fit(on_step)
+
+
+def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
+    """Options of a run that starts from weights, whose shape it takes over."""
+    if initial.model != options.model:
+        raise OptionError(
+            f"weights {initial.name!r} are for the {initial.model} model, not for {options.model}"
+        )
+    try:
+        return adopt_spec(options, weights.spec_of(initial))
+    except OptionError as error:
+        raise OptionError(f"weights {initial.name!r} do not fit: {error}") from None
+
+
+def _resumed(options: TrainOptions, state: dict[str, Any], path: Path) -> TrainOptions:
+    """Options of a run that goes on, with the shape that it began with."""
+    try:
+        return adopt_spec(options, stored_spec(json.loads(state["options"]), options.model))
+    except (OptionError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a checkpoint of this run ({error})") from error
 
 
 class Trainer:
@@ -116,7 +121,7 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         runtime.seed_everything(options.seed)
         model = self._make_model(initial)
-        self.crop = DEFAULT_CROPS[model.name] if options.crop is None else options.crop
+        self.crop = crop_of(options)
         if self.crop % model.size_multiple:
             raise OptionError(
                 f"crop must be a multiple of {model.size_multiple} px for the {model.name} model"
@@ -125,6 +130,7 @@ class Trainer:
         runtime.place(model, device)
         self.model = model
         self.objective = Objective(self.model, options, features)
+        self.flop = self._forward_flop()
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = _adamw(trained, options)
         self.average = AveragedModel(
@@ -142,23 +148,30 @@ class Trainer:
 
     def _make_model(self, initial: weights.WeightSet | None) -> Cascade | DirectNet:
         if initial is None:
-            return build(self.options.model, self.options.direct)
-        if initial.model != self.options.model:
-            raise OptionError(
-                f"weights {initial.name!r} are for the {initial.model} model, "
-                f"not for {self.options.model}"
-            )
+            return build(self.options.model, spec_asked(self.options))
         return weights.load(initial).requires_grad_(True)
+
+    def _forward_flop(self) -> int:
+        """Floating-point operations of the forward pass of one training sample.
+
+        Proportional to the pixels, so counted on a small sample; not a single pixel is left of
+        it in any feature map, which normalization refuses.
+        """
+        side = 2 * self.model.size_multiple
+        y = torch.zeros(1, 3, side, side, device=self.device)
+        x = y.unsqueeze(1).expand(1, FRAMES, 3, side, side)
+        return runtime.count_flop(lambda: self.objective(y, x)) * self.crop**2 // side**2
 
     def fit(self, on_step: Callable[[TrainStep], None] | None) -> weights.WeightSet:
         """Run until the budget is spent."""
-        objective, critic = self._wrapped(self.objective), None
+        wrapped, critic = self._wrapped(self.objective), None
+        objective = runtime.compiled(wrapped) if self.options.compile else wrapped
         if self.critic is not None:
             critic = self._wrapped(self.critic)
         self._make_folder()
         if self.step == 0:
             self.save()  # a run killed early can be resumed, one that fails at once has a state
-        meter = _Meter()
+        meter = Meter(self.flop)
         saved = started = time.monotonic()
         before = self.seconds
         self.model.train()
@@ -174,9 +187,8 @@ class Trainer:
             for optimizer in filter(None, (self.optimizer, self.critic_optimizer)):
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-            runtime.synchronize(self.device)  # the last step's work is not a wait for data
-            begun = time.monotonic()
-            y, x = self._draw()
+            begun = time.monotonic()  # on a GPU the last step's work goes on meanwhile
+            y, x = self.source.draw(self.options.batch, self.crop, self.generator)
             meter.waited += time.monotonic() - begun
             found, norm = self._update(objective, critic, y, x)
             meter.add(found, norm, len(y) * self.world)
@@ -206,12 +218,8 @@ class Trainer:
             progress, due = shared[0].item(), bool(shared[1])
         return progress, due
 
-    def _draw(self) -> tuple[Tensor, Tensor]:
-        y, x = self.source.draw(self.options.batch, self.crop, self.generator)
-        return augment(y, x, self.options.noise, self.generator)
-
     def _update(
-        self, objective: nn.Module, critic: nn.Module | None, y: Tensor, x: Tensor
+        self, objective: Callable[..., Any], critic: nn.Module | None, y: Tensor, x: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Take one step; returns the losses and the norm of the gradient."""
         with runtime.autocast(self.device, self.dtype):
@@ -297,11 +305,8 @@ class Trainer:
 
     def recipe(self) -> dict[str, Any]:
         """All that is needed to repeat the run."""
-        options = dataclasses.asdict(self.options)
-        spec = self.model.spec if isinstance(self.model, DirectNet) else self.options.direct
-        return options | {
+        return dataclasses.asdict(self.options) | {
             "crop": self.crop,
-            "direct": dataclasses.asdict(spec),
             "history": self.history,
             "steps": self.step,
             "seconds": round(self.seconds, 1),
@@ -360,7 +365,7 @@ class Trainer:
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).partition("\n")[0]
             raise InputError(f"{path}: not a checkpoint of this run ({reason})") from error
-        changed = {key: old.get(key) for key in new if new[key] != old.get(key)}
+        changed = {key: old[key] for key in new if key in old and not _agree(old[key], new[key])}
         if changed:
             self.history.append({"until_step": self.step, "options": changed})
         if self.rank == 0:
@@ -386,43 +391,6 @@ class Trainer:
             raise OutputError(f"{path}: cannot write the log ({error.strerror})") from error
 
 
-class _Meter:
-    """Means since the last report, added up on the device so that no step waits for another."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self.steps, self.samples, self.waited = 0, 0, 0.0
-        self.begun = time.monotonic()
-        self.sums: dict[str, Tensor] = {}
-        self.norm: Tensor | float = 0.0
-
-    def add(self, losses: dict[str, Tensor], norm: Tensor, samples: int) -> None:
-        self.steps += 1
-        self.samples += samples
-        self.norm = self.norm + norm
-        for name, loss in losses.items():
-            self.sums[name] = self.sums[name] + loss if name in self.sums else loss
-
-    def report(self, step: int, progress: float, seconds: float, lr: float) -> TrainStep:
-        losses = {name: float(total) / self.steps for name, total in self.sums.items()}
-        norm = float(self.norm) / self.steps
-        passed = max(time.monotonic() - self.begun, 1e-9)  # after the sums, which synchronize
-        result = TrainStep(
-            step=step,
-            progress=round(progress, 6),
-            seconds=round(seconds, 2),
-            lr=lr,
-            losses=losses,
-            grad_norm=norm,
-            samples_per_second=round(self.samples / passed, 3),
-            data_share=round(self.waited / passed, 4),
-        )
-        self._reset()
-        return result
-
-
 def _adamw(parameters: list[nn.Parameter], options: TrainOptions) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         parameters, lr=options.lr, betas=(0.9, 0.99), weight_decay=options.weight_decay
@@ -433,6 +401,13 @@ def _plain(options: TrainOptions) -> dict[str, Any]:
     """Options as they come back from JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(options)))
     return plain
+
+
+def _agree(old: Any, new: Any) -> bool:
+    """Whether an option is what it was; fields that were not known then do not count."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        return all(_agree(old[key], value) for key, value in new.items() if key in old)
+    return bool(new == old)
 
 
 def _finite(value: float) -> bool:

@@ -8,6 +8,7 @@ written raises `OutputError`. Only `fetch` uses the network.
 from blurvid.weights.authors import ImportedFile, ImportReport, import_authors
 from blurvid.weights.download import fetch
 from blurvid.weights.sets import WeightSet, cache_dir, find, list_sets, verify
+from blurvid.weights.specs import spec_of, spec_problem
 from blurvid.weights.store import load, save
 from blurvid.weights.vgg import load_vgg
 
@@ -23,5 +24,7 @@ __all__ = [
     "load",
     "load_vgg",
     "save",
+    "spec_of",
+    "spec_problem",
     "verify",
 ]

@@ -50,6 +50,15 @@ class WeightSet:
     origin: Origin
     """How it was found."""
 
+    @property
+    def crop(self) -> int | None:
+        """Side of the crops that its training ended with [px]; None where it does not tell."""
+        recipe = self.info.get("recipe")
+        phases = recipe.get("phases") if isinstance(recipe, dict) else None
+        last = phases[-1] if isinstance(phases, list) and phases else recipe
+        crop = last.get("crop") if isinstance(last, dict) else None
+        return crop if type(crop) is int and crop > 0 else None
+
     def file(self, part: str) -> Path:
         """Path of the file that holds a part."""
         return self.path / str(self.info["files"][part]["file"])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from blurvid.config import DirectSpec
+from blurvid.config import CascadeSpec, DirectSpec
 from blurvid.errors import OutputError, WeightsError
 from blurvid.models import Cascade, build, parts
 from blurvid.networks import DirectNet
@@ -29,13 +29,11 @@ from blurvid.weights.sets import (
     check_size,
     read_set,
 )
+from blurvid.weights.specs import spec_of
 
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 """Number formats that a weight set may hold, by their names in safetensors."""
 MAX_HEADER_BYTES = 2**20
-SPEC_LIMITS = {"factor": 16, "channels": 2048, "blocks": 64}
-"""Largest numbers believed in the shape of a direct network."""
-MAX_LEVELS = 8
 
 
 class _NoDraws(TorchFunctionMode):
@@ -69,7 +67,7 @@ def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Cascade |
     Raises:
         WeightsError: a file is missing, damaged, or does not belong to the model.
     """
-    model = skeleton(weight_set.model, _spec(weight_set))
+    model = skeleton(weight_set.model, spec_of(weight_set))
     for part, module in parts(model).items():
         entry = weight_set.info["files"][part]
         path = weight_set.file(part)
@@ -143,7 +141,7 @@ def save(
             "format": FORMAT,
             "name": name,
             "model": model.name,
-            "spec": asdict(model.spec) if isinstance(model, DirectNet) else None,
+            "spec": asdict(model.spec),
             "files": files,
             "recipe": dict(recipe),
             "data": data,
@@ -203,7 +201,7 @@ def install(target: Path, write: Callable[[Path], None], *, overwrite: bool) -> 
     return read_set(target, "path")
 
 
-def skeleton(name: str, spec: DirectSpec | None = None) -> Cascade | DirectNet:
+def skeleton(name: str, spec: CascadeSpec | DirectSpec | None = None) -> Cascade | DirectNet:
     """A model without storage, to be filled; nothing is initialised or allocated."""
     with torch.device("meta"), _NoDraws():
         return build(name, spec)
@@ -268,25 +266,6 @@ def _storable(part: str, module: nn.Module, dtype: torch.dtype) -> dict[str, Ten
             raise WeightsError(f"{part}: {name} does not fit in {dtype}; save it as fp32")
         stored[name] = converted
     return stored
-
-
-def _spec(weight_set: WeightSet) -> DirectSpec | None:
-    """Shape of the direct network that a set belongs to."""
-    if weight_set.model != "direct":
-        return None
-    path = weight_set.path / SET_FILE
-    spec = weight_set.info.get("spec")
-    if not isinstance(spec, dict) or set(spec) != set(SPEC_LIMITS):
-        raise WeightsError(f"{path}: spec must have {', '.join(SPEC_LIMITS)}")
-    for key, limit in SPEC_LIMITS.items():
-        numbers = [spec[key]] if key == "factor" else spec[key]
-        plain = isinstance(numbers, list) and all(type(n) is int for n in numbers)
-        if not plain or not numbers or not all(0 < n <= limit for n in numbers):
-            raise WeightsError(f"{path}: {key} of spec is malformed or above {limit}")
-    channels, blocks = tuple(spec["channels"]), tuple(spec["blocks"])
-    if len(channels) != len(blocks) or len(channels) > MAX_LEVELS:
-        raise WeightsError(f"{path}: channels and blocks of spec do not go together")
-    return DirectSpec(factor=spec["factor"], channels=channels, blocks=blocks)
 
 
 def _checked_bytes(path: Path, size: int, digest: str) -> bytes:
