@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from blurvid import media
-from blurvid.config import FORMATS, FRAMES, ClipOptions
+from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, ClipOptions
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError
 from blurvid.pipeline import Clip, Extractor
 
@@ -24,13 +24,15 @@ class Job:
     photo: Path | None
     """None is standard input."""
     target: Path
-    """A file, or the folder for PNG files."""
+    """A file, or the folder for single frames."""
     stem: str
-    """Start of the names of PNG files."""
+    """Start of the names of single frames."""
     kind: str
     """One of `FORMATS`."""
     error: InputError | None = None
     """Why the photo cannot even be looked at."""
+    montage: Path | None = None
+    """Where a sheet of the frames goes besides."""
 
     @property
     def name(self) -> str:
@@ -42,8 +44,14 @@ class Job:
 
         Raises:
             OutputError: one cannot be written, or is there already and not to be overwritten.
+            OptionError: the sheet is one of the frames.
         """
-        return media.check_target(self.target, self.stem, FRAMES, overwrite, self.kind)
+        files = media.check_target(self.target, self.stem, FRAMES, overwrite, self.kind)
+        if self.montage is not None:
+            if self.montage in files:
+                raise OptionError(f"{self.montage} is meant for a frame and for the montage")
+            files.append(media.check_montage(self.montage, overwrite))
+        return files
 
 
 @dataclass(frozen=True)
@@ -74,13 +82,19 @@ class Outcome:
             "weights": clip.weights,
             "device": clip.device,
             "precision": clip.precision,
+            "quality": asdict(clip.quality),
             "seconds": round(clip.seconds, 3),
             "reblur_psnr": round(min(clip.reblur_psnr, 999.0), 2),
             "warnings": list(clip.warnings),
         }
 
 
-def plan(sources: Sequence[str | Path], out: Path | None, kind: str | None = None) -> list[Job]:
+def plan(
+    sources: Sequence[str | Path],
+    out: Path | None,
+    kind: str | None = None,
+    montage: Path | None = None,
+) -> list[Job]:
     """Find the photos and say where the frames of each go.
 
     Args:
@@ -89,6 +103,8 @@ def plan(sources: Sequence[str | Path], out: Path | None, kind: str | None = Non
             of a source folder is kept; None is the current folder.
         kind: one of `FORMATS` for what is written to a folder; by default `png`, or `mp4` when
             there is no `out`.
+        montage: a PNG file for a sheet of the frames, for one photo; or a folder, in which the
+            tree of a source folder is kept; None makes no sheets.
 
     Raises:
         InputError: there is no photo at all; one missing among others becomes a job that fails.
@@ -107,7 +123,15 @@ def plan(sources: Sequence[str | Path], out: Path | None, kind: str | None = Non
         named = media.kind_of(out)
         if kind not in (None, named):
             raise OptionError(f"{out} and --format {kind} contradict each other")
-        return [Job(found[0].photo, out, found[0].relative.stem, named)]
+        return [
+            Job(
+                found[0].photo,
+                out,
+                found[0].relative.stem,
+                named,
+                montage=_montage(montage, Path(found[0].relative.stem), many),
+            )
+        ]
     kind = kind or ("mp4" if out is None else "png")
     if kind not in FORMATS:
         raise OptionError(f"no format named {kind!r}; use {', '.join(FORMATS)}")
@@ -124,19 +148,34 @@ def plan(sources: Sequence[str | Path], out: Path | None, kind: str | None = Non
             unique, number = base.with_name(f"{base.name}_{number}"), number + 1
         taken.add(unique)
         target = folder / unique
-        target = target.parent if kind == "png" else target.with_name(f"{target.name}.{kind}")
-        jobs.append(Job(entry.photo, target, unique.name, kind, entry.error))
+        single = kind in FRAME_FORMATS
+        target = target.parent if single else target.with_name(f"{target.name}.{kind}")
+        sheet = _montage(montage, unique, many)
+        jobs.append(Job(entry.photo, target, unique.name, kind, entry.error, sheet))
     return jobs
 
 
-def _is_file(out: Path, many: bool, kind: str | None) -> bool:
+def _montage(montage: Path | None, base: Path, many: bool) -> Path | None:
+    """Where the sheet of a photo goes whose frames are named `base`."""
+    if montage is None:
+        return None
+    if not _is_file(montage, many, None, (".png",)):
+        return montage / base.with_name(f"{base.name}_montage.png")
+    if many:
+        raise OptionError(f"{montage} is one file, but there are many photos: name a folder")
+    return montage
+
+
+def _is_file(
+    out: Path, many: bool, kind: str | None, suffixes: Sequence[str] = media.CLIP_SUFFIXES
+) -> bool:
     """Whether an output is meant as a file; a new folder may have a dot in its name."""
     try:
         if not out.suffix or out.is_dir():
             return False
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror}") from error
-    return out.suffix.lower() in (".mp4", ".gif") or not (many or kind)
+    return out.suffix.lower() in suffixes or not (many or kind)
 
 
 @dataclass(frozen=True)
@@ -239,9 +278,12 @@ def _do(
             clip = extract(photo)
         except BlurvidError as error:
             raise type(error)(f"{job.name}: {error}") from error
+        clip = replace(clip, warnings=clip.warnings + media.lost_in(job.kind, photo))
         outputs = clip.save(
             job.target, options=options, stem=job.stem, overwrite=overwrite, kind=job.kind
         )
+        if job.montage is not None:
+            outputs.append(clip.save_montage(job.montage, overwrite=overwrite))
         return Outcome(job, outputs, clip)
     except BlurvidError as error:
         return Outcome(job, error=error)

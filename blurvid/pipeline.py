@@ -17,13 +17,23 @@ from PIL import Image
 from torch import Tensor
 
 from blurvid import media, metrics, runtime, weights
-from blurvid.config import DEFAULT_GAMMA, ClipOptions, RunOptions
-from blurvid.errors import BlurvidError
-from blurvid.models import SequenceModel
-from blurvid.synth import average_frames
+from blurvid.config import (
+    DEFAULT_GAMMA,
+    LOCAL_WINDOW,
+    PAPER_CROP,
+    ClipOptions,
+    QualityOptions,
+    RunOptions,
+)
+from blurvid.errors import BlurvidError, OptionError
+from blurvid.models import SelfEnsemble, SequenceModel, use_window
+from blurvid.synth import average_frames, constrain
 
 Photo: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
 """What a photo may come as."""
+
+ROWS_AT_ONCE = 128
+"""Rows of a photo whose frames are constrained in one piece, so that memory stays small."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,6 +53,8 @@ class Clip:
     seconds: float
     """Time the network took."""
     warnings: tuple[str, ...] = ()
+    quality: QualityOptions = QualityOptions()
+    """What was done besides; an option that means nothing to the model is at its default."""
 
     @property
     def frames(self) -> NDArray[np.uint8]:
@@ -53,9 +65,11 @@ class Clip:
     def reblur_psnr(self) -> float:
         """How well the average of the frames explains the photo [dB]; inf if exactly.
 
-        The response of the photo's camera is not known; gamma 2.2 stands for it.
+        The response of the photo's camera is not known; that of the constraint stands for it,
+        gamma 2.2 where there was none.
         """
-        blurry = average_frames(self.tensor, DEFAULT_GAMMA)
+        gamma = self.quality.constraint
+        blurry = average_frames(self.tensor, DEFAULT_GAMMA if gamma is None else gamma)
         return float(metrics.psnr(blurry, self.photo.pixels))
 
     def save(
@@ -68,14 +82,14 @@ class Clip:
         kind: str | None = None,
         **changes: Any,
     ) -> list[Path]:
-        """Write the frames as `.mp4`, as `.gif`, or as PNG files in a folder.
+        """Write the frames as `.mp4`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
 
         Args:
             target: where to; the suffix names the kind.
             options: how they are shown.
-            stem: start of the names of PNG files; the photo's name by default.
+            stem: start of the names of files in a folder; the photo's name by default.
             overwrite: replace existing files.
-            kind: `png`, `gif` or `mp4`, whatever the target is called.
+            kind: one of `config.FORMATS`, whatever the target is called.
             changes: single fields of `ClipOptions`, such as `fps=10, bounce=True`.
 
         Returns:
@@ -87,6 +101,7 @@ class Clip:
             TypeError: no such field.
         """
         options = dataclasses.replace(options or ClipOptions(), **changes)
+        kind = kind or media.kind_of(Path(target))
         return media.write_frames(
             self.tensor,
             Path(target),
@@ -95,7 +110,29 @@ class Clip:
             stem=stem or stem_of(self.photo),
             overwrite=overwrite,
             kind=kind,
+            facts=self._facts() if kind == "html" else None,
         )
+
+    def save_montage(self, target: str | Path, *, overwrite: bool = False) -> Path:
+        """Write one sheet with the photo and its frames, and crops of where most moves.
+
+        Args:
+            target: a file ending in `.png`.
+            overwrite: replace an existing file.
+
+        Returns:
+            The file written.
+
+        Raises:
+            OutputError: the file exists already, or cannot be written.
+            OptionError: another suffix.
+        """
+        return media.write_montage(self.tensor, Path(target), self.photo, overwrite=overwrite)
+
+    def _facts(self) -> dict[str, str]:
+        """How the frames came about, for people."""
+        reblur = f"{min(self.reblur_psnr, 999.0):.1f} dB"
+        return {"model": self.model, "weights": self.weights, "re-blur PSNR": reblur}
 
 
 def stem_of(photo: media.Photo) -> str:
@@ -107,10 +144,20 @@ class Extractor:
     """A loaded model on its device, for many photos. Use `extractor` to make one."""
 
     def __init__(
-        self, model: SequenceModel, name: str, device: torch.device, dtype: torch.dtype
+        self,
+        model: SequenceModel,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        quality: QualityOptions = QualityOptions(),
+        warnings: tuple[str, ...] = (),
     ) -> None:
-        self.model, self.name = model, name
+        check_quality(quality)
+        self.model = model if quality.passes == 1 else SelfEnsemble(model, quality.passes)
+        self.name, self.quality = name, quality
         self.device, self.dtype = device, dtype
+        self.warnings = warnings
+        """What the user should know about the options, whatever the photo."""
 
     def __call__(self, photo: Photo) -> Clip:
         """Extract the seven frames of a photo.
@@ -136,6 +183,7 @@ class Extractor:
             seconds=time.perf_counter() - started,
             warnings=photo.warnings
             + (("half precision overflowed; done in float32",) if dtype != self.dtype else ()),
+            quality=self.quality,
         )
 
     @torch.no_grad()
@@ -154,8 +202,36 @@ class Extractor:
             with runtime.memory_guard(self.device), runtime.autocast(self.device, dtype):
                 found = self.model(fitted)[0].float()
             if found.isfinite().all():
-                return found[..., :height, :width].clamp(0, 1).cpu(), dtype
+                return self._finish(found[..., :height, :width].clamp(0, 1), y).cpu(), dtype
         raise BlurvidError(f"the {self.model.name} model gave values that are not finite")
+
+    def _finish(self, frames: Tensor, y: Tensor) -> Tensor:
+        """Make frames average to the photo where that is asked for."""
+        gamma = self.quality.constraint
+        if gamma is None:
+            return frames
+        with runtime.memory_guard(self.device):
+            pieces = zip(
+                torch.split(frames, ROWS_AT_ONCE, dim=-2),
+                torch.split(y.to(frames.device), ROWS_AT_ONCE, dim=-2),
+                strict=True,
+            )
+            return torch.cat([constrain(x, seen, gamma) for x, seen in pieces], dim=-2)
+
+
+def check_quality(options: QualityOptions) -> None:
+    """Refuse options that mean nothing.
+
+    Raises:
+        OptionError: one is out of range; the message names it. (The number of passes is
+            checked by `SelfEnsemble`.)
+    """
+    gamma = options.constraint
+    exponent = isinstance(gamma, int | float) and 0.1 <= gamma <= 10
+    if gamma is not None and gamma != "srgb" and not exponent:
+        raise OptionError(f"constraint {gamma!r}: use an exponent such as 1.0 or 2.2, or srgb")
+    if options.statistics not in ("global", "local"):
+        raise OptionError(f"no statistics named {options.statistics!r}; use global or local")
 
 
 def fit(y: Tensor, multiple: int) -> Tensor:
@@ -191,6 +267,7 @@ def extractor(
     run: RunOptions = RunOptions(),
     *,
     model: str = "auto",
+    quality: QualityOptions = QualityOptions(),
 ) -> Iterator[Extractor]:
     """Load a model and keep it ready for the time of a block.
 
@@ -199,11 +276,13 @@ def extractor(
             default.
         run: device, precision, threads.
         model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score.
+        quality: what is done besides one plain pass.
 
     Yields:
         A function from a photo to its `Clip`.
 
     Raises:
+        OptionError: an option of `quality` is out of range.
         WeightsError: weights missing or damaged.
         DeviceError: the device is not there.
     """
@@ -211,8 +290,16 @@ def extractor(
         weights_name = weights.find(weights_name, model)
     with runtime.running(run) as (device, dtype):
         network = weights.load(weights_name)
+        warnings: tuple[str, ...] = ()
+        if quality.statistics == "local":
+            crop = weights_name.crop or PAPER_CROP  # the authors' weights do not tell theirs
+            if not use_window(network, round(LOCAL_WINDOW * crop)):
+                quality = dataclasses.replace(quality, statistics="global")
+                warnings = (
+                    f"local statistics change nothing: the {network.name} model normalizes nothing",
+                )
         runtime.place(network, device)
-        yield Extractor(network, weights_name.name, device, dtype)
+        yield Extractor(network, weights_name.name, device, dtype, quality, warnings)
 
 
 def extract(
@@ -221,6 +308,7 @@ def extract(
     weights_name: str | Path | weights.WeightSet | None = None,
     model: str = "auto",
     run: RunOptions = RunOptions(),
+    quality: QualityOptions = QualityOptions(),
 ) -> Clip:
     """Turn one motion-blurred photo into the seven sharp frames it was made of.
 
@@ -230,18 +318,21 @@ def extract(
         weights_name: name or folder of a weight set; the released one by default.
         model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score.
         run: device, precision, threads.
+        quality: what is done besides one plain pass.
 
     Returns:
         The clip, of the photo's size; it tells which model and weights made it.
 
     Raises:
+        OptionError: an option is out of range.
         InputError: an unreadable photo.
         WeightsError: weights missing or damaged.
         DeviceError: the device is not there or has too little memory.
     """
     photo = _read(photo)
-    with extractor(weights_name, model=model, run=run) as ready:
-        return ready(photo)
+    with extractor(weights_name, model=model, run=run, quality=quality) as ready:
+        clip = ready(photo)
+        return dataclasses.replace(clip, warnings=ready.warnings + clip.warnings)
 
 
-__all__ = ["Clip", "Extractor", "extract", "extractor", "fit", "stem_of"]
+__all__ = ["Clip", "Extractor", "check_quality", "extract", "extractor", "fit", "stem_of"]

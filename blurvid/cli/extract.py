@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
+from blurvid.cli.quality import described, picked_quality, quality_options
 from blurvid.config import FORMATS, ClipOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -23,16 +24,25 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="A .mp4 or .gif file, or a folder.  [default: NAME.mp4 in the current folder]",
+    help="A .mp4, .gif, .webp or .html file, or a folder.  [default: NAME.mp4 in the current "
+    "folder]",
 )
 @click.option(
     "--format",
     "kind",
     type=click.Choice(FORMATS),
-    help="What to write to a folder.  [default: png]",
+    help="What to write to a folder: single frames (png, tiff, jpg, webp-frames) or a file per "
+    "photo.  [default: png]",
+)
+@click.option(
+    "--montage",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png|FOLDER",
+    help="Also write one sheet per photo: the photo, its frames, and crops of where most moves.",
 )
 @common.clip_options
 @common.weights_options
+@quality_options
 @common.run_options
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option("--skip-existing", is_flag=True, help="Leave out photos that are done: resume.")
@@ -44,6 +54,7 @@ def extract(
     photos: tuple[str, ...],
     output: Path | None,
     kind: str | None,
+    montage: Path | None,
     weights_name: str | None,
     model: str,
     overwrite: bool,
@@ -63,6 +74,9 @@ def extract(
     Examples:
       blurvid extract photo.jpg -o clip.mp4
       blurvid extract photo.jpg -o frames/           seven PNG files
+      blurvid extract photo.tif -o out/ --format tiff
+      blurvid extract photo.jpg -o clip.html         a player for any browser
+      blurvid extract photo.jpg --quality best       four times as long
       blurvid extract holiday/ -o clips/ --format gif
     """
     if overwrite and skip_existing:
@@ -70,13 +84,16 @@ def extract(
     from blurvid import batch, weights  # torch loads here, so that --help stays instant
     from blurvid.pipeline import extractor
 
-    jobs = batch.plan(photos, output, kind)
+    jobs = batch.plan(photos, output, kind, montage)
     chosen = weights.find(weights_name, model)
     options = common.picked(ClipOptions, values)
-    with extractor(chosen, run=common.picked(RunOptions, values)) as ready:
+    run, quality = common.picked(RunOptions, values), picked_quality(values)
+    with extractor(chosen, run=run, quality=quality) as ready:
         if not quiet and (verbose or (model == "auto" and weights_name is None)):
             score = f", {chosen.score:.2f} dB" if chosen.score is not None else ""
             click.echo(f"Model {chosen.model} (weights {chosen.name}{score})", err=True)
+        for warning in () if quiet else ready.warnings:
+            common.warn(warning)
         with _progress(len(jobs), hidden=quiet or len(jobs) < 2) as advance:
 
             def show(outcome: Outcome) -> None:
@@ -115,10 +132,11 @@ def _show(outcome: Outcome, as_json: bool, quiet: bool, verbose: bool) -> None:
             common.warn(f"{outcome.job.name}: {warning}")
         if verbose:
             clip = outcome.clip
+            done = described(clip.quality)
             click.echo(
                 f"{outcome.job.name}: {clip.tensor.shape[-1]}x{clip.tensor.shape[-2]}, "
                 f"{clip.seconds:.2f} s on {clip.device} in {clip.precision}, "
-                f"re-blur {clip.reblur_psnr:.1f} dB",
+                f"{f'{done}, ' if done else ''}re-blur {clip.reblur_psnr:.1f} dB",
                 err=True,
             )
 

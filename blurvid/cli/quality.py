@@ -1,0 +1,70 @@
+"""Options that trade time for quality, shared by the commands that run a model on photos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from blurvid.cli.common import Command
+from blurvid.cli.synth import parse_gamma
+from blurvid.config import QUALITIES, QualityOptions
+
+DEFAULT = QualityOptions()
+NAMES = {passes: name for name, passes in QUALITIES.items()}
+NONE = "none"
+
+
+def quality_options(command: Command) -> Command:
+    """Options that say what is done besides one plain pass."""
+    for option in (
+        click.option(
+            "--statistics",
+            type=click.Choice(["global", "local"]),
+            default=DEFAULT.statistics,
+            show_default=True,
+            help="Of the cascade's normalization: over the whole photo, or around each pixel.",
+        ),
+        click.option(
+            "--constraint",
+            metavar="none|FLOAT|srgb",
+            help="Make the frames average to the photo in this camera response. A wrong one "
+            "costs quality, and a photo does not tell its own.  [default: none]",
+        ),
+        click.option(
+            "--quality",
+            type=click.Choice(list(QUALITIES)),
+            default=NAMES[DEFAULT.passes],
+            show_default=True,
+            help="Passes averaged: fast 1, good 2 (the photo mirrored too), best 4; each takes "
+            "as long as the first.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def picked_quality(values: dict[str, Any]) -> QualityOptions:
+    """Make the options object from the command-line values.
+
+    Raises:
+        OptionError: a camera response that is none.
+    """
+    constraint = values["constraint"]
+    return QualityOptions(
+        passes=QUALITIES[values["quality"]],
+        constraint=None if constraint in (None, NONE) else parse_gamma(constraint),
+        statistics=values["statistics"],
+    )
+
+
+def described(options: QualityOptions) -> str:
+    """What was done besides one plain pass, in words; empty where nothing was."""
+    words = []
+    if options.passes != DEFAULT.passes:
+        words.append(f"{options.passes} passes")
+    if options.constraint is not None:
+        words.append(f"constrained in response {options.constraint}")
+    if options.statistics != DEFAULT.statistics:
+        words.append(f"{options.statistics} statistics")
+    return ", ".join(words)

@@ -1,0 +1,482 @@
+"""What is done besides one plain pass: mirrored passes, the constraint, local statistics."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.testing import assert_close
+
+import blurvid
+from blurvid import media, models, pipeline, weights
+from blurvid.cli import main
+from blurvid.cli.quality import described, picked_quality
+from blurvid.config import QUALITIES, CascadeSpec, DirectSpec, QualityOptions, RunOptions
+from blurvid.errors import OptionError
+from blurvid.models.ensemble import SelfEnsemble, align_order
+from blurvid.networks import DirectNet, FrameNet
+from blurvid.networks.blocks import InstanceNorm
+from blurvid.synth import average_frames, constrain
+
+CPU = RunOptions(device="cpu", precision="fp32", threads=1)
+GAMMAS = [1.0, 2.2, "srgb"]
+LEVEL = 1 / 255
+
+
+# the constraint
+
+
+def exposure(gamma, *, noise=0.0):
+    """True frames with dark, middle and bright parts, their average, and an estimate of them."""
+    g = torch.Generator().manual_seed(0)
+    truth = torch.rand(7, 3, 24, 24, generator=g) ** 2
+    estimate = truth + noise * torch.randn(truth.shape, generator=g)
+    return truth, average_frames(truth, gamma), estimate.clamp(0, 1)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_constrained_frames_average_to_the_photo(gamma):
+    _, y, estimate = exposure(gamma, noise=0.1)
+    before = (average_frames(estimate, gamma) - y).abs().max()
+    frames = constrain(estimate, y, gamma)
+    assert before > 10 * LEVEL
+    assert (average_frames(frames, gamma) - y).abs().max() < 2 * LEVEL
+    assert frames.min() >= 0
+    assert frames.max() <= 1
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("noise", [0.02, 0.1, 0.3])
+def test_the_constraint_brings_frames_nearer_to_the_truth(gamma, noise):
+    truth, y, estimate = exposure(gamma, noise=noise)
+    frames = constrain(estimate, y, gamma)
+    # one of seven dimensions is known: a seventh of the error goes
+    assert (frames - truth).square().mean() < 0.9 * (estimate - truth).square().mean()
+
+
+def test_the_constraint_in_a_wrong_response_does_harm():
+    truth, y, estimate = exposure(2.2, noise=0.05)
+    wrong = constrain(estimate, y, 1.0)
+    assert (wrong - truth).square().mean() > 1.1 * (estimate - truth).square().mean()
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_rounding_of_the_photo_moves_nothing(gamma):
+    truth, y, _ = exposure(gamma)
+    stored = (y * 255).round() / 255
+    assert_close(constrain(truth, stored, gamma), truth, rtol=0, atol=2e-5)
+    dark = truth * 0.02
+    stored = (average_frames(dark, gamma) * 255).round() / 255
+    assert_close(constrain(dark, stored, gamma), dark, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_white_says_only_that_the_average_was_no_darker(gamma):
+    y = torch.ones(3, 1, 1)
+    bright, dark = torch.ones(7, 3, 1, 1), torch.full((7, 3, 1, 1), 0.7)
+    assert torch.equal(constrain(bright, y, gamma), bright)
+    assert constrain(dark, y, gamma).min() > 0.99
+    almost = torch.full((7, 3, 1, 1), 0.999)
+    assert torch.equal(constrain(almost, y, gamma), almost)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_black_stays_black(gamma):
+    y, black = torch.zeros(3, 1, 1), torch.zeros(7, 3, 1, 1)
+    assert torch.equal(constrain(black, y, gamma), black)
+
+
+def test_dark_frames_are_not_lifted_by_what_bright_ones_lack():
+    frames = torch.tensor([0.0, 0.01, 0.02, 0.5, 0.6, 0.5, 0.02]).reshape(7, 1, 1, 1)
+    y = average_frames(frames, 2.2) + 0.02
+    change = (constrain(frames, y, 2.2) - frames).flatten()
+    assert change[[0, 1, 2, 6]].max() < change[[3, 4, 5]].min() / 2
+    assert change.min() >= 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from([0.5, 5.0, *GAMMAS]),
+    st.lists(st.floats(-0.5, 1.5, width=32), min_size=7, max_size=7),
+    st.floats(0, 1, width=32),
+)
+def test_the_constraint_is_finite_whatever_comes(gamma, values, y):
+    frames = torch.tensor(values).reshape(7, 1, 1, 1)
+    found = constrain(frames, torch.full((1, 1, 1), y), gamma)
+    assert found.isfinite().all()
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+# mirrored passes
+
+
+class Moving:
+    """A model that moves y a pixel a frame; `dx` and `dy` say where."""
+
+    name, size_multiple = "moving", 1
+
+    def __init__(self, dx=0, dy=0, turned=()):
+        self.shift, self.turned, self.calls = (dy, dx), turned, 0
+
+    def __call__(self, y):
+        steps = range(-3, 4)
+        frames = [y.roll([k * s for s in self.shift], dims=(-2, -1)) for k in steps]
+        found = torch.stack(frames, dim=1)
+        self.calls += 1
+        return found.flip(1) if self.calls in self.turned else found
+
+
+@pytest.mark.parametrize("passes", [1, 2, 4])
+@pytest.mark.parametrize("motion", [{"dx": 1}, {"dy": 1}, {"dx": 1, "turned": (2, 4)}])
+def test_answers_are_turned_to_one_order_of_time(passes, motion):
+    y = torch.rand(1, 3, 12, 16)
+    model = Moving(**motion)
+    frames = SelfEnsemble(model, passes)(y)
+    assert model.calls == passes
+    assert_close(frames, Moving(**motion)(y))
+
+
+def test_a_batch_is_turned_one_by_one():
+    reference = torch.rand(2, 7, 3, 4, 4)
+    frames = reference.clone()
+    frames[1] = frames[1].flip(0)
+    assert torch.equal(align_order(frames, reference), reference)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_nearer_order_is_the_one_taken(seed):
+    g = torch.Generator().manual_seed(seed)
+    frames, reference = torch.rand(2, 1, 7, 1, 3, 3, generator=g)
+    ahead = (frames - reference).square().sum()
+    behind = (frames.flip(1) - reference).square().sum()
+    expected = frames if ahead <= behind else frames.flip(1)
+    assert torch.equal(align_order(frames, reference), expected)
+
+
+def test_errors_that_are_not_mirrored_average_out():
+    ramp = torch.linspace(-0.1, 0.1, 16)
+
+    class Slanted(Moving):
+        def __call__(self, y):
+            return super().__call__(y) + ramp + ramp[:12, None]
+
+    y = torch.rand(1, 3, 12, 16)
+    truth = Moving(dx=1)(y)
+    errors = [
+        (SelfEnsemble(Slanted(dx=1), passes)(y) - truth).square().mean() for passes in (1, 2, 4)
+    ]
+    assert errors[1] < 0.7 * errors[0]
+    assert errors[2] < 0.7 * errors[1]
+
+
+def test_other_numbers_of_passes_are_refused():
+    with pytest.raises(OptionError, match="1, 2, 4, not 3"):
+        SelfEnsemble(Moving(), 3)
+
+
+# local statistics
+
+
+def naive(x, norm, side):
+    """Each position by the statistics of its square, the nearest one that lies inside."""
+    height, width = x.shape[-2:]
+    kh, kw = min(side, height), min(side, width)
+    out = torch.empty_like(x)
+    for i in range(height):
+        for j in range(width):
+            top = min(max(i - kh // 2, 0), height - kh)
+            left = min(max(j - kw // 2, 0), width - kw)
+            square = x[..., top : top + kh, left : left + kw]
+            variance, mean = torch.var_mean(square, dim=(-2, -1), correction=0)
+            out[..., i, j] = (x[..., i, j] - mean) / (variance + norm.eps).sqrt()
+    return out * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def norm_of(channels, window=None):
+    norm = InstanceNorm(channels).requires_grad_(False)
+    norm.weight.normal_()
+    norm.bias.normal_()
+    norm.window = window
+    return norm
+
+
+@pytest.mark.parametrize("side", [3, 4, 7, 8, 11])
+def test_local_statistics_are_those_of_the_square_around(side):
+    x = 2 * torch.randn(2, 3, 7, 11) + 5
+    norm = norm_of(3, side)
+    with torch.inference_mode():
+        assert_close(norm(x), naive(x, norm, side), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [11, 12, 1000])
+def test_a_window_that_holds_the_image_is_the_whole_image(side):
+    x = torch.randn(2, 3, 7, 11)
+    norm = norm_of(3, side)
+    found = norm(x)
+    norm.window = None
+    assert torch.equal(found, norm(x))
+    assert_close(found, F.instance_norm(x, weight=norm.weight, bias=norm.bias))
+
+
+def test_local_statistics_see_nothing_from_afar():
+    x = torch.randn(1, 2, 9, 30)
+    norm = norm_of(2, 5)
+    before = norm(x)
+    x[..., 20:] = 100
+    assert_close(norm(x)[..., :17], before[..., :17], rtol=1e-3, atol=1e-3)
+
+
+def test_local_statistics_are_fp32_whatever_the_features_are():
+    x = torch.randn(1, 2, 12, 12) * 200 + 1000  # squares beyond the range of fp16
+    found = norm_of(2, 5)(x.half())
+    assert found.dtype == torch.float16
+    assert found.isfinite().all()
+
+
+def test_the_window_is_measured_in_pixels_of_the_photo():
+    model = models.Cascade(CascadeSpec(width=0.02))
+    assert models.use_window(model, 180)
+    middle, outer = model.stages["middle"], model.stages["17"]
+    assert isinstance(middle, FrameNet)
+    assert isinstance(outer, FrameNet)
+
+    def sides(part):
+        return {norm.window for norm in part.modules() if isinstance(norm, InstanceNorm)}
+
+    assert (sides(middle.refine), sides(middle.fuse), sides(middle.head)) == ({45}, {45}, {180})
+    assert (sides(outer.refine), sides(outer.fuse), sides(outer.head)) == ({36}, {36}, {180})
+    models.use_window(model, None)
+    assert sides(model) == {None}
+    assert not models.use_window(DirectNet(DirectSpec(channels=(4,), blocks=(1,))), 180)
+
+
+# the pipeline
+
+
+def save(net, folder, recipe):
+    return weights.save(
+        net, folder, name=folder.name, recipe=recipe, data="", scores={}, licence="MIT"
+    )
+
+
+@pytest.fixture(scope="module")
+def direct(tmp_path_factory):
+    torch.manual_seed(0)
+    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
+    nn.init.normal_(net.head.weight, 0, 0.02)
+    return save(net, tmp_path_factory.mktemp("sets") / "tiny", {"crop": 96})
+
+
+@pytest.fixture(scope="module")
+def cascade(tmp_path_factory):
+    torch.manual_seed(0)
+    net = models.Cascade(CascadeSpec(width=0.02))
+    for module in net.modules():
+        if isinstance(module, FrameNet):
+            nn.init.normal_(module.head[-1].weight, 0, 0.05)
+    return save(net, tmp_path_factory.mktemp("sets") / "slim", {"phases": [{}, {"crop": 20}]})
+
+
+def run(weight_set, y, **quality):
+    with pipeline.extractor(weight_set, CPU, quality=QualityOptions(**quality)) as ready:
+        return ready.frames(y)[0]
+
+
+def test_passes_of_a_real_network(direct):
+    y = torch.rand(3, 24, 32)
+    network = weights.load(direct)
+    with torch.no_grad():
+        plain = network(y[None])[0]
+        mirrored = network(y[None].flip(-1))[0].flip(-1)
+    near = min(mirrored, mirrored.flip(0), key=lambda x: (x - plain).square().sum())
+    assert_close(run(direct, y, passes=2), ((plain + near) / 2).clamp(0, 1))
+    assert not torch.equal(run(direct, y, passes=4), run(direct, y, passes=2))
+
+
+def test_the_constraint_is_the_last_step_and_works_in_pieces(direct):
+    y = torch.rand(3, pipeline.ROWS_AT_ONCE + 9, 12)
+    expected = constrain(run(direct, y, passes=2), y, "srgb")
+    assert_close(run(direct, y, passes=2, constraint="srgb"), expected, rtol=0, atol=1e-6)
+    assert_close(run(direct, y, passes=2, constraint=None), run(direct, y, passes=2))
+
+
+def test_local_statistics_take_one_and_a_half_training_crops(cascade):
+    y = torch.rand(3, 40, 80)
+    y[..., 40:] *= 0.3
+    assert cascade.crop == 20
+    network = weights.load(cascade)
+    models.use_window(network, 30)
+    with torch.no_grad():
+        expected = network(y.unsqueeze(0))[0].clamp(0, 1)
+    found = run(cascade, y, statistics="local")
+    assert_close(found, expected)
+    assert (found - run(cascade, y)).abs().max() > 1e-3
+    small = y[..., :20, 20:40]
+    assert torch.equal(run(cascade, small, statistics="local"), run(cascade, small))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "crop"),
+    [
+        ({}, None),
+        ({"crop": 320}, 320),
+        ({"phases": [{"crop": 96}, {"crop": 128}], "crop": 1}, 128),
+        ({"phases": []}, None),
+        ({"crop": "96"}, None),
+        ({"crop": True}, None),
+        ({"crop": -1}, None),
+        ("", None),
+    ],
+)
+def test_the_crop_of_a_set_is_that_of_its_last_phase(direct, recipe, crop):
+    assert replace(direct, info={"recipe": recipe}).crop == crop
+
+
+def test_a_clip_tells_what_was_done(direct):
+    options = QualityOptions(passes=2, constraint="srgb")
+    photo = torch.rand(3, 16, 24)
+    clip = blurvid.extract(photo, weights_name=direct, run=CPU, quality=options)
+    assert clip.quality == options
+    assert clip.warnings == ()
+    # judged in the response that it was made in
+    reblur = average_frames(clip.tensor, "srgb")
+    expected = -10 * (reblur - photo).square().mean().log10()
+    assert clip.reblur_psnr == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_local_statistics_mean_nothing_to_the_direct_model(direct):
+    photo = torch.rand(3, 16, 24)
+    options = QualityOptions(statistics="local")
+    clip = blurvid.extract(photo, weights_name=direct, run=CPU, quality=options)
+    assert clip.quality == QualityOptions()
+    assert len(clip.warnings) == 1
+    assert "local statistics change nothing" in clip.warnings[0]
+    assert torch.equal(clip.tensor, run(direct, photo))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"passes": 3},
+        {"passes": 0},
+        {"constraint": 0.0},
+        {"constraint": "2.2"},
+        {"constraint": float("nan")},
+        {"statistics": "some"},
+    ],
+)
+def test_options_out_of_range_are_refused(direct, wrong):
+    name, value = next(iter(wrong.items()))
+    with pytest.raises(OptionError, match=name) as error:
+        run(direct, torch.rand(3, 8, 8), **wrong)
+    assert str(value) in str(error.value)
+
+
+def test_half_precision_that_overflows_in_a_later_pass_is_redone_whole():
+    class Overflowing(Moving):
+        def __call__(self, y):
+            found = super().__call__(y)
+            half = torch.is_autocast_enabled("cpu")
+            return found * torch.inf if half and self.calls == 2 else found
+
+    model = Overflowing(dx=1)
+    options = QualityOptions(passes=2)
+    ready = pipeline.Extractor(model, "m", torch.device("cpu"), torch.bfloat16, options)
+    y = torch.rand(3, 12, 16)
+    frames, dtype = ready.frames(y)
+    assert (dtype, model.calls) == (torch.float32, 4)
+    assert_close(frames, Moving(dx=1)(y[None])[0])
+
+
+# the command line
+
+
+def invoke(*words):
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    media.write_png(torch.rand(3, 24, 32), path)
+    return path
+
+
+def test_extract_does_what_it_is_told_and_says_so(direct, photo, tmp_path):
+    command = ("extract", photo, "-o", tmp_path / "frames", "--weights", direct.path)
+    flags = ("--threads=1", "--precision=fp32", "--device=cpu", "--json", "-v")
+    result = invoke(
+        *command, *flags, "--quality", "best", "--constraint", "srgb", "--statistics", "local"
+    )
+    assert result.exit_code == 0
+    record = json.loads(result.stdout)
+    assert record["quality"] == {"passes": 4, "constraint": "srgb", "statistics": "global"}
+    assert "4 passes, constrained in response srgb, re-blur" in result.stderr
+    assert result.stderr.count("local statistics change nothing") == 1
+
+    y = media.read_photo(photo).pixels
+    expected = media.to_uint8(run(direct, y, passes=4, constraint="srgb"))
+    for path, frame in zip(record["outputs"], expected, strict=True):
+        assert_close(media.read_photo(path).pixels * 255, _tensor(frame), rtol=0, atol=0.01)
+
+    plain = invoke(*command, *flags, "--overwrite")
+    assert json.loads(plain.stdout)["quality"] == {
+        "passes": 1,
+        "constraint": None,
+        "statistics": "global",
+    }
+
+
+def _tensor(frame):
+    return torch.from_numpy(frame).permute(2, 0, 1).float()
+
+
+def test_a_response_that_is_none_is_a_usage_error(photo, direct):
+    result = invoke("extract", photo, "--weights", direct.path, "--constraint", "sunny")
+    assert result.exit_code == 2
+    assert "sunny" in result.stderr
+    assert result.stdout == ""
+
+
+def test_eval_takes_the_same_options(cascade, tmp_path):
+    clip = tmp_path / "street_1"
+    clip.mkdir()
+    image = torch.rand(3, 20, 40)
+    for index in range(7):
+        media.write_png(image.roll(index, dims=2), clip / f"{index}.png")
+    command = ("eval", clip, "--weights", cascade.path, "-q", "--threads=1", "--device=cpu")
+    quality = ("--quality", "good", "--constraint", "2.2", "--statistics", "local")
+
+    record = json.loads(invoke(*command, *quality, "--json").stdout)
+    plain = json.loads(invoke(*command, "--json").stdout)
+
+    assert record["quality"] == {"passes": 2, "constraint": 2.2, "statistics": "local"}
+    assert record["mean"]["reblur"] > plain["mean"]["reblur"] + 3
+    shown = invoke(*command, *quality).stdout
+    assert "2 passes, constrained in response 2.2, local statistics" in shown
+
+
+@pytest.mark.parametrize("command", ["extract", "eval"])
+def test_the_defaults_are_those_of_the_library(command):
+    found = main.commands[command].make_context(command, ["photo"]).params
+    assert picked_quality(found) == QualityOptions()
+    assert described(picked_quality(found)) == ""
+    explicit = main.commands[command].make_context(command, ["photo", "--constraint", "none"])
+    assert picked_quality(explicit.params) == QualityOptions()
+
+
+def test_every_quality_has_passes_that_exist():
+    for passes in QUALITIES.values():
+        SelfEnsemble(Moving(), passes)
