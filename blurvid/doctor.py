@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
@@ -71,7 +72,9 @@ def _images() -> str:
     from PIL import features
 
     known = [name for name in ("jpg", "webp", "avif", "libtiff") if features.check(name)]
-    return f"PNG, GIF, BMP, {', '.join(known)}"
+    heic = importlib.util.find_spec("pillow_heif") is not None
+    extra = "heic" if heic else "no HEIC (pip install 'blurvid[heif]')"
+    return f"PNG, GIF, BMP, {', '.join(known)}, {extra}"
 
 
 def _video() -> str:

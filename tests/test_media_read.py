@@ -168,15 +168,15 @@ def test_sixteen_bit_greyscale_makes_the_round_trip(tmp_path, kind):
         assert np.array_equal(np.asarray(out), pixels)
 
 
-def test_sixteen_bit_colour_is_read_with_a_warning():
+def test_sixteen_bit_colour_is_read_in_full():
     raw = noise(5, 7, 3, dtype=np.uint16)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in raw)
 
     photo = media.read_photo(io.BytesIO(png_bytes(7, 5, 16, 2, rows)))
 
-    assert np.array_equal(as_uint8(photo), raw >> 8)
-    assert photo.depth == 8
-    assert any("16-bit" in warning for warning in photo.warnings)
+    assert np.array_equal(torch.round(photo.pixels * 65535).permute(1, 2, 0).numpy(), raw)
+    assert photo.depth == 16
+    assert photo.warnings == ()
     assert photo.name == "-"
 
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageCms, ImageSequence
 from blurvid import media
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
+from blurvid.media import ffmpeg
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -114,7 +115,7 @@ def test_existing_output_is_kept_unless_overwritten(tmp_path):
         media.write_png(frames[0], tmp_path / "frame_5.png")
 
 
-@pytest.mark.parametrize("target", ["out", "clip.gif", "clip.mp4"])
+@pytest.mark.parametrize("target", ["out", "clip.gif", "clip.webp", "clip.html", "clip.mp4"])
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_a_killed_write_leaves_nothing(tmp_path, monkeypatch, target, failure):
     calls = []
@@ -127,6 +128,7 @@ def test_a_killed_write_leaves_nothing(tmp_path, monkeypatch, target, failure):
 
     save = Image.Image.save
     if target == "clip.mp4":
+        ffmpeg.program()  # looked for once, and not while it cannot be waited for
         monkeypatch.setattr("subprocess.Popen.wait", interrupted)
         monkeypatch.setattr("subprocess.Popen.kill", lambda self: monkeypatch.undo() or self.kill())
     else:
@@ -160,8 +162,9 @@ def test_check_target(tmp_path):
 
     assert media.check_target(tmp_path / "a.MP4", "x", 7) == [tmp_path / "a.MP4"]
     assert len(media.check_target(tmp_path / "dir.v2", "x", 7)) == 7
+    assert media.check_target(tmp_path / "a.Html", "x", 7) == [tmp_path / "a.Html"]
     for name in ("clip.avi", "frame.png"):
-        with pytest.raises(OptionError, match=r"\.mp4, \.gif"):
+        with pytest.raises(OptionError, match=r"\.mp4, \.gif, \.webp, \.html"):
             media.check_target(tmp_path / name, "x", 7)
     for name in ("file/out", "file/clip.gif", "file"):
         with pytest.raises(OutputError, match="file, not a folder"):
@@ -271,6 +274,44 @@ def test_gif_of_few_or_equal_frames(tmp_path, count):
     with Image.open(tmp_path / "clip.gif") as gif:
         difference = np.asarray(gif.convert("RGB"), int) - media.to_uint8(frames[0])
     assert np.abs(difference).max() == 0  # grey keeps its levels
+
+
+@pytest.mark.parametrize(("fps", "time"), [(10, 100), (30, 33), (0.5, 2000), (200, 20)])
+def test_webp_has_all_colours_and_the_right_times(tmp_path, fps, time):
+    frames = moving()
+    path = tmp_path / "clip.webp"
+
+    assert media.write_frames(frames, path, options=ClipOptions(fps=fps)) == [path]
+
+    order = [0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1]
+    with Image.open(path) as webp:
+        assert (webp.format, webp.n_frames, webp.size) == ("WEBP", 12, (53, 37))
+        assert webp.info["loop"] == 0
+        for index, shown in zip(order, ImageSequence.Iterator(webp), strict=True):
+            difference = np.asarray(shown.convert("RGB"), int) - media.to_uint8(frames[index])
+            assert np.abs(difference).mean() < 3
+            assert shown.info["duration"] == time
+
+
+def test_webp_reversed_without_bounce(tmp_path):
+    frames = moving()
+    options = ClipOptions(bounce=False, reverse=True)
+    media.write_frames(frames, tmp_path / "clip.webp", options=options)
+
+    with Image.open(tmp_path / "clip.webp") as webp:
+        assert webp.n_frames == 7
+        difference = np.asarray(webp.convert("RGB"), int) - media.to_uint8(frames[6])
+        assert np.abs(difference).mean() < 3
+
+
+def test_webp_of_one_frame_and_of_too_many_pixels(tmp_path):
+    media.write_frames(moving(count=1), tmp_path / "one.webp")
+    with Image.open(tmp_path / "one.webp") as webp:
+        assert getattr(webp, "n_frames", 1) == 1
+
+    with pytest.raises(OutputError, match=r"long\.webp: .* 16384 x 1 pixels.* 16383 a side"):
+        media.write_frames(torch.zeros(1, 3, 1, 16384), tmp_path / "long.webp")
+    assert leftovers(tmp_path) == ["one.webp"]
 
 
 def test_transparent_parts_become_white_and_colours_srgb(tmp_path):

@@ -1,4 +1,4 @@
-"""Pixels to and from files: photos in, PNG sets, GIFs and MP4s out, video in.
+"""Pixels to and from files: photos in, PNG sets, animations, videos, players out, video in.
 
 Tensors are RGB float32 in [0, 1], channels first; numpy frames are RGB uint8, channels last.
 What a file cannot give raises `InputError`, what cannot be written `OutputError`, options
@@ -6,28 +6,41 @@ out of range `OptionError`; each with one line of text that names the file.
 """
 
 from blurvid.media.arrays import photo_from_array
-from blurvid.media.clip import check_clip_options, check_target, kind_of, write_frames
+from blurvid.media.clip import (
+    CLIP_SUFFIXES,
+    check_clip_options,
+    check_target,
+    kind_of,
+    write_frames,
+)
 from blurvid.media.files import is_photo, is_video, list_photos, natural_key
+from blurvid.media.montage import check_montage, sheet, write_montage
 from blurvid.media.photo import Photo
 from blurvid.media.png import to_uint8, write_png
 from blurvid.media.read import read_photo
+from blurvid.media.stills import lost_in
 from blurvid.media.video import VideoInfo, read_video, video_info
 
 __all__ = [
+    "CLIP_SUFFIXES",
     "Photo",
     "VideoInfo",
     "check_clip_options",
+    "check_montage",
     "check_target",
     "is_photo",
     "is_video",
     "kind_of",
     "list_photos",
+    "lost_in",
     "natural_key",
     "photo_from_array",
     "read_photo",
     "read_video",
+    "sheet",
     "to_uint8",
     "video_info",
     "write_frames",
+    "write_montage",
     "write_png",
 ]

@@ -1,30 +1,34 @@
-"""Seven frames to what a user asked for: a folder of PNGs, a GIF or an MP4."""
+"""Seven frames to what a user asked for: PNG files, an animation, a video or a player."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurvid.config import ClipOptions
+from blurvid.config import FRAME_FORMATS, ClipOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.media.atomic import replacing
 from blurvid.media.color import srgb_converter
 from blurvid.media.gif import save_gif
 from blurvid.media.mp4 import save_mp4
 from blurvid.media.photo import Photo
-from blurvid.media.png import save_png, to_uint8
+from blurvid.media.player import save_player
+from blurvid.media.png import to_uint8
+from blurvid.media.stills import save_still, still_suffix
 from blurvid.media.text import reason
+from blurvid.media.webp import save_webp
 
-CLIP_SUFFIXES = (".mp4", ".gif")
+CLIP_SUFFIXES = (".mp4", ".gif", ".webp", ".html")
 
 
 def kind_of(target: Path) -> str:
-    """What a target's name asks for: `mp4`, `gif`, or `png` for a folder.
+    """What a target's name asks for: one of `config.FORMATS`, `png` for a folder.
 
     Raises:
         OptionError: a suffix that is not known.
@@ -48,7 +52,7 @@ def check_target(
 
     Args:
         target: a file whose suffix names its kind, or a folder.
-        stem: start of the names of PNG files in a folder.
+        stem: start of the names of files in a folder.
         count: number of frames.
         overwrite: whether existing files may be replaced.
         kind: one of `config.FORMATS`, whatever the target is called; by default its name tells.
@@ -69,19 +73,37 @@ def check_target(
 
 def _check_target(target: Path, stem: str, count: int, overwrite: bool, kind: str) -> list[Path]:
     """Do what `check_target` says, without a name for every error of the system."""
-    if kind == "png":
+    if kind in FRAME_FORMATS:
         if not stem or Path(stem).name != stem:
             raise OptionError(f"{stem!r} is not a name for files in a folder")
-        paths = [target / f"{stem}_{number}.png" for number in range(1, count + 1)]
+        suffix = still_suffix(kind)
+        paths = [target / f"{stem}_{number}{suffix}" for number in range(1, count + 1)]
     else:
         paths = [target]
-    _check_folder(paths[0])
     for path in paths:
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder")
-        if os.path.lexists(path) and not overwrite:
-            raise OutputError(f"{path}: exists already")
+        _check_file(path, overwrite)
     return paths
+
+
+def check_file(path: Path, overwrite: bool = False) -> None:
+    """Find out early whether one file can be written.
+
+    Raises:
+        OutputError: it exists already, or cannot be made there.
+    """
+    try:
+        _check_file(path, overwrite)
+    except OSError as error:
+        raise OutputError(f"{path}: not written: {reason(error)}") from error
+
+
+def _check_file(path: Path, overwrite: bool) -> None:
+    """Do what `check_file` says, without a name for every error of the system."""
+    _check_folder(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder")
+    if os.path.lexists(path) and not overwrite:
+        raise OutputError(f"{path}: exists already")
 
 
 def write_frames(
@@ -93,22 +115,27 @@ def write_frames(
     stem: str = "frame",
     overwrite: bool = False,
     kind: str | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Write frames as `.mp4`, as `.gif`, or as PNG files in a folder.
+    """Write frames as `.mp4`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
 
-    A folder gets `STEM_1.png` and so on, with profile, EXIF, alpha and depth of the photo;
-    there `options.reverse` counts, the rest of `options` does not. GIF and MP4 carry no
-    profile and hardly any alpha, so their frames are brought to sRGB and put on white.
+    A folder gets `STEM_1.png` and so on, or files of another of `config.FRAME_FORMATS`, with
+    profile, EXIF, XMP, alpha and depth of the photo as far as the format can; there
+    `options.reverse` counts, the rest of `options` does not. All others carry no profile and
+    hardly any alpha, so their frames are brought to sRGB and put on white.
+    GIF and WebP loop for ever. The player (`.html`) starts with the speed and order of
+    `options`, which can be changed while looking, and compares with the photo if there is one.
     Files are written under temporary names and appear when all of them are whole.
 
     Args:
         frames: (T, 3, H, W) float RGB, nominally in [0, 1], on any device; T >= 1.
-        target: a file ending in `.mp4` or `.gif`, or a folder; made if missing.
+        target: a file whose suffix names its kind, or a folder; made if missing.
         photo: what the frames came from, H x W as they are.
         options: speed, order and quality.
-        stem: start of the names of PNG files.
+        stem: start of the names of files in a folder.
         overwrite: replace existing files.
         kind: one of `config.FORMATS`, whatever the target is called; by default its name tells.
+        facts: what the player says about the frames, each fact under its name.
 
     Returns:
         The files written, in the order in which they are shown.
@@ -116,7 +143,7 @@ def write_frames(
     Raises:
         OptionError: an unknown suffix, or options out of range.
         OutputError: a file exists already, or cannot be written.
-        ValueError: frames of another shape, or with NaN values.
+        ValueError: frames of another shape (for the player, than the photo), or with NaN values.
     """
     if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
         raise ValueError(f"frames of shape {tuple(frames.shape)}; (T, 3, H, W) is needed")
@@ -126,18 +153,55 @@ def write_frames(
     count = frames.shape[0]
     paths = check_target(target, stem, count, overwrite, kind)
     with replacing(paths) as temporaries:
-        if kind == "png":
-            for path, index in zip(temporaries, _order(count, options, bounce=False), strict=True):
-                save_png(frames[index], path, photo)
-            return paths
-        order = _order(count, options, bounce=options.bounce)
-        pixels = _flat_frames(frames, photo)
-        if kind == "gif":
-            save_gif(pixels, order, temporaries[0], options.fps)
+        if kind in FRAME_FORMATS:
+            order = _order(count, options, bounce=False)
+            for path, index, name in zip(temporaries, order, paths, strict=True):
+                save_still(frames[index], path, photo, kind, name)
         else:
-            loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
-            save_mp4(pixels, order * loops, temporaries[0], options.fps, options.crf, target)
+            pixels = flat_frames(frames, photo)
+            _save_clip(kind, pixels, temporaries[0], target, photo, options, facts or {})
     return paths
+
+
+def _save_clip(
+    kind: str,
+    pixels: list[NDArray[np.uint8]],
+    path: Path,
+    target: Path,
+    photo: Photo | None,
+    options: ClipOptions,
+    facts: Mapping[str, str],
+) -> None:
+    """Write a file that is not a single frame to a path that is new; `target` is its name."""
+    order = _order(len(pixels), options, bounce=options.bounce)
+    if kind == "gif":
+        save_gif(pixels, order, path, options.fps)
+    elif kind == "webp":
+        save_webp(pixels, order, path, options.fps, target)
+    elif kind == "html":
+        blurry = None
+        if photo is not None:
+            if photo.pixels.shape[-2:] != pixels[0].shape[:2]:
+                sides = f"{pixels[0].shape[:2]} and {tuple(photo.pixels.shape[-2:])}"
+                raise ValueError(f"frames and photo differ in size: {sides}")
+            (blurry,) = flat_frames(photo.pixels[None], photo)
+        save_player(
+            [pixels[index] for index in _order(len(pixels), options, bounce=False)],
+            blurry,
+            path,
+            title=_title(photo),
+            facts=facts,
+            fps=options.fps,
+            bounce=options.bounce,
+        )
+    else:
+        loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
+        save_mp4(pixels, order * loops, path, options.fps, options.crf, target)
+
+
+def _title(photo: Photo | None) -> str:
+    """What to call frames for people: the name of the photo's file, if it has one."""
+    return "photo" if photo is None or photo.name == "-" else Path(photo.name).name
 
 
 def _order(count: int, options: ClipOptions, *, bounce: bool) -> list[int]:
@@ -148,8 +212,8 @@ def _order(count: int, options: ClipOptions, *, bounce: bool) -> list[int]:
     return order + order[-2:0:-1] if bounce else order
 
 
-def _flat_frames(frames: Tensor, photo: Photo | None) -> list[NDArray[np.uint8]]:
-    """(H, W, 3) uint8 sRGB frames without transparency."""
+def flat_frames(frames: Tensor, photo: Photo | None) -> list[NDArray[np.uint8]]:
+    """Make (H, W, 3) uint8 sRGB frames without transparency, of frames (T, 3, H, W)."""
     convert = srgb_converter(photo.icc if photo is not None else None)
     alpha = photo.alpha if photo is not None else None
     if alpha is not None and alpha.shape[-2:] != frames.shape[-2:]:

@@ -12,10 +12,24 @@ from PIL import Image, ImageCms
 
 Pixels = NDArray[np.uint8]
 
+LARGEST_PROFILE = 16_000_000
+"""Longest ICC profile [bytes] that is taken for one; JPEG files hold no longer ones."""
+
 
 def profile_space(icc: bytes) -> str:
     """Colour space named in the header of an ICC profile: `RGB`, `GRAY`, `CMYK`, `Lab`, ..."""
     return icc[16:20].decode("latin-1").strip()
+
+
+def is_profile(icc: bytes) -> bool:
+    """Whether a block of bytes is an ICC profile that can be used."""
+    if icc[36:40] != b"acsp" or len(icc) > LARGEST_PROFILE:
+        return False
+    try:
+        ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return False
+    return True
 
 
 def image_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
@@ -45,26 +59,28 @@ def srgb_converter(icc: bytes | None) -> Callable[[Pixels], Pixels]:
     """Make a function that brings frames into sRGB, for formats that carry no profile.
 
     Args:
-        icc: profile of the frames; None means that they are sRGB already.
+        icc: profile of the frames, for RGB or greyscale; None means that they are sRGB already.
 
     Returns:
         A function from (H, W, 3) uint8 to (H, W, 3) uint8; it changes nothing where there
         is nothing to do or the profile is damaged.
     """
-    if icc is None or profile_space(icc) != "RGB":
+    mode = {"RGB": "RGB", "GRAY": "L"}.get(profile_space(icc)) if icc is not None else None
+    if icc is None or mode is None:
         return _same
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        if "srgb" in ImageCms.getProfileDescription(profile).lower():
+        if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(profile).lower():
             return _same
-        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return _same
 
     def convert(frame: Pixels) -> Pixels:
-        image = Image.fromarray(frame)
-        ImageCms.applyTransform(image, transform, inPlace=True)
-        return np.array(image)
+        if mode == "L":
+            frame = np.round(frame.mean(-1)).astype(np.uint8)
+        shown = ImageCms.applyTransform(Image.fromarray(frame), transform)
+        return np.array(shown)
 
     return convert
 

@@ -1,45 +1,78 @@
-"""From a Pillow image of any mode to a `Photo`."""
+"""From decoded pixels of any mode to a `Photo`."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
-from torch import Tensor
+from PIL import Image, ImageFile
 
 from blurvid.errors import InputError
 from blurvid.media.color import image_to_srgb, profile_space
+from blurvid.media.metadata import Metadata, kept, metadata_of
 from blurvid.media.photo import Photo
 
-_TURN = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what makes the image upright."""
-
-# Tags by which a TIFF describes its own layout; in any other file they would be false.
-_LAYOUT_TAGS = (
-    *(254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284),
-    *(288, 289, 290, 291, 292, 293, 301, 317, 320, 321, 322, 323, 324, 325, 330, 338, 339),
-    *(340, 341, 347, 512, 513, 514, 529, 530, 531, 532, 33723, 34377, 34675),
-)
-_EXIF_WIDTH, _EXIF_HEIGHT = 0xA002, 0xA003
+_TIFF_BITS = 258
 
 
-def photo_from_image(image: Image.Image, name: str) -> Photo:
+def photo_from_values(
+    values: NDArray[Any],
+    top: float,
+    found: Metadata,
+    name: str,
+    *,
+    depth: int = 8,
+    warnings: list[str],
+) -> Photo:
+    """Make a photo of decoded values and of what came with them.
+
+    Args:
+        values: (H, W, C) with C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha, as stored.
+        top: the value that is white.
+        found: metadata of the file.
+        name: source for messages.
+        depth: bits per channel, 8 or 16.
+        warnings: what there is to say about the reading so far.
+
+    Returns:
+        The photo, upright.
+    """
+    values = _upright(values, found.orientation)
+    exif, xmp, icc = kept(found, (values.shape[1], values.shape[0]), warnings)
+    colours = 1 if values.shape[2] < 3 else 3
+    if icc is not None and profile_space(icc) != ("GRAY" if colours == 1 else "RGB"):
+        warnings.append(f"its colour profile is for {profile_space(icc)} images; it is dropped")
+        icc = None
+    # (H, W, C) -> (C, H, W)
+    scaled = np.array(np.moveaxis(values, -1, 0), np.float32, order="C")
+    scaled /= np.float32(top)
+    planes = torch.from_numpy(scaled)
+    return Photo(
+        pixels=planes[:colours].expand(3, -1, -1).contiguous(),
+        alpha=planes[colours:].clone() if len(planes) > colours else None,
+        greyscale=colours == 1,
+        depth=depth,
+        icc=icc,
+        exif=exif,
+        xmp=xmp,
+        name=name,
+        warnings=tuple(warnings),
+    )
+
+
+def photo_from_image(
+    image: Image.Image, name: str, found: Metadata | None = None, warnings: list[str] | None = None
+) -> Photo:
     """Take a Pillow image apart.
 
     Args:
-        image: of any mode; it is loaded, and its EXIF block is changed.
+        image: of any mode; it is loaded.
         name: source for messages.
+        found: metadata of its file, where the caller has it from elsewhere.
+        warnings: what there is to say about the reading so far.
 
     Returns:
         The photo, upright.
@@ -47,111 +80,83 @@ def photo_from_image(image: Image.Image, name: str) -> Photo:
     Raises:
         InputError: values that are not finite or out of the range of any depth.
     """
-    warnings: list[str] = []
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        # The second picture of an MPO is a gain map or another eye: nothing is lost.
-        warnings.append("holds several frames or pages; only the first is used")
-    if _has_deep_colour(image):
-        # Pillow decodes 16-bit colour to 8 bits; only greyscale keeps its full depth.
-        warnings.append("16-bit colour is read with 8 bits")
+    warnings = [] if warnings is None else warnings
+    _before_loading(image, warnings)
     image.load()
-    image, exif = _upright(image, warnings)
-    icc = image.info.get("icc_profile") or None
-
-    deep = _deep_grey(image, name, warnings)
-    if deep is not None:
-        plane, alpha = deep
-        pixels, greyscale, depth = plane.expand(3, -1, -1).contiguous(), True, 16
+    found = found or metadata_of(image.info)  # a PNG may tell its EXIF after its pixels
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values, top = _deep_grey(image, name, warnings)
+        depth = 16
     else:
-        greyscale, depth = image.mode in ("1", "L", "LA", "La"), 8
-        image, icc = _plain_mode(image, greyscale, icc, warnings)
-        # (H, W) or (H, W, C) -> (C, H, W)
-        planes = torch.from_numpy(np.atleast_3d(np.array(image))).permute(2, 0, 1) / 255
-        colours = 1 if greyscale else 3
-        pixels = planes[:colours].expand(3, -1, -1).contiguous()
-        alpha = planes[colours:].contiguous() if len(planes) > colours else None
-
-    if icc is not None and profile_space(icc) != ("GRAY" if greyscale else "RGB"):
-        warnings.append(f"its colour profile is for {profile_space(icc)} images; it is dropped")
-        icc = None
-    return Photo(pixels, alpha, greyscale, depth, icc, exif, name, tuple(warnings))
+        image, icc = _plain_mode(image, found.icc, warnings)
+        if icc is not found.icc:
+            found = dataclasses.replace(found, icc=icc)
+        values, top, depth = np.atleast_3d(np.array(image)), 255.0, 8
+    return photo_from_values(values, top, found, name, depth=depth, warnings=warnings)
 
 
-def _has_deep_colour(image: Image.Image) -> bool:
-    """Whether the file holds 16-bit colour; only known before the image is loaded."""
-    return image.mode in ("RGB", "RGBA", "LA") and any(
-        ";16" in str(tile[3]) for tile in getattr(image, "tile", [])
+def _before_loading(image: Image.Image, warnings: list[str]) -> None:
+    """Look at what is forgotten once an image is loaded: how its pixels are stored."""
+    layout, *more = next(
+        (tile.args if isinstance(tile.args, tuple) else (tile.args,) for tile in _tiles(image)),
+        ("",),
     )
+    plain = not image.mode.startswith("I")
+    if plain and (";16" in str(layout) or (image.format == "PPM" and more and more[0] > 255)):
+        warnings.append(f"16-bit {image.mode} is read with 8 bits")
+    key = image.info.get("transparency")
+    bits = {"1": 1, "L;2": 2, "L;4": 4}.get(str(layout))
+    if bits is not None and isinstance(key, int) and key < 1 << bits:
+        # Pillow stretches the levels of such a PNG to 8 bits, but not its transparent level.
+        image.info["transparency"] = key * 255 // ((1 << bits) - 1)
 
 
-def _upright(image: Image.Image, warnings: list[str]) -> tuple[Image.Image, bytes | None]:
-    """Apply the EXIF orientation; return the image and the EXIF block to keep."""
-    try:
-        exif = image.getexif()
-        turn = _TURN.get(exif.get(ExifTags.Base.Orientation, 1))
-    except Exception:  # the parser raises anything on damaged blocks, and the pixels are fine
-        warnings.append("its EXIF block is damaged; it is dropped")
-        return image, None
-    if turn is not None:
-        info = image.info
-        image = image.transpose(turn)
-        image.info = info
-    try:
-        return image, _kept_exif(exif, image.size)
-    except Exception:  # as above
-        warnings.append("its EXIF block is damaged; it is dropped")
-        return image, None
+def _tiles(image: Image.Image) -> list[Any]:
+    return image.tile if isinstance(image, ImageFile.ImageFile) else []
 
 
-def _kept_exif(exif: Image.Exif, size: tuple[int, int]) -> bytes | None:
-    """EXIF bytes for an upright PNG of this size, or None if nothing is worth keeping.
-
-    The thumbnail lives in a directory of its own (IFD1), which `tobytes` leaves out.
-    """
-    for tag in _LAYOUT_TAGS:
-        exif.pop(tag, None)
-    exif.pop(ExifTags.Base.Orientation, None)
-    if not len(exif):
-        return None
-    exif[ExifTags.Base.Orientation] = 1
-    # Asking for a directory that is not there would make an empty one.
-    details: dict[int, Any] = exif.get_ifd(ExifTags.IFD.Exif) if ExifTags.IFD.Exif in exif else {}
-    for tag, side in zip((_EXIF_WIDTH, _EXIF_HEIGHT), size, strict=True):
-        if tag in details:
-            details[tag] = side
-    return exif.tobytes()
+def _upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn (H, W, C) as the EXIF orientation says."""
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values
 
 
 def _deep_grey(
     image: Image.Image, name: str, warnings: list[str]
-) -> tuple[Tensor, Tensor | None] | None:
-    """Greyscale of more than 8 bits: (1, H, W) in [0, 1] and alpha; None for other modes."""
-    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
-        return None
+) -> tuple[NDArray[np.float32], float]:
+    """Greyscale of more than 8 bits: (H, W, 1) or with alpha (H, W, 2), and which is white."""
     values: NDArray[Any] = np.asarray(image)
-    scale = 65535.0
     if not np.isfinite(values).all():
         raise InputError(f"{name}: holds values that are not finite (NaN or infinity)")
     low, high = values.min(), values.max()
     if image.mode == "F":
-        scale = 1.0 if high <= 1 else 255.0
-        if scale > 1:
+        top = 1.0 if high <= 1 else 255.0
+        if top > 1:
             warnings.append("float values above 1; 255 is taken as white")
-        limit = scale
     else:
-        limit = 65535
-    if low < 0 or high > limit:
-        raise InputError(f"{name}: values from {low:g} to {high:g} lie outside 0 to {limit:g}")
+        top = 4095.0 if _bits(image) == 12 else 65535.0
+    if low < 0 or high > top:
+        raise InputError(f"{name}: values from {low:g} to {high:g} lie outside 0 to {top:g}")
+    planes = values.astype(np.float32)[..., None]
     key = image.info.get("transparency")
-    alpha = None
     if isinstance(key, int):
-        alpha = torch.from_numpy((values != key).astype(np.float32))[None]
-    plane = torch.from_numpy(values.astype(np.float32) / np.float32(scale))[None]
-    return plane, alpha
+        planes = np.concatenate([planes, np.where(planes == key, 0, np.float32(top))], axis=-1)
+    return planes, top
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits per channel that a TIFF names; 0 for other files."""
+    bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS, (0,))
+    return int(bits[0]) if isinstance(bits, tuple) else int(bits)
 
 
 def _plain_mode(
-    image: Image.Image, greyscale: bool, icc: bytes | None, warnings: list[str]
+    image: Image.Image, icc: bytes | None, warnings: list[str]
 ) -> tuple[Image.Image, bytes | None]:
     """Convert to L, LA, RGB or RGBA; return the image and the profile that still holds."""
     if image.mode in ("CMYK", "LAB"):
@@ -162,7 +167,7 @@ def _plain_mode(
             warnings.append(f"{image.mode} without a usable profile; colours are approximate")
             converted = image.convert("RGB")
         return converted, None
-    mode = "L" if greyscale else "RGB"
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
-        mode = "LA" if greyscale else "RGBA"
+        mode += "A"
     return (image if image.mode == mode else image.convert(mode)), icc

@@ -27,6 +27,8 @@ class Photo:
     """ICC profile that says what the numbers of `pixels` mean; None means sRGB."""
     exif: bytes | None = None
     """EXIF block with orientation 1 (it has been applied) and without a thumbnail."""
+    xmp: bytes | None = None
+    """XMP packet in UTF-8, with orientation 1 and without a thumbnail."""
     name: str = "photo"
     """Source for messages; `-` for standard input."""
     warnings: tuple[str, ...] = ()

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
 import struct
+import threading
+import warnings as python_warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from blurvid.errors import InputError
-from blurvid.media.decode import photo_from_image
+from blurvid.media.decode import photo_from_image, photo_from_values
+from blurvid.media.deep import deep_png, deep_tiff, described
 from blurvid.media.files import is_video
+from blurvid.media.heif import HeifPhoto, is_heif
+from blurvid.media.ifd import TiffReader
+from blurvid.media.metadata import ORIENTATION, Metadata, metadata_of, metadata_of_tiff
 from blurvid.media.photo import Photo
+from blurvid.media.repair import repaired_png
 from blurvid.media.text import reason
 
 MAX_PIXELS = 400_000_000
 """Larger images are refused before they are decoded."""
 _UNWANTED = frozenset({"EPS"})
 """Pillow reads these by running another program on the file."""
+_SEVERAL = "holds several frames or pages; only the first is used"
+_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
+_SWITCH = threading.Lock()
+"""Held while Python's warnings, which belong to the whole process, are switched off."""
 
 
 def read_photo(source: Path | str | BinaryIO, name: str | None = None) -> Photo:
-    """Read a photo in any format that Pillow knows.
+    """Read a photo in any format that Pillow knows, or a HEIC photo if pillow-heif is there.
 
     Orientation is applied, palettes and CMYK become RGB (through the profile where there is
-    one), 16-bit greyscale keeps its depth; of an animation the first frame is taken.
+    one), 16 bits per channel are kept as such; of an animation the first frame is taken.
 
     Args:
         source: a file, or a binary stream such as standard input.
@@ -56,19 +70,138 @@ def _read(file: BinaryIO | IO[bytes], name: str) -> Photo:
     except OSError as error:
         raise InputError(f"{name}: {reason(error)}") from error
     try:
-        image = _open(stream, start) if start else None
-        if image is None:
-            raise InputError(f"{name}: {_what_else(start, name)}")
-        with image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                limit = f"{MAX_PIXELS // 1_000_000} megapixels"
-                raise InputError(f"{name}: {width} x {height} pixels are more than {limit}")
-            return photo_from_image(image, name)
+        if is_heif(start):
+            return _read_heif(stream, name)
+        if start[:2] in (b"II", b"MM"):
+            photo = _read_tiff(stream, start, name)
+            if photo is not None:
+                return photo
+        return _read_pillow(stream, start, name)
     except InputError:
         raise
     except Exception as error:  # decoders raise anything on damaged files
         raise InputError(f"{name}: damaged or not supported: {reason(error)}") from error
+
+
+def _read_pillow(stream: IO[bytes], start: bytes, name: str) -> Photo:
+    """Read through Pillow; a PNG that fails is tried again without its extra blocks."""
+    try:
+        return _read_image(stream, start, name, [])
+    except Exception:  # decoders raise anything on damaged files
+        repaired = repaired_png(stream)
+        if repaired is None:
+            raise
+        problem = "blocks with profile, EXIF or text are damaged or too large; they are dropped"
+        problems = [problem] if repaired.lost else []
+        with contextlib.suppress(Exception):
+            return _read_image(repaired.file, start, name, problems, repaired.profile)
+        raise
+
+
+def _read_image(
+    stream: IO[bytes], start: bytes, name: str, warnings: list[str], icc: bytes | None = None
+) -> Photo:
+    """Read through Pillow once, with a profile that was found before."""
+    image = _open(stream, start) if start else None
+    if image is None:
+        raise InputError(f"{name}: {_what_else(stream, start, name)}")
+    with image:
+        _check_size(image.size, name)
+        if image.format != "MPO" and _is_animated(image):
+            # The second picture of an MPO is a gain map or another eye: nothing is lost.
+            warnings.append(_SEVERAL)
+        if image.format == "AVIF" and _is_deep_avif(stream):
+            warnings.append("its 10 or 12 bits per channel are read with 8 bits")
+        if icc is not None:
+            image.info["icc_profile"] = icc
+        deep = deep_png(image, lambda: _open(stream, start))
+        if deep is None:
+            return photo_from_image(image, name, _tiff_metadata(image, stream), warnings)
+        return photo_from_values(
+            deep, 65535, metadata_of(image.info), name, depth=16, warnings=warnings
+        )
+
+
+def _tiff_metadata(image: ImageFile.ImageFile, stream: IO[bytes]) -> Metadata | None:
+    """Metadata of a TIFF, which stands in its directory; None for other files."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return None
+    # A TIFF turns itself when it is loaded. With the rest of its EXIF, it would fail as well
+    # where that is damaged.
+    known = Image.Exif()
+    known[ORIENTATION] = image.tag_v2.get(ORIENTATION, 1)
+    image.getexif = lambda: known  # type: ignore[method-assign]
+    tiff = TiffReader(stream)
+    found = metadata_of_tiff(tiff, tiff.directory(tiff.first)[0])
+    return dataclasses.replace(found, turned=True)
+
+
+def _is_animated(image: ImageFile.ImageFile) -> bool:
+    try:
+        with _silence():
+            return bool(getattr(image, "is_animated", False))
+    except Exception:  # what follows the first frame may be damaged
+        return True
+
+
+def _is_deep_avif(stream: IO[bytes]) -> bool:
+    """Whether the AV1 configuration of an AVIF file has its `high_bitdepth` bit set."""
+    stream.seek(0)
+    head = stream.read(1 << 16)
+    at = head.find(b"av1C")
+    return at >= 0 and len(head) > at + 6 and bool(head[at + 6] & 0x40)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Let Pillow say nothing about odd metadata; what matters is said in our own words."""
+    with _SWITCH, python_warnings.catch_warnings():
+        python_warnings.simplefilter("ignore")
+        yield
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    """Refuse an image that would need too much memory, before it is decoded."""
+    width, height = size
+    if width * height > MAX_PIXELS:
+        limit = f"{MAX_PIXELS // 1_000_000} megapixels"
+        raise InputError(f"{name}: {width} x {height} pixels are more than {limit}")
+
+
+def _read_heif(stream: IO[bytes], name: str) -> Photo:
+    """Read a HEIC photo."""
+    try:
+        image = HeifPhoto(stream, name)
+        _check_size(image.size, name)
+        values = image.decode()
+    except InputError:
+        raise
+    except Exception as error:  # as other decoders, on damaged files
+        problem = f"a damaged HEIC photo, or one of another kind: {reason(error)}"
+        raise InputError(f"{name}: {problem}") from error
+    warnings = ["holds several pictures; only the main one is used"] if image.count > 1 else []
+    return photo_from_values(values, 1, image.metadata, name, depth=image.depth, warnings=warnings)
+
+
+def _read_tiff(stream: IO[bytes], start: bytes, name: str) -> Photo | None:
+    """Read a TIFF with 16 bits per channel; None if Pillow reads it as well."""
+    try:
+        tiff = TiffReader(stream)
+        tags, following = tiff.directory(tiff.first)
+    except ValueError:
+        return None
+    subfile = tiff.number(tags.get(_SUBFILE_TYPE), 0)
+    reduced = subfile & 1 and _SUB_DIRECTORIES in tags
+    if _DNG_VERSION in tags or reduced or start[8:10] == b"CR":
+        raise InputError(f"{name}: is a raw photo; develop it to JPEG, PNG or TIFF first")
+    deep = deep_tiff(stream, tiff, tags)
+    if deep is None:
+        return None
+    _check_size(deep.size, name)
+    found = metadata_of_tiff(tiff, tags)
+    return photo_from_values(
+        deep.decode(), 65535, found, name, depth=16, warnings=[_SEVERAL] if following else []
+    )
 
 
 def _open(stream: IO[bytes], start: bytes) -> ImageFile.ImageFile | None:
@@ -87,20 +220,24 @@ def _open(stream: IO[bytes], start: bytes) -> ImageFile.ImageFile | None:
                 if accept is not None and accept(start[:16]) is not True:
                     continue
                 stream.seek(0)
-                return factory(stream, "")
+                with _silence():
+                    return factory(stream, "")
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue  # not this kind after all
     return None
 
 
-def _what_else(start: bytes, name: str) -> str:
-    """Say what a file is that is not an image."""
+def _what_else(stream: IO[bytes], start: bytes, name: str) -> str:
+    """Say what a file is that is not an image, or not one that can be read."""
     if not start:
         return "the file is empty"
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the photo; run `git lfs pull`"
-    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
-        return "HEIC photos are not supported; save it as JPEG or PNG first"
+    if start[:2] in (b"II", b"MM"):
+        with contextlib.suppress(ValueError):
+            tiff = TiffReader(stream)
+            kind = described(tiff, tiff.directory(tiff.first)[0])
+            return f"is a TIFF of a kind that is not read ({kind}); save it with 8 or 16 bits"
     if is_video(name):
         return "is a video, not a photo"
     try:

@@ -1,0 +1,196 @@
+"""A photo and its frames on one sheet, with crops of where most is going on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from blurvid.errors import OptionError
+from blurvid.media.atomic import replacing
+from blurvid.media.clip import check_file, flat_frames
+from blurvid.media.photo import Photo
+from blurvid.media.png import save_png
+
+Pixels = NDArray[np.uint8]
+
+_COLUMNS = 4
+_CELL = 480
+"""Longest side of an image on the sheet [px]; crops are about as large."""
+_CROP = 4
+"""The shorter side of a photo is about so many times that of a crop."""
+_SMALLEST = 32
+"""Least side of a crop [px], where the photo has as many."""
+_GAP = 16
+_FONT = 22
+"""Height of the letters [px]."""
+_MARK = (255, 196, 0)
+
+
+def write_montage(frames: Tensor, target: Path, photo: Photo, *, overwrite: bool = False) -> Path:
+    """Write a sheet with a photo and its frames, labelled, each with a crop below it.
+
+    The crop is taken where the first and the last frame differ most on average; it is enlarged
+    by a whole number, and marked in the photo. Colours are sRGB, transparent parts white.
+
+    Args:
+        frames: (T, 3, H, W) float RGB, nominally in [0, 1], on any device.
+        target: a file ending in `.png`; its folder is made if missing.
+        photo: what the frames came from, H x W as they are.
+        overwrite: replace an existing file.
+
+    Returns:
+        The file.
+
+    Raises:
+        OptionError: another suffix.
+        OutputError: the file exists already, or cannot be written.
+        ValueError: frames of another shape, or with NaN values.
+    """
+    if frames.ndim != 4 or 0 in frames.shape or frames.shape[1:] != photo.pixels.shape:
+        shape = (tuple(frames.shape), tuple(photo.pixels.shape))
+        raise ValueError(f"frames of shape {shape[0]} of a photo of shape {shape[1]}")
+    target = check_montage(target, overwrite)
+    (blurry,) = flat_frames(photo.pixels[None], photo)
+    page = montage(blurry, flat_frames(frames, photo))
+    with replacing([target]) as (temporary,):
+        save_png(page, temporary, None)
+    return target
+
+
+def check_montage(target: Path, overwrite: bool = False) -> Path:
+    """Find out early whether a sheet can be written, before any work is done for it.
+
+    Args:
+        target: the file.
+        overwrite: whether it may be replaced.
+
+    Returns:
+        The file.
+
+    Raises:
+        OptionError: a suffix other than `.png`.
+        OutputError: the file exists already, or cannot be made there.
+    """
+    target = Path(target)
+    if target.suffix.lower() != ".png":
+        raise OptionError(f"{target}: a montage is a .png file")
+    check_file(target, overwrite)
+    return target
+
+
+def montage(blurry: Pixels, frames: Sequence[Pixels]) -> Tensor:
+    """Put a photo and its frames on one sheet, with a headline, labels and crops.
+
+    Args:
+        blurry: the photo, (H, W, 3) uint8 sRGB.
+        frames: the frames likewise, in the order of time.
+
+    Returns:
+        The sheet, (3, H', W') float in [0, 1].
+    """
+    height, width = blurry.shape[:2]
+    factor = max(1, _CELL // max(_SMALLEST, min(height, width) // _CROP))
+    side = _CELL // factor
+    high, wide = min(side, height), min(side, width)
+    top, left = busiest(frames[0], frames[-1], high, wide)
+    box = (left, top, left + wide, top + high)
+    labels = ["photo", *(f"frame {number}" for number in range(1, len(frames) + 1))]
+    cells = [
+        _cell(Image.fromarray(image), label, box, factor)
+        for image, label in zip([blurry, *frames], labels, strict=True)
+    ]
+    body = sheet(cells, _COLUMNS, _GAP)
+    text = (
+        f"{width} × {height} px. Below each image: the {wide} × {high} px of it in which frames 1 "
+        f"and {len(frames)} differ most, enlarged {factor} times"
+    )
+    head = _tensor(_text(text, body.shape[-1]))
+    page = torch.cat([head, torch.ones_like(body[:, :_GAP]), body], dim=-2)
+    return torch.nn.functional.pad(page, (_GAP, _GAP, _GAP, _GAP), value=1.0)
+
+
+def busiest(first: Pixels, last: Pixels, height: int, width: int) -> tuple[int, int]:
+    """Find the region in which two frames differ most, on average over the region.
+
+    Args:
+        first: (H, W, 3) uint8.
+        last: likewise.
+        height: of the region, at most H [px].
+        width: of the region, at most W [px].
+
+    Returns:
+        Row and column of its upper left corner; that of the middle where nothing moves.
+    """
+    difference = np.abs(first.astype(np.int16) - last).sum(-1, dtype=np.int64)
+    # Sums over all boxes at once, from the sums over all rectangles that start at the corner.
+    sums = np.pad(difference, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    boxes = sums[height:, width:] - sums[:-height, width:]
+    boxes -= sums[height:, :-width] - sums[:-height, :-width]
+    if boxes.max() == 0:
+        return (boxes.shape[0] - 1) // 2, (boxes.shape[1] - 1) // 2
+    row, column = np.unravel_index(int(boxes.argmax()), boxes.shape)
+    return int(row), int(column)
+
+
+def sheet(images: Sequence[Tensor], columns: int, gap: int) -> Tensor:
+    """Put images of one size beside and below each other, row by row, on white.
+
+    Args:
+        images: (3, H, W) each, float in [0, 1].
+        columns: images in a row.
+        gap: white pixels between images.
+
+    Returns:
+        The sheet, (3, H', W').
+    """
+    _, h, w = images[0].shape
+    rows, columns = -(-len(images) // columns), min(columns, len(images))
+    page = images[0].new_ones(3, rows * (h + gap) - gap, columns * (w + gap) - gap)
+    for i, image in enumerate(images):
+        top, left = i // columns * (h + gap), i % columns * (w + gap)
+        page[:, top : top + h, left : left + w] = image
+    return page
+
+
+def _cell(image: Image.Image, label: str, box: tuple[int, int, int, int], factor: int) -> Tensor:
+    """An image with its label above, the mark of its crop in it, and the crop below."""
+    scale = _CELL / max(image.size)
+    small = image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))),
+        Image.Resampling.LANCZOS,
+        reducing_gap=3,  # large photos are averaged first, which is quicker
+    )
+    draw = ImageDraw.Draw(small)
+    left, top, right, bottom = (round(edge * scale) for edge in box)
+    draw.rectangle((left - 1, top - 1, right, bottom), outline=(0, 0, 0), width=4)
+    draw.rectangle((left, top, right - 1, bottom - 1), outline=_MARK, width=2)
+    crop = image.crop(box)
+    crop = crop.resize((crop.width * factor, crop.height * factor), Image.Resampling.BICUBIC)
+    parts = [_text(label, _CELL), small, crop]
+    cell = Image.new("RGB", (_CELL, sum(part.height + _GAP // 2 for part in parts)), "white")
+    below = 0
+    for part in parts:
+        cell.paste(part, ((_CELL - part.width) // 2, below))
+        below += part.height + _GAP // 2
+    return _tensor(cell)
+
+
+def _text(text: str, width: int) -> Image.Image:
+    """A line of text, black on white, in letters as large as fit."""
+    line = Image.new("RGB", (width, _FONT + 6), "white")
+    font = ImageFont.load_default(_FONT)
+    if (length := font.getlength(text)) > width:
+        font = ImageFont.load_default(_FONT * width / length)
+    ImageDraw.Draw(line).text((0, line.height // 2), text, fill="black", font=font, anchor="lm")
+    return line
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    """(3, H, W) float in [0, 1]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255

@@ -1,0 +1,109 @@
+"""Frames to one HTML file that shows them: no server, no network, nothing else to keep."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+_CODECS: tuple[tuple[float, str, dict[str, Any]], ...] = (
+    (0.5e6, "png", {}),
+    (4e6, "jpeg", {"quality": 92, "subsampling": "4:4:4"}),
+    (float("inf"), "jpeg", {"quality": 88, "subsampling": "4:2:0"}),
+)
+"""Up to how many pixels a frame is embedded how. Eight sharp images of 12 megapixels make a file
+of 20 to 40 MB. JPEG and WebP of one size differ little at these qualities, but WebP takes ten
+times as long to write and ends at 16383 pixels a side (both measured)."""
+
+
+def save_player(
+    frames: Sequence[Pixels],
+    blurry: Pixels | None,
+    path: Path,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    fps: float,
+    bounce: bool,
+) -> None:
+    """Write a page on which the frames can be played, scrubbed, zoomed and compared.
+
+    The page holds its style, its script and all images; a content security policy with the
+    digests of the first two forbids everything else, the network above all. Without scripts
+    the images are shown side by side.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB (sRGB) each, in the order of time.
+        blurry: the photo they were extracted from, likewise; None leaves comparing out.
+        path: a file that must be new.
+        title: the photo's name; any characters.
+        facts: what else to say about the frames, each under its name.
+        fps: frames shown per second at first.
+        bounce: whether to play forth and back at first, or forth only, again and again.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    height, width = frames[0].shape[:2]
+    style, script = _part("player.css"), _part("player.js")
+    images = [("Blurry photo", "blurry", blurry)] if blurry is not None else []
+    images += [(f"Frame {number}", "frame", frame) for number, frame in enumerate(frames, start=1)]
+    told = {"size": f"{width} × {height}", **facts}
+    page = Template(_part("player.html")).substitute(
+        # The page is text of its own; what it is filled with is not looked through again.
+        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; "
+        f"script-src {_digest(script)}; base-uri 'none'; form-action 'none'",
+        title=_escaped(title),
+        facts="".join(
+            f"<div><dt>{_escaped(name)}</dt> <dd>{_escaped(value)}</dd></div>"
+            for name, value in told.items()
+        ),
+        images="\n".join(_figure(*image) for image in images),
+        count=len(frames),
+        fps=f"{fps:g}",
+        mode="bounce" if bounce else "loop",
+        style=style,
+        script=script,
+    )
+    with path.open("xb") as file:
+        file.write(page.encode())
+
+
+def _part(name: str) -> str:
+    """One of the files that the page is made of."""
+    return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """Name an inline script or style in a content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _escaped(text: str) -> str:
+    """Make any text, names of files that are not even Unicode included, safe inside HTML."""
+    return html.escape(text.encode("utf-8", "replace").decode())
+
+
+def _figure(label: str, kind: str, image: Pixels) -> str:
+    """An image with its data and a caption."""
+    pixels = image.shape[0] * image.shape[1]
+    codec, options = next((codec, options) for most, codec, options in _CODECS if pixels <= most)
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format=codec, **options)
+    data = base64.b64encode(stream.getvalue()).decode()
+    return (
+        f'<figure><img class="{kind}" alt="{label}" src="data:image/{codec};base64,{data}">'
+        f"<figcaption>{label}</figcaption></figure>"
+    )

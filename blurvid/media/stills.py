@@ -1,0 +1,111 @@
+"""Single frames as files: PNG, TIFF, JPEG or WebP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from blurvid.config import FRAME_FORMATS, JPEG_QUALITY
+from blurvid.errors import OutputError
+from blurvid.media.color import profile_space, srgb_converter
+from blurvid.media.photo import Photo
+from blurvid.media.png import frame_pixels, save_png
+from blurvid.media.tiff import save_tiff
+from blurvid.media.webp import LONGEST_SIDE
+
+_LONGEST_JPEG = 65_500
+"""Largest width and height [px] that libjpeg writes."""
+_JPEG_BLOCK = 65_502
+"""Longest EXIF block and XMP packet [bytes] that a JPEG file holds, less their headers."""
+_WEBP_EFFORT = {"method": 2, "quality": 20}
+"""A third of the time of Pillow's defaults, for files less than 1 % larger (lossless)."""
+
+
+def still_suffix(kind: str) -> str:
+    """Suffix of the files of one of `config.FRAME_FORMATS`."""
+    return "." + kind.removesuffix("-frames")
+
+
+def save_still(image: Tensor, path: Path, photo: Photo | None, kind: str, name: Path) -> None:
+    """Write one frame with what its photo came with, as far as the format can.
+
+    Args:
+        image: (3, H, W) float RGB, nominally in [0, 1], on any device.
+        path: a file that must be new.
+        photo: gives ICC profile, EXIF, XMP, alpha and depth, and whether it is greyscale.
+        kind: one of `config.FRAME_FORMATS`.
+        name: the file to name in messages.
+
+    Raises:
+        OutputError: the format cannot hold an image of this size.
+        OSError: the file cannot be written.
+        ValueError: another kind, shape or size than the photo's, or NaN values.
+    """
+    if kind == "png":
+        save_png(image, path, photo)
+    elif kind == "tiff":
+        save_tiff(image, path, photo, name)
+    elif kind in FRAME_FORMATS:
+        _save_shallow(image, path, photo, kind, name)
+    else:
+        raise ValueError(f"no kind of single frames named {kind!r}")
+
+
+def _save_shallow(image: Tensor, path: Path, photo: Photo | None, kind: str, name: Path) -> None:
+    """Write a JPEG or WebP file, which has 8 bits per channel."""
+    jpeg = kind == "jpg"
+    limit = _LONGEST_JPEG if jpeg else LONGEST_SIDE
+    height, width = image.shape[-2:]
+    if max(height, width) > limit:
+        label = "JPEG" if jpeg else "WebP"
+        size = f"{width} x {height} pixels, but {label} holds {limit} a side"
+        raise OutputError(f"{name}: not written: {size}; use png or tiff")
+    pixels = frame_pixels(image, photo, depth=8)
+    options: dict[str, Any] = {}
+    icc = photo.icc if photo is not None else None
+    if jpeg:
+        options |= {"format": "JPEG", "quality": JPEG_QUALITY, "subsampling": "4:4:4"}
+        if pixels.shape[2:] in ((2,), (4,)):  # JPEG has no alpha: the frame goes on white
+            solid = pixels[..., -1:] / np.float32(255)
+            pixels = np.round(pixels[..., :-1] * solid + 255 * (1 - solid)).astype(np.uint8)
+            pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    else:
+        options |= {"format": "WEBP", "lossless": True, "exact": True, **_WEBP_EFFORT}
+        if icc is not None and profile_space(icc) == "GRAY":  # WebP knows no greyscale
+            colours, alpha = np.atleast_3d(pixels)[..., :1], np.atleast_3d(pixels)[..., 1:]
+            shown = srgb_converter(icc)(np.repeat(colours, 3, axis=-1))
+            pixels, icc = np.dstack([shown, alpha]), None
+    if icc is not None:
+        options["icc_profile"] = icc
+    for key in ("exif", "xmp"):
+        block = getattr(photo, key, None)
+        if block is not None and not (jpeg and len(block) > _JPEG_BLOCK):
+            options[key] = block
+    with path.open("xb") as file:
+        Image.fromarray(pixels).save(file, **options)
+
+
+def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
+    """What of a photo its frames cannot hold, one line each; nothing for PNG and TIFF.
+
+    Args:
+        kind: one of `config.FRAME_FORMATS`.
+        photo: what the frames come from.
+    """
+    if kind not in ("jpg", "webp-frames"):
+        return ()
+    label = "JPEG" if kind == "jpg" else "WebP"
+    lost = []
+    if photo.depth > 8:
+        lost.append(f"{label} frames have 8 bits per channel, the photo has {photo.depth}")
+    if kind == "jpg":
+        if photo.alpha is not None:
+            lost.append("JPEG frames have no transparency; they are put on white")
+        for block, what in ((photo.exif, "EXIF block"), (photo.xmp, "XMP block")):
+            if block is not None and len(block) > _JPEG_BLOCK:
+                lost.append(f"its {what} is too long for JPEG frames; it is left out")
+    return tuple(lost)

@@ -1,0 +1,219 @@
+"""Sheets with a photo, its frames and crops of where most moves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from blurvid import media, weights
+from blurvid.cli import main
+from blurvid.config import DirectSpec
+from blurvid.errors import OptionError, OutputError
+from blurvid.media import montage
+from blurvid.networks import DirectNet
+from blurvid.pipeline import Clip
+
+GAP = 16
+HEAD = 16 + 28 + 16
+"""Rows above the first image's label."""
+
+
+def moving(height=96, width=128, top=60, left=20):
+    """Grey frames in which a small bright square moves to the right, and the blur of them."""
+    frames = torch.full((7, 3, height, width), 0.3)
+    for index, frame in enumerate(frames):
+        frame[:, top : top + 8, left + 4 * index : left + 4 * index + 8] = 1.0
+    return frames, media.Photo(frames.mean(0), name="photo.png")
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+# where most moves
+
+
+def test_the_busiest_region_is_where_the_ends_differ_most():
+    rng = np.random.default_rng(0)
+    first, last = rng.integers(0, 256, (2, 23, 31, 3), dtype=np.uint8)
+    difference = np.abs(first.astype(int) - last).sum(-1)
+    for height, width in ((1, 1), (5, 9), (23, 4), (7, 31), (23, 31)):
+        sums = {
+            (row, column): difference[row : row + height, column : column + width].sum()
+            for row in range(23 - height + 1)
+            for column in range(31 - width + 1)
+        }
+        found = montage.busiest(first, last, height, width)
+        assert sums[found] == max(sums.values())
+
+
+def test_where_nothing_moves_the_middle_is_shown():
+    still = np.full((21, 31, 3), 9, np.uint8)
+    assert montage.busiest(still, still, 5, 7) == (8, 12)
+
+
+# the sheet
+
+
+def test_a_sheet_shows_photo_frames_and_crops(tmp_path):
+    frames, photo = moving()
+
+    target = tmp_path / "new/sheet.png"
+    assert media.write_montage(frames, target, photo) == target
+
+    sheet = read(target)
+    assert sheet.shape[1] == 4 * 480 + 5 * GAP
+    # Crops are 32 px wide (a quarter of the photo would be 24), enlarged 15 times to 480.
+    row, column = montage.busiest(*media.to_uint8(frames[[0, 6]]), 32, 32)
+    assert 60 - 24 <= row <= 60
+    cell = (sheet.shape[0] - HEAD - 2 * GAP) // 2
+    for index, image in enumerate([photo.pixels, *frames]):
+        whole = Image.fromarray(media.to_uint8(image))
+        crop = whole.crop((column, row, column + 32, row + 32))
+        crop = crop.resize((480, 480), Image.Resampling.BICUBIC)
+        left = GAP + index % 4 * (480 + GAP)
+        bottom = HEAD + (index // 4) * (cell + GAP) + cell - 8
+        assert np.abs(sheet[bottom - 480 : bottom, left : left + 480] - np.asarray(crop)).max() <= 1
+        small = np.asarray(whole.resize((480, 360), Image.Resampling.LANCZOS))
+        found = sheet[bottom - 480 - 8 - 360 : bottom - 480 - 8, left : left + 480]
+        other = (found != small).any(-1)
+        marked = (found == montage._MARK).all(-1)
+        assert marked.any()
+        rows, columns = marked.nonzero()
+        assert (rows.min(), columns.min()) == (round(row * 3.75), round(column * 3.75))
+        assert other.sum() < 4 * 130 * 6  # nothing but the mark is drawn over the photo
+
+
+def test_labels_are_written(tmp_path):
+    frames, photo = moving()
+    page = montage.montage(media.to_uint8(photo.pixels), list(media.to_uint8(frames)))
+    white = torch.ones_like(page)
+    # The headline and, below it, one label for each of the four columns.
+    dark = (page < 0.5).all(0)
+    assert dark[16:44].sum() > 500
+    for column in range(4):
+        left = 16 + column * 496
+        assert dark[60:88, left : left + 480].sum() > 50
+    assert torch.equal(page[:, :16], white[:, :16])
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 1), (20, 31), (1000, 400)])
+def test_photos_of_any_shape(tmp_path, height, width):
+    frames = torch.full((7, 3, height, width), 0.5)
+    media.write_montage(frames, tmp_path / "a.png", media.Photo(frames[3]))
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width == 2000
+        assert image.height < 2300
+
+
+def test_a_photo_of_many_pixels_is_cropped_and_not_enlarged():
+    frames = [np.zeros((1960, 2100, 3), np.uint8) for _ in range(2)]
+    frames[1][1500:1520, 2000:2020] = 255
+    top, left = montage.busiest(frames[0], frames[1], 480, 480)
+    page = montage.montage(frames[0], frames)
+    # the white square is on the sheet with as many pixels as in the photo
+    crop = page[:, -16 - 8 - 480 : -16 - 8, 16 + 2 * 496 : 16 + 2 * 496 + 480]
+    assert (crop == 1).all(0).sum() == 400
+    assert (crop[:, 1500 - top : 1520 - top, 2000 - left : 2020 - left] == 1).all()
+
+
+def test_sheets_are_refused_and_kept_as_other_files(tmp_path):
+    frames, photo = moving()
+    (tmp_path / "mine.png").write_text("mine")
+    with pytest.raises(OutputError, match="exists"):
+        media.write_montage(frames, tmp_path / "mine.png", photo)
+    with pytest.raises(OptionError, match=r"sheet\.jpg: .*\.png"):
+        media.write_montage(frames, tmp_path / "sheet.jpg", photo)
+    with pytest.raises(OutputError, match="file, not a folder"):
+        media.write_montage(frames, tmp_path / "mine.png/a.png", photo)
+    with pytest.raises(ValueError, match="shape"):
+        media.write_montage(frames[..., 1:], tmp_path / "a.png", photo)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
+    media.write_montage(frames, tmp_path / "mine.png", photo, overwrite=True)
+    assert read(tmp_path / "mine.png").shape[1] == 2000
+
+
+def test_images_side_by_side():
+    images = [torch.full((3, 2, 3), value) for value in (0.1, 0.2, 0.3)]
+    page = media.sheet(images, columns=2, gap=1)
+    assert page.shape == (3, 5, 7)
+    assert page[0, 0].tolist() == pytest.approx([0.1] * 3 + [1] + [0.2] * 3)
+    assert page[0, 4].tolist() == pytest.approx([0.3] * 3 + [1] * 4)
+    assert (page[:, 2] == 1).all()
+    assert media.sheet(images[:1], columns=4, gap=1).shape == (3, 2, 3)
+
+
+# with the command
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with untrained weights and photos."""
+    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
+    told = {"seven_frame_psnr": 26.5}
+    weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
+    for name in ("a", "b", "in/a", "in/deep/c"):
+        media.write_png(torch.full((3, 16, 24), 0.5), tmp_path / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words):
+    command = ["extract", *words, "--weights", "w", "--threads", "1", "--device", "cpu"]
+    return CliRunner().invoke(main, [*command, "--seconds", "0"])
+
+
+def test_one_photo_and_its_sheet(here):
+    result = run("a.png", "-o", "out", "--montage", "sheets/a.png", "--json")
+    assert result.exit_code == 0
+    outputs = json.loads(result.stdout)["outputs"]
+    assert outputs == [f"out/a_{number}.png" for number in range(1, 8)] + ["sheets/a.png"]
+    assert read("sheets/a.png").shape[1] == 2000
+    assert run("a.png", "-o", "out2", "--montage", "sheets").exit_code == 0
+    assert Path("sheets/a_montage.png").is_file()
+
+
+def test_many_photos_and_their_sheets(here):
+    words = ("in", "a.png", "-o", "out", "--format", "gif", "--montage", "out")
+    result = run(*words)
+    assert result.exit_code == 0
+    assert result.stdout.split() == [
+        "out/a_png.gif", "out/a_png_montage.png", "out/deep/c.gif", "out/deep/c_montage.png",
+        "out/a_png_2.gif", "out/a_png_2_montage.png",
+    ]  # fmt: skip
+    assert run(*words).exit_code == 6
+    Path("out/deep/c_montage.png").unlink()
+    resumed = run(*words, "--skip-existing")
+    assert resumed.stdout.split() == ["out/deep/c.gif", "out/deep/c_montage.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("a.png", "b.png", "-o", "out", "--montage", "sheet.png"), 2, "is one file"),
+        (("a.png", "-o", "a.mp4", "--montage", "sheet.jpg"), 2, "is a .png file"),
+        (("a.png", "-o", "out", "--montage", "out/a_3.png"), 2, "for a frame and for the montage"),
+        (("a.png", "-o", "a.mp4", "--montage", "b.png"), 6, "b.png: exists already"),
+        (("a.png", "-o", "a.mp4", "--montage", "a.png", "--overwrite"), 6, "same file as an input"),
+        (("a.png", "-o", "a.mp4", "--montage", "a.png/b.png"), 6, "file, not a folder"),
+    ],
+)
+def test_sheets_that_cannot_be(here, words, code, message):
+    before = sorted(here.rglob("*"))
+    result = run(*words)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_sheet_from_python(tmp_path):
+    frames, photo = moving()
+    clip = Clip(frames, photo, "direct", "w", "cpu", "float32", 0.1)
+    assert clip.save_montage(tmp_path / "a.png") == tmp_path / "a.png"
+    assert read(tmp_path / "a.png").shape[1] == 2000
