@@ -107,7 +107,7 @@ def montage(blurry: Pixels, frames: Sequence[Pixels]) -> Tensor:
     ]
     body = sheet(cells, _COLUMNS, _GAP)
     text = (
-        f"{width} × {height} px. Below each image: the {wide} × {high} px of it in which frames 1 "
+        f"{width} x {height} px. Below each image: the {wide} x {high} px of it in which frames 1 "
         f"and {len(frames)} differ most, enlarged {factor} times"
     )
     head = _tensor(_text(text, body.shape[-1]))
