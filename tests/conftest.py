@@ -1,7 +1,9 @@
+import signal
+
 import pytest
 import torch
 
-from blurvid import runtime
+from blurvid import runtime, weights
 
 # One thread: on a machine that is busy, threads that wait for each other make small matrices
 # a hundred times slower.
@@ -12,3 +14,14 @@ torch.set_num_threads(1)
 def seed():
     """Start every test from the same random numbers, whatever ran before it."""
     runtime.seed_everything(0)
+
+
+@pytest.fixture
+def surroundings(tmp_path, monkeypatch):
+    """An empty cache, no released weights, signals afterwards as they were."""
+    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import replace
 
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers import Recorder
 from torch import nn
 from torch.testing import assert_close
 
@@ -24,6 +24,7 @@ from blurvid.networks import FrameNet
 from blurvid.train import check_options
 from blurvid.train.objective import Objective
 
+pytestmark = pytest.mark.usefixtures("surroundings")
 TINY = CascadeSpec(width=0.0625)
 QUICK = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 ROWS = {
@@ -65,18 +66,6 @@ def windows(batch=2, size=20):
 
 
 # what the networks of a scheme see
-
-
-class Recorder(nn.Module):
-    """Stands for a network: keeps what it is shown, answers with a mark."""
-
-    def __init__(self, mark):
-        super().__init__()
-        self.mark, self.seen = mark, []
-
-    def forward(self, *inputs):
-        self.seen.append(tuple(x.item() for x in inputs))
-        return torch.tensor(float(self.mark) + 10 * len(self.seen))
 
 
 @pytest.mark.parametrize(("contexts", "anchor"), [("none", -1), ("middle", 4)])
@@ -238,16 +227,6 @@ def test_cascades_that_cannot_be_are_refused(spec):
 
 
 # the commands
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
-    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
-    monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")

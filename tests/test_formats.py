@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner
+from helpers import STORED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, JpegImagePlugin
@@ -100,18 +101,7 @@ def noise(*shape, dtype=np.uint8, seed=0):
 
 def stored(shown, orientation):
     """Pixels as they lie in a file that says that they are turned."""
-    return np.ascontiguousarray(
-        {
-            1: lambda a: a,
-            2: lambda a: a[:, ::-1],
-            3: lambda a: a[::-1, ::-1],
-            4: lambda a: a[::-1],
-            5: lambda a: a.swapaxes(0, 1),
-            6: lambda a: np.rot90(a, 1),
-            7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
-            8: lambda a: np.rot90(a, -1),
-        }[orientation](shown)
-    )
+    return np.ascontiguousarray(STORED[orientation](shown))
 
 
 def exif_of(orientation=None, **more):

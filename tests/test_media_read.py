@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from helpers import STORED
 from PIL import Image, ImageCms
 
 from blurvid import media
@@ -82,16 +83,7 @@ def test_orientation_is_applied(tmp_path, orientation, kind):
     shown = np.zeros((24, 40, 3), np.uint8)  # upright: red left half, blue bottom right
     shown[:, :20, 0] = 255
     shown[12:, 20:, 2] = 255
-    stored = {
-        1: lambda a: a,
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.swapaxes(0, 1),
-        6: lambda a: np.rot90(a, 1),
-        7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
-        8: lambda a: np.rot90(a, -1),
-    }[orientation](shown)
+    stored = STORED[orientation](shown)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     exif[271] = "A maker"

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import Recorder
 from torch import nn
 from torch.testing import assert_close
 
@@ -206,18 +207,6 @@ def test_colours_are_handled_alone_before_the_head(awake, stage):
     assert_close(permuted, plain[:, order], atol=1e-4, rtol=1e-4)
     assert_close(changed[:, [0, 2]], plain[:, [0, 2]], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(changed[:, 1], plain[:, 1], atol=1e-2)
-
-
-class Recorder(nn.Module):
-    """Stands for a network: keeps what it is shown, answers with a mark."""
-
-    def __init__(self, mark):
-        super().__init__()
-        self.mark, self.seen = mark, []
-
-    def forward(self, *inputs):
-        self.seen.append(tuple(x.item() for x in inputs))
-        return torch.tensor(float(self.mark) + 10 * len(self.seen))
 
 
 def test_what_each_stage_sees(untrained):

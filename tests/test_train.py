@@ -42,6 +42,7 @@ from blurvid.train import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, change_settings,
 from blurvid.train.objective import AdversarialObjective, Objective, blend_contexts, outer_frames
 from blurvid.train.state import RampedAverage, learning_rate, load_state, save_state
 
+pytestmark = pytest.mark.usefixtures("surroundings")
 REPOSITORY = Path(__file__).parents[1]
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
@@ -61,16 +62,6 @@ def tiny_cascade(monkeypatch):
         extract = (8,) if name == "MIDDLE_SPEC" else (4, 2, 2)
         small = replace(spec, extract=extract, groups=(PLAIN, PLAIN), head=4)
         monkeypatch.setattr(cascade, name, small)
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
-    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
-    monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def photo(seed=0, size=64):

@@ -14,13 +14,13 @@ Pixels = NDArray[np.uint8]
 _COLOURS = 256
 _MOSAIC_PIXELS = 1_000_000
 """About as many pixels of all frames together are looked at to choose the palette."""
-_SHORTEST = 20
+SHORTEST = 20
 """Shortest time of a frame [ms]; browsers slow down what claims to be faster."""
 
 
 def frame_time(fps: float) -> int:
     """Time of one frame [ms]: a multiple of 10, since GIF counts in hundredths of a second."""
-    return min(max(_SHORTEST, round(100 / fps) * 10), 655_350)
+    return min(max(SHORTEST, round(100 / fps) * 10), 655_350)
 
 
 def save_gif(frames: Sequence[Pixels], order: Sequence[int], path: Path, fps: float) -> None:

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blurvid.errors import OutputError
+from blurvid.media.gif import SHORTEST
 
 LONGEST_SIDE = 16_383
 """Largest width and height [px] that the format can hold."""
 _QUALITY = 90
 """Of libwebp, 0 to 100."""
-_SHORTEST = 20
-"""Shortest time of a frame [ms]; browsers slow down what claims to be faster."""
 
 
 def save_webp(
@@ -49,7 +48,7 @@ def save_webp(
             format="WEBP",
             save_all=True,
             append_images=shown[1:],
-            duration=max(_SHORTEST, round(1000 / fps)),
+            duration=max(SHORTEST, round(1000 / fps)),
             loop=0,
             quality=_QUALITY,
         )
