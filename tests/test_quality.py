@@ -303,7 +303,7 @@ def test_passes_of_a_real_network(direct):
 
 
 def test_the_constraint_is_the_last_step_and_works_in_pieces(direct):
-    y = torch.rand(3, pipeline.ROWS_AT_ONCE + 9, 12)
+    y = torch.rand(3, pipeline.extraction.ROWS_AT_ONCE + 9, 12)
     expected = constrain(run(direct, y, passes=2), y, "srgb")
     assert_close(run(direct, y, passes=2, constraint="srgb"), expected, rtol=0, atol=1e-6)
     assert_close(run(direct, y, passes=2, constraint=None), run(direct, y, passes=2))

@@ -1,0 +1,123 @@
+"""The seven frames of one photo, and how they become files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from blurvid import media, metrics
+from blurvid.config import DEFAULT_GAMMA, ClipOptions, QualityOptions
+from blurvid.synth import average_frames
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+    """The seven frames of one photo."""
+
+    tensor: Tensor
+    """x[1..7], (7, 3, H, W) float32 RGB in [0, 1], on the CPU; H x W as the upright photo."""
+    photo: media.Photo
+    model: str
+    """Name of the model that made them."""
+    weights: str
+    """Name of its weights."""
+    device: str
+    precision: str
+    """Precision of the features: `float32`, `bfloat16` or `float16`."""
+    seconds: float
+    """Time the network took."""
+    warnings: tuple[str, ...] = ()
+    tiles: int = 1
+    """Pieces in which the network saw the photo; 1 is the whole, with exact statistics."""
+    scale: float = 1.0
+    """Size at which the network saw the photo, as a share of its own."""
+    quality: QualityOptions = QualityOptions()
+    """What was done besides; an option that means nothing to the model is at its default."""
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        """The frames, uint8 (7, H, W, 3) RGB."""
+        return media.to_uint8(self.tensor)
+
+    @property
+    def reblur_psnr(self) -> float:
+        """How well the average of the frames explains the photo [dB]; inf if exactly.
+
+        The response of the photo's camera is not known; that of the constraint stands for it,
+        gamma 2.2 where there was none.
+        """
+        gamma = self.quality.constraint
+        blurry = average_frames(self.tensor, DEFAULT_GAMMA if gamma is None else gamma)
+        return float(metrics.psnr(blurry, self.photo.pixels))
+
+    def save(
+        self,
+        target: str | Path,
+        *,
+        options: ClipOptions | None = None,
+        stem: str | None = None,
+        overwrite: bool = False,
+        kind: str | None = None,
+        **changes: Any,
+    ) -> list[Path]:
+        """Write the frames as `.mp4`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
+
+        Args:
+            target: where to; the suffix names the kind.
+            options: how they are shown.
+            stem: start of the names of files in a folder; the photo's name by default.
+            overwrite: replace existing files.
+            kind: one of `config.FORMATS`, whatever the target is called.
+            changes: single fields of `ClipOptions`, such as `fps=10, bounce=True`.
+
+        Returns:
+            The files written.
+
+        Raises:
+            OutputError: a file exists already, or cannot be written.
+            OptionError: a suffix that is not known.
+            TypeError: no such field.
+        """
+        options = dataclasses.replace(options or ClipOptions(), **changes)
+        kind = kind or media.kind_of(Path(target))
+        return media.write_frames(
+            self.tensor,
+            Path(target),
+            photo=self.photo,
+            options=options,
+            stem=stem or stem_of(self.photo),
+            overwrite=overwrite,
+            kind=kind,
+            facts=self._facts() if kind == "html" else None,
+        )
+
+    def save_montage(self, target: str | Path, *, overwrite: bool = False) -> Path:
+        """Write one sheet with the photo and its frames, and crops of where most moves.
+
+        Args:
+            target: a file ending in `.png`.
+            overwrite: replace an existing file.
+
+        Returns:
+            The file written.
+
+        Raises:
+            OutputError: the file exists already, or cannot be written.
+            OptionError: another suffix.
+        """
+        return media.write_montage(self.tensor, Path(target), self.photo, overwrite=overwrite)
+
+    def _facts(self) -> dict[str, str]:
+        """How the frames came about, for people."""
+        reblur = f"{min(self.reblur_psnr, 999.0):.1f} dB"
+        return {"model": self.model, "weights": self.weights, "re-blur PSNR": reblur}
+
+
+def stem_of(photo: media.Photo) -> str:
+    """Name for the frames of a photo: that of its file without the suffix."""
+    return "frame" if photo.name == "-" else Path(photo.name).stem or "frame"
