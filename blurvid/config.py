@@ -39,7 +39,16 @@ class RunOptions:
     """`auto`, `fp32`, `bf16` or `fp16`."""
     threads: int | None = None
     """CPU threads; None leaves torch's own choice."""
+    max_memory: int | None = None
+    """Most memory to take [bytes], of the GPU or, on a CPU, of the whole process; None takes
+    `FREE_SHARE` of what is free."""
 
+
+FREE_SHARE = 0.7
+"""Share of the free memory that a photo may take unless told otherwise."""
+ROOMY = 1 << 30
+"""Memory [bytes] up to which a network on a CPU sees a photo in one go. Beyond, it saves memory
+where that changes nothing: it takes hardly longer."""
 
 QUALITIES = {"fast": 1, "good": 2, "best": 4}
 """Names for numbers of passes."""
@@ -47,6 +56,8 @@ LOCAL_WINDOW = 1.5
 """Side of the window of local statistics, in training crops (Chu et al., ECCV 2022)."""
 PAPER_CROP = 320
 """Side of the paper's training crops [px] (section 7)."""
+SMALLEST_SCALE = 0.05
+"""Smallest scale at which a photo may be seen."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,9 @@ class QualityOptions:
     """Camera response in which the frames are made to average to the photo; None leaves them."""
     statistics: Literal["global", "local"] = "global"
     """Of the cascade's normalization: over the whole photo, or over a window around each pixel."""
+    scale: float | Literal["auto"] = "auto"
+    """Size at which the network sees the photo, as a share of its own; smaller for longer blur.
+    `auto` measures the blur."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,13 @@ class ClipOptions:
     """A video is looped until it lasts at least this long."""
     crf: int = 15
     """x264 quality, smaller is better."""
+
+
+BATCH_PIXELS = 8_000_000
+"""Of all photos that a batch has in work at a time, so that their frames take about a gigabyte;
+a larger photo is in work alone."""
+MOST_WRITERS = 8
+"""Most threads that write the results of a batch unless told otherwise."""
 
 
 @dataclass(frozen=True)

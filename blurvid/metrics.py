@@ -42,8 +42,12 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     """
     _check_images(a, b)
     wide = torch.float32 if a.device.type == "mps" else torch.float64  # MPS has no float64
-    # log10(0) = -inf, so equal images give +inf
-    return -10.0 * (a.to(wide) - b.to(wide)).square().mean(dim=(-3, -2, -1)).log10()
+    return psnr_of((a.to(wide) - b.to(wide)).square().mean(dim=(-3, -2, -1)))
+
+
+def psnr_of(error: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio [dB] of mean squared errors, data range 1; of none, infinite."""
+    return -10.0 * error.log10()  # log10(0) = -inf
 
 
 def _gaussian(x: Tensor) -> Tensor:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from blurvid.config import RunOptions
+from blurvid.config import FREE_SHARE, RunOptions
 from blurvid.errors import DeviceError, OptionError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells the limits of this process's control group."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -137,6 +144,41 @@ def memory_guard(device: torch.device) -> Iterator[None]:
         if "can't allocate memory" not in str(error):
             raise
         raise DeviceError(f"{device} ran out of memory") from error
+
+
+def room(device: torch.device, max_memory: int | None = None) -> int:
+    """How much more memory may be taken on a device [bytes].
+
+    Args:
+        device: where.
+        max_memory: most in all, of a GPU or of this process; None takes `FREE_SHARE` of what
+            is free.
+
+    Returns:
+        At least 0.
+    """
+    free: float
+    if device.type == "cuda":
+        used = torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - used
+    else:
+        used = psutil.Process().memory_info().rss
+        free = min(psutil.virtual_memory().available, _left_in_group())
+    left = FREE_SHARE * free if max_memory is None else min(max_memory - used, free)
+    return max(0, int(left))
+
+
+def _left_in_group() -> float:
+    """Memory left to this process's control group (containers, job schedulers) [bytes]."""
+    for limit, usage in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # no limit is the word `max`
+            return int((CONTROL_GROUP / limit).read_text()) - int(
+                (CONTROL_GROUP / usage).read_text()
+            )
+    return math.inf
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:

@@ -1,25 +1,31 @@
 #!/usr/bin/env bash
 # Extract every photo below a folder into a folder of clips, and keep a record.
 #
-#   examples/batch.sh PHOTOS OUT
+#   examples/batch.sh PHOTOS OUT [OPTION...]
 #
-# Run it again after an interruption: photos that are done are skipped.
+# Run it again after an interruption or a kill: photos that are done are skipped, what was left
+# half done is made anew. In a job array each job does its share:
+#
+#   examples/batch.sh PHOTOS OUT --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"
 set -euo pipefail
 
-photos=${1:?usage: $0 PHOTOS OUT}
-out=${2:?usage: $0 PHOTOS OUT}
+photos=${1:?usage: $0 PHOTOS OUT [OPTION...]}
+out=${2:?usage: $0 PHOTOS OUT [OPTION...]}
+shift 2
 mkdir -p "$out"
+# Jobs of an array do not write to one file.
+record=$out/record${SLURM_ARRAY_TASK_ID:+-$SLURM_ARRAY_TASK_ID}.jsonl
 
 # One clip a photo, the folder tree kept; one line of JSON a photo.
 status=0
-blurvid extract "$photos" -o "$out" --format mp4 --skip-existing --json >>"$out/record.jsonl" || status=$?
+blurvid extract "$photos" -o "$out" --format mp4 --skip-existing --json "$@" >>"$record" || status=$?
 
 # Exit code 3 says that some photos could not be read; the others are done.
 if [ "$status" -ne 0 ] && [ "$status" -ne 3 ]; then
     exit "$status"
 fi
 
-python3 - "$out/record.jsonl" <<'PYTHON'
+python3 - "$record" <<'PYTHON'
 import json
 import pathlib
 import sys

@@ -11,17 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import Whole
 from PIL import Image
 
 from blurvid import batch
-from blurvid.config import ClipOptions
+from blurvid.config import ClipOptions, QualityOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.pipeline import Extractor
 
 QUICK = ClipOptions(seconds=0)
+PLAIN = QualityOptions(scale=1.0)
 
 
-class Still:
+class Still(Whole):
     """A model whose frames are the photo."""
 
     name = "still"
@@ -37,7 +39,7 @@ class Still:
 
 @pytest.fixture
 def extract():
-    return Extractor(Still(), "none", torch.device("cpu"), torch.float32)
+    return Extractor(Still(), "none", torch.device("cpu"), torch.float32, PLAIN)
 
 
 def make_photo(path, seed=0, size=(8, 6)):
@@ -292,11 +294,11 @@ def test_standard_input_is_read(tmp_path, extract, monkeypatch):
 
 
 def test_bugs_are_not_swallowed(tmp_path, extract):
-    def broken(y):
-        raise ZeroDivisionError
+    class Broken(Still):
+        def __call__(self, y):
+            raise ZeroDivisionError
 
-    extract.model = broken
-    broken.size_multiple = 1
+    extract.model = Broken()
     with pytest.raises(ZeroDivisionError):
         batch.run(batch.plan(make_photos(tmp_path, "a.png"), tmp_path / "o"), extract, QUICK)
 

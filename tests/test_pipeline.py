@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from helpers import Whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -60,7 +61,7 @@ def untrained(sets):
         yield ready
 
 
-class Stub:
+class Stub(Whole):
     """A model whose frames are y with something done to it."""
 
     name = "stub"
@@ -109,9 +110,10 @@ def test_a_size_that_fits_is_left_alone():
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_output_size_equals_input_size(trained, height, width):
-    frames, dtype = trained.frames(torch.rand(3, height, width))
+    found = trained.frames(torch.rand(3, height, width))
+    frames = found.frames
     assert frames.shape == (7, 3, height, width)
-    assert dtype == torch.float32
+    assert found.dtype == torch.float32
     assert frames.min() >= 0
     assert frames.max() <= 1
 
@@ -149,7 +151,7 @@ def test_the_cascade_end_to_end():
     fill(model, {k: torch.zeros(v.shape) for k, v in model.state_dict().items()})
     extract = pipeline.Extractor(model.eval(), "zero", torch.device("cpu"), torch.float32)
     y = torch.rand(3, 9, 21)
-    frames, _ = extract.frames(y)
+    frames = extract.frames(y).frames
     assert_close(frames, y.expand(7, -1, -1, -1))
 
 
@@ -177,9 +179,9 @@ def test_nan_in_half_precision_is_redone_as_well():
     y = torch.rand(3, 8, 8)
     extract = stub(lambda y: y * torch.nan if torch.is_autocast_enabled("cpu") else y)
     extract.dtype = torch.bfloat16
-    frames, dtype = extract.frames(y)
-    assert dtype == torch.float32
-    assert frames.isfinite().all()
+    found = extract.frames(y)
+    assert found.dtype == torch.float32
+    assert found.frames.isfinite().all()
 
 
 def test_half_precision_that_fits_is_kept():
@@ -192,9 +194,9 @@ def test_bfloat16_is_close_to_float32(sets, trained):
     y = torch.rand(3, 24, 40)
     run = RunOptions(device="cpu", precision="bf16", threads=1)
     with pipeline.extractor(sets["trained"], run) as half:
-        frames, dtype = half.frames(y)
-    assert dtype == torch.bfloat16
-    assert psnr(frames, trained.frames(y)[0]).min() > 45
+        found = half.frames(y)
+    assert found.dtype == torch.bfloat16
+    assert psnr(found.frames, trained.frames(y).frames).min() > 45
 
 
 def test_float32_that_overflows_is_an_error():
@@ -212,7 +214,7 @@ def test_lack_of_memory_is_a_device_error():
 
 def test_values_outside_the_range_are_clamped():
     y = torch.rand(3, 8, 8)
-    frames, _ = stub(lambda y: 3 * y - 1).frames(y)
+    frames = stub(lambda y: 3 * y - 1).frames(y).frames
     assert_close(frames[0], (3 * y - 1).clamp(0, 1))
 
 
@@ -381,6 +383,6 @@ def test_extract_names_a_missing_photo_and_missing_weights(sets, picture, tmp_pa
 def test_cuda_agrees_with_the_cpu(sets, trained):
     y = torch.rand(3, 21, 33)
     with pipeline.extractor(sets["trained"], RunOptions("cuda", "fp32")) as ready:
-        frames, _ = ready.frames(y)
+        frames = ready.frames(y).frames
     assert frames.device.type == "cpu"
-    assert_close(frames, trained.frames(y)[0], atol=2e-3, rtol=0)
+    assert_close(frames, trained.frames(y).frames, atol=2e-3, rtol=0)

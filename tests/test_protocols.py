@@ -510,7 +510,7 @@ def test_gopro1111_as_json(paired, tiny):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("full", "--protocol", "gopro7", "--scale", "0.45"), 2, "--scale is fixed"),
+        (("full", "--protocol", "gopro7", "--clip-scale", "0.45"), 2, "--clip-scale is fixed"),
         (("full", "--protocol", "gopro7", "--stride", "1"), 2, "--stride is fixed"),
         (("full", "--protocol", "gopro7", "--blur-folder", "blur"), 2, "no blur folder"),
         (("paired", "--protocol", "gopro1111", "--gamma", "2.2"), 2, "blur or blur_gamma"),

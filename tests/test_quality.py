@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
+from helpers import Whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -20,7 +21,7 @@ from blurvid.cli import main
 from blurvid.cli.quality import described, picked_quality
 from blurvid.config import QUALITIES, CascadeSpec, DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
-from blurvid.models.ensemble import SelfEnsemble, align_order
+from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.networks import DirectNet, FrameNet
 from blurvid.networks.blocks import InstanceNorm
 from blurvid.synth import average_frames, constrain
@@ -118,7 +119,7 @@ def test_the_constraint_is_finite_whatever_comes(gamma, values, y):
 # mirrored passes
 
 
-class Moving:
+class Moving(Whole):
     """A model that moves y a pixel a frame; `dx` and `dy` say where."""
 
     name, size_multiple = "moving", 1
@@ -145,21 +146,27 @@ def test_answers_are_turned_to_one_order_of_time(passes, motion):
 
 
 def test_a_batch_is_turned_one_by_one():
-    reference = torch.rand(2, 7, 3, 4, 4)
-    frames = reference.clone()
-    frames[1] = frames[1].flip(0)
-    assert torch.equal(align_order(frames, reference), reference)
+    class Fickle(Moving):
+        def __call__(self, y):
+            frames = super().__call__(y)
+            return frames if y[0, 0, 0, 0] + y[0, 0, 0, -1] < 1 else frames.flip(1)
+
+    y = torch.rand(2, 3, 12, 16)
+    y[0, 0, 0, [0, -1]], y[1, 0, 0, [0, -1]] = 0.1, 0.9
+    frames = SelfEnsemble(Fickle(dx=1), 2)(y)
+    expected = Moving(dx=1)(y)
+    assert_close(frames[0], expected[0])
+    assert_close(frames[1], expected[1].flip(0))
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6))
 def test_the_nearer_order_is_the_one_taken(seed):
     g = torch.Generator().manual_seed(seed)
-    frames, reference = torch.rand(2, 1, 7, 1, 3, 3, generator=g)
-    ahead = (frames - reference).square().sum()
-    behind = (frames.flip(1) - reference).square().sum()
-    expected = frames if ahead <= behind else frames.flip(1)
-    assert torch.equal(align_order(frames, reference), expected)
+    frames, reference = torch.rand(2, 7, 1, 3, 3, generator=g)
+    ahead = (frames - reference).square().sum().item()
+    behind = (frames.flip(0) - reference).square().sum().item()
+    assert order_agreement(frames, reference) == pytest.approx((behind - ahead) / 2, abs=1e-5)
 
 
 def test_errors_that_are_not_mirrored_average_out():
@@ -288,7 +295,7 @@ def cascade(tmp_path_factory):
 
 def run(weight_set, y, **quality):
     with pipeline.extractor(weight_set, CPU, quality=QualityOptions(**quality)) as ready:
-        return ready.frames(y)[0]
+        return ready.frames(y).frames
 
 
 def test_passes_of_a_real_network(direct):
@@ -392,9 +399,9 @@ def test_half_precision_that_overflows_in_a_later_pass_is_redone_whole():
     options = QualityOptions(passes=2)
     ready = pipeline.Extractor(model, "m", torch.device("cpu"), torch.bfloat16, options)
     y = torch.rand(3, 12, 16)
-    frames, dtype = ready.frames(y)
-    assert (dtype, model.calls) == (torch.float32, 4)
-    assert_close(frames, Moving(dx=1)(y[None])[0])
+    found = ready.frames(y)
+    assert (found.dtype, model.calls) == (torch.float32, 4)
+    assert_close(found.frames, Moving(dx=1)(y[None])[0])
 
 
 # the command line
@@ -422,7 +429,12 @@ def test_extract_does_what_it_is_told_and_says_so(direct, photo, tmp_path):
     )
     assert result.exit_code == 0
     record = json.loads(result.stdout)
-    assert record["quality"] == {"passes": 4, "constraint": "srgb", "statistics": "global"}
+    assert record["quality"] == {
+        "passes": 4,
+        "constraint": "srgb",
+        "statistics": "global",
+        "scale": "auto",
+    }
     assert "4 passes, constrained in response srgb, re-blur" in result.stderr
     assert result.stderr.count("local statistics change nothing") == 1
 
@@ -436,6 +448,7 @@ def test_extract_does_what_it_is_told_and_says_so(direct, photo, tmp_path):
         "passes": 1,
         "constraint": None,
         "statistics": "global",
+        "scale": "auto",
     }
 
 
@@ -462,7 +475,12 @@ def test_eval_takes_the_same_options(cascade, tmp_path):
     record = json.loads(invoke(*command, *quality, "--json").stdout)
     plain = json.loads(invoke(*command, "--json").stdout)
 
-    assert record["quality"] == {"passes": 2, "constraint": 2.2, "statistics": "local"}
+    assert record["quality"] == {
+        "passes": 2,
+        "constraint": 2.2,
+        "statistics": "local",
+        "scale": "auto",
+    }
     assert record["mean"]["reblur"] > plain["mean"]["reblur"] + 3
     shown = invoke(*command, *quality).stdout
     assert "2 passes, constrained in response 2.2, local statistics" in shown

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+import errno
 import io
 import json
 import os
+import re
 import signal
 import sys
 import threading
+import traceback
+import unicodedata
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -17,7 +22,7 @@ from typing import Any, TypeVar
 import click
 
 from blurvid import errors
-from blurvid.config import MODELS, ClipOptions, RunOptions
+from blurvid.config import FREE_SHARE, MODELS, ClipOptions, RunOptions
 
 EXIT_CODES: dict[type[errors.BlurvidError], int] = {
     errors.OptionError: 2,
@@ -28,6 +33,8 @@ EXIT_CODES: dict[type[errors.BlurvidError], int] = {
 }
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # as a shell counts it: 128 + SIGPIPE
+_BREAKING = frozenset(("Cc", "Zl", "Zp"))
+"""Categories of characters that end a line or steer a terminal."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,18 +47,52 @@ def exit_code(error: errors.BlurvidError) -> int:
     return 1
 
 
+def one_line(message: object) -> str:
+    r"""Text that stays one line on any terminal, whatever files are called.
+
+    A name may hold line breaks, or sequences that move the cursor; they are shown as `\n`.
+    """
+    return "".join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in _BREAKING else letter
+        for letter in str(message)
+    )
+
+
+def say(message: object) -> None:
+    """Show one line on stderr.
+
+    A log that cannot be written is no reason to stop; the exit code tells what matters.
+    """
+    try:
+        click.echo(one_line(message), err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        _silence(sys.stderr)
+
+
 def fail(message: object) -> None:
     """Show one error on stderr."""
-    click.echo(f"Error: {message}", err=True)
+    say(f"Error: {message}")
 
 
 def warn(message: object) -> None:
     """Show one warning on stderr."""
-    click.echo(f"Warning: {message}", err=True)
+    say(f"Warning: {message}")
 
 
 class ErrorBoundary(click.Group):
     """The one place where a library error becomes a message and an exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if error.errno == errno.EPIPE or not _of_stdout(error):
+                raise
+            _silence(sys.stdout)
+            fail(f"standard output: not written: {_words(error)}")
+            sys.exit(EXIT_CODES[errors.OutputError])
 
     def invoke(self, ctx: click.Context) -> object:
         # Names of files need not be text in the terminal's encoding.
@@ -63,7 +104,10 @@ class ErrorBoundary(click.Group):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if sys.stdout is not None:  # Python itself looks at it only after all is over
+                sys.stdout.flush()
+            return result
         except errors.BlurvidError as error:
             fail(error)
             ctx.exit(exit_code(error))
@@ -73,12 +117,52 @@ class ErrorBoundary(click.Group):
         except BrokenPipeError:
             # The reader of our output has gone; nothing more can be said to it.
             for stream in (sys.stdout, sys.stderr):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+                _silence(stream)
             ctx.exit(BROKEN_PIPE)
+
+
+def _of_stdout(error: OSError) -> bool:
+    """Whether an error came from writing results, and not from a file."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # fails again where something is still held back
+    except OSError:
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    module = str(frame.f_globals.get("__name__"))
+    return error.filename is None and module.partition(".")[0] in ("click", "rich")
+
+
+def _silence(stream: Any) -> None:
+    """Let a stream that cannot be written to any more lead nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _words(error: OSError) -> str:
+    """Cause of an error, without importing what knows all of them."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "the disk is full" if full else str(error.strerror or error).lower()
 
 
 def _terminate(signum: int, frame: object) -> None:
     sys.exit(128 + signum)
+
+
+class Size(click.ParamType[int]):
+    """An amount of memory: a number with K, M, G or T (powers of 1024), or of bytes."""
+
+    name = "SIZE"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.I)
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is not an amount of memory such as 3G or 800M.", param, ctx)
+        return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
 
 
 def run_options(command: Command) -> Command:
@@ -103,6 +187,15 @@ def run_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+memory_option = click.option(
+    "--max-memory",
+    type=Size(),
+    help="Most memory to take, such as 3G or 800M: of the GPU, or of the whole process on a CPU. "
+    f"Large photos are done in pieces.  [default: {FREE_SHARE:.0%} of what is free]",
+)
+"""How much memory a photo may take."""
 
 
 def weights_options(command: Command) -> Command:

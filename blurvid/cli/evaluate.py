@@ -51,9 +51,12 @@ DEFAULT = SynthOptions()
     f"[default: {DEFAULT.gamma}; gopro7: {GOPRO7.gamma}]",
 )
 @click.option(
-    "--scale", type=float, help=f"Downscaling of clips, see synth.  [default: {DEFAULT.scale}]"
+    "--clip-scale",
+    type=float,
+    help=f"Downscaling of clips, as --scale of synth.  [default: {DEFAULT.scale}]",
 )
 @click.option("--stride", type=int, help="Frames from one window of a clip to the next.")
+@common.memory_option
 @common.run_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each window.")
@@ -64,7 +67,7 @@ def evaluate(
     protocol: str | None,
     blur_folder: str | None,
     gamma: str | None,
-    scale: float | None,
+    clip_scale: float | None,
     stride: int | None,
     as_json: bool,
     quiet: bool,
@@ -98,14 +101,14 @@ def evaluate(
     response = parse_gamma(gamma) if gamma else None
     benchmark = None
     if protocol:
-        _refuse_fixed(protocol, {"--scale": scale, "--stride": stride})
+        _refuse_fixed(protocol, {"--clip-scale": clip_scale, "--stride": stride})
         benchmark = library.open_protocol(protocol, source, gamma=response, blur_folder=blur_folder)
         for warning in benchmark.warnings:
             common.warn(warning)
     else:
         if blur_folder:
             raise OptionError(f"--blur-folder goes with --protocol {PROTOCOLS[1]} only")
-        windows = library.windows_from(source, _options(response, scale, stride))
+        windows = library.windows_from(source, _options(response, clip_scale, stride))
 
     def show(row: Row | MiddleRow) -> None:
         value = row.score.ppsnr if isinstance(row, library.Row) else row.score.psnr
@@ -120,7 +123,7 @@ def evaluate(
             common.warn(warning)
 
         def extract(y: Tensor) -> Tensor:
-            return ready.frames(y)[0]
+            return ready.scaled(y).frames
 
         if benchmark:
             report = benchmark.score(extract, on_window=on_window)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from blurvid.cli.common import Command
 from blurvid.cli.synth import parse_gamma
-from blurvid.config import QUALITIES, QualityOptions
+from blurvid.config import QUALITIES, SMALLEST_SCALE, QualityOptions
+from blurvid.errors import OptionError
 
 DEFAULT = QualityOptions()
 NAMES = {passes: name for name, passes in QUALITIES.items()}
@@ -18,6 +19,14 @@ NONE = "none"
 def quality_options(command: Command) -> Command:
     """Options that say what is done besides one plain pass."""
     for option in (
+        click.option(
+            "--scale",
+            default=str(DEFAULT.scale),
+            show_default=True,
+            metavar="auto|FLOAT",
+            help="Size at which the network sees the photo, 1 being its own; the frames have the "
+            "photo's size all the same. Smaller for longer blur; auto measures it.",
+        ),
         click.option(
             "--statistics",
             type=click.Choice(["global", "local"]),
@@ -48,18 +57,40 @@ def picked_quality(values: dict[str, Any]) -> QualityOptions:
     """Make the options object from the command-line values.
 
     Raises:
-        OptionError: a camera response that is none.
+        OptionError: a camera response or a scale that is none.
     """
     constraint = values["constraint"]
     return QualityOptions(
         passes=QUALITIES[values["quality"]],
         constraint=None if constraint in (None, NONE) else parse_gamma(constraint),
         statistics=values["statistics"],
+        scale=parse_scale(values["scale"]),
     )
 
 
-def described(options: QualityOptions) -> str:
-    """What was done besides one plain pass, in words; empty where nothing was."""
+def parse_scale(text: str) -> float | Literal["auto"]:
+    """Read a scale: a number or `auto`.
+
+    Raises:
+        OptionError: neither; whether the number makes sense is for the library to say.
+    """
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(
+            f"scale {text!r}: use auto or a number from {SMALLEST_SCALE:g} to 1"
+        ) from None
+
+
+def described(options: QualityOptions, scale: float | None = None) -> str:
+    """What was done besides one plain pass, in words; empty where nothing was.
+
+    Args:
+        options: what was asked for.
+        scale: the one taken, where one photo is meant.
+    """
     words = []
     if options.passes != DEFAULT.passes:
         words.append(f"{options.passes} passes")
@@ -67,4 +98,7 @@ def described(options: QualityOptions) -> str:
         words.append(f"constrained in response {options.constraint}")
     if options.statistics != DEFAULT.statistics:
         words.append(f"{options.statistics} statistics")
+    taken = options.scale if scale is None else scale
+    if options.scale != DEFAULT.scale or taken not in (DEFAULT.scale, 1):
+        words.append(f"scale {taken}")
     return ", ".join(words)

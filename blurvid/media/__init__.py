@@ -6,6 +6,7 @@ out of range `OptionError`; each with one line of text that names the file.
 """
 
 from blurvid.media.arrays import photo_from_array
+from blurvid.media.atomic import remove_stale
 from blurvid.media.clip import (
     CLIP_SUFFIXES,
     check_clip_options,
@@ -19,6 +20,7 @@ from blurvid.media.photo import Photo
 from blurvid.media.png import to_uint8, write_png
 from blurvid.media.read import read_photo
 from blurvid.media.stills import lost_in
+from blurvid.media.text import reason
 from blurvid.media.video import VideoInfo, read_video, video_info
 
 __all__ = [
@@ -37,6 +39,8 @@ __all__ = [
     "photo_from_array",
     "read_photo",
     "read_video",
+    "reason",
+    "remove_stale",
     "sheet",
     "to_uint8",
     "video_info",

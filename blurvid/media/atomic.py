@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
+import os
+import platform
+import re
 import secrets
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blurvid.errors import OutputError
 from blurvid.media.text import reason
+
+
+def _host() -> str:
+    """Name what process numbers are unique in: a host, or a container on it."""
+    names = platform.node()
+    with contextlib.suppress(OSError):
+        names += os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - not a path of a file
+    return hashlib.sha256(names.encode("utf-8", "replace")).hexdigest()[:6]
+
+
+_HOST = _host()
+_PROCESS = secrets.token_hex(4)
+_COUNT = itertools.count()
+_TEMPORARY = re.compile(r"\.blurvid-([0-9a-f]{6})-(\d+)-([0-9a-f]{8})-\d+(\.\w+)?")
+"""Names of temporary files: host, process number, a random name of the process, count. They are
+hidden, and short whatever the name of the file in the end."""
+STALE = 24 * 3600.0
+"""Age [s] at which a temporary file is left over, whoever wrote it."""
 
 
 @contextlib.contextmanager
@@ -29,10 +54,8 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
         OutputError: a folder or file cannot be made, written or renamed.
     """
     ends = [path.resolve() if path.is_symlink() else path for path in paths]
-    token = secrets.token_hex(6)
-    temporaries = [
-        end.with_name(f".blurvid-{token}-{number}{end.suffix}") for number, end in enumerate(ends)
-    ]
+    start = f".blurvid-{_HOST}-{os.getpid()}-{_PROCESS}"
+    temporaries = [end.with_name(f"{start}-{next(_COUNT)}{end.suffix}") for end in ends]
     try:
         for folder in dict.fromkeys(end.parent for end in ends):
             folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +68,47 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
         for temporary in temporaries:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path) -> list[Path]:
+    """Remove the temporary files that killed processes left in a folder.
+
+    A file is left over when the process that wrote it has ended, which can be known on the same
+    host only, or when it has not been written to for a day.
+
+    Args:
+        folder: where to look; it need not be there.
+
+    Returns:
+        The files that were removed.
+    """
+    removed = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match is None:
+                continue
+            with contextlib.suppress(OSError):
+                old = time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE
+                if old or (match[1] == _HOST and not _lives(int(match[2]), match[3])):
+                    Path(entry.path).unlink()
+                    removed.append(Path(entry.path))
+    return removed
+
+
+def _lives(number: int, process: str) -> bool:
+    """Whether a process of this host may still be writing; where in doubt, it may."""
+    if number == os.getpid():
+        return process == _PROCESS
+    if sys.platform == "win32":  # there, asking by signal would end the process
+        return True
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _cause(error: OSError) -> str:

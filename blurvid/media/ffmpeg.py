@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +25,14 @@ def program() -> str:
 def as_url(path: Path) -> str:
     """Name a file so that no character of it (`-`, `:`, `%`) means anything to ffmpeg."""
     return f"file:{path.absolute()}"
+
+
+def cause(code: int, log: IO[bytes]) -> str:
+    """Why it failed: the signal that ended it (SIGKILL for want of memory), or its last words."""
+    if code < 0:
+        with contextlib.suppress(ValueError):  # a signal without a name
+            return f"ended by {signal.Signals(-code).name}"
+    return last_line(log)
 
 
 def last_line(log: IO[bytes]) -> str:

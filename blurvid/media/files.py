@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Set
 from pathlib import Path
 
 from blurvid.errors import InputError
@@ -46,12 +47,20 @@ def natural_key(path: Path | str) -> tuple[tuple[tuple[int, int, str], ...], ...
     )
 
 
-def list_photos(folder: Path, recursive: bool = False) -> list[Path]:
+def list_photos(
+    folder: Path,
+    recursive: bool = False,
+    avoided: Set[Path] = frozenset(),
+    on_error: Callable[[InputError], None] | None = None,
+) -> list[Path]:
     """List the photos in a folder, in natural order, without hidden files.
 
     Args:
         folder: where to look.
         recursive: also look into folders below it; links to folders are not followed.
+        avoided: folders below it that are left out, as `Path.resolve` names them.
+        on_error: called for each folder that cannot be read, and the others are looked
+            through all the same; without it, the first one ends the search.
 
     Returns:
         Paths that start with `folder`; empty where it holds no photo.
@@ -62,16 +71,22 @@ def list_photos(folder: Path, recursive: bool = False) -> list[Path]:
     folder = Path(folder)
     found: list[Path] = []
     folders = [folder]
-    try:
-        while folders:
-            for entry in folders.pop().iterdir():
+    while folders:
+        place = folders.pop()
+        try:
+            for entry in place.iterdir():
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir():
-                    if recursive and not entry.is_symlink():
+                    if not recursive or entry.is_symlink():
+                        continue
+                    if not avoided or entry.resolve() not in avoided:
                         folders.append(entry)
                 elif is_photo(entry):
                     found.append(entry)
-    except OSError as error:
-        raise InputError(f"{folder}: {reason(error)}") from error
+        except OSError as error:
+            problem = InputError(f"{place}: {reason(error)}")
+            if on_error is None:
+                raise problem from error
+            on_error(problem)
     return sorted(found, key=lambda path: (natural_key(path.relative_to(folder)), str(path)))

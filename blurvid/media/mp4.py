@@ -59,7 +59,7 @@ def save_mp4(
     with tempfile.TemporaryFile() as log:
         code = _feed(command, (padded[index].data for index in order), log.fileno())
         if code != 0:
-            raise OutputError(f"{name}: not written: ffmpeg: {ffmpeg.last_line(log)}")
+            raise OutputError(f"{name}: not written: ffmpeg: {ffmpeg.cause(code, log)}")
 
 
 def _feed(command: list[str], chunks: Iterable[memoryview], log: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,11 @@ def _save_shallow(image: Tensor, path: Path, photo: Photo | None, kind: str, nam
         block = getattr(photo, key, None)
         if block is not None and not (jpeg and len(block) > _JPEG_BLOCK):
             options[key] = block
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, **options)
     with path.open("xb") as file:
-        Image.fromarray(pixels).save(file, **options)
+        # Given the file, Pillow's JPEG encoder takes a write cut short by a full disk for done.
+        file.write(data.getbuffer())
 
 
 def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:

@@ -9,11 +9,19 @@ from torch import Tensor, nn
 from blurvid.config import MODELS, STAGES, CascadeSpec, DirectSpec
 from blurvid.errors import OptionError
 from blurvid.models.cascade import Cascade
-from blurvid.models.ensemble import SelfEnsemble
+from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.networks import DirectNet, FrameNet
 from blurvid.runtime import single_thread
 
-__all__ = ["Cascade", "SelfEnsemble", "SequenceModel", "build", "parts", "use_window"]
+__all__ = [
+    "Cascade",
+    "SelfEnsemble",
+    "SequenceModel",
+    "build",
+    "order_agreement",
+    "parts",
+    "use_window",
+]
 
 
 class SequenceModel(Protocol):
@@ -24,8 +32,21 @@ class SequenceModel(Protocol):
     size_multiple: int
     """Divides the height and width that the model accepts."""
 
+    @property
+    def can_strip(self) -> bool:
+        """Whether `fill` can save memory."""
+
     def __call__(self, y: Tensor, /) -> Tensor:
         """Turn y (B, 3, H, W) into frames (B, 7, 3, H, W)."""
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Turn y (1, 3, H, W) into frames (7, 3, H, W) in `out`, on whatever device that is.
+
+        A `step` (rows of features at a time) saves memory and changes nothing but rounding.
+        """
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes]."""
 
 
 def build(name: str, spec: CascadeSpec | DirectSpec | None = None) -> Cascade | DirectNet:

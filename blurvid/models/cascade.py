@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,13 @@ class Cascade(nn.Module):
         )
 
     def predict(
-        self, stage: str, y: Tensor, frames: Frames, *, coupled: bool = True
+        self,
+        stage: str,
+        y: Tensor,
+        frames: Frames,
+        *,
+        coupled: bool = True,
+        step: int | None = None,
     ) -> dict[int, Tensor]:
         """Run one stage on the frames before it.
 
@@ -54,24 +60,34 @@ class Cascade(nn.Module):
             frames: the frames found so far, or the true ones (teacher forcing).
             coupled: let the gradient of the second frame of a pair reach the first one, where
                 the second sees it.
+            step: take less memory, without gradients, see `FrameNet`.
 
         Returns:
             The stage's frames by number, each (B, 3, H, W), not clamped.
         """
         net = self.stages[stage]
         if stage == "middle":
-            return {MIDDLE: net(y)}
+            return {MIDDLE: net(y, step=step)}
         if stage == "35":
             assert isinstance(net, nn.ModuleDict)
-            return self._pair(3, net["3"], net["5"], y, frames, coupled)
+            return self._pair(3, net["3"], net["5"], y, frames, coupled, step)
         if self.spec.contexts != "sequential":
-            return self._pair(int(stage[0]), net, net, y, frames, coupled)
-        if stage == "26":
-            return {2: net(y, frames[4], frames[3]), 6: net(y, frames[4], frames[5])}
-        return {1: net(y, frames[3], frames[2]), 7: net(y, frames[5], frames[6])}
+            return self._pair(int(stage[0]), net, net, y, frames, coupled, step)
+        seen = {2: (4, 3), 6: (4, 5)} if stage == "26" else {1: (3, 2), 7: (5, 6)}
+        return {
+            i: net(y, frames[context], frames[anchor], step=step)
+            for i, (context, anchor) in seen.items()
+        }
 
     def _pair(
-        self, i: int, first: nn.Module, second: nn.Module, y: Tensor, frames: Frames, coupled: bool
+        self,
+        i: int,
+        first: nn.Module,
+        second: nn.Module,
+        y: Tensor,
+        frames: Frames,
+        coupled: bool,
+        step: int | None,
     ) -> dict[int, Tensor]:
         """The frames i and 8 - i, found without those between them and the middle (eq. 5).
 
@@ -79,9 +95,9 @@ class Cascade(nn.Module):
         network stands for both, this also tells it that it is asked for the other frame.
         """
         anchor = y if self.spec.contexts == "none" else frames[MIDDLE]
-        chosen = first(y, anchor, anchor)
+        chosen = first(y, anchor, anchor, step=step)
         seen = chosen if coupled else chosen.detach()
-        return {i: chosen, FRAMES + 1 - i: second(y, seen, anchor)}
+        return {i: chosen, FRAMES + 1 - i: second(y, seen, anchor, step=step)}
 
     def forward(self, y: Tensor, middle: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Extract the seven frames of y.
@@ -102,6 +118,62 @@ class Cascade(nn.Module):
         if self.spec.contexts != "sequential":
             frames = align_pairs(frames)
         return torch.stack([frames[i] for i in sorted(frames)], dim=1)
+
+    @property
+    def can_strip(self) -> bool:
+        """Whether `fill` can save memory: not with the statistics of windows."""
+        return not any(net.windowed for net in self._nets())
+
+    def _nets(self) -> list[FrameNet]:
+        return [module for module in self.modules() if isinstance(module, FrameNet)]
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Extract as `forward` does, with less memory: a stage at a time, the frames in `out`.
+
+        Args:
+            out: the frames go there, (7, 3, H, W) float32, on any device.
+            y: one blurry image, (1, 3, H, W).
+            step: take less memory, see `FrameNet`.
+        """
+        frames: dict[int, Tensor] = {}
+        for stage in STAGES:
+            for i, frame in self.predict(stage, y, _Near(frames, y.device), step=step).items():
+                out[i - 1] = frame[0]
+                frames[i] = out[i - 1].unsqueeze(0)
+        if self.spec.contexts != "sequential":
+            out.copy_(torch.cat([frame for _, frame in sorted(align_pairs(frames).items())]))
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes].
+
+        Args:
+            height: H.
+            width: W.
+            feature_size: bytes of one value of the features.
+            step: as for `fill`.
+        """
+        frame = 4 * 3 * height * width  # of a pair, the one that waits for the other
+        return max(
+            net.memory(height, width, feature_size, step)
+            + (0 if net is self.stages["middle"] else frame)
+            for net in self._nets()
+        )
+
+
+class _Near(Mapping[int, Tensor]):
+    """Frames that are brought to a device when they are looked at."""
+
+    def __init__(self, frames: Frames, device: torch.device) -> None:
+        self.frames, self.device = frames, device
+
+    def __getitem__(self, i: int) -> Tensor:
+        return self.frames[i].to(self.device)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.frames)
+
+    def __len__(self) -> int:
+        return len(self.frames)
 
 
 def align_pairs(frames: Frames) -> dict[int, Tensor]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from blurvid.config import FRAMES
 from blurvid.errors import OptionError
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ class SelfEnsemble:
     `ensemble(y)`, (B, 3, H, W) -> (B, 7, 3, H, W), as the model itself. An answer about a mirrored
     image is mirrored back. It may run backwards in time: with a canonical direction, to the right,
     it does after a mirroring left to right; near vertical, or where order is arbitrary, either
-    may be. So each answer is turned to the order that is nearer to the plain one, over the
+    may be. So each answer is turned to the order that is nearer to those before it, over the
     whole image.
     """
 
@@ -42,28 +44,59 @@ class SelfEnsemble:
         self.model, self.passes = model, passes
         self.name, self.size_multiple = model.name, model.size_multiple
 
+    @property
+    def can_strip(self) -> bool:
+        """Whether `fill` can save memory."""
+        return self.model.can_strip
+
     def __call__(self, y: Tensor, /) -> Tensor:
-        plain = self.model(y).float()
-        total = plain.clone()
+        """Turn y (B, 3, H, W) into frames (B, 7, 3, H, W)."""
+        out = y.new_empty((y.shape[0], FRAMES, *y.shape[1:]), dtype=torch.float32)
+        for frames, image in zip(out, y, strict=True):
+            self.fill(frames, image.unsqueeze(0), None)
+        return out
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Extract the frames of one image.
+
+        Args:
+            out: the frames go there, (7, 3, H, W) float32, on any device.
+            y: one blurry image, (1, 3, H, W).
+            step: how the model saves memory, see there.
+        """
+        self.model.fill(out, y, step)
+        answer = torch.empty_like(out)
         for axes in FLIPS[self.passes]:
-            total += align_order(self.model(y.flip(axes)).float().flip(axes), plain)
-        return total / self.passes
+            self.model.fill(answer, y.flip(axes), step)
+            for frame in answer:  # one by one: all at once would take as much memory again
+                frame.copy_(frame.flip(axes))
+            turned = order_agreement(answer, out) < 0
+            for frame, i in zip(
+                out, reversed(range(FRAMES)) if turned else range(FRAMES), strict=True
+            ):
+                frame += answer[i]
+        out /= self.passes
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes]."""
+        answer = 4 * 3 * (FRAMES + 1) * height * width
+        return answer + self.model.memory(height, width, feature_size, step)
 
 
-def align_order(frames: Tensor, reference: Tensor) -> Tensor:
-    """Turn sequences around where their reverse is nearer to a reference.
+def order_agreement(frames: Tensor, reference: Tensor) -> float:
+    """Whether two estimates of a sequence run the same way.
 
     Args:
-        frames: (B, T, C, H, W).
+        frames: (T, C, H, W).
         reference: same shape.
 
     Returns:
-        The frames, each sequence in the order with the smaller squared distance.
+        Negative where the reverse of `frames` is nearer to `reference`, by squared distance.
     """
     # |a - b|² - |reversed a - b|² is twice this sum with its sign turned; written so, it is
     # not a small difference of large numbers. A pair counts once.
-    half = frames.shape[1] // 2
-    change = (frames - frames.flip(1))[:, :half]
-    expected = (reference - reference.flip(1))[:, :half]
-    agreement = (change * expected).sum(dim=(1, 2, 3, 4), keepdim=True)
-    return frames.where(agreement >= 0, frames.flip(1))
+    total = 0.0
+    for i in range(len(frames) // 2):
+        change, expected = (x[i] - x[-1 - i] for x in (frames, reference))
+        total += (change * expected).sum(dtype=torch.float64).item()
+    return total

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from blurvid.config import FRAMES, DirectSpec
 from blurvid.errors import OptionError
+from blurvid.networks.rows import Convolved, Stored
 
 BRANCH_GAIN = 0.2
 """Scale of a residual branch at the start: near identity, which deep nets without norms need."""
@@ -36,8 +37,9 @@ class PlainBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.conv2(F.relu(self.conv1(x)))
-        return out
+        change: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True))
+        change += x  # in place: the maps are what the memory goes to
+        return change
 
 
 class PixelNorm(nn.LayerNorm):
@@ -105,6 +107,7 @@ class DirectNet(nn.Module):
     """
 
     name = "direct"
+    can_strip = True
 
     def __init__(self, spec: DirectSpec | None = None) -> None:
         super().__init__()
@@ -140,7 +143,13 @@ class DirectNet(nn.Module):
         Returns:
             The frames x[1..7], (B, 7, 3, H, W), not clamped.
         """
-        b, c, h, w = y.shape
+        # (B, 7·3·r², H/r, W/r) -> (B, 7, 3, H, W)
+        residual = F.pixel_shuffle(self.head(self._features(y)), self.spec.factor)
+        out: Tensor = y.unsqueeze(1) + residual.reshape(y.shape[0], FRAMES, *y.shape[1:])
+        return out
+
+    def _features(self, y: Tensor) -> Tensor:
+        """All but the head, (B, 3, H, W) -> (B, C, H/r, W/r)."""
         features = self.stem(F.pixel_unshuffle(y, self.spec.factor) - 0.5)
         skips = []
         for level, down in zip(self.encoder, self.down, strict=True):
@@ -149,10 +158,53 @@ class DirectNet(nn.Module):
             features = down(features)
         features = self.bottom(features)
         for up, level in zip(self.up, self.decoder, strict=True):
-            features = level(F.pixel_shuffle(up(features), 2) + skips.pop())
-        # (B, 7·3·r², H/r, W/r) -> (B, 7, 3, H, W)
-        residual = F.pixel_shuffle(self.head(features), self.spec.factor)
-        return y.unsqueeze(1) + residual.reshape(b, FRAMES, c, h, w)
+            features = level(F.pixel_shuffle(up(features), 2).add_(skips.pop()))
+        found: Tensor = features
+        return found
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Extract as `forward` does, with less memory: the head in strips of rows.
+
+        Args:
+            out: the frames go there, (7, 3, H, W) float32, on any device.
+            y: one blurry image, (1, 3, H, W).
+            step: rows of features at a time; None takes all.
+        """
+        if step is None:
+            out.copy_(self(y)[0])
+            return
+        r = self.spec.factor
+        head = Convolved(self.head, Stored(self._features(y)))
+        for top, bottom in head.strips(step):
+            residual = F.pixel_shuffle(head(top, bottom), r)
+            rows = slice(top * r, bottom * r)
+            out[..., rows, :] = y[..., rows, :] + residual.reshape(FRAMES, 3, -1, y.shape[-1])
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes].
+
+        Args:
+            height: H.
+            width: W.
+            feature_size: bytes of one value of the features.
+            step: as for `fill`.
+        """
+        pixels, r = height * width, self.spec.factor
+        maps: list[float] = [
+            pixels / (r * 2**level) ** 2 * channels * feature_size
+            for level, channels in enumerate(self.spec.channels)
+        ]
+        # A block holds its input and what its two convolutions give; gates double the channels.
+        held = 3 if self.spec.block == "plain" else 6
+        trunk = max(
+            sum(maps[:level]) + held * maps[level] + sum(maps[level + 1 : level + 2])
+            for level in range(len(maps))
+        )
+        strip = pixels if step is None else min(pixels, (step + 2) * r * width)
+        # What the head gave, the residual made of it, and that of the strip before
+        held = feature_size + 4 if step is None else feature_size + 2 * 4
+        head = maps[0] + FRAMES * 3 * strip * held
+        return int(max(trunk + 2 * 4 * 3 * pixels, head))
 
 
 def _descending(widths: Sequence[int]) -> list[tuple[int, int]]:

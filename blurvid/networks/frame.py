@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.networks.blocks import FusionBlock, InstanceNorm, ResidualBlock, conv
+from blurvid.networks.rows import (
+    Activated,
+    Convolved,
+    Joined,
+    Rows,
+    Stored,
+    add_to,
+    statistics,
+    store,
+)
 
 PLAIN = (1, 1)
 
@@ -109,6 +120,12 @@ class FrameNet(nn.Module):
             last,
         )
 
+    @property
+    def windowed(self) -> bool:
+        """Whether the statistics are those of a square around each pixel."""
+        norms = (norm for norm in self.modules() if isinstance(norm, InstanceNorm))
+        return any(norm.window is not None for norm in norms)
+
     def use_window(self, side: int | None) -> None:
         """Normalize by the statistics of a square around each pixel.
 
@@ -121,16 +138,32 @@ class FrameNet(nn.Module):
                 if isinstance(norm, InstanceNorm):
                     norm.window = None if side is None else max(1, round(side / factor))
 
-    def forward(self, *images: Tensor) -> Tensor:
+    def forward(self, *images: Tensor, step: int | None = None) -> Tensor:
         """Predict the frame next to the last image.
 
         Args:
             images: the blurry image y, then the frames to lean on; the last is the anchor.
                 Each (B, 3, H, W), RGB, nominally in [0, 1]; r divides H and W.
+            step: take less memory for the same, without gradients: image by image and colour
+                by colour, in strips of so many rows of features. Beside the images, two maps of
+                the features of one colour are stored, and two images. The head, whose maps
+                are the largest, is computed up to three times instead.
 
         Returns:
             The frame, (B, 3, H, W), not clamped.
+
+        Raises:
+            ValueError: strips, with normalization by windows.
         """
+        if step is not None:
+            if self.windowed:
+                raise ValueError("strips know the statistics of the whole image only")
+            with torch.no_grad():
+                one = [
+                    self._in_strips([x[i : i + 1] for x in images], step)
+                    for i in range(len(images[0]))
+                ]
+            return one[0] if len(one) == 1 else torch.cat(one)
         b, c, h, w = images[-1].shape
         r = self.spec.factor
         # (B, 3, H, W) -> (3B, r², H/r, W/r): each colour is handled alone by the same weights
@@ -145,3 +178,64 @@ class FrameNet(nn.Module):
         rgb = F.pixel_shuffle(detail, r).reshape(b, c, h, w)
         out: Tensor = images[-1] + self.head(rgb)
         return out
+
+    def _in_strips(self, images: list[Tensor], step: int) -> Tensor:
+        """`forward` for one image."""
+        detail = torch.stack(
+            [self._detail([x[:, colour : colour + 1] for x in images], step) for colour in range(3)]
+        )
+        rgb = F.pixel_shuffle(detail, self.spec.factor).transpose(0, 1)
+        del detail
+        first, block, norm, _, last = self.head
+        assert isinstance(first, nn.Conv2d) and isinstance(norm, InstanceNorm)
+        assert isinstance(block, ResidualBlock | FusionBlock) and isinstance(last, nn.Conv2d)
+        features: Rows = Convolved(first, Stored(rgb))
+        if isinstance(block, ResidualBlock):
+            features = block.rows(features, step)
+        else:
+            features = block.rows(features, statistics(features, step))
+        features = Convolved(last, Activated(norm, statistics(features, step), features))
+        out = images[-1].clone()
+        add_to(out, features, step)
+        return out
+
+    def _detail(self, images: list[Tensor], step: int) -> Tensor:
+        """The planes of one colour before the head, (r², H/r, W/r) float32."""
+        planes = [F.pixel_unshuffle(x, self.spec.factor) for x in images]
+        layers = cast(Iterable[nn.Conv2d], self.extract)
+        parts = [Convolved(layer, Stored(x)) for layer, x in zip(layers, planes, strict=True)]
+        detail = planes[-1].clone()
+        features, known = store(Joined(*parts), step)
+        del planes, parts
+        for refine, fuse in zip(self.refine, self.fuse, strict=True):
+            assert isinstance(refine, nn.Sequential) and isinstance(fuse, FusionBlock)
+            for block in refine:
+                assert isinstance(block, ResidualBlock)
+                known = block.update(features, known, step)
+            add_to(detail, fuse.rows(features, known), step)
+        return detail[0]
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `forward` takes for one image, its frame included [bytes].
+
+        Args:
+            height: H.
+            width: W.
+            feature_size: bytes of one value of the features.
+            step: as for `forward`.
+        """
+        pixels, r = height * width, self.spec.factor
+        image = 4 * 3 * pixels
+        features = self.spec.channels * pixels / r**2
+        full = self.spec.head * pixels
+        if step is None:
+            copies = 3 * len(self.spec.extract) * 4 * pixels
+            # Normalized maps are float32 whatever the features are.
+            held = 4 * feature_size + (6 * 4 if self.windowed else 4)
+            body = 3 * features * held + copies + 2 * image
+            return round(max(body, full * held + 4 * image))
+        reach = max(sum(dilations) for group in self.spec.groups for dilations in group)
+        strip = (step + 2 * reach) * width / r * self.spec.channels * (2 * 4 + 3 * feature_size)
+        top = (step + 6) * width * self.spec.head * (2 * 4 + 3 * feature_size)
+        body = 2 * features * feature_size + strip + 2 * image
+        return round(max(body, top + 3 * image))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from blurvid import media, metrics
 from blurvid.config import DEFAULT_GAMMA, ClipOptions, QualityOptions
+from blurvid.pipeline.memory import ROWS_AT_ONCE
 from blurvid.synth import average_frames
 
 
@@ -44,7 +47,7 @@ class Clip:
         """The frames, uint8 (7, H, W, 3) RGB."""
         return media.to_uint8(self.tensor)
 
-    @property
+    @functools.cached_property
     def reblur_psnr(self) -> float:
         """How well the average of the frames explains the photo [dB]; inf if exactly.
 
@@ -52,8 +55,14 @@ class Clip:
         gamma 2.2 where there was none.
         """
         gamma = self.quality.constraint
-        blurry = average_frames(self.tensor, DEFAULT_GAMMA if gamma is None else gamma)
-        return float(metrics.psnr(blurry, self.photo.pixels))
+        gamma = DEFAULT_GAMMA if gamma is None else gamma
+        # In pieces: light of all frames at once would take twice their memory.
+        pieces = (torch.split(x, ROWS_AT_ONCE, dim=-2) for x in (self.tensor, self.photo.pixels))
+        errors = [
+            (average_frames(frames, gamma) - seen).square().sum(dtype=torch.float64)
+            for frames, seen in zip(*pieces, strict=True)
+        ]
+        return float(metrics.psnr_of(torch.stack(errors).sum() / self.photo.pixels.numel()))
 
     def save(
         self,

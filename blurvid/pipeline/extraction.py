@@ -13,20 +13,44 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from blurvid import media, runtime, weights
-from blurvid.config import LOCAL_WINDOW, PAPER_CROP, QualityOptions, RunOptions
-from blurvid.errors import BlurvidError, OptionError
+from blurvid.config import (
+    FRAMES,
+    LOCAL_WINDOW,
+    PAPER_CROP,
+    ROOMY,
+    QualityOptions,
+    RunOptions,
+)
+from blurvid.errors import BlurvidError, DeviceError, OptionError
 from blurvid.models import SelfEnsemble, SequenceModel, use_window
 from blurvid.pipeline.clip import Clip
+from blurvid.pipeline.memory import FRAME_SIZE, ROWS_AT_ONCE, frames_on_disk, plan
+from blurvid.pipeline.scale import check_scale, extract_scaled
+from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.synth import constrain
 
 Photo: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
 """What a photo may come as."""
 
-ROWS_AT_ONCE = 128
-"""Rows of a photo whose frames are constrained in one piece, so that memory stays small."""
+SHARES = (1.0, 0.5, 0.25)
+"""Of the memory there is, tried one after the other where it runs out all the same."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """Frames of a bare image, and how they came about."""
+
+    frames: Tensor
+    """x[1..7], (7, 3, H, W) float32 in [0, 1], on the CPU."""
+    dtype: torch.dtype
+    """Precision of the features."""
+    device: torch.device
+    tiles: int = 1
+    scale: float = 1.0
+    warnings: tuple[str, ...] = ()
 
 
 class Extractor:
@@ -40,11 +64,14 @@ class Extractor:
         dtype: torch.dtype,
         quality: QualityOptions = QualityOptions(),
         warnings: tuple[str, ...] = (),
+        max_memory: int | None = None,
     ) -> None:
         check_quality(quality)
+        self.network = model
         self.model = model if quality.passes == 1 else SelfEnsemble(model, quality.passes)
         self.name, self.quality = name, quality
         self.device, self.dtype = device, dtype
+        self.max_memory = max_memory
         self.warnings = warnings
         """What the user should know about the options, whatever the photo."""
 
@@ -61,51 +88,133 @@ class Extractor:
         """
         photo = _read(photo)
         started = time.perf_counter()
-        frames, dtype = self.frames(photo.pixels)
+        found = self.scaled(photo.pixels)
         return Clip(
-            tensor=frames,
+            tensor=found.frames,
             photo=photo,
             model=self.model.name,
             weights=self.name,
-            device=runtime.describe(self.device),
-            precision=str(dtype).removeprefix("torch."),
+            device=runtime.describe(found.device),
+            precision=str(found.dtype).removeprefix("torch."),
             seconds=time.perf_counter() - started,
-            warnings=photo.warnings
-            + (("half precision overflowed; done in float32",) if dtype != self.dtype else ()),
+            warnings=photo.warnings + found.warnings,
+            tiles=found.tiles,
+            scale=found.scale,
             quality=self.quality,
         )
 
+    def scaled(self, y: Tensor) -> Found:
+        """Extract frames at the scale asked for, `auto` choosing one, and bring them to full size.
+
+        Args:
+            y: as for `frames`, which sees it at the scale 1.
+        """
+        runs: list[Found] = []
+
+        def run(image: Tensor) -> Tensor:
+            runs.append(self.frames(image))
+            return runs[-1].frames
+
+        frames, scale = extract_scaled(y, run, self.quality.scale, self._room_for)
+        if scale != 1:
+            self._finish(frames, y)
+        warnings = tuple(dict.fromkeys(text for found in runs for text in found.warnings))
+        return dataclasses.replace(runs[-1], frames=frames, scale=scale, warnings=warnings)
+
+    def _room_for(self, height: int, width: int) -> Tensor:
+        """Room for seven frames, on disk where there is too little memory."""
+        cpu = torch.device("cpu")
+        room = runtime.room(cpu, self.max_memory if self.device == cpu else None)
+        if FRAMES * FRAME_SIZE * height * width > room:
+            return frames_on_disk(height, width)
+        return torch.empty(FRAMES, 3, height, width)
+
     @torch.no_grad()
-    def frames(self, y: Tensor) -> tuple[Tensor, torch.dtype]:
+    def frames(self, y: Tensor) -> Found:
         """Extract frames from a bare image.
 
         Args:
-            y: blurry image, (3, H, W), RGB in [0, 1].
+            y: blurry image, (3, H, W), RGB in [0, 1], on the CPU.
 
-        Returns:
-            x[1..7], (7, 3, H, W) in [0, 1] on the CPU, and the precision they were made in.
+        Raises:
+            DeviceError: too little memory.
+            BlurvidError: the network gives values that are not finite even in float32.
         """
         height, width = y.shape[-2:]
-        fitted = fit(y, self.model.size_multiple).unsqueeze(0).to(self.device)
+        fitted = fit(y, self.model.size_multiple).unsqueeze(0)
         for dtype in dict.fromkeys((self.dtype, torch.float32)):
-            with runtime.memory_guard(self.device), runtime.autocast(self.device, dtype):
-                found = self.model(fitted)[0].float()
-            if found.isfinite().all():
-                return self._finish(found[..., :height, :width].clamp(0, 1), y).cpu(), dtype
-        raise BlurvidError(f"the {self.model.name} model gave values that are not finite")
+            found = self._fill(fitted, dtype)
+            if all(bool(frame.isfinite().all()) for frame in found.frames):
+                break
+        else:
+            raise BlurvidError(f"the {self.model.name} model gave values that are not finite")
+        frames = found.frames.clamp_(0, 1)[..., :height, :width]
+        with runtime.memory_guard(found.device):
+            self._finish(frames, y)
+        warnings = found.warnings
+        if dtype != self.dtype and found.device == self.device:
+            warnings += ("half precision overflowed; done in float32",)
+        return dataclasses.replace(found, frames=frames, warnings=warnings)
 
-    def _finish(self, frames: Tensor, y: Tensor) -> Tensor:
-        """Make frames average to the photo where that is asked for."""
+    def _fill(self, y: Tensor, dtype: torch.dtype) -> Found:
+        """Run the model on (1, 3, H, W); out of memory, in smaller pieces, then on the CPU."""
+        room = runtime.room(self.device, self.max_memory)
+        problems: list[DeviceError] = []
+        for share in SHARES:
+            try:
+                found = self._try(y, self.device, dtype, int(share * room))
+            except DeviceError as error:
+                problems.append(error)
+                continue
+            if not problems:
+                return found
+            warning = "memory ran out; done in smaller pieces"
+            return dataclasses.replace(found, warnings=(*found.warnings, warning))
+        cpu = torch.device("cpu")
+        if self.device.type == "cpu" or not isinstance(self.network, nn.Module):
+            raise problems[0]
+        runtime.place(self.network, cpu)
+        try:
+            found = self._try(y, cpu, torch.float32, runtime.room(cpu))
+        finally:
+            runtime.place(self.network, self.device)
+        warning = f"{self.device} has too little memory; done on the CPU"
+        return dataclasses.replace(found, warnings=(*found.warnings, warning))
+
+    def _try(self, y: Tensor, device: torch.device, dtype: torch.dtype, room: int) -> Found:
+        """Run the model on (1, 3, H, W) within some memory, in so many bytes of `room`."""
+        height, width = y.shape[-2:]
+        on_cpu = device.type == "cpu"
+        how = plan(
+            self.model,
+            height,
+            width,
+            dtype.itemsize,
+            room,
+            roomy=ROOMY if on_cpu else None,
+            host=None if on_cpu else runtime.room(torch.device("cpu")),
+        )
+        with runtime.memory_guard(device), runtime.autocast(device, dtype):
+            shape = (FRAMES, 3, height, width)
+            frames = frames_on_disk(height, width) if how.on_disk else torch.empty(shape)
+            tiles = 1
+            if how.side is None:
+                self.model.fill(frames, y.to(device), how.step)
+            else:
+                tiles = fill_in_tiles(self.model, frames, y, how.side, how.step, device)
+        warnings: tuple[str, ...] = ()
+        if tiles > 1:
+            warnings = (f"too little memory for the whole; seen in {tiles} overlapping tiles",)
+        return Found(frames, dtype, device, tiles=tiles, warnings=warnings)
+
+    def _finish(self, frames: Tensor, y: Tensor) -> None:
+        """Make frames average to the photo where that is asked for, in place."""
         gamma = self.quality.constraint
         if gamma is None:
-            return frames
-        with runtime.memory_guard(self.device):
-            pieces = zip(
-                torch.split(frames, ROWS_AT_ONCE, dim=-2),
-                torch.split(y.to(frames.device), ROWS_AT_ONCE, dim=-2),
-                strict=True,
-            )
-            return torch.cat([constrain(x, seen, gamma) for x, seen in pieces], dim=-2)
+            return
+        pieces = (torch.split(x, ROWS_AT_ONCE, dim=-2) for x in (frames, y))
+        for piece, seen in zip(*pieces, strict=True):
+            piece.copy_(constrain(piece, seen, gamma))
 
 
 def check_quality(options: QualityOptions) -> None:
@@ -121,6 +230,7 @@ def check_quality(options: QualityOptions) -> None:
         raise OptionError(f"constraint {gamma!r}: use an exponent such as 1.0 or 2.2, or srgb")
     if options.statistics not in ("global", "local"):
         raise OptionError(f"no statistics named {options.statistics!r}; use global or local")
+    check_scale(options.scale)
 
 
 def fit(y: Tensor, multiple: int) -> Tensor:
@@ -131,8 +241,10 @@ def fit(y: Tensor, multiple: int) -> Tensor:
         multiple: as the model wants it.
 
     Returns:
-        (C, H', W'); the image is the upper left part of it.
+        (C, H', W'); the image is the upper left part of it, or all of it and no copy.
     """
+    if not any(side % multiple for side in y.shape[-2:]):
+        return y
     y = y.unsqueeze(0)
     for _ in range(2):  # reflection reaches at most side - 1 pixels far at a time
         right, below = (-side % multiple for side in (y.shape[-1], y.shape[-2]))
@@ -188,7 +300,9 @@ def extractor(
                     f"local statistics change nothing: the {network.name} model normalizes nothing",
                 )
         runtime.place(network, device)
-        yield Extractor(network, weights_name.name, device, dtype, quality, warnings)
+        yield Extractor(
+            network, weights_name.name, device, dtype, quality, warnings, run.max_memory
+        )
 
 
 def extract(

@@ -1,0 +1,19 @@
+"""Many photos: which there are, what goes where, and all of it done, none stopping the rest."""
+
+from blurvid.batch.jobs import STDIN, Job, Outcome
+from blurvid.batch.naming import FIELDS
+from blurvid.batch.plan import plan, share
+from blurvid.batch.run import run, writers_here
+from blurvid.batch.sources import read_list
+
+__all__ = [
+    "FIELDS",
+    "STDIN",
+    "Job",
+    "Outcome",
+    "plan",
+    "read_list",
+    "run",
+    "share",
+    "writers_here",
+]

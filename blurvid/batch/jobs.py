@@ -1,0 +1,88 @@
+"""One photo of a batch, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blurvid import media
+from blurvid.config import FRAMES
+from blurvid.errors import BlurvidError, InputError, OptionError
+from blurvid.pipeline import Clip
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo and where its frames go."""
+
+    photo: Path | None
+    """None is standard input."""
+    target: Path
+    """A file, or the folder for single frames."""
+    stem: str
+    """Start of the names of single frames."""
+    kind: str
+    """One of `FORMATS`."""
+    error: InputError | None = None
+    """Why the photo cannot even be looked at."""
+    montage: Path | None = None
+    """Where a sheet of the frames goes besides."""
+
+    @property
+    def name(self) -> str:
+        """The photo's name for messages."""
+        return STDIN if self.photo is None else str(self.photo)
+
+    def files(self, overwrite: bool = True) -> list[Path]:
+        """The files that will be written.
+
+        Raises:
+            OutputError: one cannot be written, or is there already and not to be overwritten.
+            OptionError: the sheet is one of the frames.
+        """
+        files = media.check_target(self.target, self.stem, FRAMES, overwrite, self.kind)
+        if self.montage is not None:
+            if self.montage in files:
+                raise OptionError(f"{self.montage} is meant for a frame and for the montage")
+            files.append(media.check_montage(self.montage, overwrite))
+        return files
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one job."""
+
+    job: Job
+    outputs: list[Path] = field(default_factory=list)
+    clip: Clip | None = None
+    error: BlurvidError | None = None
+    skipped: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """The outcome as plain values, for one line of JSON."""
+        record: dict[str, Any] = {
+            "input": self.job.name,
+            "outputs": [str(path) for path in self.outputs],
+        }
+        if self.error is not None:
+            return record | {"error": str(self.error)}
+        if self.clip is None:
+            return record | {"skipped": True}
+        clip = self.clip
+        return record | {
+            "width": clip.tensor.shape[-1],
+            "height": clip.tensor.shape[-2],
+            "model": clip.model,
+            "weights": clip.weights,
+            "device": clip.device,
+            "precision": clip.precision,
+            "quality": asdict(clip.quality),
+            "scale": clip.scale,
+            "tiles": clip.tiles,
+            "seconds": round(clip.seconds, 3),
+            "reblur_psnr": round(min(clip.reblur_psnr, 999.0), 2),
+            "warnings": list(clip.warnings),
+        }

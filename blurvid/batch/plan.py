@@ -1,0 +1,119 @@
+"""Which photo goes where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from blurvid import media
+from blurvid.batch.jobs import Job
+from blurvid.batch.naming import Template, named
+from blurvid.batch.sources import find
+from blurvid.config import FORMATS, FRAME_FORMATS
+from blurvid.errors import OptionError, OutputError
+
+
+def plan(
+    sources: Sequence[str | Path],
+    out: Path | None,
+    kind: str | None = None,
+    montage: Path | None = None,
+    *,
+    listed: Sequence[Path] = (),
+    name: str | None = None,
+    model: str = "",
+    weights: str = "",
+) -> list[Job]:
+    """Find the photos and say where the frames of each go.
+
+    Args:
+        sources: photos, folders (searched through), patterns such as `photos/**/*.jpg`, or `-`
+            for standard input. An output folder inside of a source is not searched.
+        out: a file whose suffix names the kind, for one photo; or a folder, in which the tree
+            of a source folder is kept; None is the current folder.
+        kind: one of `FORMATS` for what is written to a folder; by default `png`, or `mp4` when
+            there is no `out`.
+        montage: a PNG file for a sheet of the frames, for one photo; or a folder, in which the
+            tree of a source folder is kept; None makes no sheets.
+        listed: photos and folders from a list (`read_list`), whose own folders are kept.
+        name: template for names below `out`, of the fields in `FIELDS`; by default the photo's.
+        model: what `{model}` means in it.
+        weights: what `{weights}` means in it.
+
+    Returns:
+        One job a photo, in the order of the sources; the same for the same photos.
+
+    Raises:
+        InputError: there is no photo at all; one missing among others becomes a job that fails.
+        OptionError: a file as output of many photos, contradicting kinds, or a name template
+            that is wrong or gives two photos one name.
+    """
+    template = None if name is None else Template(name, model, weights)
+    outside = [folder for folder in (out, montage) if folder is not None]
+    found = find(sources, listed, outside)
+    many = len(found) > 1 or found[0].in_folder
+    if out is not None and _is_file(out, many, kind):
+        if many:
+            raise OptionError(
+                f"{out} is one file, but there are {len(found)} photos: name a folder and "
+                "choose --format"
+            )
+        if template is not None:
+            raise OptionError(f"{out} is a file; a name template needs a folder")
+        suffix = media.kind_of(out)
+        if kind not in (None, suffix):
+            raise OptionError(f"{out} and --format {kind} contradict each other")
+        stem = found[0].relative.stem
+        sheet = _montage(montage, Path(stem), many)
+        return [Job(found[0].photo, out, stem, suffix, montage=sheet)]
+    kind = kind or ("mp4" if out is None else "png")
+    if kind not in FORMATS:
+        raise OptionError(f"no format named {kind!r}; use {', '.join(FORMATS)}")
+    folder = out or Path()
+    jobs = []
+    for entry, base in zip(found, named(found, template), strict=True):
+        target = folder / base
+        single = kind in FRAME_FORMATS
+        target = target.parent if single else target.with_name(f"{target.name}.{kind}")
+        sheet = _montage(montage, base, many)
+        jobs.append(Job(entry.photo, target, base.name, kind, entry.error, sheet))
+    return jobs
+
+
+def share(jobs: Sequence[Job], number: int, count: int) -> list[Job]:
+    """The jobs of one of several machines that share a batch; each job is in exactly one share.
+
+    Args:
+        jobs: of the whole batch.
+        number: which share, from 1 on.
+        count: how many shares there are.
+
+    Raises:
+        OptionError: there is no such share.
+    """
+    if not 1 <= number <= count:
+        raise OptionError(f"no share {number}/{count}: shares are counted from 1/{count} on")
+    return list(jobs[number - 1 :: count])
+
+
+def _montage(montage: Path | None, base: Path, many: bool) -> Path | None:
+    """Where the sheet of a photo goes whose frames are named `base`."""
+    if montage is None:
+        return None
+    if not _is_file(montage, many, None, (".png",)):
+        return montage / base.with_name(f"{base.name}_montage.png")
+    if many:
+        raise OptionError(f"{montage} is one file, but there are many photos: name a folder")
+    return montage
+
+
+def _is_file(
+    out: Path, many: bool, kind: str | None, suffixes: Sequence[str] = media.CLIP_SUFFIXES
+) -> bool:
+    """Whether an output is meant as a file; a new folder may have a dot in its name."""
+    try:
+        if not out.suffix or out.is_dir():
+            return False
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror}") from error
+    return out.suffix.lower() in suffixes or not (many or kind)

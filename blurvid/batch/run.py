@@ -1,0 +1,201 @@
+"""Do the jobs of a batch; a failed one is reported and the next one taken."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from blurvid import media, runtime
+from blurvid.batch.jobs import STDIN, Job, Outcome
+from blurvid.batch.line import in_turn, overlapped
+from blurvid.config import BATCH_PIXELS, MOST_WRITERS, ClipOptions
+from blurvid.errors import BlurvidError, DeviceError, OptionError, OutputError
+from blurvid.pipeline import Clip, Extractor
+
+_BYTES = 130
+"""Of memory for one pixel of a photo in work: photo and frames as floats, frames as bytes."""
+
+
+def writers_here() -> int:
+    """How many threads write by default: one a processor that this process may use."""
+    may_use = getattr(os, "sched_getaffinity", None)
+    return min(MOST_WRITERS, (len(may_use(0)) if may_use else os.cpu_count()) or 1)
+
+
+def run(
+    jobs: Sequence[Job],
+    extract: Extractor,
+    options: ClipOptions,
+    *,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    fail_fast: bool = False,
+    on_outcome: Callable[[Outcome], None] | None = None,
+    writers: int | None = None,
+    pixels: int | None = None,
+    measure: bool = False,
+    whole: Sequence[Job] | None = None,
+) -> list[Outcome]:
+    """Do jobs; a failed one is reported and the next one taken.
+
+    While the network works on a photo, the next one is read and those before are written, in
+    threads. What is in memory at a time does not depend on the number of jobs. Whatever ends
+    the run, an interrupt included, nothing goes on afterwards and no temporary file is left;
+    those of runs that were killed are removed.
+
+    Args:
+        jobs: what to do.
+        extract: the loaded model.
+        options: how clips are shown.
+        overwrite: replace existing outputs.
+        skip_existing: leave jobs whose outputs are all there, to resume a batch.
+        fail_fast: stop after the first failure; what is whole by then is reported as well.
+        on_outcome: called after each job, in this thread and in the order of the jobs.
+        writers: threads that write; 0 does one thing after the other; by default
+            `writers_here`.
+        pixels: of photos in work at a time; a larger one is in work alone. By default
+            `BATCH_PIXELS`, or less where the extractor may take little memory.
+        measure: work out the re-blur PSNR of clips before they are reported.
+        whole: all jobs of the batch of which these are a share; their photos are not written
+            over.
+
+    Returns:
+        The outcomes, without clips, so that memory does not grow with the batch.
+    """
+    media.check_clip_options(options)
+    writers = writers_here() if writers is None else writers
+    if writers < 0:
+        raise OptionError(f"{writers} threads that write; 0 or more are possible")
+    steps = Steps(extract, options, _identities(whole or jobs), overwrite, skip_existing, measure)
+    if writers and len(jobs) > 1:
+        line = overlapped(jobs, steps, writers, pixels or _pixels_for(extract), fail_fast)
+    else:
+        line = in_turn(jobs, steps, fail_fast)
+    outcomes = []
+    with contextlib.closing(line):
+        for outcome in line:
+            if on_outcome:
+                on_outcome(outcome)
+            outcomes.append(_light(outcome))
+            del outcome  # or its clip would stay while the next one is made
+    return outcomes
+
+
+def _pixels_for(extract: Extractor) -> int:
+    """Pixels of photos in work at a time: a limit to memory leaves an eighth of it for them."""
+    if extract.max_memory is None or extract.device.type != "cpu":
+        return BATCH_PIXELS
+    return min(BATCH_PIXELS, extract.max_memory // (8 * _BYTES))
+
+
+def _named(job: Job, error: BlurvidError) -> BlurvidError:
+    """An error that tells which photo it came from."""
+    named = type(error)(f"{job.name}: {error}")
+    named.__cause__ = error
+    return named
+
+
+def _light(outcome: Outcome) -> Outcome:
+    """An outcome without what takes memory: its clip, and those that its error holds on to."""
+    error: BaseException | None = outcome.error
+    while error is not None:
+        # A traceback keeps all that the functions which failed had in their hands.
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+    return replace(outcome, clip=None)
+
+
+def _identities(jobs: Sequence[Job]) -> frozenset[tuple[int, int]]:
+    """What the photos of jobs are on the disk, whatever they are called."""
+    found = set()
+    for job in jobs:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # there may be no stdin
+            status = os.fstat(sys.stdin.fileno()) if job.photo is None else job.photo.stat()
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
+@dataclass
+class Steps:
+    """What is done with one job, step by step; an `Outcome` ends it before the last."""
+
+    extractor: Extractor
+    options: ClipOptions
+    inputs: frozenset[tuple[int, int]]
+    """Device and number of each photo's file."""
+    overwrite: bool
+    skip_existing: bool
+    measure: bool
+    cleaned: set[Path] = field(default_factory=set)
+    """Folders in which nothing of a killed run is left."""
+
+    def read(self, job: Job) -> media.Photo | Outcome:
+        """Check where the frames will go, and read the photo."""
+        try:
+            if job.error is not None:
+                raise job.error
+            files = job.files()
+            for path in files:
+                self._refuse_input(job, path)
+            for folder in dict.fromkeys(path.parent for path in files):
+                if folder not in self.cleaned:
+                    self.cleaned.add(folder)
+                    media.remove_stale(folder)
+            if self.skip_existing and all(path.exists() for path in files):
+                return Outcome(job, files, skipped=True)
+            job.files(self._replaces)
+            if job.photo is None:
+                return media.read_photo(sys.stdin.buffer, name=STDIN)
+            return media.read_photo(job.photo)
+        except BlurvidError as error:
+            return Outcome(job, error=error)
+
+    def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
+        """Run the network."""
+        try:
+            clip = self.extractor(photo)
+        except BlurvidError as error:
+            return Outcome(job, error=_named(job, error))
+        return replace(clip, warnings=clip.warnings + media.lost_in(job.kind, photo))
+
+    def write(self, job: Job, clip: Clip) -> Outcome:
+        """Write the frames."""
+        overwrite = self._replaces
+        try:
+            with runtime.memory_guard(torch.device("cpu")):
+                outputs = clip.save(
+                    job.target,
+                    options=self.options,
+                    stem=job.stem,
+                    overwrite=overwrite,
+                    kind=job.kind,
+                )
+                if job.montage is not None:
+                    outputs.append(clip.save_montage(job.montage, overwrite=overwrite))
+                if self.measure:
+                    _ = clip.reblur_psnr  # is kept
+        except DeviceError as error:  # too little memory; it knows no name
+            return Outcome(job, error=_named(job, error))
+        except BlurvidError as error:
+            return Outcome(job, error=error)
+        return Outcome(job, outputs, clip)
+
+    @property
+    def _replaces(self) -> bool:
+        """Whether files are written over; also what an interrupted batch left incomplete."""
+        return self.overwrite or self.skip_existing
+
+    def _refuse_input(self, job: Job, path: Path) -> None:
+        """Refuse to write over a photo of the batch, whatever name leads to it."""
+        try:
+            status = path.stat()
+        except OSError:
+            return
+        if (status.st_dev, status.st_ino) in self.inputs:
+            raise OutputError(f"{job.name}: output {path} is the same file as an input")

@@ -1,0 +1,206 @@
+"""Where the photos of a batch come from: files, folders, patterns, lists, standard input."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blurvid import media
+from blurvid.batch.jobs import STDIN
+from blurvid.errors import InputError
+
+_MAGIC = frozenset("*?[")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A photo, or the reason why there is none."""
+
+    photo: Path | None
+    """None is standard input."""
+    relative: Path
+    """Below the source folder; names the output."""
+    in_folder: bool = False
+    """Whether it is one of a tree, of which there may be more another time."""
+    error: InputError | None = None
+
+
+def find(
+    sources: Sequence[str | Path], listed: Sequence[Path] = (), outside: Sequence[Path] = ()
+) -> list[Found]:
+    """Find the photos of some sources, each photo of a tree once.
+
+    Args:
+        sources: photos, folders (searched through), patterns such as `photos/**/*.jpg`, or `-`
+            for standard input. A file or folder of that very name wins over a pattern. A tree
+            begins at the folder, and at what stands before the first wildcard of a pattern.
+        listed: photos and folders of a list, which is a tree that begins at the current folder,
+            or at the root for what lies elsewhere.
+        outside: folders that are not searched where they lie inside of a source, since what
+            is written there are no photos to begin with.
+
+    Returns:
+        What was found, in natural order within each source.
+
+    Raises:
+        InputError: there is no photo at all; one missing among others is an entry with an error.
+    """
+    avoided = frozenset(folder.resolve() for folder in outside)
+    found = [entry for source in sources for entry in _photos(source, avoided)]
+    for path in listed:
+        found += _photos(path, avoided, _kept(path))
+    if all(entry.error for entry in found):
+        raise next((entry.error for entry in found if entry.error), InputError("no photos"))
+    once: dict[tuple[object, ...], Found] = {}
+    for entry in found:
+        place = None if entry.photo is None else entry.photo.absolute()
+        once.setdefault((place, entry.relative, str(entry.error)), entry)
+    return list(once.values())
+
+
+def read_list(source: str | Path, null: bool = False) -> list[Path]:
+    """Read names of photos and folders from a file, one a line.
+
+    Args:
+        source: the file, or `-` for standard input.
+        null: names end in a NUL character and not in a line break, which they may contain then
+            (as `find -print0` writes them).
+
+    Raises:
+        InputError: the list cannot be read, or names nothing.
+    """
+    try:
+        data = sys.stdin.buffer.read() if str(source) == STDIN else Path(source).read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: {media.reason(error)}") from error
+    if null:
+        names = data.split(b"\0")
+    elif b"\0" in data:
+        raise InputError(f"{source}: no list of names; if `find -print0` wrote it, use --null")
+    else:
+        names = [
+            name.removesuffix(b"\r") for name in data.removeprefix(_BYTE_ORDER_MARK).split(b"\n")
+        ]
+    paths = [Path(os.fsdecode(name)) for name in names if name]
+    if not paths:
+        raise InputError(f"{source}: this list names no photos")
+    return paths
+
+
+def _kept(path: Path) -> Path:
+    """Place in the tree of results of something in a list."""
+    path = Path(os.path.normpath(path))
+    if path.is_absolute():
+        here = Path.cwd()
+        path = path.relative_to(here if path.is_relative_to(here) else path.anchor)
+    up = sum(part == os.pardir for part in path.parts)  # after normpath all at the start
+    return Path(*path.parts[up:])
+
+
+def _photos(
+    source: str | Path, avoided: frozenset[Path], kept: Path | None = None
+) -> Iterator[Found]:
+    """Photos of a source, or the reasons why there are none.
+
+    Args:
+        source: as for `find`.
+        avoided: folders that are not searched.
+        kept: place in the tree, for something in a list.
+    """
+    if kept is None and str(source) == STDIN:
+        yield Found(None, Path("stdin.png"))
+        return
+    path = Path(source)
+    listed = kept is not None
+    try:
+        if path.is_dir():
+            yield from _in_folder(path, avoided, path, kept or Path())
+        elif os.path.lexists(path) or listed or not _MAGIC & set(str(source)):
+            path.stat()
+            yield Found(path, kept or Path(path.name), in_folder=listed)
+        else:
+            yield from _matching(path, avoided)
+    except (OSError, ValueError) as problem:
+        error = InputError(f"{source}: {media.reason(problem)}")
+        yield Found(path, kept or Path(path.name or "photo"), listed, error)
+
+
+def _in_folder(
+    folder: Path, avoided: frozenset[Path], base: Path, kept: Path = Path()
+) -> Iterator[Found]:
+    """Photos in a folder and below; what cannot be searched is an entry with an error."""
+    problems: list[InputError] = []
+    photos = media.list_photos(folder, True, avoided - {folder.resolve()}, problems.append)
+    if not photos and not problems:
+        problems.append(InputError(f"{folder}: no photos in this folder"))
+    for photo in photos:
+        yield Found(photo, kept / photo.relative_to(base), in_folder=True)
+    for problem in problems:
+        name = kept / folder.relative_to(base) / "photo"
+        yield Found(folder, name, in_folder=True, error=problem)
+
+
+def _matching(pattern: Path, avoided: frozenset[Path]) -> Iterator[Found]:
+    """Photos that a pattern matches, and those in folders that it matches."""
+    parts = pattern.parts
+    fixed = next(number for number, part in enumerate(parts) if _MAGIC & set(part))
+    base = Path(*parts[:fixed])
+    photos: set[Path] = set()
+    problems: list[InputError] = []
+    for path in _expanded(base, parts[fixed:], avoided, problems):
+        if path.is_dir():
+            if path.is_symlink() and "**" in parts:
+                continue  # it may lead back to where it lies
+            photos.update(media.list_photos(path, True, avoided, problems.append))
+        elif media.is_photo(path):
+            photos.add(path)
+    if not photos and not problems:
+        nothing = "no such file or folder, and no photo that this pattern matches"
+        problems.append(InputError(f"{pattern}: {nothing}"))
+    for photo in sorted(photos, key=lambda path: (media.natural_key(path), str(path))):
+        yield Found(photo, photo.relative_to(base), in_folder=True)
+    for problem in problems:
+        yield Found(pattern, Path("photo"), in_folder=True, error=problem)
+
+
+def _expanded(
+    folder: Path, parts: tuple[str, ...], avoided: frozenset[Path], problems: list[InputError]
+) -> Iterator[Path]:
+    """What a pattern matches below a folder; as for a shell, no hidden files.
+
+    Links to folders are followed where a part of the pattern names them, but not by `**`, which
+    would go round in circles.
+    """
+    first, rest = parts[0], parts[1:]
+    entries: list[Path] = []
+    try:
+        if not _MAGIC & set(first):
+            entries = [folder / first] if os.path.lexists(folder / first) else []
+        elif folder.is_dir():
+            entries = [
+                entry
+                for entry in folder.iterdir()
+                if entry.name.startswith(".") <= first.startswith(".")
+                and not (avoided and entry.is_dir() and entry.resolve() in avoided)
+            ]
+    except OSError as error:
+        problems.append(InputError(f"{folder}: {media.reason(error)}"))
+    if first == "**" and rest:
+        yield from _expanded(folder, rest, avoided, problems)
+    for entry in entries:
+        if first == "**":
+            if entry.is_dir():
+                if not entry.is_symlink():
+                    yield from _expanded(entry, parts, avoided, problems)
+            elif not rest:
+                yield entry
+        elif entry.name == first or fnmatch.fnmatch(entry.name, first):
+            if rest:
+                yield from _expanded(entry, rest, avoided, problems)
+            else:
+                yield entry

@@ -1,0 +1,126 @@
+"""How a photo of any size fits into the memory there is."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blurvid.config import FRAMES
+from blurvid.errors import DeviceError
+from blurvid.models import SequenceModel
+
+STEPS = (64, 16, 4)
+"""Rows of features in a strip, to be tried one after the other."""
+SIDES = (2560, 1280, 640)
+"""Sides of tiles [px], to be tried one after the other; all models' multiples divide them."""
+FRAME_SIZE = 4 * 3
+"""Bytes of a pixel of a frame."""
+
+ROWS_AT_ONCE = 128
+"""Rows of frames that are handled in one piece where more would take memory of its own."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model sees one photo."""
+
+    step: int | None = None
+    """Rows of features at a time, see `SequenceModel.fill`; None takes all."""
+    side: int | None = None
+    """Side of the tiles [px]; None sees the whole photo."""
+    on_disk: bool = False
+    """Whether the frames lie in a file, since there is no room for them."""
+    memory: int = 0
+    """What is taken besides the frames, predicted [bytes]."""
+
+
+def plan(
+    model: SequenceModel,
+    height: int,
+    width: int,
+    feature_size: int,
+    room: int,
+    *,
+    roomy: int | None = None,
+    host: int | None = None,
+) -> Plan:
+    """Choose how a model sees a photo: as much of it at a time as there is room for.
+
+    What gives exact results comes first: the whole photo in one go, in strips, its frames on disk;
+    tiles come last, whose statistics are their own.
+
+    Args:
+        model: the model.
+        height: a multiple of `model.size_multiple` [px].
+        width: the same.
+        feature_size: bytes of one value of the features.
+        room: memory that may be taken [bytes], for the frames too where `host` is None.
+        roomy: memory up to which the whole photo is seen in one go; `room` if None.
+        host: room for the frames, where they do not lie on the model's device.
+
+    Raises:
+        DeviceError: there is no room for even the smallest tiles.
+    """
+    pixels = height * width
+    frames, image = FRAMES * FRAME_SIZE * pixels, FRAME_SIZE * pixels
+    steps = (None, *STEPS) if model.can_strip else (None,)
+    least = 0
+    for side in (None, *SIDES):
+        if side is not None and side >= max(height, width):
+            continue
+        rows, columns = (min(side or length, length) for length in (height, width))
+        tile = 0 if side is None else (FRAMES + 1) * FRAME_SIZE * rows * columns
+        for on_disk in (False, True):
+            stored = 0 if on_disk else frames
+            if host is not None and stored > host:
+                continue
+            # Elsewhere, the frames that a network sees have to be brought to it.
+            left = room - image - tile - (stored if host is None else 2 * image)
+            for step in steps:
+                need = model.memory(rows, columns, feature_size, step)
+                in_one_go = step is None and model.can_strip and roomy is not None
+                if need <= (min(left, roomy) if in_one_go and roomy is not None else left):
+                    return Plan(step, side, on_disk, need + tile + image)
+                least = need + tile + image
+    raise DeviceError(
+        f"{width} x {height} pixels take {_gigabytes(least)} of memory at least, but only "
+        f"{_gigabytes(room)} may be taken; allow more, or scale the photo down"
+    )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{max(size, 0) / 1e9:.1f} GB"
+
+
+def frames_on_disk(height: int, width: int) -> Tensor:
+    """Make room for frames in a temporary file, which goes when the tensor does.
+
+    Args:
+        height: H.
+        width: W.
+
+    Returns:
+        (7, 3, H, W) float32, on the CPU; the system moves it between memory and disk.
+
+    Raises:
+        DeviceError: there is no room on the disk either.
+    """
+    shape = (FRAMES, 3, height, width)
+    size = FRAMES * FRAME_SIZE * height * width
+    folder = tempfile.gettempdir()
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # all of it now, rather than a crash in the middle
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
+    except OSError as error:
+        raise DeviceError(
+            f"no memory for {_gigabytes(size)} of frames, nor room in {folder}: {error.strerror}"
+        ) from error

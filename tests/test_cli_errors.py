@@ -1,0 +1,391 @@
+"""What can go wrong, through the real command: one clear line, the right code, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from blurvid import batch, media, weights
+from blurvid.cli import common, main
+from blurvid.config import DirectSpec
+from blurvid.networks import DirectNet
+
+REPOSITORY = Path(__file__).parents[1]
+PATIENCE = 300  # [s]; a busy machine takes long to import torch
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+QUICK = ("--device=cpu", "--threads=1", "--precision=fp32")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Weights of a small network whose frames differ."""
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
+    torch.manual_seed(0)
+    torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
+    weights.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
+    return folder
+
+
+@pytest.fixture
+def here(surroundings, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def run(here, tiny):
+    """Run `blurvid extract`; whatever happens, no temporary file may stay."""
+
+    def run(*words, stdin=None):
+        command = ["extract", *QUICK, "--weights", str(tiny), *map(str, words)]
+        result = CliRunner().invoke(main, command, input=stdin)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert not [name for name in everything(here) if ".blurvid" in name]
+        return result
+
+    return run
+
+
+def make_photo(path, seed=0, size=(48, 32)):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def everything(folder):
+    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+
+
+def errors(result):
+    """Lines of errors, after a look that nothing on stderr steers the terminal."""
+    for line in result.stderr.split("\n"):
+        assert not [c for c in line if unicodedata.category(c) in ("Cc", "Zl", "Zp")]
+    return [line for line in result.stderr.split("\n") if line.startswith("Error: ")]
+
+
+# inputs
+
+
+def bomb():
+    """A PNG file of a few bytes that claims 30000 x 30000 pixels."""
+    head = b"IHDR" + (30000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    chunks = [head, b"IDAT" + zlib.compress(bytes(10_000)), b"IEND"]
+    whole = [
+        (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        for chunk in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(whole)
+
+
+@pytest.mark.parametrize("way", ["alone", "among others"])
+def test_inputs_that_are_no_photos(run, way):
+    good = make_photo("good.png")
+    bad = {
+        "empty.jpg": (b"", "the file is empty"),
+        "cut.jpg": (make_photo("whole.jpg").read_bytes()[:400], "damaged"),
+        "cut.png": (good.read_bytes()[:300], "damaged"),
+        "text.jpg": (b"hello", "is text, not an image"),
+        "bomb.png": (bomb(), "30000 x 30000 pixels are more than 400 megapixels"),
+        "no.tif": (bytes(range(256)), "is not an image"),
+    }
+    for name, (data, _) in bad.items():
+        Path(name).write_bytes(data)
+    Path("folder").mkdir()
+    if way == "alone":
+        for name, (_, problem) in bad.items():
+            result = run(name, "-o", "out/clip.gif")
+            assert (result.exit_code, result.stdout) == (3, "")
+            (line,) = errors(result)
+            assert line.startswith(f"Error: {name}: ")
+            assert problem in line
+        result = run("folder", "-o", "out")
+        assert (result.exit_code, errors(result)) == (
+            3,
+            ["Error: folder: no photos in this folder"],
+        )
+        assert not Path("out").exists()
+        return
+    result = run(
+        *bad, "folder", "nowhere.jpg", "good.png", "-o", "out", "--format", "gif", "--json"
+    )
+    assert result.exit_code == 3
+    assert everything("out") == ["good.gif"]
+    assert len(errors(result)) == len(bad) + 2
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert ["error" in record for record in records] == [True] * (len(bad) + 2) + [False]
+
+
+def test_a_photo_that_vanishes_after_it_was_found(run, monkeypatch):
+    for name in "abc":
+        make_photo(f"in/{name}.png", ord(name))
+    plan = batch.plan
+
+    def then_delete(*words, **options):
+        jobs = plan(*words, **options)
+        Path("in/b.png").unlink()
+        return jobs
+
+    monkeypatch.setattr(batch, "plan", then_delete)
+    result = run("in", "-o", "out", "--format", "gif")
+    assert result.exit_code == 3
+    assert errors(result) == ["Error: in/b.png: no such file or folder"]
+    assert everything("out") == ["a.gif", "c.gif"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names cannot hold such characters there")
+def test_a_name_with_a_line_break_and_an_escape(run):
+    name = "a\nb\x1b[2J\x85\u2028.png"
+    make_photo(f"in/{name}")
+    Path("in/bad\n.png").write_text("text")
+    result = run("in", "-o", "out", "--format", "gif", "-v")
+    assert result.exit_code == 3
+    assert errors(result) == [r"Error: in/bad\n.png: is text, not an image"]
+    assert r"in/a\nb\x1b[2J\x85\u2028.png: 48x32" in result.stderr
+    # a path on standard output is what it is
+    assert result.stdout == f"out/{name[:-4]}.gif\n"
+    record = run("in", "-o", "out2", "--json").stdout.splitlines()
+    assert json.loads(record[0])["input"] == f"in/{name}"
+
+    found = run("--files-from", "-", "-0", "-o", "out3", "--format", "gif", stdin=f"in/{name}\0")
+    assert found.exit_code == 0
+    assert everything("out3") == [f"in/{name[:-4]}.gif"]
+    assert run("x\ny.png").stderr.count("\n") == 1
+
+
+def test_a_list_of_photos(run):
+    for name in ("a", "x/b", "x/y/c"):
+        make_photo(f"{name}.png")
+    Path("list").write_text("a.png\nx/y\n")
+    result = run("x/b.png", "--files-from", "list", "-o", "out", "--format", "gif")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == ["out/b.gif", "out/a.gif", "out/x/y/c.gif"]
+    piped = run("--files-from", "-", stdin="x/b.png\n")  # beside the photo
+    assert (piped.exit_code, piped.stdout) == (0, "x/b.mp4\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        ((), 2, "Missing argument 'PHOTO...'"),
+        (("-", "--files-from", "-"), 2, "standard input can be one thing only"),
+        (("--files-from", "-"), 3, "-: this list names no photos"),
+        (("--files-from", "nowhere"), 3, "nowhere: no such file or folder"),
+        (("--files-from", "a.png"), 3, "a.png: no list of names"),
+        (("in/*.jpg",), 3, "in/*.jpg: no such file or folder, and no photo that this pattern"),
+        (("a.png", "--name", "{title}"), 2, "has no field {title}"),
+        (("a.png", "--name", "../{stem}"), 2, "leads out of the output folder"),
+        (("a.png", "b.png", "--name", "{model}"), 2, "the same name, direct"),
+        (("a.png", "--shard", "3/2"), 2, "'3/2' is not I/N"),
+        (("a.png", "--shard", "0/2"), 2, "'0/2' is not I/N"),
+        (("a.png", "--shard", "2"), 2, "'2' is not I/N"),
+        (("a.png", "--jobs", "-1"), 2, "-1 is not in the range"),
+    ],
+)
+def test_wrong_words(run, words, code, problem):
+    make_photo("a.png")
+    make_photo("b.png")
+    result = run(*words, stdin="")
+    assert (result.exit_code, result.stdout) == (code, "")
+    (line,) = errors(result)
+    assert problem in line
+    assert everything(".") == ["a.png", "b.png"]
+
+
+def test_shares_make_the_whole(run):
+    for number in range(5):
+        make_photo(f"in/{number}.png")
+    assert run("in", "-o", "whole", "--name", "{index}_{stem}_{model}").exit_code == 0
+    for number in (1, 2, 3):
+        share = ("--shard", f"{number}/3", "--name", "{index}_{stem}_{model}")
+        assert run("in/*.png", "-o", "shares", *share).exit_code == 0
+    assert everything("shares") == everything("whole")
+    nothing = run("in/0.png", "-o", "other", "--shard", "2/2")
+    assert (nothing.exit_code, nothing.stdout, errors(nothing)) == (0, "", [])
+
+
+# outputs
+
+
+@pytest.mark.parametrize("way", ["itself", "symlink", "hard link", "dots"])
+def test_an_output_that_is_the_input(run, way):
+    photo = make_photo("in/a.gif")
+    before = photo.read_bytes()
+    target, source = Path("in/a.gif"), "in/a.gif"
+    if way == "symlink":
+        target = Path("link.gif")
+        target.symlink_to(photo)
+    elif way == "hard link":
+        target = Path("hard.gif")
+        os.link(photo, target)
+    elif way == "dots":
+        Path("other").mkdir()
+        target = Path("other/../in/a.gif")
+    result = run(source, "-o", target, "--overwrite")
+    assert (result.exit_code, result.stdout) == (6, "")
+    (line,) = errors(result)
+    assert line == f"Error: in/a.gif: output {target} is the same file as an input"
+    assert photo.read_bytes() == before
+
+
+def test_an_output_folder_whose_path_goes_through_a_file(run):
+    make_photo("in/a.png")
+    Path("file").write_text("mine")
+    for output in ("file/out", "file/deep/er", "in/a.png/out"):
+        result = run("in", "-o", output)
+        assert result.exit_code == 6
+        (line,) = errors(result)
+        assert "is a file, not a folder" in line
+    assert Path("file").read_text() == "mine"
+
+
+CHILD = """
+import json, resource, sys
+from click.testing import CliRunner
+from blurvid.cli import main
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (12000, 12000))
+for words in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(main, ["extract", "in", "-q", *words])
+    print(json.dumps([result.exit_code, result.stdout, result.stderr, repr(result.exception)]))
+"""
+
+
+@posix
+def test_a_disk_that_is_full(here, tiny):
+    """A limit on the size of files fails in the same place, and needs no disk of its own."""
+    make_photo("in/large.png", size=(160, 120))
+    Image.new("RGB", (16, 16)).save("in/small.png")
+    kinds = ["png", "tiff", "jpg", "webp-frames", "gif", "webp", "mp4"]
+    ways = [["-o", f"out/{kind}", "--format", kind] for kind in kinds]
+    ways.append(["-o", "out/sheets", "--format", "jpg", "--montage", "out/sheets", "--overwrite"])
+    command = [[*QUICK, "--weights", str(tiny), *way] for way in ways]
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps(command)],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr.decode()
+    for way, line in zip(ways, child.stdout.decode().splitlines(), strict=True):
+        code, out, err, problem = json.loads(line)
+        assert code == 6, (way, err, problem)
+        assert "Error: out/" in err
+        assert "not written: " in err
+        assert len(err.splitlines()) == 1 + ("--montage" in way), err
+        assert all(Path(name).is_file() for name in out.splitlines())
+    # the small photo is done in spite of it, no half file stays
+    for kind in kinds[:-1]:
+        assert {Path(name).stem.partition("_")[0] for name in everything(f"out/{kind}")} == {
+            "small"
+        }
+    assert not [name for name in everything(here) if ".blurvid" in name]
+
+
+def process(tiny, *words, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "blurvid", *words],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "BLURVID_WEIGHTS": str(tiny)},
+        timeout=PATIENCE,
+        check=False,
+        **options,
+    )
+
+
+@full
+def test_a_full_disk_behind_standard_output(here, tiny):
+    for name in "abcdef":
+        make_photo(f"in/{name}.png")
+    with Path("/dev/full").open("w") as sink:
+        for words in (["extract", "in", "-o", "out", *QUICK, "--json", "-q"], ["--help"]):
+            found = process(tiny, *words, stdout=sink, stderr=subprocess.PIPE)
+            assert found.returncode == 6
+            assert found.stderr == b"Error: standard output: not written: the disk is full\n"
+    assert everything("out")
+    assert not [name for name in everything(here) if ".blurvid" in name]
+
+
+@full
+def test_a_full_disk_behind_standard_error(here, tiny):
+    make_photo("in/a.png")
+    Path("in/b.png").write_text("text")
+    with Path("/dev/full").open("w") as sink:
+        found = process(
+            tiny, "extract", "in", "-o", "out", "--format", "gif", *QUICK,
+            stdout=subprocess.PIPE, stderr=sink,
+        )  # fmt: skip
+    assert (found.returncode, found.stdout) == (3, b"out/a.gif\n")
+
+
+def test_messages_are_one_line():
+    assert common.one_line("a\tb\r\n\x07ü\u2029日 \udce9") == "a\\tb\\r\\n\\x07ü\\u2029日 \udce9"
+
+
+# a batch that is killed
+
+
+@posix
+def test_a_killed_batch_ends_as_one_that_was_not(run, here, tiny):
+    for number in range(14):
+        make_photo(f"in/{number % 3}/{number}.png", number, (96, 64))
+    options = ("--format", "png", "--name", "{parent}/{stem}_{model}")
+    assert run("in", "-o", "whole", *options).exit_code == 0
+
+    command = ["extract", "in", "-o", "killed", *options, *QUICK]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "blurvid", *command],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "BLURVID_WEIGHTS": str(tiny)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with child:
+        child.stdout.readline()
+        # killed while it writes, if it can be caught in the act
+        end = time.monotonic() + 20
+        while not list(Path("killed").rglob(".blurvid-*")) and time.monotonic() < end:
+            time.sleep(0.001)
+        child.send_signal(signal.SIGKILL)
+    there = everything("killed")
+    assert 0 < len([name for name in there if ".blurvid" not in name]) < 7 * 14
+
+    again = run("in", "-o", "killed", *options, "--skip-existing", "--json")
+
+    assert again.exit_code == 0
+    records = [json.loads(line) for line in again.stdout.splitlines()]
+    assert len(records) == 14
+    assert 0 < sum("skipped" in record for record in records) < 14
+    assert everything("killed") == everything("whole")
+    for name in everything("whole"):
+        assert Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_records_tell_all_that_matters(run):
+    make_photo("a.png")
+    record = json.loads(run("a.png", "-o", "a.gif", "--json").stdout)
+    assert record.items() >= {
+        "input": "a.png", "outputs": ["a.gif"], "width": 48, "height": 32, "device": "cpu",
+        "scale": 1.0, "tiles": 1, "warnings": [],
+    }.items()  # fmt: skip
+    assert record["seconds"] > 0
+    clip_psnr = record["reblur_psnr"]
+    assert 5 < clip_psnr < 100
+    assert media.read_photo("a.gif").pixels.shape == (3, 32, 48)

@@ -1,0 +1,452 @@
+"""Photos of any size: exact strips, tiles, predicted memory, the limit of the user."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from click.testing import CliRunner
+from helpers import Whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from blurvid import media, models, pipeline, runtime, weights
+from blurvid.cli import main
+from blurvid.config import CascadeSpec, DirectSpec, QualityOptions
+from blurvid.errors import DeviceError
+from blurvid.networks import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, DirectNet, FrameNet
+from blurvid.pipeline.memory import frames_on_disk, plan
+from blurvid.pipeline.tiles import RAMP, fill_in_tiles, spans
+
+REPOSITORY = Path(__file__).parents[1]
+CPU = torch.device("cpu")
+MEGA = 10**6
+SLIM = DirectSpec(channels=(8, 12), blocks=(1, 1))
+
+
+def randomized(model):
+    """A model whose answer is not its input."""
+    for module in model.modules():
+        if isinstance(module, FrameNet):
+            nn.init.normal_(module.head[-1].weight, 0, 0.05)
+        if isinstance(module, DirectNet):
+            nn.init.normal_(module.head.weight, 0, 0.02)
+    return model.eval()
+
+
+def slim_models():
+    yield "direct", randomized(DirectNet(SLIM))
+    yield "naf", randomized(DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1), block="naf")))
+    for contexts in ("sequential", "middle"):
+        spec = CascadeSpec(width=0.03, contexts=contexts)
+        yield contexts, randomized(models.build("cascade", spec))
+    yield "ensemble", models.SelfEnsemble(randomized(DirectNet(SLIM)), 2)
+
+
+MODELS = dict(slim_models())
+
+
+def filled(model, y, step):
+    out = torch.full((7, 3, *y.shape[-2:]), torch.nan)
+    with torch.no_grad():
+        model.fill(out, y, step)
+    return out
+
+
+# strips
+
+
+@pytest.mark.parametrize("spec", [MIDDLE_SPEC, CORE_SPEC, OUTER_SPEC])
+@pytest.mark.parametrize("step", [1, 3, 8, 1000])
+def test_a_frame_in_strips_is_the_frame(spec, step):
+    net = randomized(FrameNet(spec.scaled(0.06)))
+    r = spec.factor
+    images = [torch.rand(2, 3, 9 * r, 5 * r) for _ in spec.extract]
+    with torch.no_grad():
+        expected = net(*images)
+        found = net(*images, step=step)
+    assert (expected - images[-1]).abs().max() > 0.01
+    assert_close(found, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("step", [2, 5])
+def test_a_sequence_in_strips_is_the_sequence(name, step):
+    y = torch.rand(1, 3, 80, 40)
+    expected = filled(MODELS[name], y, None)
+    with torch.no_grad():
+        assert_close(expected, MODELS[name](y)[0])
+    assert_close(filled(MODELS[name], y, step), expected, rtol=0, atol=2e-5)
+
+
+def test_strips_of_a_dark_and_a_bright_half_know_both():
+    y = torch.rand(1, 3, 80, 40)
+    y[..., :40, :] *= 0.01
+    model = MODELS["sequential"]
+    whole = filled(model, y, 4)
+    assert_close(whole, filled(model, y, None), rtol=0, atol=2e-5)
+    half = filled(model, y[..., :40, :], None)
+    assert (whole[..., :20, :] - half[..., :20, :]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["direct", "sequential"])
+def test_strips_in_half_precision(name):
+    y = torch.rand(1, 3, 80, 40)
+    expected = filled(MODELS[name], y, None)
+    with runtime.autocast(CPU, torch.bfloat16):
+        found = filled(MODELS[name], y, 3)
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).abs().max() < 0.1
+
+
+def test_strips_do_not_pretend_to_know_windows():
+    model = randomized(models.build("cascade", CascadeSpec(width=0.03)))
+    assert model.can_strip
+    models.use_window(model, 20)
+    assert not model.can_strip
+    with pytest.raises(ValueError, match="whole image only"):
+        model.fill(torch.zeros(7, 3, 80, 40), torch.rand(1, 3, 80, 40), 4)
+
+
+# prediction
+
+
+class Meter(TorchDispatchMode):
+    """Measures the most that tensors take at a time, besides those that were there before."""
+
+    def __init__(self, *known):
+        super().__init__()
+        self.live = self.peak = 0
+        self.seen = {tensor.untyped_storage()._cdata for tensor in known}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for value in found if isinstance(found, tuple | list) else (found,):
+            if isinstance(value, torch.Tensor):
+                self.note(value.untyped_storage())
+        return found
+
+    def note(self, storage):
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+        def gone():
+            self.live -= size
+            self.seen.discard(key)
+
+        weakref.finalize(storage, gone)
+
+
+@pytest.mark.parametrize("step", [None, 12, 48])
+@pytest.mark.parametrize(
+    ("name", "spec", "height"),
+    [
+        ("direct", DirectSpec(channels=(64, 128), blocks=(1, 1)), 320),
+        ("direct", DirectSpec(channels=(32, 64, 64), blocks=(1, 1, 1), block="naf"), 320),
+        ("cascade", CascadeSpec(width=0.06), 240),
+    ],
+)
+def test_predicted_memory_is_what_is_taken(name, spec, height, step):
+    model = models.build(name, spec)
+    width = 320 if name == "direct" else 160
+    y, out = torch.rand(1, 3, height, width), torch.empty(7, 3, height, width)
+    with torch.no_grad(), Meter(y, out, *model.parameters()) as meter:
+        model.fill(out, y, step)
+    predicted = model.memory(height, width, 4, step)
+    assert meter.peak < 1.1 * predicted
+    assert meter.peak > 0.3 * predicted
+    if step is not None:
+        assert predicted < model.memory(height, width, 4, None)
+
+
+# the plan
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 500), st.integers(1, 500), st.floats(6, 10.5), st.booleans())
+def test_a_plan_keeps_to_the_room_there_is(rows, columns, digits, cascade):
+    model = MODELS["sequential" if cascade else "direct"]
+    height, width = rows * model.size_multiple, columns * model.size_multiple
+    room = int(10**digits)
+    frames = 84 * height * width
+    try:
+        found = plan(model, height, width, 4, room)
+    except DeviceError as error:
+        assert "\n" not in str(error)
+        side = 640
+        tile = model.memory(min(side, height), min(side, width), 4, 4)
+        assert tile + 96 * min(side, height) * min(side, width) + 12 * height * width > room
+        return
+    assert found.memory + (0 if found.on_disk else frames) <= room
+    more = plan(model, height, width, 4, 10**13)
+    assert (more.step, more.side, more.on_disk) == (None, None, False)
+
+
+def test_what_is_exact_comes_first():
+    model = randomized(models.build("cascade"))
+    height, width = 3000, 4000
+    found = [plan(model, height, width, 4, int(room * 1e9)) for room in (20, 6, 2.7, 1.9, 1.1)]
+    assert [how.side is None for how in found] == [True, True, True, True, False]
+    assert [how.on_disk for how in found] == [False, False, False, True, True]
+    assert [how.step is None for how in found] == [True, False, False, False, False]
+    assert plan(model, height, width, 4, int(20e9), roomy=10**9).step == 64
+
+
+def test_twelve_megapixels_stay_below_three_gigabytes():
+    program = 0.5e9
+    for name in ("direct", "cascade"):
+        model = models.build(name)
+        how = plan(model, 3000, 4000, 4, int(3e9 - program), roomy=10**9)
+        assert how.side is None
+        assert not how.on_disk
+        assert how.memory + 84 * 12e6 + program < 3e9
+
+
+def test_frames_on_another_device_need_room_on_the_host():
+    model = MODELS["direct"]
+    assert not plan(model, 800, 800, 4, 10**9, host=10**9).on_disk
+    assert plan(model, 800, 800, 4, 10**9, host=10**6).on_disk
+
+
+def test_frames_on_disk_are_frames(tmp_path, monkeypatch):
+    frames = frames_on_disk(4, 5)
+    assert frames.shape == (7, 3, 4, 5)
+    assert frames.dtype == torch.float32
+    frames[3] = 0.5
+    assert frames.sum() == 30
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DeviceError, match=r"no memory for .* nor room in .*: No space left"):
+        frames_on_disk(4, 5)
+
+
+# tiles
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.sampled_from([16, 20]), st.sampled_from([320, 640, 1280]))
+def test_tiles_cover_an_axis_once(count, multiple, side):
+    length = count * multiple
+    total = torch.zeros(length)
+    ends = 0
+    for begin, end, weight in spans(length, side, multiple):
+        assert begin % multiple == 0
+        assert begin <= ends
+        assert 0 <= begin < end <= length
+        assert end - begin == min(side, length)
+        assert weight.min() >= 0
+        total[begin:end] += weight
+        ends = end
+    assert ends == length
+    assert_close(total, torch.ones(length), rtol=0, atol=1e-5)
+
+
+class Sliding(Whole):
+    """A model that moves y a pixel a frame; which way is up to the first pixel it sees."""
+
+    name, size_multiple = "sliding", 16
+
+    def __init__(self, fickle=False):
+        self.fickle, self.turns = fickle, []
+
+    def __call__(self, y):
+        wide = F.pad(y, (3, 3, 0, 0), mode="replicate")
+        frames = torch.stack([wide[..., k : k + y.shape[-1]] for k in range(7)], dim=1)
+        turned = self.fickle and bool(y[0, 0, 0, 0] > 0.5)
+        self.turns.append(turned)
+        return frames.flip(1) if turned else frames
+
+
+def in_tiles(model, y, side, step=None):
+    out = torch.full((7, 3, *y.shape[-2:]), torch.nan)
+    with torch.no_grad():
+        count = fill_in_tiles(model, out, y, side, step, CPU)
+    return out, count
+
+
+def test_tiles_of_what_looks_near_only_are_the_whole():
+    y = torch.rand(1, 3, 512, 672)
+    out, count = in_tiles(Sliding(), y, 320)
+    assert count == 12
+    assert_close(out, Sliding()(y)[0])
+
+
+def test_all_tiles_run_the_same_way():
+    y = torch.rand(1, 3, 480, 640)
+    model = Sliding(fickle=True)
+    out, _ = in_tiles(model, y, 320)
+    assert 2 < sum(model.turns) < len(model.turns) - 2
+    expected = Sliding()(y)[0]
+    assert_close(out, expected.flip(0) if model.turns[0] else expected)
+
+
+def test_tiles_of_the_released_network_are_close_to_the_whole():
+    model = weights.load(weights.find(None, "direct"))
+    photo = media.read_photo(REPOSITORY / "examples" / "coffee.jpg")
+    y = photo.pixels[None, :, :240, :352]
+    whole = filled(model, y, None)
+    out, count = in_tiles(model, y, 240)
+    assert count == 3
+    error = (out - whole).abs()
+    assert error.mean() < 0.1 / 255
+    (_, end, _), (begin, _, _), *_ = spans(352, 240, 16)
+    seam = (begin + end) // 2
+    assert error[..., seam - RAMP : seam + RAMP].mean() < 0.2 / 255
+
+
+# the extractor
+
+
+def extractor(model, **options):
+    return pipeline.Extractor(
+        model, "slim", CPU, torch.float32, QualityOptions(scale=1.0, **options)
+    )
+
+
+@pytest.mark.parametrize(
+    ("room", "tiles"), [(10**9, 1), (110 * MEGA, 1), (40 * MEGA, 1), (24 * MEGA, 24)]
+)
+def test_less_memory_gives_the_same_frames(room, tiles, monkeypatch):
+    monkeypatch.setattr("blurvid.pipeline.memory.SIDES", (320,))
+    y = torch.rand(3, 500, 1280)
+    ready = extractor(MODELS["direct"])
+    expected = ready.frames(y)
+    assert expected.tiles == 1
+    monkeypatch.setattr(runtime, "room", lambda *_: room)
+    found = ready.frames(y)
+    assert found.frames.shape == (7, 3, 500, 1280)
+    assert_close(found.frames, expected.frames, rtol=0, atol=1e-5 if tiles == 1 else 0.02)
+    assert found.tiles == tiles
+    assert found.warnings == (
+        ("too little memory for the whole; seen in 24 overlapping tiles",) if tiles > 1 else ()
+    )
+
+
+class Hungry(Whole):
+    """A model that takes more than it says."""
+
+    name, size_multiple, can_strip = "hungry", 1, True
+
+    def __init__(self, enough=()):
+        self.enough, self.tried = enough, []
+
+    def fill(self, out, y, step):
+        self.tried.append(step)
+        if step not in self.enough:
+            raise torch.OutOfMemoryError
+        out.copy_(y.expand(7, -1, -1, -1))
+
+    def memory(self, height, width, feature_size, step):
+        return 60 * MEGA if step is None else step * MEGA
+
+
+def test_memory_that_runs_out_all_the_same_is_a_reason_to_try_less(monkeypatch):
+    monkeypatch.setattr(runtime, "room", lambda *_: 65 * MEGA)
+    y = torch.rand(3, 20, 30)
+    model = Hungry(enough=(16,))
+    found = extractor(model).frames(y)
+    assert model.tried == [None, 16]
+    assert found.warnings == ("memory ran out; done in smaller pieces",)
+    assert_close(found.frames[6], y)
+    with pytest.raises(DeviceError, match="cpu ran out of memory"):
+        extractor(Hungry()).frames(y)
+
+
+def test_a_photo_without_any_room_is_an_error_of_one_line(monkeypatch):
+    monkeypatch.setattr(runtime, "room", lambda *_: MEGA)
+    with pytest.raises(DeviceError, match=r"640 x 504 pixels take .* GB of memory at least"):
+        extractor(MODELS["direct"]).frames(torch.rand(3, 500, 640))
+
+
+def test_room_is_a_share_of_what_is_free_or_what_the_user_leaves(tmp_path, monkeypatch):
+    free = runtime.room(CPU)
+    assert 0 < free
+    assert runtime.room(CPU, 1) == 0
+    most = runtime.room(CPU, 2**60)
+    assert free < most
+    (tmp_path / "memory.max").write_text("max\n")
+    monkeypatch.setattr(runtime, "CONTROL_GROUP", tmp_path)
+    assert runtime.room(CPU) > 100 * MEGA
+    (tmp_path / "memory.max").write_text("9000000\n")
+    (tmp_path / "memory.current").write_text("4000000\n")
+    assert runtime.room(CPU) == 3_500_000
+    assert runtime.room(CPU, 2**60) == 5_000_000
+
+
+# the command
+
+
+@pytest.fixture(scope="module")
+def slim(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "slim"
+    torch.manual_seed(0)
+    net = randomized(DirectNet(SLIM))
+    weights.save(net, folder, name="slim", recipe={}, data="", scores={}, licence="MIT")
+    return folder
+
+
+COMMAND = "import sys; from blurvid.cli import main; main(standalone_mode=False)\n"
+# (The figure of getrusage starts with what the parent took.)
+PEAK = "print(*(x for x in open('/proc/self/status') if x.startswith('VmHWM')), file=sys.stderr)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_a_process_stays_below_its_limit(slim, tmp_path):
+    rows, columns = torch.meshgrid(torch.arange(1500), torch.arange(2000), indexing="ij")
+    media.write_png(torch.stack([rows / 1500, columns / 2000, rows * columns % 7 / 7]).float(),
+                    tmp_path / "large.png")  # fmt: skip
+    records, peaks = [], []
+    for limit in ("64G", "700M"):
+        out = tmp_path / limit
+        words = ["extract", tmp_path / "large.png", "-o", out, "--weights", slim, "--json", "-q"]
+        words += ["--format", "jpg", "--scale", "1", "--max-memory", limit, "--threads", "1"]
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND + PEAK, *map(str, words)],
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        records.append(json.loads(done.stdout))
+        peaks.append(int(done.stderr.split()[-2]) * 1024)
+    assert [record["tiles"] for record in records] == [1, 1]
+    assert peaks[1] < 700 * 2**20 < peaks[0]
+    frames = [
+        [media.read_photo(path).pixels for path in record["outputs"][::3]] for record in records
+    ]
+    for plain, spared in zip(*frames, strict=True):
+        assert (plain - spared).abs().max() < 2.5 / 255
+
+
+def test_a_limit_that_is_too_low_is_said(slim, tmp_path):
+    photo = tmp_path / "photo.png"
+    media.write_png(torch.rand(3, 24, 32), photo)
+    words = ["extract", photo, "-o", tmp_path / "frames", "--weights", slim]
+    result = CliRunner().invoke(main, [*map(str, words), "--max-memory", "10M"])
+    assert result.exit_code == 5
+    assert "pixels take" in result.stderr
+    assert not (tmp_path / "frames").exists()
+
+
+@pytest.mark.parametrize("amount", ["lots", "0", "-1G", "3 apples", ""])
+def test_a_limit_that_is_none_is_refused(amount):
+    result = CliRunner().invoke(main, ["extract", "photo.jpg", "--max-memory", amount])
+    assert result.exit_code == 2
+    assert "is not an amount of memory" in result.stderr
