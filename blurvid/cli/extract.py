@@ -33,7 +33,7 @@ def parse_share(
 
 
 @click.command()
-@click.argument("photos", nargs=-1, metavar="PHOTO...")
+@click.argument("photos", nargs=-1, metavar="[PHOTO...]")
 @click.option(
     "--files-from",
     "lists",
