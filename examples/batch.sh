@@ -16,6 +16,10 @@ mkdir -p "$out"
 # Jobs of an array do not write to one file.
 record=$out/record${SLURM_ARRAY_TASK_ID:+-$SLURM_ARRAY_TASK_ID}.jsonl
 
+if [ -s "$record" ] && [ -n "$(tail -c 1 "$record")" ]; then
+    echo >>"$record" # the last line was cut short
+fi
+
 # One clip a photo, the folder tree kept; one line of JSON a photo.
 status=0
 blurvid extract "$photos" -o "$out" --format mp4 --skip-existing --json "$@" >>"$record" || status=$?
@@ -32,7 +36,11 @@ import sys
 
 lines = pathlib.Path(sys.argv[1]).read_text().splitlines()
 records = {}
-for record in map(json.loads, lines):
+for line in lines:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        continue  # cut short, by a full disk or a kill
     if not record.get("skipped"):
         records[record["input"]] = record  # the latest word on each photo
 records = list(records.values())

@@ -22,6 +22,8 @@ def surroundings(tmp_path, monkeypatch):
     monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
     monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
-    before = signal.getsignal(signal.SIGTERM)
+    polite = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [signal.getsignal(number) for number in polite]
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in zip(polite, before, strict=True):
+        signal.signal(number, handler)

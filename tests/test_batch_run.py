@@ -307,6 +307,41 @@ def test_an_interrupt_breaks_off_what_is_being_written(tmp_path, monkeypatch, ho
     assert files(tmp_path / "out") == []
 
 
+def test_a_second_interrupt_leaves_no_half_file_either(tmp_path, monkeypatch):
+    """Impatience while the threads end: what they clean up is waited for all the same."""
+    busy = threading.Event()
+
+    def slow_to_end(pixels, order, path, fps):
+        path.write_bytes(b"half a file")
+        busy.set()
+        end = time.monotonic() + SOON
+        try:
+            while time.monotonic() < end:
+                time.sleep(0.001)
+        finally:
+            time.sleep(0.3)
+
+    join, calls = threading.Thread.join, []
+
+    def impatient(thread, timeout=None):
+        calls.append(thread)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        join(thread, timeout)
+
+    def interrupt():
+        if busy.wait(0.2):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(media.clip, "save_gif", slow_to_end)
+    monkeypatch.setattr(threading.Thread, "join", impatient)
+    jobs = batch.plan([make_photos(tmp_path / "in", 5)], tmp_path / "out", "gif")
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(jobs, extractor(Still(interrupt)), QUICK, writers=1)
+    assert len(calls) > 1
+    assert files(tmp_path / "out") == []
+
+
 def test_an_interrupt_reports_what_is_whole(tmp_path, saved):
     calls, told = [], []
 

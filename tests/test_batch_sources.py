@@ -73,6 +73,12 @@ def test_a_pattern_that_matches_nothing(here):
     assert (good.error, bad.error is None) == (None, False)
 
 
+def test_a_pattern_that_goes_up_does_not_lead_out_of_the_output_folder(here):
+    make_photos(here, "b.png", "in/x/c.png")
+    assert targets(batch.plan(["in/*/../../*.png"], Path("out"), "gif")) == ["out/b.gif"]
+    assert targets(batch.plan(["in/*/../x/c.png"], Path("out"), "gif")) == ["out/x/c.gif"]
+
+
 def test_one_photo_of_a_pattern_is_not_written_to_a_file(here):
     make_photos(here, "a.png")
     with pytest.raises(OptionError, match="name a folder"):
@@ -80,6 +86,24 @@ def test_one_photo_of_a_pattern_is_not_written_to_a_file(here):
 
 
 # folders
+
+
+def test_an_empty_name_is_not_the_current_folder(here):
+    make_photos(here, "a.png")
+    with pytest.raises(InputError, match="no such file"):
+        batch.plan([""], Path("out"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_pipes_in_a_folder_are_no_photos(here):
+    """Reading one would wait for ever; a pipe that is named itself may be meant."""
+    make_photos(here, "in/a.png")
+    os.mkfifo(here / "in/b.png")
+    (here / "in/c.png").symlink_to("nowhere")
+    for source in ("in", "in/*.png"):
+        jobs = batch.plan([source], Path("out"), "gif")
+        assert targets(jobs) == ["out/a.gif", "out/c.gif"]  # a broken link is not passed over
+    assert len(batch.plan(["in/b.png"], Path("out"))) == 1
 
 
 def test_the_output_folder_is_no_source(here):
@@ -111,7 +135,9 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_others(here, monkeypatch
 
 def test_the_same_photo_is_done_once(here):
     make_photos(here, "in/a.png")
-    assert len(batch.plan(["in", "in/a.png", "in/../in/a.png", "in"], Path("out"))) == 2
+    assert len(batch.plan(["in", "in/a.png", "in/../in/a.png", "in"], Path("out"))) == 1
+    listed = [Path("in/a.png"), Path("in/../in/a.png"), here / "in/a.png", Path("in")]
+    assert targets(batch.plan([], Path("out"), "gif", listed=listed)) == ["out/in/a.gif"]
     assert len(batch.plan(["-", "-"], Path("out"))) == 1
 
 

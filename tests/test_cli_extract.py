@@ -59,9 +59,11 @@ def surroundings(tmp_path, monkeypatch):
     monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    before = signal.getsignal(signal.SIGTERM)
+    polite = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [signal.getsignal(number) for number in polite]
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in zip(polite, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture

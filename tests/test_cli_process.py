@@ -158,6 +158,7 @@ def begin_batch(tool, photos=60):
     def defaults():  # pytest may itself run where these are ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     process = tool.start(
         "extract", "in", "-o", "out", "--format", "mp4", "--jobs", WRITERS, *QUICK,
@@ -204,13 +205,27 @@ def test_ctrl_c_in_a_batch(tool):
 
 
 @posix
-def test_a_polite_kill_in_a_batch(tool):
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_polite_kill_in_a_batch(tool, name, code):
     process, first = begin_batch(tool)
-    process.terminate()
+    process.send_signal(getattr(signal, name))
     out, err = end_batch(process)
-    assert process.returncode == 143
+    assert process.returncode == code
     assert "Traceback" not in err
     check_no_half_file(tool, first, out)
+
+
+@posix
+def test_streams_that_are_closed(tool):
+    make_photos(tool.folder / "in", 2)
+    words = ["extract", "in", "-", "-o", "out", "--format", "mp4", *QUICK]
+    command = [sys.executable, "-m", "blurvid", *words]
+    found = subprocess.run(
+        ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", *command],
+        cwd=tool.folder, env=tool.environment, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert found.returncode == 3  # nothing was to be read from standard input
+    assert everything(tool.folder / "out") == ["photo 0.mp4", "photo 1.mp4"]
 
 
 @posix

@@ -235,6 +235,8 @@ class _Crew:
             threading.Thread(target=self._work, name=f"blurvid-{number}", daemon=True)
             for number in range(count)
         ]
+        self.untold = list(self.threads)
+        """Threads that were not told to stop."""
         for thread in self.threads:
             thread.start()
 
@@ -248,19 +250,22 @@ class _Crew:
 
         So temporary files are removed and programs ended on the usual ways out. Only queues are
         shared with the threads: an exception from outside could leave a lock locked.
+
+        A second call, after an interrupt of the first, waits on: a thread is told only once, as
+        it would be broken off in its own cleaning up.
         """
-        threads, self.threads = self.threads, []
         while not self.tasks.empty():
             with contextlib.suppress(queue.Empty):
                 self.tasks.get_nowait()
-        for thread in threads:
+        while self.untold:
+            thread = self.untold.pop()
             if thread.ident is not None and self.busy:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(thread.ident), ctypes.py_object(_Stopped)
                 )
-        for _ in threads:
+        for _ in self.threads:
             self.tasks.put(None)
-        for thread in threads:
+        for thread in self.threads:
             thread.join(patience)
 
     def _work(self) -> None:

@@ -58,9 +58,17 @@ def find(
         raise next((entry.error for entry in found if entry.error), InputError("no photos"))
     once: dict[tuple[object, ...], Found] = {}
     for entry in found:
-        place = None if entry.photo is None else entry.photo.absolute()
+        place = None if entry.photo is None else _real(entry.photo)
         once.setdefault((place, entry.relative, str(entry.error)), entry)
     return list(once.values())
+
+
+def _real(path: Path) -> str:
+    """One name for all ways to a file, as far as there is one."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return str(path)
 
 
 def read_list(source: str | Path, null: bool = False) -> list[Path]:
@@ -98,8 +106,14 @@ def _kept(path: Path) -> Path:
     if path.is_absolute():
         here = Path.cwd()
         path = path.relative_to(here if path.is_relative_to(here) else path.anchor)
-    up = sum(part == os.pardir for part in path.parts)  # after normpath all at the start
-    return Path(*path.parts[up:])
+    return _below(path)
+
+
+def _below(path: Path) -> Path:
+    """A relative path without `..`, so that it leads out of no folder."""
+    parts = Path(os.path.normpath(path)).parts
+    up = sum(part == os.pardir for part in parts)  # after normpath all at the start
+    return Path(*parts[up:])
 
 
 def _photos(
@@ -117,6 +131,9 @@ def _photos(
         return
     path = Path(source)
     listed = kept is not None
+    if not str(source):  # a variable of a shell that is not set; `Path` takes it for this folder
+        yield Found(path, Path("photo"), error=InputError("'': no such file or folder"))
+        return
     try:
         if path.is_dir():
             yield from _in_folder(path, avoided, path, kept or Path())
@@ -157,13 +174,13 @@ def _matching(pattern: Path, avoided: frozenset[Path]) -> Iterator[Found]:
             if path.is_symlink() and "**" in parts:
                 continue  # it may lead back to where it lies
             photos.update(media.list_photos(path, True, avoided, problems.append))
-        elif media.is_photo(path):
+        elif media.is_photo(path) and not media.is_special(path):
             photos.add(path)
     if not photos and not problems:
         nothing = "no such file or folder, and no photo that this pattern matches"
         problems.append(InputError(f"{pattern}: {nothing}"))
     for photo in sorted(photos, key=lambda path: (media.natural_key(path), str(path))):
-        yield Found(photo, photo.relative_to(base), in_folder=True)
+        yield Found(photo, _below(photo.relative_to(base)), in_folder=True)
     for problem in problems:
         yield Found(pattern, Path("photo"), in_folder=True, error=problem)
 

@@ -85,6 +85,7 @@ class ErrorBoundary(click.Group):
     """The one place where a library error becomes a message and an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
+        _open_streams()
         try:
             return super().main(*args, **options)
         except OSError as error:
@@ -100,9 +101,12 @@ class ErrorBoundary(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 utf8 = codecs.lookup(stream.encoding).name == "utf-8"
                 stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
-        # A polite kill ends like Ctrl-C, so that temporary files are removed.
+        # A polite kill, or the end of a terminal, ends like Ctrl-C: temporary files are removed.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)
+            hangup = getattr(signal, "SIGHUP", None)
+            if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:  # not nohup
+                signal.signal(hangup, _terminate)
         try:
             result = super().invoke(ctx)
             if sys.stdout is not None:  # Python itself looks at it only after all is over
@@ -119,6 +123,23 @@ class ErrorBoundary(click.Group):
             for stream in (sys.stdout, sys.stderr):
                 _silence(stream)
             ctx.exit(BROKEN_PIPE)
+
+
+def _open_streams() -> None:
+    """Let standard streams that are closed (`>&-`) lead nowhere.
+
+    The next file to be opened would get the number of a closed one, and what a library writes
+    to standard error would end in a result.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+        else:
+            continue
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
 
 
 def _of_stdout(error: OSError) -> bool:
@@ -162,29 +183,32 @@ class Size(click.ParamType[int]):
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.I)
         if match is None or not float(match[1]):
             self.fail(f"{value!r} is not an amount of memory such as 3G or 800M.", param, ctx)
-        return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+        amount = float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")
+        return int(min(max(amount, 1), sys.maxsize))
+
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]"
+)
+device_option = click.option(
+    "--device",
+    default=RunOptions().device,
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]|mps",
+    help="Where to run; auto takes a GPU if there is one.",
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default=RunOptions().precision,
+    show_default=True,
+    help="Precision of the features; images always stay in fp32.",
+)
 
 
 def run_options(command: Command) -> Command:
     """Options that say where and how a network runs."""
-    default = RunOptions()
-    for option in (
-        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]"),
-        click.option(
-            "--precision",
-            type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-            default=default.precision,
-            show_default=True,
-            help="Precision of the features; images always stay in fp32.",
-        ),
-        click.option(
-            "--device",
-            default=default.device,
-            show_default=True,
-            metavar="auto|cpu|cuda[:N]|mps",
-            help="Where to run; auto takes a GPU if there is one.",
-        ),
-    ):
+    for option in (threads_option, precision_option, device_option):
         command = option(command)
     return command
 

@@ -14,7 +14,7 @@ from blurvid.media.clip import (
     kind_of,
     write_frames,
 )
-from blurvid.media.files import is_photo, is_video, list_photos, natural_key
+from blurvid.media.files import is_photo, is_special, is_video, list_photos, natural_key
 from blurvid.media.montage import check_montage, sheet, write_montage
 from blurvid.media.photo import Photo
 from blurvid.media.png import to_uint8, write_png
@@ -31,6 +31,7 @@ __all__ = [
     "check_montage",
     "check_target",
     "is_photo",
+    "is_special",
     "is_video",
     "kind_of",
     "list_photos",

@@ -23,6 +23,15 @@ def is_photo(path: Path | str) -> bool:
     return Path(path).suffix.lower() in PHOTO_SUFFIXES
 
 
+def is_special(path: Path) -> bool:
+    """Whether a path is there and no file, but a pipe or device, which may never end.
+
+    Raises:
+        OSError: it cannot be found out.
+    """
+    return path.exists() and not path.is_file()
+
+
 def is_video(path: Path | str) -> bool:
     """Whether the suffix is one of a video; a GIF counts as a photo."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
@@ -53,7 +62,7 @@ def list_photos(
     avoided: Set[Path] = frozenset(),
     on_error: Callable[[InputError], None] | None = None,
 ) -> list[Path]:
-    """List the photos in a folder, in natural order, without hidden files.
+    """List the photos in a folder, in natural order, without hidden files, pipes and devices.
 
     Args:
         folder: where to look.
@@ -82,7 +91,7 @@ def list_photos(
                         continue
                     if not avoided or entry.resolve() not in avoided:
                         folders.append(entry)
-                elif is_photo(entry):
+                elif is_photo(entry) and not is_special(entry):
                     found.append(entry)
         except OSError as error:
             problem = InputError(f"{place}: {reason(error)}")
