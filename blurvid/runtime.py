@@ -169,16 +169,28 @@ def room(device: torch.device, max_memory: int | None = None) -> int:
 
 
 def _left_in_group() -> float:
-    """Memory left to this process's control group (containers, job schedulers) [bytes]."""
-    for limit, usage in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    """Memory left to this process's control group, as containers have one [bytes]."""
+    for limit, usage, details in (
+        ("memory.max", "memory.current", "memory.stat"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+        ),
     ):
         with contextlib.suppress(OSError, ValueError):  # no limit is the word `max`
-            return int((CONTROL_GROUP / limit).read_text()) - int(
-                (CONTROL_GROUP / usage).read_text()
-            )
+            most, used = (int((CONTROL_GROUP / name).read_text()) for name in (limit, usage))
+            return most - used + _file_cache(CONTROL_GROUP / details)
     return math.inf
+
+
+def _file_cache(path: Path) -> int:
+    """What a control group's usage holds of files read or written; it goes when needed [bytes]."""
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+        return sum(int(size) for name, size in lines if name in ("active_file", "inactive_file"))
+    except (OSError, ValueError):
+        return 0
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:

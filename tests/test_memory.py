@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import weakref
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from blurvid.cli import main
 from blurvid.config import CascadeSpec, DirectSpec, QualityOptions
 from blurvid.errors import DeviceError
 from blurvid.networks import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, DirectNet, FrameNet
-from blurvid.pipeline.memory import frames_on_disk, plan
+from blurvid.pipeline.memory import PIXELS_AT_ONCE, frames_on_disk, plan
 from blurvid.pipeline.tiles import RAMP, fill_in_tiles, spans
 
 REPOSITORY = Path(__file__).parents[1]
@@ -222,6 +224,35 @@ def test_frames_on_another_device_need_room_on_the_host():
     assert plan(model, 800, 800, 4, 10**9, host=10**6).on_disk
 
 
+@pytest.mark.parametrize("multiple", [12, 64, 256])
+def test_tiles_are_what_the_model_can_see(multiple):
+    model = Hungry()
+    model.size_multiple, model.can_strip = multiple, False
+    model.memory = lambda height, width, *_: 60 * height * width
+    height, width = (length // multiple * multiple for length in (4000, 5000))
+    how = plan(model, height, width, 4, 330 * 1000**2)
+    assert how.side is not None
+    assert how.side % multiple == 0
+
+
+def test_frames_are_not_put_where_disks_are_memory(tmp_path, monkeypatch):
+    folders = []
+    temporary = tempfile.TemporaryFile
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", lambda dir: folders.append(dir) or temporary(dir=tmp_path)
+    )
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "access", lambda path, mode: path == "/var/tmp")
+    frames_on_disk(4, 5)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    frames_on_disk(4, 5)
+    monkeypatch.setattr(os, "access", lambda path, mode: True)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    frames_on_disk(4, 5)
+    assert folders == ["/var/tmp", tempfile.gettempdir(), tempfile.gettempdir()]
+
+
 def test_frames_on_disk_are_frames(tmp_path, monkeypatch):
     frames = frames_on_disk(4, 5)
     assert frames.shape == (7, 3, 4, 5)
@@ -345,9 +376,12 @@ class Hungry(Whole):
     name, size_multiple, can_strip = "hungry", 1, True
 
     def __init__(self, enough=()):
-        self.enough, self.tried = enough, []
+        self.enough, self.tried, self.held = enough, [], []
 
     def fill(self, out, y, step):
+        assert all(held() is None for held in self.held), "a failed attempt still takes memory"
+        features = torch.empty(1000)
+        self.held += [weakref.ref(features), weakref.ref(out)]
         self.tried.append(step)
         if step not in self.enough:
             raise torch.OutOfMemoryError
@@ -357,8 +391,9 @@ class Hungry(Whole):
         return 60 * MEGA if step is None else step * MEGA
 
 
-def test_memory_that_runs_out_all_the_same_is_a_reason_to_try_less(monkeypatch):
-    monkeypatch.setattr(runtime, "room", lambda *_: 65 * MEGA)
+@pytest.mark.parametrize("room", [65 * MEGA, 10**10])
+def test_memory_that_runs_out_all_the_same_is_a_reason_to_try_less(room, monkeypatch):
+    monkeypatch.setattr(runtime, "room", lambda *_: room)
     y = torch.rand(3, 20, 30)
     model = Hungry(enough=(16,))
     found = extractor(model).frames(y)
@@ -371,8 +406,60 @@ def test_memory_that_runs_out_all_the_same_is_a_reason_to_try_less(monkeypatch):
 
 def test_a_photo_without_any_room_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setattr(runtime, "room", lambda *_: MEGA)
-    with pytest.raises(DeviceError, match=r"640 x 504 pixels take .* GB of memory at least"):
+    message = r"640 x 504 pixels take [1-9]\d* MB of memory at least, but only 1 MB may be taken"
+    with pytest.raises(DeviceError, match=message):
         extractor(MODELS["direct"]).frames(torch.rand(3, 500, 640))
+
+
+def test_memory_that_runs_out_beside_the_network_is_said(monkeypatch):
+    quality = QualityOptions(scale=0.5)
+    ready = pipeline.Extractor(MODELS["direct"], "slim", CPU, torch.float32, quality)
+
+    def full(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(pipeline.scale, "restore", full)
+    with pytest.raises(DeviceError, match="cpu ran out of memory"):
+        ready(torch.rand(3, 64, 64))
+
+
+def test_the_constraint_takes_little_memory_on_wide_photos():
+    y, frames = torch.rand(3, 130, 3000), torch.rand(7, 3, 130, 3000)
+    with Meter(y, frames) as meter:
+        extractor(MODELS["direct"], constraint=2.2)._finish(frames, y)
+    assert meter.peak < 12 * 84 * PIXELS_AT_ONCE
+
+
+class Moving(Whole):
+    """A model that finds much motion, and remembers whose frames are still there."""
+
+    name, size_multiple = "moving", 1
+
+    def __init__(self):
+        self.held, self.alive = [], []
+
+    def fill(self, out, y, step):
+        self.alive.append(sum(held() is not None for held in self.held))
+        self.held.append(weakref.ref(out.untyped_storage()))
+        for index, frame in enumerate(out):
+            frame.copy_(y[0].roll(index * 2, dims=-1))
+
+
+def test_frames_that_measured_the_blur_do_not_stay(monkeypatch):
+    model = Moving()
+    ready = pipeline.Extractor(model, "slim", CPU, torch.float32)
+    plain = ready.frames
+
+    def frames(y):
+        found = plain(y)
+        return dataclasses.replace(found, warnings=(f"{y.shape[-1]} px wide",))
+
+    monkeypatch.setattr(ready, "frames", frames)
+    found = ready.scaled(F.avg_pool2d(torch.rand(1, 3, 384, 768), 5, 1, 2)[0])
+    assert found.scale < 1
+    assert len(model.alive) == 3
+    assert model.alive == [0, 0, 0]
+    assert found.warnings == (f"{round(768 * found.scale)} px wide",)
 
 
 def test_room_is_a_share_of_what_is_free_or_what_the_user_leaves(tmp_path, monkeypatch):
@@ -388,6 +475,9 @@ def test_room_is_a_share_of_what_is_free_or_what_the_user_leaves(tmp_path, monke
     (tmp_path / "memory.current").write_text("4000000\n")
     assert runtime.room(CPU) == 3_500_000
     assert runtime.room(CPU, 2**60) == 5_000_000
+    # Files read before count as usage until their pages are needed.
+    (tmp_path / "memory.stat").write_text("anon 9\ninactive_file 1000000\nactive_file 500000\n")
+    assert runtime.room(CPU, 2**60) == 6_500_000
 
 
 # the command
@@ -409,6 +499,8 @@ PEAK = "print(*(x for x in open('/proc/self/status') if x.startswith('VmHWM')), 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_a_process_stays_below_its_limit(slim, tmp_path):
+    if runtime.room(CPU, 2**60) < 3 * 10**9:
+        pytest.skip("too little memory is free to tell the two apart")
     rows, columns = torch.meshgrid(torch.arange(1500), torch.arange(2000), indexing="ij")
     media.write_png(torch.stack([rows / 1500, columns / 2000, rows * columns % 7 / 7]).float(),
                     tmp_path / "large.png")  # fmt: skip
@@ -417,6 +509,7 @@ def test_a_process_stays_below_its_limit(slim, tmp_path):
         out = tmp_path / limit
         words = ["extract", tmp_path / "large.png", "-o", out, "--weights", slim, "--json", "-q"]
         words += ["--format", "jpg", "--scale", "1", "--max-memory", limit, "--threads", "1"]
+        words += ["--device", "cpu"]
         done = subprocess.run(
             [sys.executable, "-c", COMMAND + PEAK, *map(str, words)],
             env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
@@ -439,10 +532,19 @@ def test_a_limit_that_is_too_low_is_said(slim, tmp_path):
     photo = tmp_path / "photo.png"
     media.write_png(torch.rand(3, 24, 32), photo)
     words = ["extract", photo, "-o", tmp_path / "frames", "--weights", slim]
+    words += ["--device", "cpu"]
     result = CliRunner().invoke(main, [*map(str, words), "--max-memory", "10M"])
     assert result.exit_code == 5
     assert "pixels take" in result.stderr
     assert not (tmp_path / "frames").exists()
+
+
+def test_a_limit_beyond_all_numbers_is_no_limit(slim, tmp_path):
+    photo = tmp_path / "photo.png"
+    media.write_png(torch.rand(3, 24, 32), photo)
+    words = ["extract", photo, "-o", tmp_path / "frames", "--weights", slim]
+    result = CliRunner().invoke(main, [*map(str, words), "--max-memory", "9" * 400 + "T"])
+    assert result.exit_code == 0
 
 
 @pytest.mark.parametrize("amount", ["lots", "0", "-1G", "3 apples", ""])

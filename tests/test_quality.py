@@ -309,8 +309,9 @@ def test_passes_of_a_real_network(direct):
     assert not torch.equal(run(direct, y, passes=4), run(direct, y, passes=2))
 
 
-def test_the_constraint_is_the_last_step_and_works_in_pieces(direct):
-    y = torch.rand(3, pipeline.extraction.ROWS_AT_ONCE + 9, 12)
+def test_the_constraint_is_the_last_step_and_works_in_pieces(direct, monkeypatch):
+    monkeypatch.setattr(pipeline.memory, "PIXELS_AT_ONCE", 12 * 25 + 5)
+    y = torch.rand(3, 59, 12)
     expected = constrain(run(direct, y, passes=2), y, "srgb")
     assert_close(run(direct, y, passes=2, constraint="srgb"), expected, rtol=0, atol=1e-6)
     assert_close(run(direct, y, passes=2, constraint=None), run(direct, y, passes=2))

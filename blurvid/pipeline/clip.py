@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blurvid import media, metrics
 from blurvid.config import DEFAULT_GAMMA, ClipOptions, QualityOptions
-from blurvid.pipeline.memory import ROWS_AT_ONCE
+from blurvid.pipeline.memory import in_pieces
 from blurvid.synth import average_frames
 
 
@@ -57,10 +57,9 @@ class Clip:
         gamma = self.quality.constraint
         gamma = DEFAULT_GAMMA if gamma is None else gamma
         # In pieces: light of all frames at once would take twice their memory.
-        pieces = (torch.split(x, ROWS_AT_ONCE, dim=-2) for x in (self.tensor, self.photo.pixels))
         errors = [
             (average_frames(frames, gamma) - seen).square().sum(dtype=torch.float64)
-            for frames, seen in zip(*pieces, strict=True)
+            for frames, seen in in_pieces(self.tensor, self.photo.pixels)
         ]
         return float(metrics.psnr_of(torch.stack(errors).sum() / self.photo.pixels.numel()))
 

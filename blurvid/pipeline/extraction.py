@@ -27,7 +27,7 @@ from blurvid.config import (
 from blurvid.errors import BlurvidError, DeviceError, OptionError
 from blurvid.models import SelfEnsemble, SequenceModel, use_window
 from blurvid.pipeline.clip import Clip
-from blurvid.pipeline.memory import FRAME_SIZE, ROWS_AT_ONCE, frames_on_disk, plan
+from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, in_pieces, plan
 from blurvid.pipeline.scale import check_scale, extract_scaled
 from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.synth import constrain
@@ -35,8 +35,8 @@ from blurvid.synth import constrain
 Photo: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
 """What a photo may come as."""
 
-SHARES = (1.0, 0.5, 0.25)
-"""Of the memory there is, tried one after the other where it runs out all the same."""
+ATTEMPTS = 4
+"""Where memory runs out all the same, each is made in half of what the one before was to take."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,17 +109,20 @@ class Extractor:
         Args:
             y: as for `frames`, which sees it at the scale 1.
         """
-        runs: list[Found] = []
+        last: Found | None = None  # no more than that: frames that measured blur take memory
 
         def run(image: Tensor) -> Tensor:
-            runs.append(self.frames(image))
-            return runs[-1].frames
+            nonlocal last
+            last = None
+            last = self.frames(image)
+            return last.frames
 
-        frames, scale = extract_scaled(y, run, self.quality.scale, self._room_for)
-        if scale != 1:
-            self._finish(frames, y)
-        warnings = tuple(dict.fromkeys(text for found in runs for text in found.warnings))
-        return dataclasses.replace(runs[-1], frames=frames, scale=scale, warnings=warnings)
+        with runtime.memory_guard(torch.device("cpu")):
+            frames, scale = extract_scaled(y, run, self.quality.scale, self._room_for)
+            assert last is not None
+            if scale != 1:
+                self._finish(frames, y)
+        return dataclasses.replace(last, frames=frames, scale=scale)
 
     def _room_for(self, height: int, width: int) -> Tensor:
         """Room for seven frames, on disk where there is too little memory."""
@@ -159,41 +162,55 @@ class Extractor:
     def _fill(self, y: Tensor, dtype: torch.dtype) -> Found:
         """Run the model on (1, 3, H, W); out of memory, in smaller pieces, then on the CPU."""
         room = runtime.room(self.device, self.max_memory)
-        problems: list[DeviceError] = []
-        for share in SHARES:
+        pixels = y.shape[-2] * y.shape[-1]
+        problem: DeviceError | None = None
+        for _ in range(ATTEMPTS):
             try:
-                found = self._try(y, self.device, dtype, int(share * room))
+                how = self._plan(y, self.device, dtype, room)
             except DeviceError as error:
-                problems.append(error)
+                problem = problem or error
+                break
+            try:
+                found = self._run(y, self.device, dtype, how)
+            except DeviceError as error:
+                # The traceback would keep what the failed attempt had in its hands.
+                problem = problem or DeviceError(str(error))
+                room = (how.memory + (0 if how.on_disk else FRAMES * FRAME_SIZE * pixels)) // 2
                 continue
-            if not problems:
+            if problem is None:
                 return found
             warning = "memory ran out; done in smaller pieces"
             return dataclasses.replace(found, warnings=(*found.warnings, warning))
         cpu = torch.device("cpu")
+        assert problem is not None
         if self.device.type == "cpu" or not isinstance(self.network, nn.Module):
-            raise problems[0]
+            raise problem
         runtime.place(self.network, cpu)
         try:
-            found = self._try(y, cpu, torch.float32, runtime.room(cpu))
+            how = self._plan(y, cpu, torch.float32, runtime.room(cpu))
+            found = self._run(y, cpu, torch.float32, how)
         finally:
             runtime.place(self.network, self.device)
         warning = f"{self.device} has too little memory; done on the CPU"
         return dataclasses.replace(found, warnings=(*found.warnings, warning))
 
-    def _try(self, y: Tensor, device: torch.device, dtype: torch.dtype, room: int) -> Found:
-        """Run the model on (1, 3, H, W) within some memory, in so many bytes of `room`."""
-        height, width = y.shape[-2:]
-        on_cpu = device.type == "cpu"
-        how = plan(
+    def _plan(self, y: Tensor, device: torch.device, dtype: torch.dtype, room: int) -> Plan:
+        """Choose how to run the model on (1, 3, H, W) in so many bytes of `room`."""
+        # Only CUDA devices have memory of their own; that of MPS is the host's.
+        host = runtime.room(torch.device("cpu")) if device.type == "cuda" else None
+        return plan(
             self.model,
-            height,
-            width,
+            y.shape[-2],
+            y.shape[-1],
             dtype.itemsize,
             room,
-            roomy=ROOMY if on_cpu else None,
-            host=None if on_cpu else runtime.room(torch.device("cpu")),
+            roomy=ROOMY if device.type == "cpu" else None,
+            host=host,
         )
+
+    def _run(self, y: Tensor, device: torch.device, dtype: torch.dtype, how: Plan) -> Found:
+        """Run the model on (1, 3, H, W) as planned."""
+        height, width = y.shape[-2:]
         with runtime.memory_guard(device), runtime.autocast(device, dtype):
             shape = (FRAMES, 3, height, width)
             frames = frames_on_disk(height, width) if how.on_disk else torch.empty(shape)
@@ -212,8 +229,7 @@ class Extractor:
         gamma = self.quality.constraint
         if gamma is None:
             return
-        pieces = (torch.split(x, ROWS_AT_ONCE, dim=-2) for x in (frames, y))
-        for piece, seen in zip(*pieces, strict=True):
+        for piece, seen in in_pieces(frames, y):
             piece.copy_(constrain(piece, seen, gamma))
 
 

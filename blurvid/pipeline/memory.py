@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,12 @@ from blurvid.models import SequenceModel
 STEPS = (64, 16, 4)
 """Rows of features in a strip, to be tried one after the other."""
 SIDES = (2560, 1280, 640)
-"""Sides of tiles [px], to be tried one after the other; all models' multiples divide them."""
+"""Sides of tiles [px], to be tried one after the other, less what the model's multiple leaves."""
 FRAME_SIZE = 4 * 3
 """Bytes of a pixel of a frame."""
 
-ROWS_AT_ONCE = 128
-"""Rows of frames that are handled in one piece where more would take memory of its own."""
+PIXELS_AT_ONCE = 1 << 16
+"""Pixels of frames that are handled in one piece where more would take memory of its own."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ def plan(
     steps = (None, *STEPS) if model.can_strip else (None,)
     least = 0
     for side in (None, *SIDES):
-        if side is not None and side >= max(height, width):
-            continue
+        if side is not None:
+            side -= side % model.size_multiple
+            if side >= max(height, width):
+                continue
         rows, columns = (min(side or length, length) for length in (height, width))
         tile = 0 if side is None else (FRAMES + 1) * FRAME_SIZE * rows * columns
         for on_disk in (False, True):
@@ -93,8 +96,31 @@ def plan(
     )
 
 
+def _scratch() -> str:
+    """Folder for large temporary files: the one the user names, or one that is not in memory."""
+    large = "/var/tmp"  # where systems keep /tmp in memory, this is not
+    if any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")):
+        return tempfile.gettempdir()
+    return large if os.access(large, os.W_OK | os.X_OK) else tempfile.gettempdir()
+
+
+def in_pieces(frames: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cut frames and their photo into strips of `PIXELS_AT_ONCE`, or of one row.
+
+    Args:
+        frames: (T, C, H, W).
+        y: (C, H, W).
+
+    Yields:
+        Views of both, (T, C, rows, W) and (C, rows, W).
+    """
+    rows = max(1, PIXELS_AT_ONCE // y.shape[-1])
+    yield from zip(*(torch.split(x, rows, dim=-2) for x in (frames, y)), strict=True)
+
+
 def _gigabytes(size: int) -> str:
-    return f"{max(size, 0) / 1e9:.1f} GB"
+    size = max(size, 0)
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def frames_on_disk(height: int, width: int) -> Tensor:
@@ -112,7 +138,7 @@ def frames_on_disk(height: int, width: int) -> Tensor:
     """
     shape = (FRAMES, 3, height, width)
     size = FRAMES * FRAME_SIZE * height * width
-    folder = tempfile.gettempdir()
+    folder = _scratch()
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             if hasattr(os, "posix_fallocate"):  # all of it now, rather than a crash in the middle
