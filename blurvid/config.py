@@ -267,10 +267,22 @@ class BenchOptions:
 
     repeats: int = 5
     warmup: int = 1
+    baseline: bool = False
+    """Also run the same weights in the plain way, as published, and tell the ratio."""
 
 
-RESOLUTIONS = {"320": (320, 568), "480": (480, 854), "720": (720, 1280)}
-"""Height and width [px] of the resolutions in Table 3 of the paper (16:9)."""
+RESOLUTIONS = {
+    "320": (320, 568),
+    "480": (480, 854),
+    "720": (720, 1280),
+    "1080": (1080, 1920),
+    "12mp": (3000, 4000),
+}
+"""Height and width [px] of photos to time; the first three are those of Table 3 of the paper."""
+NETWORKS = ("middle", *reversed(MODELS))
+"""What can be timed: the cascade's middle network alone, and all seven frames by a model."""
+SWEEP = ("360x270", "640x480", "1160x870", "2000x1500", "12mp")
+"""Photos from 0.1 to 12 megapixels, each about three times as large as the one before."""
 
 PROTOCOLS = ("gopro7", "gopro1111")
 """Evaluations of the paper's Table 2 that can be repeated: its first and its last column."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -328,10 +329,28 @@ def test_bench_as_json(quick_bench):
     assert found["threads"] == 1
 
 
+def test_bench_beside_the_baseline(quick_bench, tmp_path):
+    plot = tmp_path / "bench.png"
+    plot.write_text("old")
+    words = ["--res", "320", "--res", "30x20", "--network", "direct", "--repeats", 1, "--baseline"]
+    words += ["--precision", "all", "--device", "cpu", "--threads", 1, "--plot", plot]
+    result = run("bench", *words)
+    assert (result.exit_code, plot.read_text()) == (6, "old")
+    result = run("bench", *words, "--overwrite")
+    assert result.exit_code == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    for name in ("320P", "30x20"):
+        assert re.search(rf"^{name} direct float32: .* times as fast", result.stderr, re.M)
+        assert re.search(rf"{name} .* \d+\.\d\d \(\d+\.\d\d\.\.\d+\.\d\d\)", result.stdout)
+    assert "matrix product in float32" in result.stdout
+    assert "time grows with pixels" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
         (("--res", "999"), 2),
+        (("--plot", "bench.pdf"), 2),
         (("--repeats", "0"), 2),
         (("--warmup", "-1"), 2),
         (("--device", "cuda"), 5),

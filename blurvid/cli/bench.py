@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from blurvid.cli import common
-from blurvid.config import RESOLUTIONS, BenchOptions, RunOptions
+from blurvid.config import NETWORKS, RESOLUTIONS, BenchOptions, RunOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,79 +22,169 @@ DEFAULT = BenchOptions()
 @click.option(
     "--res",
     "resolutions",
-    type=click.Choice([*RESOLUTIONS, "all"]),
+    metavar="|".join([*RESOLUTIONS, "WxH", "paper", "sweep", "all"]),
     multiple=True,
     default=["480"],
     show_default=True,
-    help="Height of the photo, as in the paper's Table 3; repeatable.",
+    help="Size of the photo: a height of 16:9, 12 megapixels, or width x height; `paper` stands "
+    "for the three of its Table 3, `sweep` for 0.1 to 12 megapixels; repeatable.",
+)
+@click.option(
+    "--network",
+    "networks",
+    type=click.Choice(NETWORKS),
+    multiple=True,
+    default=NETWORKS,
+    help="What to time: the cascade's middle network, or all seven frames by a model; "
+    "repeatable.  [default: all]",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16", "all"]),
+    multiple=True,
+    default=[RunOptions().precision],
+    show_default=True,
+    help="Precision of the features; `all` stands for those that are fast here; repeatable.",
+)
+@click.option(
+    "--baseline",
+    is_flag=True,
+    help="Also run the same weights in the plain way, as published, in turns: fp32, each colour "
+    "alone, every step by itself; for the direct model, which has no published form, fp32.",
 )
 @click.option("--repeats", default=DEFAULT.repeats, show_default=True, help="Timed runs.")
 @click.option("--warmup", default=DEFAULT.warmup, show_default=True, help="Runs before those.")
-@common.run_options
+@common.threads_option
+@common.device_option
+@common.memory_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Also plot time against pixels; needs matplotlib (`pip install 'blurvid[plot]'`).",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing plot.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each measurement.")
 def bench(
     resolutions: tuple[str, ...],
+    networks: tuple[str, ...],
+    precisions: tuple[str, ...],
+    baseline: bool,
     repeats: int,
     warmup: int,
     as_json: bool,
+    plot: Path | None,
+    overwrite: bool,
     quiet: bool,
     **values: Any,
 ) -> None:
     """Time the middle network and all seven frames, by both models.
 
-    Beside them stands what the paper reports for a Titan X. Times are medians; the photo is on
-    the device already, and reading and writing files is not counted.
+    Beside them stand the rate of large matrix products on this device, measured in the same run,
+    and what the paper reports for a Titan X. Times are medians; the photo is on the device already,
+    and reading and writing files is not counted. Large photos are done in strips, as `extract`
+    does them. Memory is that of the weights, the network's maps and the frames.
 
     \b
     Examples:
       blurvid bench --res 720
-      blurvid bench --res all --json
+      blurvid bench --res paper --baseline --json
+      blurvid bench --res sweep --network direct --plot bench.png
     """
     from blurvid import bench as library
 
-    names = list(RESOLUTIONS) if "all" in resolutions else list(dict.fromkeys(resolutions))
+    if plot is not None:
+        library.check_plot(plot, overwrite)
 
     def show(row: Row) -> None:
-        click.echo(f"{row.resolution}P {row.name}: {row.seconds:.3f} s", err=True)
+        text = f"{_title(row)} {row.name}: {row.seconds:.3f} s"
+        if len(precisions) > 1 or "all" in precisions:
+            text = f"{_title(row)} {row.name} {row.precision}: {row.seconds:.3f} s"
+        if row.baseline is not None:
+            text += f", {row.baseline.ratio:.2f} times as fast as the plain way"
+        click.echo(text, err=True)
 
     report = library.bench(
-        names,
+        resolutions,
+        networks=networks,
         run=common.picked(RunOptions, values),
-        options=BenchOptions(repeats=repeats, warmup=warmup),
+        precisions=precisions,
+        options=BenchOptions(repeats=repeats, warmup=warmup, baseline=baseline),
         on_row=None if quiet else show,
     )
+    if plot is not None:
+        library.write_plot(report, plot, overwrite=overwrite)
     if as_json:
         common.echo_json(report.to_json())
         return
     from rich.console import Console
 
-    Console(width=None if Console().is_terminal else 120).print(_table(report))
+    console = Console(width=None if Console().is_terminal else 160)
+    console.print(_table(report, baseline))
+    for precision, peak in report.matrix_peaks.items():
+        console.print(f"matrix product in {precision}: {_number(peak / 1e12)} TFLOP/s")
+    for growth in report.growth:
+        console.print(
+            f"{growth.name} in {growth.precision}: time grows with pixels to the power of "
+            f"{growth.exponent:.2f}"
+        )
 
 
-def _table(report: Report) -> Table:
+def _title(row: Row) -> str:
+    return f"{row.resolution}P" if row.resolution.isdecimal() else row.resolution
+
+
+def _number(value: float) -> str:
+    """Three significant digits without an exponent, be it a phone's CPU or a GPU."""
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _table(report: Report, baseline: bool) -> Table:
     from rich.table import Table
 
     table = Table(
-        title=f"{report.device}, torch {report.torch}, {report.precision}, "
-        f"{report.threads} threads, {report.repeats} runs"
+        title=f"{report.device}, torch {report.torch}, {report.threads} threads, "
+        f"{report.repeats} runs"
     )
-    for name in (
-        "", "network", "parameters", "TFLOP", "median [s]", "min..max [s]", "TFLOP/s",
-        "memory [MB]", "photos/h", "paper, Titan X [s]",
-    ):  # fmt: skip
-        table.add_column(name, justify="left" if name in ("", "network") else "right")
+    columns = [
+        "", "network", "precision", "param.", "TFLOP", "median (min..max) [s]", "TFLOP/s",
+        "of peak", "memory [MB]", "photos/h", "paper, Titan X [s]",
+    ]  # fmt: skip
+    if baseline:
+        columns += ["plain [s]", "times as fast (min..max)"]
+    lines = []
     for row in report.rows:
-        table.add_row(
-            f"{row.resolution}P",
+        cells = [
+            _title(row),
             row.name,
+            row.precision,
             f"{row.parameters / 1e6:.2f} M",
             f"{row.flop / 1e12:.3f}",
-            f"{row.seconds:.3f}",
-            f"{row.fastest:.3f}..{row.slowest:.3f}",
-            f"{row.flop_per_second / 1e12:.3f}",
+            f"{row.seconds:.3f} ({row.fastest:.3f}..{row.slowest:.3f})",
+            _number(row.flop_per_second / 1e12),
+            f"{row.peak_share:.0%}",
             "-" if row.peak_memory is None else f"{row.peak_memory / 1e6:.0f}",
             f"{row.images_per_hour:.0f}",
             "-" if row.paper_seconds is None else f"{row.paper_seconds:.2f}",
-        )
+        ]
+        if baseline:
+            slow = row.baseline
+            cells += (
+                ["-", "-"]
+                if slow is None
+                else [
+                    f"{slow.seconds:.3f}",
+                    f"{slow.ratio:.2f} ({slow.least_ratio:.2f}..{slow.most_ratio:.2f})",
+                ]
+            )
+        lines.append(cells)
+    for name, *cells in zip(columns, *lines, strict=True):
+        # Where the terminal is narrow, lines are wrapped between words; no figure is cut.
+        width = max(len(word) for text in (name, *cells) for word in text.split())
+        justify: Literal["left", "right"] = "left" if name in columns[:3] else "right"
+        table.add_column(name, justify=justify, min_width=width)
+    for cells in lines:
+        table.add_row(*cells)
     return table

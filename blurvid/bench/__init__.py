@@ -1,0 +1,24 @@
+"""Timing: how long the networks take for a photo, and how near that is to what is possible."""
+
+from blurvid.bench.baseline import plain
+from blurvid.bench.measure import count_flop, matrix_peak, peak_memory
+from blurvid.bench.plot import check_plot, write_plot
+from blurvid.bench.report import Baseline, Growth, Report, Row
+from blurvid.bench.sizes import photo_sizes
+from blurvid.bench.timing import bench, precision_names
+
+__all__ = [
+    "Baseline",
+    "Growth",
+    "Report",
+    "Row",
+    "bench",
+    "check_plot",
+    "count_flop",
+    "matrix_peak",
+    "peak_memory",
+    "photo_sizes",
+    "plain",
+    "precision_names",
+    "write_plot",
+]
