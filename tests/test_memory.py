@@ -47,6 +47,7 @@ def randomized(model):
 
 
 def slim_models():
+    torch.manual_seed(0)
     yield "direct", randomized(DirectNet(SLIM))
     yield "naf", randomized(DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1), block="naf")))
     for contexts in ("sequential", "middle"):
@@ -108,7 +109,9 @@ def test_strips_in_half_precision(name):
     with runtime.autocast(CPU, torch.bfloat16):
         found = filled(MODELS[name], y, 3)
     assert found.dtype == torch.float32
-    assert 0 < (found - expected).abs().max() < 0.1
+    error = (found - expected).abs()
+    assert 0 < error.mean() < 0.01
+    assert error.max() < 0.2
 
 
 def test_strips_do_not_pretend_to_know_windows():
