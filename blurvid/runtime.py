@@ -24,7 +24,6 @@ from blurvid.errors import DeviceError, OptionError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 """Where Linux tells the limits of this process's control group."""
 

@@ -2,7 +2,10 @@
 
 import numpy as np
 import torch
+from click.testing import CliRunner
 from torch import nn
+
+from blurvid.cli import main
 
 STORED = {
     1: lambda a: a,
@@ -40,3 +43,11 @@ class Whole:
 
     def memory(self, height, width, feature_size, step):
         return 0
+
+
+def invoke(*words, stdin=None):
+    """Run a command in this process; a bug comes out as the exception that it is."""
+    result = CliRunner().invoke(main, [str(word) for word in words], input=stdin)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result

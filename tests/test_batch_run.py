@@ -264,6 +264,15 @@ class EnoughError(Exception):
     pass
 
 
+def write_half(path, busy):
+    """Write a file to which more is to come, and say so; then wait."""
+    path.write_bytes(b"half a file")
+    busy.set()
+    end = time.monotonic() + SOON
+    while time.monotonic() < end:
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit, EnoughError])
 @pytest.mark.parametrize("where", ["network", "report"])
 def test_an_interrupt_breaks_off_what_is_being_written(tmp_path, monkeypatch, how, where):
@@ -271,12 +280,8 @@ def test_an_interrupt_breaks_off_what_is_being_written(tmp_path, monkeypatch, ho
     busy, ended = threading.Event(), []
 
     def endless(pixels, order, path, fps):
-        path.write_bytes(b"half a file")
-        busy.set()
-        end = time.monotonic() + SOON
         try:
-            while time.monotonic() < end:
-                time.sleep(0.001)
+            write_half(path, busy)
             ended.append("by itself")
         finally:
             ended.append("in the end")
@@ -312,12 +317,8 @@ def test_a_second_interrupt_leaves_no_half_file_either(tmp_path, monkeypatch):
     busy = threading.Event()
 
     def slow_to_end(pixels, order, path, fps):
-        path.write_bytes(b"half a file")
-        busy.set()
-        end = time.monotonic() + SOON
         try:
-            while time.monotonic() < end:
-                time.sleep(0.001)
+            write_half(path, busy)
         finally:
             time.sleep(0.3)
 

@@ -11,7 +11,7 @@ import click
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from helpers import invoke
 from PIL import Image
 
 import blurvid
@@ -37,13 +37,6 @@ def surroundings(tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
-
-
-def run(*words):
-    result = CliRunner().invoke(main, list(map(str, words)))
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def lines(text):
@@ -80,7 +73,7 @@ def clip():
 
 @pytest.fixture
 def windows(clip):
-    run("synth", clip, "-o", "made", "-q")
+    invoke("synth", clip, "-o", "made", "-q")
     return Path("made")
 
 
@@ -101,14 +94,14 @@ every_command = pytest.mark.parametrize(
 
 @every_command
 def test_every_command_has_help_with_an_example(path, command):
-    result = run(*path, "--help")
+    result = invoke(*path, "--help")
     assert result.exit_code == 0
     assert result.stderr == ""
     assert f"Usage: main {' '.join(path)}" in result.stdout
     assert "Example" in result.stdout
     assert f"blurvid {' '.join(path)} " in result.stdout.replace("\n", " ")
     assert max(map(len, result.stdout.splitlines())) <= 100
-    assert run(*path, "-h").stdout == result.stdout
+    assert invoke(*path, "-h").stdout == result.stdout
 
 
 @every_command
@@ -124,7 +117,7 @@ def test_every_option_is_explained(path, command):
 
 
 def test_the_whole_tool_has_help():
-    result = run("--help")
+    result = invoke("--help")
     assert result.exit_code == 0
     for name in ("extract", "synth", "eval", "train", "bench", "weights", "doctor"):
         assert f"\n  {name} " in result.stdout
@@ -142,7 +135,7 @@ def test_examples_in_help_name_real_options():
 
 
 def test_version_names_torch_and_the_device():
-    result = run("--version")
+    result = invoke("--version")
     assert result.exit_code == 0
     assert result.stderr == ""
     assert f"blurvid {blurvid.__version__} " in result.stdout
@@ -152,7 +145,7 @@ def test_version_names_torch_and_the_device():
 
 @pytest.mark.parametrize("words", [("nonsense",), ("--nonsense",), ("extract", "--nonsense")])
 def test_what_is_not_known_is_a_usage_error(words):
-    result = run(*words)
+    result = invoke(*words)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert "nonsense" in result.stderr
@@ -175,7 +168,7 @@ def test_every_error_has_the_exit_code_of_its_kind():
 
 
 def test_synth_makes_windows(clip):
-    result = run("synth", clip, "-o", "made", "--gamma", "srgb")
+    result = invoke("synth", clip, "-o", "made", "--gamma", "srgb")
     assert result.exit_code == 0
     assert result.stdout == f"{Path('made/manifest.jsonl')}\n"
     assert "2 windows written, 0 skipped" in result.stderr
@@ -185,7 +178,7 @@ def test_synth_makes_windows(clip):
 
 
 def test_synth_has_a_default_folder(clip):
-    result = run("synth", clip, "-q", "--stride", 4)
+    result = invoke("synth", clip, "-q", "--stride", 4)
     assert result.exit_code == 0
     assert result.stderr == ""
     assert len(read_windows(Path("windows"))) == 3
@@ -196,7 +189,7 @@ def test_synth_from_stills():
     Path("photos").mkdir()
     Image.fromarray(pixels).save("photos/a.png")
     words = ("synth", "--stills", "photos", "-o", "made", "--count", 2)
-    result = run(*words, "--max-path", 4, "--layers", 1, "--seed", 3)
+    result = invoke(*words, "--max-path", 4, "--layers", 1, "--seed", 3)
     assert result.exit_code == 0
     assert len(read_windows(Path("made"))) == 2
 
@@ -205,7 +198,7 @@ def test_synth_goes_on_after_a_failure(clip):
     Path("bad").mkdir()
     for index in range(8):
         Path(f"bad/{index}.png").write_text("no image")
-    result = run("synth", "bad", clip, "-o", "made")
+    result = invoke("synth", "bad", clip, "-o", "made")
     assert result.exit_code == 3
     assert result.stdout == f"{Path('made/manifest.jsonl')}\n"
     assert len(read_windows(Path("made"))) == 2
@@ -227,21 +220,21 @@ def test_synth_goes_on_after_a_failure(clip):
     ],
 )
 def test_synth_errors(clip, words, code):
-    result = run("synth", *words, "-o", "made")
+    result = invoke("synth", *words, "-o", "made")
     assert result.exit_code == code
     assert "Error: " in result.stderr
 
 
 def test_synth_does_not_replace_unless_told_to(windows, clip):
-    assert run("synth", clip, "-o", windows).exit_code == 6
-    assert run("synth", clip, "-o", windows, "--overwrite").exit_code == 0
-    resumed = run("synth", clip, "-o", windows, "--resume")
+    assert invoke("synth", clip, "-o", windows).exit_code == 6
+    assert invoke("synth", clip, "-o", windows, "--overwrite").exit_code == 0
+    resumed = invoke("synth", clip, "-o", windows, "--resume")
     assert resumed.exit_code == 0
 
 
 def test_synth_below_a_file_cannot_write(clip):
     Path("file").write_text("in the way")
-    result = run("synth", clip, "-o", "file/made")
+    result = invoke("synth", clip, "-o", "file/made")
     assert result.exit_code == 6
     assert len(lines(result.stderr)) == 1
 
@@ -250,18 +243,18 @@ def test_synth_below_a_file_cannot_write(clip):
 
 
 def test_eval_prints_a_table(windows, tiny):
-    result = run("eval", windows, *QUICK)
+    result = invoke("eval", windows, *QUICK)
     assert result.exit_code == 0
     assert "Model direct (weights direct), 2 windows" in result.stdout
     assert "pPSNR" in result.stdout
     assert "blurry x 7" in result.stdout
     assert len(lines(result.stderr)) == 2
     assert all(line.endswith(" dB") for line in lines(result.stderr))
-    assert run("eval", windows, "-q", *QUICK).stderr == ""
+    assert invoke("eval", windows, "-q", *QUICK).stderr == ""
 
 
 def test_eval_as_json(windows, tiny):
-    result = run("eval", windows, "--json", "-q", *QUICK)
+    result = invoke("eval", windows, "--json", "-q", *QUICK)
     assert result.exit_code == 0
     (line,) = lines(result.stdout)
     found = json.loads(line)
@@ -273,7 +266,7 @@ def test_eval_as_json(windows, tiny):
 
 def test_eval_on_a_clip_equals_eval_on_its_windows(windows, clip, tiny):
     ppsnr = [
-        json.loads(run("eval", source, "--json", "-q", *QUICK).stdout)["mean"]["score"]["ppsnr"]
+        json.loads(invoke("eval", source, "--json", "-q", *QUICK).stdout)["mean"]["score"]["ppsnr"]
         for source in (windows, clip)
     ]
     assert ppsnr[0] == pytest.approx(ppsnr[1], abs=1e-3)
@@ -292,7 +285,7 @@ def test_eval_on_a_clip_equals_eval_on_its_windows(windows, clip, tiny):
     ],
 )
 def test_eval_errors(windows, tiny, words, code):
-    result = run("eval", *words)
+    result = invoke("eval", *words)
     assert result.exit_code == code
     assert result.stdout == ""
     assert len([line for line in lines(result.stderr) if line.startswith("Error: ")]) == 1
@@ -312,7 +305,7 @@ def quick_bench(monkeypatch):
 
 
 def test_bench_prints_a_table(quick_bench):
-    result = run("bench", "--res", "320", "--repeats", 1, "--warmup", 0, *QUICK)
+    result = invoke("bench", "--res", "320", "--repeats", 1, "--warmup", 0, *QUICK)
     assert result.exit_code == 0
     assert "320P" in result.stdout
     assert "Titan X" in result.stdout
@@ -321,7 +314,7 @@ def test_bench_prints_a_table(quick_bench):
 
 
 def test_bench_as_json(quick_bench):
-    result = run("bench", "--res", "all", "--repeats", 1, "--json", "-q", *QUICK)
+    result = invoke("bench", "--res", "all", "--repeats", 1, "--json", "-q", *QUICK)
     assert result.exit_code == 0
     assert result.stderr == ""
     found = json.loads(result.stdout)
@@ -334,9 +327,9 @@ def test_bench_beside_the_baseline(quick_bench, tmp_path):
     plot.write_text("old")
     words = ["--res", "320", "--res", "30x20", "--network", "direct", "--repeats", 1, "--baseline"]
     words += ["--precision", "all", "--device", "cpu", "--threads", 1, "--plot", plot]
-    result = run("bench", *words)
+    result = invoke("bench", *words)
     assert (result.exit_code, plot.read_text()) == (6, "old")
-    result = run("bench", *words, "--overwrite")
+    result = invoke("bench", *words, "--overwrite")
     assert result.exit_code == 0
     assert plot.read_bytes().startswith(b"\x89PNG")
     for name in ("320P", "30x20"):
@@ -360,7 +353,7 @@ def test_bench_beside_the_baseline(quick_bench, tmp_path):
 def test_bench_errors(quick_bench, words, code):
     if code == 5 and torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    result = run("bench", *words)
+    result = invoke("bench", *words)
     assert result.exit_code == code
     assert result.stdout == ""
     assert "Error: " in result.stderr
@@ -371,7 +364,7 @@ def test_bench_errors(quick_bench, words, code):
 
 def test_weights_list(tiny, tmp_path):
     make_set(tmp_path / "home/weights/other")
-    result = run("weights", "list")
+    result = invoke("weights", "list")
     assert result.exit_code == 0
     rows = [line.split("\t") for line in lines(result.stdout)]
     assert [row[:3] for row in rows] == [
@@ -379,34 +372,34 @@ def test_weights_list(tiny, tmp_path):
         ["other", "direct", "no score"],
     ]
     assert rows[0][4] == str(tiny.path)
-    records = [json.loads(line) for line in lines(run("weights", "list", "--json").stdout)]
+    records = [json.loads(line) for line in lines(invoke("weights", "list", "--json").stdout)]
     assert [record["name"] for record in records] == ["direct", "other"]
     assert records[0]["score"] == 26.5
     assert records[0]["path"] == str(tiny.path)
 
 
 def test_weights_list_of_nothing():
-    result = run("weights", "list")
+    result = invoke("weights", "list")
     assert (result.exit_code, result.stdout) == (0, "")
 
 
 def test_weights_path(tiny, tmp_path):
-    assert run("weights", "path").stdout == f"{tmp_path / 'home'}\n"
-    assert run("weights", "path", "direct").stdout == f"{tiny.path}\n"
-    missing = run("weights", "path", "no-such-set")
+    assert invoke("weights", "path").stdout == f"{tmp_path / 'home'}\n"
+    assert invoke("weights", "path", "direct").stdout == f"{tiny.path}\n"
+    missing = invoke("weights", "path", "no-such-set")
     assert missing.exit_code == 4
     assert missing.stdout == ""
 
 
 def test_weights_verify(tiny, tmp_path):
     make_set(tmp_path / "home/weights/other")
-    assert run("weights", "verify").stdout == "direct: ok\nother: ok\n"
-    assert run("weights", "verify", "other").stdout == "other: ok\n"
+    assert invoke("weights", "verify").stdout == "direct: ok\nother: ok\n"
+    assert invoke("weights", "verify", "other").stdout == "other: ok\n"
     file = tiny.file("direct")
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    damaged = run("weights", "verify", "direct")
+    damaged = invoke("weights", "verify", "direct")
     assert damaged.exit_code == 4
     assert damaged.stdout == ""
     assert str(file) in damaged.stderr
@@ -415,7 +408,7 @@ def test_weights_verify(tiny, tmp_path):
 def test_weights_verify_goes_on_after_a_failure(tiny, tmp_path):
     make_set(tmp_path / "home/weights/other")
     tiny.file("direct").write_bytes(b"damaged")
-    result = run("weights", "verify")
+    result = invoke("weights", "verify")
     assert result.exit_code == 4
     assert result.stdout == "other: ok\n"
     assert "direct.safetensors" in result.stderr
@@ -423,17 +416,17 @@ def test_weights_verify_goes_on_after_a_failure(tiny, tmp_path):
 
 def test_weights_import_refuses_what_is_no_checkpoint():
     Path("a.pth").write_text("no checkpoint")
-    result = run("weights", "import", "a.pth", "a.pth", "a.pth", "a.pth")
+    result = invoke("weights", "import", "a.pth", "a.pth", "a.pth", "a.pth")
     assert result.exit_code == 4
     assert result.stdout == ""
     assert "a.pth" in result.stderr
-    assert run("weights", "import").exit_code == 2
-    assert run("weights", "import", "nowhere.pth").exit_code == 4
+    assert invoke("weights", "import").exit_code == 2
+    assert invoke("weights", "import", "nowhere.pth").exit_code == 4
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "nonsense", "http://127.0.0.1:9/a.zip"])
 def test_weights_fetch_errors(url):
-    result = run("weights", "fetch", url)
+    result = invoke("weights", "fetch", url)
     assert result.exit_code in (2, 4)
     assert result.stdout == ""
     assert len(lines(result.stderr)) == 1
@@ -443,7 +436,7 @@ def test_weights_fetch_errors(url):
 
 
 def test_doctor_is_content(tiny):
-    result = run("doctor")
+    result = invoke("doctor")
     assert result.exit_code == 0
     assert result.stderr == ""
     assert all(line.startswith("ok  ") for line in lines(result.stdout))
@@ -455,7 +448,7 @@ def test_doctor_finds_what_is_wrong(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "file/home"))
     monkeypatch.setattr(doctor, "PACKAGES", ("torch", "no-such-package"))
-    result = run("doctor", "--json")
+    result = invoke("doctor", "--json")
     assert result.exit_code == 1
     findings = {entry["name"]: entry for entry in map(json.loads, lines(result.stdout))}
     wrong = {name for name, entry in findings.items() if not entry["ok"]}
@@ -466,7 +459,7 @@ def test_doctor_finds_what_is_wrong(tmp_path, monkeypatch):
 
 def test_doctor_finds_damaged_weights(tiny):
     tiny.file("direct").write_bytes(b"damaged")
-    result = run("doctor")
+    result = invoke("doctor")
     assert result.exit_code == 1
     assert "FAIL  weights" in result.stdout
     assert "direct.safetensors" in result.stdout

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from helpers import invoke
 from PIL import Image
 
 from blurvid import batch, media, weights
-from blurvid.cli import common, main
+from blurvid.cli import common
 from blurvid.config import DirectSpec
 from blurvid.networks import DirectNet
 
@@ -54,9 +54,7 @@ def run(here, tiny):
 
     def run(*words, stdin=None):
         command = ["extract", *QUICK, "--weights", str(tiny), *map(str, words)]
-        result = CliRunner().invoke(main, command, input=stdin)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
+        result = invoke(*command, stdin=stdin)
         assert not [name for name in everything(here) if ".blurvid" in name]
         return result
 

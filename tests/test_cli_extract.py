@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers import invoke
 from PIL import Image
 
 from blurvid import media, pipeline, weights
@@ -75,9 +76,7 @@ def run(tiny):
         if weights_set is not None:
             command += ["--weights", str(weights_set)]
         command += map(str, words)
-        result = CliRunner().invoke(main, command, input=stdin)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
+        result = invoke(*command, stdin=stdin)
         assert "Traceback" not in result.stderr
         return result
 

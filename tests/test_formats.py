@@ -17,14 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from click.testing import CliRunner
-from helpers import STORED
+from helpers import STORED, invoke
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, JpegImagePlugin
 
 from blurvid import media, weights
-from blurvid.cli import main
 from blurvid.config import FRAME_FORMATS, DirectSpec
 from blurvid.media import ffmpeg, metadata
 from blurvid.networks import DirectNet
@@ -65,9 +63,7 @@ def run(tiny):
     def run(*words, code=0, stdin=None):
         command = ["extract", "--threads=1", "--precision=fp32", "--device=cpu"]
         command += ["--weights", str(tiny), *map(str, words)]
-        result = CliRunner().invoke(main, command, input=stdin)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
+        result = invoke(*command, stdin=stdin)
         assert result.exit_code == code, result.stderr
         return result
 

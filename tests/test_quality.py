@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from click.testing import CliRunner
-from helpers import Whole
+from helpers import Whole, invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -406,13 +405,6 @@ def test_half_precision_that_overflows_in_a_later_pass_is_redone_whole():
 
 
 # the command line
-
-
-def invoke(*words):
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture

@@ -9,12 +9,11 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from click.testing import CliRunner
+from helpers import invoke
 from torch import nn
 from torch.testing import assert_close
 
 from blurvid import media, pipeline, weights
-from blurvid.cli import main
 from blurvid.cli.quality import described
 from blurvid.config import DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
@@ -225,13 +224,6 @@ def test_the_constraint_holds_at_full_size(tiny):
     y = picture(45, 61)
     clip, _ = extracted(tiny, y, scale=0.35, constraint=2.2)
     assert (average_frames(clip.tensor, 2.2) - y).abs().max() < 2 / 255
-
-
-def invoke(*words):
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture

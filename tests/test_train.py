@@ -18,6 +18,7 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner
+from helpers import invoke
 from PIL import Image
 from torch.optim.swa_utils import AveragedModel
 from torch.testing import assert_close
@@ -736,16 +737,13 @@ def words(photos, out, *more):
     return [*command, *map(str, more)]
 
 
-def invoke(*arguments):
-    result = CliRunner().invoke(main, words(*arguments))
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+def run(*arguments):
+    return invoke(*words(*arguments))
 
 
 def test_train_command(photos, tmp_path):
     out = tmp_path / "run"
-    result = invoke(photos, out, "--steps", 3)
+    result = run(photos, out, "--steps", 3)
     assert result.exit_code == 0
     assert result.stdout == f"{out / WEIGHTS_FOLDER}\n"
     # where there is no terminal, progress is the log
@@ -753,24 +751,24 @@ def test_train_command(photos, tmp_path):
     assert len(log_of(out)) == 3
     assert state_of(out)["step"] == 3
 
-    refused = invoke(photos, out, "--steps", 3)
+    refused = run(photos, out, "--steps", 3)
     assert refused.exit_code == 6
     assert refused.stdout == ""
     assert refused.stderr.startswith("Error: ")
 
-    resumed = invoke(photos, out, "--steps", 4, "--resume", "-q")
+    resumed = run(photos, out, "--steps", 4, "--resume", "-q")
     assert resumed.exit_code == 0
     assert resumed.stderr == ""
     assert state_of(out)["step"] == 4
 
-    further = invoke(photos, tmp_path / "next", "--steps", 1, "-q", "--init", out / WEIGHTS_FOLDER)
+    further = run(photos, tmp_path / "next", "--steps", 1, "-q", "--init", out / WEIGHTS_FOLDER)
     assert further.exit_code == 0
 
 
 def test_a_run_in_the_current_folder(photos, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    result = invoke(photos, ".", "--steps", 1)
+    result = run(photos, ".", "--steps", 1)
     assert result.exit_code == 0
     assert weights.find(Path("weights")).name == "here"
 
@@ -790,7 +788,7 @@ def test_a_run_in_the_current_folder(photos, tmp_path, monkeypatch):
     ],
 )
 def test_train_errors(photos, tmp_path, more, code):
-    result = invoke(photos, tmp_path / "run", "--steps", 1, *more)
+    result = run(photos, tmp_path / "run", "--steps", 1, *more)
     assert result.exit_code == code
     assert result.stdout == ""
     assert [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
@@ -804,13 +802,13 @@ def test_train_errors(photos, tmp_path, more, code):
 )  # fmt: skip
 def test_train_options_out_of_range(photos, tmp_path, more):
     steps = () if more[0] == "--minutes" else ("--steps", 1)
-    result = invoke(photos, tmp_path / "run", *steps, *more)
+    result = run(photos, tmp_path / "run", *steps, *more)
     assert result.exit_code == 2
     assert result.stdout == ""
 
 
 def test_missing_data(tmp_path):
-    result = invoke(tmp_path / "nowhere", tmp_path / "run", "--steps", 1)
+    result = run(tmp_path / "nowhere", tmp_path / "run", "--steps", 1)
     assert result.exit_code == 3
     assert "nowhere: no such file or folder" in result.stderr
 
@@ -859,7 +857,7 @@ def test_a_killed_run_resumes(photos, tmp_path):
 
     step = state_of(out)["step"]
     assert step >= 1
-    result = invoke(photos, out, "--steps", step + 2, "--resume", "-q")
+    result = run(photos, out, "--steps", step + 2, "--resume", "-q")
     assert result.exit_code == 0
     assert state_of(out)["step"] == step + 2
     weights.verify(weights.find(out / WEIGHTS_FOLDER))
@@ -904,7 +902,7 @@ def test_regressions_take_the_fourier_loss_beside_them(tmp_path, loss):
 
 def test_a_folder_of_nothing_is_an_error(photos, tmp_path):
     (tmp_path / "empty").mkdir()
-    result = invoke(photos, tmp_path / "run", "--steps", 1, "--data", tmp_path / "empty")
+    result = run(photos, tmp_path / "run", "--steps", 1, "--data", tmp_path / "empty")
     assert result.exit_code == 3
     assert "empty: no photos and no windows in this folder" in result.stderr
 

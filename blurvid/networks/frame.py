@@ -146,8 +146,8 @@ class FrameNet(nn.Module):
                 Each (B, 3, H, W), RGB, nominally in [0, 1]; r divides H and W.
             step: take less memory for the same, without gradients: image by image and colour
                 by colour, in strips of so many rows of features. Beside the images, two maps of
-                the features of one colour are stored, and two images. The head, whose maps
-                are the largest, is computed up to three times instead.
+                the features of one colour are stored, and two images. Of the head, whose
+                maps are the largest, the costly layers are computed up to three times instead.
 
         Returns:
             The frame, (B, 3, H, W), not clamped.
