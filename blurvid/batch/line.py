@@ -272,15 +272,17 @@ class _Crew:
         with contextlib.suppress(_Stopped):
             while (given := self.tasks.get()) is not None:
                 number, task = given
-                result: _Result
+                results: list[_Result] = []
                 try:
-                    result = task()
+                    results.append(task())
                 except _Stopped:
                     return
                 except BaseException as error:  # for the thread that asked
-                    result = error
-                self.events.put((self, number, result))
-                del given, task, result  # a clip may be in them
+                    results.append(error)
+                # A clip may be in these. It has to be gone from here when the other thread gets
+                # the result, which may then have the next photo read.
+                del given, task
+                self.events.put((self, number, results.pop()))
 
 
 _Events: TypeAlias = "queue.SimpleQueue[tuple[_Crew, int, _Result]]"
