@@ -65,9 +65,17 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     except OSError as error:
         raise OutputError(f"{paths[0]}: not written: {_cause(error)}") from error
     finally:
-        for temporary in temporaries:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        try:
+            _remove(temporaries)
+        finally:
+            _remove(temporaries)  # an interrupt may have broken off the first
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    """Remove files that may be there."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def remove_stale(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,18 @@ def save_mp4(
 
 def _feed(command: list[str], chunks: Iterable[memoryview], log: int) -> int:
     """Run a program on chunks of input; return its exit status, and leave none behind."""
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
-    )
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        started.append(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+        )
+
+    # In a thread of its own, so that an interrupt of this one cannot lose a program that begins.
+    starter = ThreadPoolExecutor(1)
     try:
+        starter.submit(start).result()
+        (process,) = started
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # it gave up; its log says why
                 for chunk in chunks:
@@ -86,9 +95,11 @@ def _feed(command: list[str], chunks: Iterable[memoryview], log: int) -> int:
                 process.stdin.close()
         return process.wait()
     finally:
-        if process.poll() is None:
-            process.kill()
-            with contextlib.suppress(OSError):
-                if process.stdin is not None:
-                    process.stdin.close()
-            process.wait()
+        starter.shutdown()
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+                with contextlib.suppress(OSError):
+                    if process.stdin is not None:
+                        process.stdin.close()
+                process.wait()
