@@ -137,12 +137,16 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:
 def _sampled(run: Callable[[], object]) -> int:
     """Growth of the resident set, seen by a thread of its own."""
     process, done = psutil.Process(), threading.Event()
-    before = process.memory_info().rss
+
+    def resident() -> int:
+        return int(process.memory_info().rss)
+
+    before = resident()
     highest = [before]
 
     def look() -> None:
         while not done.wait(SAMPLING):
-            highest.append(max(highest.pop(), process.memory_info().rss))
+            highest.append(max(highest.pop(), resident()))
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -151,7 +155,7 @@ def _sampled(run: Callable[[], object]) -> int:
     finally:
         done.set()
         thread.join()
-    return max(*highest, process.memory_info().rss) - before
+    return max(*highest, resident()) - before
 
 
 def _reset_high_water() -> int | None:
