@@ -182,7 +182,9 @@ def test_figures_of_the_paper(tiny, cascade, monkeypatch):
 
 def test_runs_are_counted_and_their_median_taken(tiny, monkeypatch):
     calls = []
-    tiny["direct"].register_forward_hook(lambda *_: calls.append(torch.is_inference_mode_enabled()))
+    tiny["direct"].stem.register_forward_hook(
+        lambda *_: calls.append(torch.is_inference_mode_enabled())
+    )
     # The clock gives 4, 1 and 9 s to the timed runs, 100 s to the one before them; the very
     # first is there for the memory.
     spans = [100.0, 4.0, 1.0, 9.0]
@@ -202,7 +204,7 @@ def test_the_device_is_waited_for_before_the_clock_is_read(tiny, monkeypatch):
     monkeypatch.setattr(runtime, "synchronize", lambda _: events.append("wait"))
     monkeypatch.setattr(time, "perf_counter", lambda: events.append("clock") or len(events))
     monkeypatch.setattr(timing, "count_flop", lambda *_: 8)
-    tiny["direct"].register_forward_hook(lambda *_: events.append("run"))
+    tiny["direct"].stem.register_forward_hook(lambda *_: events.append("run"))
     bench([SMALL], models=tiny, run=RUN, options=BenchOptions(repeats=2, warmup=1))
     assert events == ["run", *["wait", "clock", "run", "wait", "clock"] * 2]
 
@@ -225,7 +227,7 @@ def test_only_what_is_asked_for(cascade, tiny):
 
 def test_precisions_take_turns(tiny, monkeypatch):
     seen = []
-    tiny["direct"].register_forward_hook(lambda net, _, out: seen.append(out.dtype))
+    tiny["direct"].stem.register_forward_hook(lambda net, _, out: seen.append(out.dtype))
     monkeypatch.setattr(runtime, "autocast", lambda device, dtype: seen.append(dtype) or DEAF)
     report = bench([SMALL], models=tiny, run=RUN, options=QUICK, precisions=["fp32", "bf16"])
     assert [row.precision for row in report.rows] == ["float32", "bfloat16"]
@@ -326,8 +328,8 @@ def test_the_baseline_is_plain(cascade):
 def test_ours_and_the_baseline_take_turns(tiny, monkeypatch):
     seen = []
     slow = copy.deepcopy(tiny["direct"])
-    slow.register_forward_hook(lambda *_: seen.append("plain"))
-    tiny["direct"].register_forward_hook(lambda *_: seen.append("ours"))
+    slow.stem.register_forward_hook(lambda *_: seen.append("plain"))
+    tiny["direct"].stem.register_forward_hook(lambda *_: seen.append("ours"))
     monkeypatch.setattr(timing, "plain", lambda *_: slow)
     # Untimed, then in turns: 2 s against 8, 1 against 3, 5 against 6.
     spans = [2.0, 8.0, 1.0, 3.0, 5.0, 6.0]

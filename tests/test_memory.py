@@ -174,7 +174,7 @@ def test_predicted_memory_is_what_is_taken(name, spec, height, step):
     predicted = model.memory(height, width, 4, step)
     assert meter.peak < 1.1 * predicted
     assert meter.peak > 0.3 * predicted
-    if step is not None:
+    if step is not None and name == "cascade":  # direct takes strips in any case on a CPU
         assert predicted < model.memory(height, width, 4, None)
 
 
@@ -256,13 +256,43 @@ def test_frames_are_not_put_where_disks_are_memory(tmp_path, monkeypatch):
     assert folders == ["/var/tmp", tempfile.gettempdir(), tempfile.gettempdir()]
 
 
-def test_frames_on_disk_are_frames(tmp_path, monkeypatch):
+def test_frames_on_disk_are_frames():
     frames = frames_on_disk(4, 5)
     assert frames.shape == (7, 3, 4, 5)
     assert frames.dtype == torch.float32
     frames[3] = 0.5
     assert frames.sum() == 30
+    part = frames[:, :, 1:, 2:]
+    part[3:5] += 1
+    frames[..., 0] = 2
+    for frame in part:
+        frame.mul_(2)
+    expected = torch.zeros(7, 3, 4, 5)
+    expected[3] = 0.5
+    expected[3:5, :, 1:, 2:] += 1
+    expected[..., 0] = 2
+    expected[:, :, 1:, 2:] *= 2
+    assert torch.equal(frames, expected)
+    assert type(frames + 1) is torch.Tensor
 
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_frames_on_disk_stay_out_of_memory():
+    def resident():  # pages of files, see proc(5)
+        return int(Path("/proc/self/statm").read_text().split()[2]) * os.sysconf("SC_PAGE_SIZE")
+
+    frames = frames_on_disk(500, 1000)  # 42 MB
+    before, most = resident(), 0
+    for top in range(0, 500, 50):
+        frames[..., top : top + 50, :] = torch.rand(7, 3, 50, 1000)
+        most = max(most, resident() - before)
+    for frame in frames[..., :499, :]:
+        assert frame.mean() == pytest.approx(0.5, abs=0.01)
+        most = max(most, resident() - before)
+    assert most < 15e6
+
+
+def test_a_full_disk_is_told(monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -508,7 +538,7 @@ def test_a_process_stays_below_its_limit(slim, tmp_path):
     media.write_png(torch.stack([rows / 1500, columns / 2000, rows * columns % 7 / 7]).float(),
                     tmp_path / "large.png")  # fmt: skip
     records, peaks = [], []
-    for limit in ("64G", "700M"):
+    for limit in ("64G", "600M"):
         out = tmp_path / limit
         words = ["extract", tmp_path / "large.png", "-o", out, "--weights", slim, "--json", "-q"]
         words += ["--format", "jpg", "--scale", "1", "--max-memory", limit, "--threads", "1"]
@@ -523,7 +553,7 @@ def test_a_process_stays_below_its_limit(slim, tmp_path):
         records.append(json.loads(done.stdout))
         peaks.append(int(done.stderr.split()[-2]) * 1024)
     assert [record["tiles"] for record in records] == [1, 1]
-    assert peaks[1] < 700 * 2**20 < peaks[0]
+    assert peaks[1] < 600 * 2**20 < peaks[0]
     frames = [
         [media.read_photo(path).pixels for path in record["outputs"][::3]] for record in records
     ]

@@ -191,7 +191,6 @@ def test_training_and_use_are_the_same(awake):
 
 
 @pytest.mark.parametrize("stage", ["middle", "26"])
-@torch.no_grad()
 def test_colours_are_handled_alone_before_the_head(awake, stage):
     net = awake.stages[stage]
     seen = []

@@ -104,19 +104,22 @@ class ResidualBlock(nn.Module):
         out: Tensor = x + short + long
         return out
 
-    def update(self, x: Stored, known: Statistics, step: int) -> Statistics:
+    def update(
+        self, x: Stored, known: Statistics, step: int, spare: Tensor | None = None
+    ) -> Statistics:
         """Replace features by what `forward` gives, strip by strip.
 
         Args:
             x: features, changed in place.
             known: their statistics.
             step: rows at a time.
+            spare: memory for another map of this size, overwritten; None takes new one.
 
         Returns:
             The statistics of the new ones.
         """
         inner = Convolved(self.conv2, Activated(self.norm2, known, x))
-        return update(x, self._residual(x, known, *store(inner, step)), step)
+        return update(x, self._residual(x, known, *store(inner, step, spare)), step)
 
     def rows(self, x: Rows, step: int) -> Rows:
         """`forward` row by row, with nothing stored, so that much is computed twice."""

@@ -16,10 +16,17 @@ from torch import Tensor, nn
 
 from blurvid.config import FRAMES, DirectSpec
 from blurvid.errors import OptionError
+from blurvid.networks import winograd
 from blurvid.networks.rows import Convolved, Stored
+from blurvid.networks.winograd import convolve
 
 BRANCH_GAIN = 0.2
 """Scale of a residual branch at the start: near identity, which deep nets without norms need."""
+
+
+HEAD_STRIP = 16
+"""Most rows of features in a strip of the head, whose maps are the largest: more leave the cache of
+a CPU."""
 
 
 class PlainBlock(nn.Module):
@@ -37,7 +44,7 @@ class PlainBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        change: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True))
+        change = convolve(self.conv2, F.relu(convolve(self.conv1, x), inplace=True))
         change += x  # in place: the maps are what the memory goes to
         return change
 
@@ -144,7 +151,7 @@ class DirectNet(nn.Module):
             The frames x[1..7], (B, 7, 3, H, W), not clamped.
         """
         # (B, 7·3·r², H/r, W/r) -> (B, 7, 3, H, W)
-        residual = F.pixel_shuffle(self.head(self._features(y)), self.spec.factor)
+        residual = F.pixel_shuffle(convolve(self.head, self._features(y)), self.spec.factor)
         out: Tensor = y.unsqueeze(1) + residual.reshape(y.shape[0], FRAMES, *y.shape[1:])
         return out
 
@@ -168,11 +175,12 @@ class DirectNet(nn.Module):
         Args:
             out: the frames go there, (7, 3, H, W) float32, on any device.
             y: one blurry image, (1, 3, H, W).
-            step: rows of features at a time; None takes all.
+            step: rows of features at a time; None takes what is fast.
         """
-        if step is None:
+        if step is None and y.device.type != "cpu":
             out.copy_(self(y)[0])
             return
+        step = min(step or HEAD_STRIP, HEAD_STRIP)
         r = self.spec.factor
         head = Convolved(self.head, Stored(self._features(y)))
         for top, bottom in head.strips(step):
@@ -200,11 +208,19 @@ class DirectNet(nn.Module):
             sum(maps[:level]) + held * maps[level] + sum(maps[level + 1 : level + 2])
             for level in range(len(maps))
         )
-        strip = pixels if step is None else min(pixels, (step + 2) * r * width)
-        # What the head gave, the residual made of it, and that of the strip before
-        held = feature_size + 4 if step is None else feature_size + 2 * 4
-        head = maps[0] + FRAMES * 3 * strip * held
-        return int(max(trunk + 2 * 4 * 3 * pixels, head))
+        on_cpu = next(self.parameters()).device.type == "cpu"
+        if step is None and not on_cpu:
+            head = maps[0] + FRAMES * 3 * pixels * (feature_size + 4)
+        else:
+            strip = min(pixels, (min(step or HEAD_STRIP, HEAD_STRIP) + 2) * r * width)
+            # What the head gave, the residual made of it, and that of the strip before
+            head = maps[0] + FRAMES * 3 * strip * (feature_size + 2 * 4)
+        fast = 0
+        if on_cpu and feature_size == 4:
+            layers = [(c, c, r * 2**level) for level, c in enumerate(self.spec.channels)]
+            layers.append((self.spec.channels[0], FRAMES * 3 * r * r, r))
+            fast = max(winograd.memory(a, b, height // f, width // f) for a, b, f in layers)
+        return int(max(trunk + 2 * 4 * 3 * pixels, head) + fast)
 
 
 def _descending(widths: Sequence[int]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blurvid.networks import winograd
 from blurvid.networks.blocks import FusionBlock, InstanceNorm, ResidualBlock, conv
 from blurvid.networks.rows import (
     Activated,
@@ -23,6 +24,10 @@ from blurvid.networks.rows import (
 )
 
 PLAIN = (1, 1)
+
+STRIP, HEAD_STRIP = 32, 16
+"""Rows in a strip of features and of the head, where memory does not ask for fewer: so many stay
+in the cache of a CPU (16 to 64 took the same time within the noise)."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,8 @@ class FrameNet(nn.Module):
                 by colour, in strips of so many rows of features. Beside the images, two maps of
                 the features of one colour are stored, and two images. Of the head, whose
                 maps are the largest, the costly layers are computed up to three times instead.
+                None takes what is fast: on a CPU strips, too, where no gradients are asked for,
+                but the maps of the head are stored.
 
         Returns:
             The frame, (B, 3, H, W), not clamped.
@@ -155,9 +162,9 @@ class FrameNet(nn.Module):
         Raises:
             ValueError: strips, with normalization by windows.
         """
-        if step is not None:
-            if self.windowed:
-                raise ValueError("strips know the statistics of the whole image only")
+        if step is not None and self.windowed:
+            raise ValueError("strips know the statistics of the whole image only")
+        if step is not None or (self._prefers_strips() and not torch.is_grad_enabled()):
             with torch.no_grad():
                 one = [
                     self._in_strips([x[i : i + 1] for x in images], step)
@@ -179,10 +186,17 @@ class FrameNet(nn.Module):
         out: Tensor = images[-1] + self.head(rgb)
         return out
 
-    def _in_strips(self, images: list[Tensor], step: int) -> Tensor:
-        """`forward` for one image."""
+    def _prefers_strips(self) -> bool:
+        """Whether strips are the fast way, too: on a CPU, where they stay in the cache."""
+        return next(self.parameters()).device.type == "cpu" and not self.windowed
+
+    def _in_strips(self, images: list[Tensor], step: int | None) -> Tensor:
+        """`forward` for one image; a `step` of None stores the maps of the head."""
         detail = torch.stack(
-            [self._detail([x[:, colour : colour + 1] for x in images], step) for colour in range(3)]
+            [
+                self._detail([x[:, colour : colour + 1] for x in images], step or STRIP)
+                for colour in range(3)
+            ]
         )
         rgb = F.pixel_shuffle(detail, self.spec.factor).transpose(0, 1)
         del detail
@@ -190,13 +204,21 @@ class FrameNet(nn.Module):
         assert isinstance(first, nn.Conv2d) and isinstance(norm, InstanceNorm)
         assert isinstance(block, ResidualBlock | FusionBlock) and isinstance(last, nn.Conv2d)
         features: Rows = Convolved(first, Stored(rgb))
-        if isinstance(block, ResidualBlock):
-            features = block.rows(features, step)
+        if step is None:
+            step = HEAD_STRIP
+            features, known = store(features, step)
+            if isinstance(block, ResidualBlock):
+                known = block.update(features, known, step)
+            else:
+                features, known = store(block.rows(features, known), step)
         else:
-            features = block.rows(features, statistics(features, step))
-        features = Convolved(last, Activated(norm, statistics(features, step), features))
+            if isinstance(block, ResidualBlock):
+                features = block.rows(features, step)
+            else:
+                features = block.rows(features, statistics(features, step))
+            known = statistics(features, step)
         out = images[-1].clone()
-        add_to(out, features, step)
+        add_to(out, Convolved(last, Activated(norm, known, features)), step)
         return out
 
     def _detail(self, images: list[Tensor], step: int) -> Tensor:
@@ -207,11 +229,12 @@ class FrameNet(nn.Module):
         detail = planes[-1].clone()
         features, known = store(Joined(*parts), step)
         del planes, parts
+        spare = torch.empty_like(features.values)
         for refine, fuse in zip(self.refine, self.fuse, strict=True):
             assert isinstance(refine, nn.Sequential) and isinstance(fuse, FusionBlock)
             for block in refine:
                 assert isinstance(block, ResidualBlock)
-                known = block.update(features, known, step)
+                known = block.update(features, known, step, spare)
             add_to(detail, fuse.rows(features, known), step)
         return detail[0]
 
@@ -228,14 +251,20 @@ class FrameNet(nn.Module):
         image = 4 * 3 * pixels
         features = self.spec.channels * pixels / r**2
         full = self.spec.head * pixels
-        if step is None:
+        if step is None and not self._prefers_strips():
             copies = 3 * len(self.spec.extract) * 4 * pixels
             # Normalized maps are float32 whatever the features are.
             held = 4 * feature_size + (6 * 4 if self.windowed else 4)
             body = 3 * features * held + copies + 2 * image
             return round(max(body, full * held + 4 * image))
         reach = max(sum(dilations) for group in self.spec.groups for dilations in group)
-        strip = (step + 2 * reach) * width / r * self.spec.channels * (2 * 4 + 3 * feature_size)
-        top = (step + 6) * width * self.spec.head * (2 * 4 + 3 * feature_size)
+        value = 2 * 4 + 3 * feature_size
+        strip = ((step or STRIP) + 2 * reach) * width / r * self.spec.channels * value
+        if feature_size == 4 and self._prefers_strips():
+            channels, rows = self.spec.channels, min(step or STRIP, height // r)
+            strip += 2 * winograd.memory(channels, channels, rows, width // r)
         body = 2 * features * feature_size + strip + 2 * image
+        top = ((step or HEAD_STRIP) + 6) * width * self.spec.head * value
+        if step is None:
+            top += 2 * full * feature_size
         return round(max(body, top + 3 * image))

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blurvid.networks import winograd
+
 
 class Rows(ABC):
     """A map (1, C, H, W) whose rows can be asked for."""
@@ -49,13 +51,20 @@ class Convolved(Rows):
     def __init__(self, layer: nn.Conv2d, source: Rows) -> None:
         self.layer, self.source, self.height = layer, source, source.height
         self.reach = layer.dilation[0] * (layer.kernel_size[0] // 2)
+        self.filters: winograd.Filters | None = None
 
     def __call__(self, top: int, bottom: int) -> Tensor:
-        # The padding with zeros belongs to the border of the image. Where a strip is cut inside
-        # it spoils `reach` rows, which are there to be dropped.
         first, last = max(0, top - self.reach), min(self.height, bottom + self.reach)
-        found: Tensor = self.layer(self.source(first, last))
-        return found[..., top - first : bottom - first, :]
+        above, below = first - (top - self.reach), bottom + self.reach - last
+        layer, x = self.layer, self.source(first, last)
+        if winograd.suits(layer, x):
+            if self.filters is None:
+                self.filters = winograd.Filters(layer)
+            return self.filters(x, above, below)
+        if above or below:
+            x = F.pad(x, (0, 0, above, below))
+        padding = (0, self.reach)
+        return F.conv2d(x, layer.weight, layer.bias, 1, padding, layer.dilation, layer.groups)
 
 
 class Activated(Rows):
@@ -113,7 +122,10 @@ class _Gathering:
     def add(self, strip: Tensor) -> None:
         """Take in one strip, (1, C, rows, W)."""
         count = strip.shape[-2] * strip.shape[-1]
-        variance, mean = torch.var_mean(strip.float(), dim=(0, -2, -1), correction=0)
+        if strip.device.type == "cpu":  # 20 times as fast where the channels lie side by side
+            mean, variance = torch.batch_norm_update_stats(strip.float(), None, None, 0)
+        else:
+            variance, mean = torch.var_mean(strip.float(), dim=(0, -2, -1), correction=0)
         variance, mean = variance.double(), mean.double()
         if self.count == 0:
             self.count, self.mean, self.spread = count, mean, variance * count
@@ -136,18 +148,26 @@ def statistics(rows: Rows, step: int) -> Statistics:
     return gathering.result()
 
 
-def store(rows: Rows, step: int) -> tuple[Stored, Statistics]:
-    """Compute a map strip by strip, and the statistics of what is stored."""
+def store(rows: Rows, step: int, out: Tensor | None = None) -> tuple[Stored, Statistics]:
+    """Compute a map strip by strip, and the statistics of what is stored.
+
+    Args:
+        rows: the map.
+        step: rows at a time.
+        out: where to; None takes new memory.
+    """
     gathering = _Gathering()
-    out = torch.empty(0)
     for top, bottom in rows.strips(step):
         strip = rows(top, bottom)
-        if top == 0:
+        if out is None:
             size = (*strip.shape[:-2], rows.height, strip.shape[-1])
             # So stored, a strip of one image lies in one piece.
-            out = strip.new_empty(size).contiguous(memory_format=torch.channels_last)
+            out = torch.empty(
+                size, dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last
+            )
         out[..., top:bottom, :] = strip
         gathering.add(strip)
+    assert out is not None
     return Stored(out), gathering.result()
 
 

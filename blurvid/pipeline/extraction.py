@@ -151,7 +151,9 @@ class Extractor:
                 break
         else:
             raise BlurvidError(f"the {self.model.name} model gave values that are not finite")
-        frames = found.frames.clamp_(0, 1)[..., :height, :width]
+        for frame in found.frames:
+            frame.clamp_(0, 1)
+        frames = found.frames[..., :height, :width]
         with runtime.memory_guard(found.device):
             self._finish(frames, y)
         warnings = found.warnings

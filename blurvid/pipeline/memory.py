@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -114,13 +115,50 @@ def in_pieces(frames: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     Yields:
         Views of both, (T, C, rows, W) and (C, rows, W).
     """
-    rows = max(1, PIXELS_AT_ONCE // y.shape[-1])
-    yield from zip(*(torch.split(x, rows, dim=-2) for x in (frames, y)), strict=True)
+    step = max(1, PIXELS_AT_ONCE // y.shape[-1])
+    for top in range(0, y.shape[-2], step):
+        yield frames[..., top : top + step, :], y[..., top : top + step, :]
 
 
 def _gigabytes(size: int) -> str:
     size = max(size, 0)
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+class OnDisk(Tensor):
+    """Frames in a file, with no more of them in memory than is being worked on.
+
+    What is read and written stays in memory until the next part is asked for by an index. (The
+    pages of a file that is mapped count as the program's, although the system takes them back
+    when it needs them; here they are handed back.)
+    """
+
+    # All else is that of plain tensors, and gives plain tensors.
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    file: mmap.mmap
+
+    @classmethod
+    def of(cls, values: Tensor, file: mmap.mmap) -> OnDisk:
+        """Values that lie in a mapped file."""
+        found = values.as_subclass(cls)
+        found.file = file
+        return found
+
+    def __getitem__(self, index: Any) -> Tensor:
+        self._let_go()
+        found = super().__getitem__(index)
+        return OnDisk.of(found, self.file) if found.ndim == self.ndim else found
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        super().__setitem__(index, values)
+        self._let_go()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def _let_go(self) -> None:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.file.madvise(mmap.MADV_DONTNEED)
 
 
 def frames_on_disk(height: int, width: int) -> Tensor:
@@ -131,12 +169,11 @@ def frames_on_disk(height: int, width: int) -> Tensor:
         width: W.
 
     Returns:
-        (7, 3, H, W) float32, on the CPU; the system moves it between memory and disk.
+        (7, 3, H, W) float32, on the CPU, of which only what is at hand lies in memory.
 
     Raises:
         DeviceError: there is no room on the disk either.
     """
-    shape = (FRAMES, 3, height, width)
     size = FRAMES * FRAME_SIZE * height * width
     folder = _scratch()
     try:
@@ -145,8 +182,10 @@ def frames_on_disk(height: int, width: int) -> Tensor:
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
                 file.truncate(size)
-            return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
+            mapped = mmap.mmap(file.fileno(), size)
     except OSError as error:
         raise DeviceError(
             f"no memory for {_gigabytes(size)} of frames, nor room in {folder}: {error.strerror}"
         ) from error
+    values = torch.frombuffer(mapped, dtype=torch.float32)
+    return OnDisk.of(values.view(FRAMES, 3, height, width), mapped)

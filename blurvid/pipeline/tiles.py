@@ -45,7 +45,8 @@ def fill_in_tiles(
     Returns:
         How many tiles there were.
     """
-    out.zero_()
+    for frame in out:
+        frame.zero_()
     rows, columns = (spans(length, side, model.size_multiple) for length in y.shape[-2:])
     for top, bottom, down in rows:
         for left, right, across in columns:
