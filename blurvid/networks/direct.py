@@ -24,9 +24,8 @@ BRANCH_GAIN = 0.2
 """Scale of a residual branch at the start: near identity, which deep nets without norms need."""
 
 
-HEAD_STRIP = 16
-"""Most rows of features in a strip of the head, whose maps are the largest: more leave the cache of
-a CPU."""
+HEAD_VALUES = 2 << 20
+"""Values in a strip of the head's maps, which are the largest: more leave the cache of a CPU."""
 
 
 class PlainBlock(nn.Module):
@@ -180,13 +179,25 @@ class DirectNet(nn.Module):
         if step is None and y.device.type != "cpu":
             out.copy_(self(y)[0])
             return
-        step = min(step or HEAD_STRIP, HEAD_STRIP)
+        step = self._head_strip(y.shape[-1], step)
         r = self.spec.factor
         head = Convolved(self.head, Stored(self._features(y)))
         for top, bottom in head.strips(step):
             residual = F.pixel_shuffle(head(top, bottom), r)
+            residual = residual.reshape(FRAMES, 3, -1, y.shape[-1])
             rows = slice(top * r, bottom * r)
-            out[..., rows, :] = y[..., rows, :] + residual.reshape(FRAMES, 3, -1, y.shape[-1])
+            if out.device == y.device:
+                torch.add(y[..., rows, :], residual, out=out[..., rows, :])
+            else:
+                out[..., rows, :] = y[..., rows, :] + residual
+
+    def _head_strip(self, width: int, step: int | None) -> int:
+        """Rows of features in a strip of the head, at most `step`."""
+        r = self.spec.factor
+        rows = HEAD_VALUES // (FRAMES * 3 * r * width)
+        # Tiles of fast convolutions are so high.
+        fast = max(winograd.OUT, rows - rows % winograd.OUT)
+        return fast if step is None else min(step, fast)
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes].
@@ -212,7 +223,7 @@ class DirectNet(nn.Module):
         if step is None and not on_cpu:
             head = maps[0] + FRAMES * 3 * pixels * (feature_size + 4)
         else:
-            strip = min(pixels, (min(step or HEAD_STRIP, HEAD_STRIP) + 2) * r * width)
+            strip = min(pixels, (self._head_strip(width, step) + 2) * r * width)
             # What the head gave, the residual made of it, and that of the strip before
             head = maps[0] + FRAMES * 3 * strip * (feature_size + 2 * 4)
         fast = 0

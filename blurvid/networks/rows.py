@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.networks import winograd
+from blurvid.networks.scratch import scratch
 
 
 class Rows(ABC):
@@ -27,7 +28,14 @@ class Rows(ABC):
 
     @abstractmethod
     def __call__(self, top: int, bottom: int) -> Tensor:
-        """Rows `top` to `bottom` - 1, (1, C, bottom - top, W); not to be changed in place."""
+        """Rows `top` to `bottom` - 1, (1, C, bottom - top, W).
+
+        Not to be changed in place. What `Activated` gives is to be used before it gives more.
+        """
+
+    def terms(self, top: int, bottom: int) -> list[Tensor]:
+        """What adds up to these rows, for those who add them to something else."""
+        return [self(top, bottom)]
 
     def strips(self, step: int) -> Iterator[tuple[int, int]]:
         """The borders (top, bottom) of strips of `step` rows."""
@@ -68,7 +76,10 @@ class Convolved(Rows):
 
 
 class Activated(Rows):
-    """Rows behind a normalization, whose statistics are known, and a ReLU."""
+    """Rows behind a normalization, whose statistics are known, and a ReLU.
+
+    All of a thread share the memory for what they give: it is there for a convolution to read.
+    """
 
     def __init__(self, norm: nn.GroupNorm, statistics: Statistics, source: Rows) -> None:
         self.source, self.height = source, source.height
@@ -77,7 +88,12 @@ class Activated(Rows):
         self.shift = (norm.bias.float() - statistics.mean * weight)[:, None, None]
 
     def __call__(self, top: int, bottom: int) -> Tensor:
-        return F.relu_(torch.addcmul(self.shift, self.source(top, bottom), self.scale))
+        x = self.source(top, bottom)
+        if x.device.type != "cpu":
+            return F.relu_(torch.addcmul(self.shift, x, self.scale))
+        _, channels, height, width = x.shape
+        out = scratch("activated", 1, height, width, channels).permute(0, 3, 1, 2)
+        return F.relu_(torch.addcmul(self.shift, x, self.scale, out=out))
 
 
 class Joined(Rows):
@@ -93,15 +109,17 @@ class Joined(Rows):
 class Summed(Rows):
     """Rows of sums of maps of one shape."""
 
-    def __init__(self, *terms: Rows) -> None:
-        self.terms, self.height = terms, terms[0].height
+    def __init__(self, *parts: Rows) -> None:
+        self.parts, self.height = parts, parts[0].height
 
     def __call__(self, top: int, bottom: int) -> Tensor:
-        first, *others = self.terms
-        total = first(top, bottom)
+        total, *others = self.terms(top, bottom)
         for term in others:
-            total = total + term(top, bottom)
+            total = total + term
         return total
+
+    def terms(self, top: int, bottom: int) -> list[Tensor]:
+        return [term for part in self.parts for term in part.terms(top, bottom)]
 
 
 @dataclass(frozen=True)
@@ -180,7 +198,12 @@ def add_to(out: Tensor, rows: Rows, step: int) -> None:
         step: rows at a time.
     """
     for top, bottom in rows.strips(step):
-        out[..., top:bottom, :] += rows(top, bottom)
+        _add(out[..., top:bottom, :], rows.terms(top, bottom))
+
+
+def _add(out: Tensor, terms: list[Tensor]) -> None:
+    for term in terms:
+        out += term
 
 
 def update(out: Stored, rows: Rows, step: int) -> Statistics:
@@ -188,6 +211,6 @@ def update(out: Stored, rows: Rows, step: int) -> Statistics:
     gathering = _Gathering()
     for top, bottom in rows.strips(step):
         piece = out(top, bottom)
-        piece += rows(top, bottom)
+        _add(piece, rows.terms(top, bottom))
         gathering.add(piece)
     return gathering.result()

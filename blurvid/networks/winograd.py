@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import statistics
-import threading
 from collections.abc import Sequence
 from functools import cache
 
 import torch
 from torch import Tensor, nn
+
+from blurvid.networks.scratch import scratch
 
 OUT, TAPS = 4, 3
 """Side of a tile of outputs, and of the filters [px]."""
@@ -75,24 +76,6 @@ def memory(inputs: int, outputs: int, height: int, width: int) -> int:
     return round(4 * (work + IN**2 * inputs * outputs))
 
 
-class _Scratch(threading.local):
-    """Memory of a thread to be used again, for new pages cost more than the work on them."""
-
-    def __init__(self) -> None:
-        self.buffers: dict[str, Tensor] = {}
-
-    def __call__(self, name: str, *size: int) -> Tensor:
-        """A buffer of float32, its values left from last time."""
-        values = math.prod(size)
-        if name not in self.buffers or len(self.buffers[name]) < values:
-            with torch.inference_mode(False):  # to be written to inside and outside of it
-                self.buffers[name] = torch.empty(values)
-        return self.buffers[name][:values].view(size)
-
-
-_scratch = _Scratch()
-
-
 class Filters:
     """The filters of a 3x3 convolution that keeps the width, transformed."""
 
@@ -134,7 +117,7 @@ class Filters:
         out = out.permute(0, 2, 3, 5, 1, 4, 6)
         most = max(1, AT_ONCE // (across * d * IN**2 * max(inputs, outputs)))  # rows of tiles
         deep, grids = -(-down // -(-down // max(1, most // d))), min(d, most)
-        padded = _scratch("padded", (deep * OUT + 2) * d, (across * OUT + 2) * d, inputs)
+        padded = scratch("padded", (deep * OUT + 2) * d, (across * OUT + 2) * d, inputs)
         windows = padded.view(deep * OUT + 2, d, across * OUT + 2, d, inputs)
         windows = windows.unfold(0, IN, OUT).unfold(2, IN, OUT).permute(0, 1, 2, 3, 5, 6, 4)
         padded.zero_()
@@ -153,14 +136,14 @@ class Filters:
     def _tiles(self, out: Tensor, windows: Tensor) -> None:
         """Convolve tiles, (..., 6, 6, C), into (..., 4, 4, C')."""
         n, (inputs, outputs) = windows[..., 0, 0, 0].numel(), self.transformed.shape[1:]
-        gathered = _scratch("gathered", n, IN**2, inputs)
+        gathered = scratch("gathered", n, IN**2, inputs)
         gathered.view(windows.shape).copy_(windows)
         # A matrix product for each tile, one for each of the positions, one for each tile again
         of_input, of_output = (matrix.expand(n, -1, -1) for matrix in _transforms())
-        tiles = torch.bmm(of_input, gathered, out=_scratch("tiles", n, IN**2, inputs))
-        products = _scratch("products", IN**2, n, outputs)
+        tiles = torch.bmm(of_input, gathered, out=scratch("tiles", n, IN**2, inputs))
+        products = scratch("products", IN**2, n, outputs)
         torch.bmm(tiles.transpose(0, 1), self.transformed, out=products)
-        back = _scratch("back", n, OUT**2, outputs)
+        back = scratch("back", n, OUT**2, outputs)
         torch.bmm(of_output, products.transpose(0, 1), out=back)
         out.copy_(back.view(out.shape))
 
