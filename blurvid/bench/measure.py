@@ -38,8 +38,9 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 def count_flop(net: nn.Module, size_multiple: int, size: tuple[int, int]) -> int:
     """Count the floating-point operations of a convolutional network for one image.
 
-    Only the convolutions count. Their work is proportional to the pixels, so it is counted
-    once, on the smallest image that the network takes.
+    Only the convolutions count, done plainly, whatever way is taken. Their work is proportional
+    to the pixels, so it is counted once, on about the smallest image that the network takes,
+    for which there are no fast ways.
 
     Args:
         net: maps (1, 3, H, W) to anything.

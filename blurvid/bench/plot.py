@@ -43,7 +43,7 @@ def write_plot(report: Report, path: Path, *, overwrite: bool = False) -> None:
     """Plot time against pixels on logarithmic axes.
 
     A line for each network and precision, its median and the range of its times; the time of
-    its arithmetic alone, dashed; the baseline, dotted; and the figures of the paper.
+    its plain arithmetic alone, dashed; the baseline, dotted; and the figures of the paper.
 
     Args:
         report: what to plot.
@@ -84,7 +84,7 @@ def write_plot(report: Report, path: Path, *, overwrite: bool = False) -> None:
                 markersize=3,
                 linestyle="--",
                 linewidth=1,
-                label=f"{name}, {precision}: arithmetic alone",
+                label=f"{name}, {precision}: plain arithmetic alone",
             )
         _points(axes, of_name, colour)
     axes.set(xscale="log", yscale="log")
