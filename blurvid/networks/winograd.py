@@ -42,6 +42,7 @@ def suits(layer: nn.Conv2d, x: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and layer.kernel_size == (TAPS, TAPS)
         and layer.stride == (1, 1)
+        and layer.padding == layer.dilation
         and layer.groups == 1
         and _pays(layer.in_channels, layer.out_channels)
         and _fits(x.shape[-2:], layer.dilation[0])
