@@ -11,8 +11,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from blurvid import runtime
-from blurvid.networks import rows, winograd
+from blurvid.networks import winograd
 from blurvid.networks.rows import Convolved, Stored
+from blurvid.networks.scratch import scratch
 
 WIDE = 100
 """Channels from which on it is used."""
@@ -154,4 +155,19 @@ def test_strips_compute_nothing_twice():
     strips = Convolved(conv, Stored(x))
     whole = runtime.count_flop(lambda: conv(x))
     assert runtime.count_flop(lambda: [strips(*at) for at in strips.strips(8)]) == whole
-    assert rows.statistics(strips, 8).mean.shape == (8,)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 400), (56, 3000)])
+@pytest.mark.parametrize("dilation", [1, 2, 8])
+def test_memory_is_predicted(size, dilation):
+    conv, x = layer(dilation=dilation), torch.zeros(1, WIDE, *size)
+    scratch.buffers.clear()
+    with torch.no_grad():
+        assert winograd.suits(conv, x)
+        filters = winograd.Filters(conv)
+        filters(x, dilation, dilation)
+    kept, work = winograd.memory(WIDE, WIDE, size, dilation)
+    assert filters.transformed.nbytes == kept
+    taken = sum(buffer.nbytes for buffer in scratch.buffers.values())
+    scratch.buffers.clear()
+    assert 0.4 * work < taken < 1.1 * work

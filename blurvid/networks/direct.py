@@ -230,7 +230,7 @@ class DirectNet(nn.Module):
         if on_cpu and feature_size == 4:
             layers = [(c, c, r * 2**level) for level, c in enumerate(self.spec.channels)]
             layers.append((self.spec.channels[0], FRAMES * 3 * r * r, r))
-            fast = max(winograd.memory(a, b, height // f, width // f) for a, b, f in layers)
+            fast = max(sum(winograd.memory(a, b, (height // f, width // f))) for a, b, f in layers)
         return int(max(trunk + 2 * 4 * 3 * pixels, head) + fast)
 
 

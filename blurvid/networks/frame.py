@@ -262,7 +262,10 @@ class FrameNet(nn.Module):
         strip = ((step or STRIP) + 2 * reach) * width / r * self.spec.channels * value
         if feature_size == 4 and self._prefers_strips():
             channels, rows = self.spec.channels, min(step or STRIP, height // r)
-            strip += 2 * winograd.memory(channels, channels, rows, width // r)
+            most = max(max(dilations) for group in self.spec.groups for dilations in group)
+            size = (rows, width // r)
+            filters, work = winograd.memory(channels, channels, size, most)
+            strip += 2 * filters + work
         body = 2 * features * feature_size + strip + 2 * image
         top = ((step or HEAD_STRIP) + 6) * width * self.spec.head * value
         if step is None:

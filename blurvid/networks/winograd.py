@@ -59,22 +59,29 @@ def _fits(size: torch.Size, dilation: int) -> bool:
     return LEAST_TILES * OUT**2 <= covered <= MOST_COVERED * math.prod(size)
 
 
-def memory(inputs: int, outputs: int, height: int, width: int) -> int:
-    """Predict what `Filters` take for a map, and what stays taken for their work [bytes].
+def memory(inputs: int, outputs: int, size: tuple[int, int], dilation: int = 1) -> tuple[int, int]:
+    """Predict what a map takes [bytes].
 
     Args:
         inputs: C.
         outputs: C'.
-        height: H.
-        width: W.
+        size: H and W.
+        dilation: the largest.
+
+    Returns:
+        What `Filters` take as long as they are there, and what all of a thread share for their
+        work, which stays taken.
     """
     if not _pays(inputs, outputs):
-        return 0
+        return 0, 0
+    height, width = size
     row = IN**2 * max(inputs, outputs) * (width / OUT + 1)
     values = min(max(AT_ONCE, row), row * (height / OUT + 1) * MOST_COVERED)
-    # Gathered, transformed, multiplied, transformed back; of the first the pixels without overlap
-    work = values * (3 + (OUT / IN) ** 2 * 2)
-    return round(4 * (work + IN**2 * inputs * outputs))
+    # The pixels with their margins; then gathered, transformed, multiplied, transformed back
+    least = (OUT + 2) * dilation * (width + (OUT + 2) * dilation) * inputs
+    padded = max((OUT / IN) ** 2 * values, min(least, MOST_COVERED * row * (height / OUT + 1)))
+    work = padded + values * (3 + (OUT / IN) ** 2)
+    return 4 * IN**2 * inputs * outputs, round(4 * work)
 
 
 class Filters:
