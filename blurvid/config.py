@@ -13,6 +13,8 @@ STAGES = ("middle", "35", "26", "17")
 """Stages of the cascade in the order in which they run."""
 MODELS = ("direct", "cascade")
 """The models that extract a whole sequence, best released weights first."""
+TRAINED = (*MODELS, "bdirnet")
+"""All models that can be trained and have weights; `bdirnet` gives the middle frame only."""
 
 Gamma = float | Literal["srgb"]
 """Camera response: an exponent (1.0 = averaged as stored) or the sRGB curve."""
@@ -174,8 +176,52 @@ class MotionOptions:
 
 
 @dataclass(frozen=True)
-class DirectSpec:
-    """Shape of the direct network."""
+class KindOptions:
+    """Kinds of blur for deblurrers of the middle frame, by their shares of the samples."""
+
+    average: float = 1.0
+    """The average of frames, as everywhere else."""
+    kernel: float = 0.0
+    """One random walk for the whole image."""
+    rotation: float = 0.0
+    """A camera that turns about three axes."""
+    gaussian: float = 0.0
+    """Out of focus."""
+    sharp: float = 0.0
+    """No blur at all."""
+    walk: tuple[float, float] = (15.0, 45.0)
+    """Path length of a random walk [px]."""
+    turn: tuple[float, float] = (4.0, 30.0)
+    """About how far a turning camera moves the image's centre, back and forth [px]."""
+    sigma: tuple[float, float] = (0.7, 3.0)
+    """Standard deviation of the defocus [px]."""
+
+
+@dataclass(frozen=True)
+class ViewLosses:
+    """Weights of BDIRNet's losses beside the reconstruction of the frame from blurry views."""
+
+    sharp: float = 0.25
+    """Reconstruction from the sharp view; it also keeps the features from collapsing."""
+    frequency: float = 0.05
+    """Fourier loss of the reconstructions from blurry views."""
+    invariance: float = 0.05
+    """Distance of the features of blurry and sharp views."""
+    statistics: float = 0.02
+    """Distance of their means and covariances."""
+    contrast: float = 0.005
+    """Telling the same place in the other view from other places."""
+    ramp: tuple[float, float] = (0.2, 0.4)
+    """Shares of the budget at which the last three set in, and have their full weight."""
+    mixing: float = 0.5
+    """Share of the samples that are reconstructed with statistics drawn towards another view's."""
+    temperature: float = 0.07
+    """Of the contrast."""
+
+
+@dataclass(frozen=True)
+class UNetSpec:
+    """Shape of a U-Net."""
 
     factor: int = 4
     """Unshuffle factor r."""
@@ -190,6 +236,33 @@ class DirectSpec:
 
 
 @dataclass(frozen=True)
+class DirectSpec(UNetSpec):
+    """Shape of the direct network."""
+
+
+@dataclass(frozen=True)
+class BDIRSpec(UNetSpec):
+    """Shape of BDIRNet.
+
+    Without `distill` and `reconstruct` and with `skip` 1 it is a plain U-Net that adds a residual
+    to the photo.
+    """
+
+    distill: bool = True
+    """Statistical anti-interference distilling (SAID) in DistillNet."""
+    reconstruct: bool = True
+    """Anti-interference reconstruction (SAIR) in RecNet."""
+    rec_blocks: int = 3
+    """Residual blocks of RecNet."""
+    skip: int = 4
+    """What is added to RecNet's output: the photo, averaged over squares of so many pixels [px].
+    1 is the photo itself."""
+    window: int = 192
+    """Side of the square around each pixel whose statistics normalize it [px]; the whole image
+    where that is smaller."""
+
+
+@dataclass(frozen=True)
 class CascadeSpec:
     """Shape of the cascade. Everything but the default is for trials and ablation."""
 
@@ -200,7 +273,7 @@ class CascadeSpec:
     section 5.3); `middle`, the middle frame; `none`, no frame (both section 5.2)."""
 
 
-CROPS = {"direct": 96, "cascade": 100}
+CROPS = {"direct": 96, "cascade": 100, "bdirnet": 96}
 """Sides of the training crops [px] unless told otherwise."""
 
 
@@ -257,7 +330,11 @@ class TrainOptions:
     """Share of batches that are windows of clips, where both windows and photos are given."""
     motion: MotionOptions = field(default_factory=MotionOptions)
     camera: CameraOptions = field(default_factory=CameraOptions)
+    kinds: KindOptions = field(default_factory=KindOptions)
+    """Kinds of blur; others than the average are for models that give the middle frame only."""
+    views: ViewLosses = field(default_factory=ViewLosses)
     direct: DirectSpec = field(default_factory=DirectSpec)
+    bdirnet: BDIRSpec = field(default_factory=BDIRSpec)
     cascade: CascadeSpec = field(default_factory=CascadeSpec)
 
 

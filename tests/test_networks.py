@@ -21,7 +21,7 @@ from blurvid.networks import (
     VGGFeatures,
 )
 from blurvid.networks.blocks import InstanceNorm
-from blurvid.networks.direct import NafBlock
+from blurvid.networks.unet import NafBlock
 
 TINY = DirectSpec(factor=2, channels=(8, 12), blocks=(1, 1))
 NAF = replace(TINY, block="naf", kernel=5)

@@ -27,8 +27,7 @@ from blurvid.bench.report import (
 from blurvid.bench.sizes import photo_sizes
 from blurvid.config import FRAMES, NETWORKS, RESOLUTIONS, ROOMY, BenchOptions, RunOptions
 from blurvid.errors import OptionError
-from blurvid.models import Cascade, build
-from blurvid.networks import DirectNet
+from blurvid.models import Cascade, Trainable, build
 from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, plan
 from blurvid.pipeline.tiles import fill_in_tiles
 
@@ -55,7 +54,7 @@ class _Subject:
 
     name: str
     net: nn.Module
-    model: Cascade | DirectNet
+    model: Trainable
     """The model that it is, or is a part of."""
     plain: nn.Module | None
 
@@ -65,7 +64,8 @@ class _Subject:
             found: Tensor = self.net(y, step=how.step)
             return found
         size = (y.shape[-2], y.shape[-1])
-        frames = frames_on_disk(*size) if how.on_disk else y.new_empty((FRAMES, 3, *size))
+        count = self.model.count
+        frames = frames_on_disk(*size, count) if how.on_disk else y.new_empty((count, 3, *size))
         if how.side is None:
             self.model.fill(frames, y, how.step)
         else:
@@ -82,7 +82,7 @@ class _Place:
     peaks: Mapping[torch.dtype, float]
     options: BenchOptions
 
-    def plan(self, model: Cascade | DirectNet, size: tuple[int, int], dtype: torch.dtype) -> Plan:
+    def plan(self, model: Trainable, size: tuple[int, int], dtype: torch.dtype) -> Plan:
         """Choose how a model sees a photo, as `pipeline` does."""
         room = runtime.room(self.device, self.max_memory)
         roomy = ROOMY if self.device.type == "cpu" else None
@@ -92,7 +92,7 @@ class _Place:
 def bench(
     resolutions: Sequence[str] = tuple(RESOLUTIONS),
     *,
-    models: Mapping[str, Cascade | DirectNet] | None = None,
+    models: Mapping[str, Trainable] | None = None,
     networks: Sequence[str] = NETWORKS,
     run: RunOptions = RunOptions(),
     precisions: Sequence[str] = (),
@@ -191,7 +191,7 @@ def precision_names(names: Sequence[str], device: torch.device) -> list[str]:
     return list(dict.fromkeys(x for name in names for x in (fast if name == "all" else (name,))))
 
 
-def _awake(model: Cascade | DirectNet) -> Cascade | DirectNet:
+def _awake(model: Trainable) -> Trainable:
     """Let an untrained model change its input, so that outputs can be compared."""
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -201,7 +201,7 @@ def _awake(model: Cascade | DirectNet) -> Cascade | DirectNet:
 
 
 def _subjects(
-    models: Mapping[str, Cascade | DirectNet],
+    models: Mapping[str, Trainable],
     networks: Sequence[str],
     device: torch.device,
     baseline: bool,

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
-from blurvid.config import CROPS, MODELS, STAGES, RunOptions, TrainOptions
+from blurvid.config import CROPS, STAGES, TRAINED, RunOptions, TrainOptions
 
 if TYPE_CHECKING:
     import torch
 
     from blurvid.dataset import Source
     from blurvid.train import TrainStep
+    from blurvid.weights import WeightSet
 
 DEFAULT = TrainOptions()
 
@@ -43,7 +44,7 @@ DEFAULT = TrainOptions()
     metavar="FILE.png",
     help="Write a sheet of training samples to look at, and train nothing.",
 )
-@click.option("--model", type=click.Choice(MODELS), default=DEFAULT.model, show_default=True)
+@click.option("--model", type=click.Choice(TRAINED), default=DEFAULT.model, show_default=True)
 @click.option(
     "--stage",
     "stages",
@@ -59,7 +60,7 @@ DEFAULT = TrainOptions()
 @click.option(
     "--crop",
     type=int,
-    help=f"Training crop [px].  [default: {CROPS['direct']}, cascade {CROPS['cascade']}]",
+    help=f"Training crop [px].  [default: {', '.join(f'{n} {c}' for n, c in CROPS.items())}]",
 )
 @click.option("--lr", default=DEFAULT.lr, show_default=True, help="Highest learning rate.")
 @click.option(
@@ -87,7 +88,11 @@ DEFAULT = TrainOptions()
 )
 @click.option("--vgg", type=click.Path(path_type=Path), help="VGG16 weights (safetensors).")
 @click.option("--seed", default=DEFAULT.seed, show_default=True)
-@click.option("--init", metavar="NAME|DIR", help="Start from the weights of this set.")
+@click.option(
+    "--init",
+    metavar="NAME|DIR",
+    help="Start from the weights of this set; bdirnet also from those of a direct model.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
     "--set",
@@ -123,7 +128,7 @@ def train(
       blurvid train --data photos/ --preview samples.png
       torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out runs/big
     """
-    from blurvid import dataset, weights
+    from blurvid import dataset
     from blurvid.train import change_settings, preview, train
 
     chosen = STAGES if "all" in stages else tuple(s for s in STAGES if s in stages)
@@ -145,13 +150,23 @@ def train(
         source,
         out,
         run=place,
-        initial=weights.find(init, options.model) if init else None,
+        initial=_initial(init, options.model) if init else None,
         vgg=vgg,
         resume=resume,
         on_step=None if quiet else _show,
     )
     if os.environ.get("RANK", "0") == "0":
         click.echo(weight_set.path)
+
+
+def _initial(name: str, model: str) -> WeightSet:
+    """Weights to start from: a model's own, or for BDIRNet those of a direct model."""
+    from blurvid import weights
+
+    found = weights.find(name)
+    if (model, found.model) == ("bdirnet", "direct"):
+        return found
+    return weights.find(name, model)
 
 
 def _show(step: TrainStep) -> None:

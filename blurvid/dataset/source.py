@@ -11,7 +11,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from blurvid.config import CameraOptions, MotionOptions, TrainOptions
+from blurvid.config import CameraOptions, KindOptions, MotionOptions, TrainOptions
+from blurvid.dataset.kinds import KindSource
 from blurvid.dataset.pool import WindowSource
 from blurvid.dataset.stills import StillPool, read_stills
 from blurvid.dataset.windows import is_window_folder, read_windows
@@ -23,7 +24,10 @@ class Source(Protocol):
     """An endless supply of training windows."""
 
     def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw y (B, 3, S, S) and x (B, 7, 3, S, S), RGB in [0, 1], on the device."""
+        """Draw y (B, 3, S, S) and x (B, 7, 3, S, S), RGB in [0, 1], on the device.
+
+        For models that compare views, x is (B, 2, 3, S, S), see `KindSource`.
+        """
 
     def describe(self) -> str:
         """Say in a few words what the windows are made of, for the model card."""
@@ -46,6 +50,10 @@ class SimulatedSource:
     def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         rendered = self.pool.render(batch, size, self.motion, generator, self.camera)
         return rendered.blurry, rendered.frames
+
+    def sharp(self, batch: int, size: int, generator: torch.Generator) -> Tensor:
+        """Draw sharp images, (B, 3, S, S), RGB in [0, 1], on the device."""
+        return self.pool.draw(batch, size, self.motion.source_scale, generator)
 
     def describe(self) -> str:
         return f"simulated motion of {len(self.pool)} still photos"
@@ -198,19 +206,26 @@ def open_source(data: Sequence[Path], options: TrainOptions, device: torch.devic
     order: Literal["canonical", "random"] = (
         "canonical" if options.order == "canonical" else "random"
     )
+    views = options.model == "bdirnet"
+
+    def kinds(source: SimulatedSource | WindowSource) -> Source:
+        if not views and options.kinds == KindOptions():
+            return source
+        return KindSource(source, options.kinds, options.motion.gammas, views)
+
     sources: list[Source] = []
     windows = [path for path in data if path.is_dir() and is_window_folder(path)]
     stills = [path for path in data if path not in windows]
     if windows:
         listed = [window for path in windows for window in read_windows(path)]
-        sources.append(WindowSource(listed, device, order, flips=True))
+        sources.append(kinds(WindowSource(listed, device, order, flips=True)))
     if stills:
         for path in stills:
             if not path.exists():
                 raise InputError(f"{path}: no such file or folder")
         motion = replace(options.motion, order=order)
         pool = StillPool(list(read_stills(stills)), device)
-        simulated = SimulatedSource(pool, motion, options.camera)
+        simulated = kinds(SimulatedSource(pool, motion, options.camera))
         sources.append(ReplaySource(simulated, options.reuse))
     both = len(sources) == 2
     source = MixedSource(sources[0], sources[1], options.windows) if both else sources[0]

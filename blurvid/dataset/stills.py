@@ -118,6 +118,33 @@ class StillPool:
         planes = torch.arange(3, device=self.device)[:, None, None, None] * height * width
         return self.pixels[index + planes].transpose(0, 1)
 
+    def draw(
+        self,
+        batch: int,
+        size: int,
+        source_scale: tuple[float, float],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Draw random crops as they are.
+
+        Args:
+            batch: B.
+            size: S [px].
+            source_scale: photo pixels per pixel of the crop, drawn between these.
+            generator: source of randomness, on the pool's device.
+
+        Returns:
+            (B, 3, S, S), RGB in [0, 1].
+
+        Raises:
+            InputError: every photo is too small.
+        """
+        sources = self._cut_some(batch, size, source_scale, generator, f"crops of {size} px")
+        crops = F.interpolate(
+            sources, size=(size, size), mode="bicubic", antialias=True, align_corners=False
+        )
+        return crops.clamp_(0, 1)
+
     def render(
         self,
         batch: int,
@@ -139,7 +166,25 @@ class StillPool:
             InputError: every photo is too small for this size and motion.
         """
         smallest = size + 2 * margin((size, size), options)
-        low, high = options.source_scale
+        what = f"crops of {size} px and paths of {options.max_path:g} px"
+        count = batch * options.layers
+        sources = self._cut_some(count, smallest, options.source_scale, generator, what)
+        sources = sources.reshape(batch, options.layers, *sources.shape[1:])
+        return simulate(sources, (size, size), options, generator, camera)
+
+    def _cut_some(
+        self,
+        count: int,
+        smallest: int,
+        source_scale: tuple[float, float],
+        generator: torch.Generator,
+        what: str,
+    ) -> Tensor:
+        """Cut random squares of one size, `smallest` times a random scale, (N, 3, S, S) in [0, 1].
+
+        `what` needs them, for the message.
+        """
+        low, high = source_scale
         draw = torch.rand(1, generator=generator, device=self.device).item()
         side = math.ceil(smallest * (low + (high - low) * draw))
         photos = self.usable(side)
@@ -147,14 +192,8 @@ class StillPool:
             side = max(smallest, int(side * 0.9))
             photos = self.usable(side)
         if not photos:
-            raise InputError(
-                f"every photo is smaller than {smallest} px, which crops of {size} px and "
-                f"paths of {options.max_path:g} px need"
-            )
-        count = batch * options.layers
+            raise InputError(f"every photo is smaller than {smallest} px, which {what} need")
         draws = torch.rand(count, 5, generator=generator, device=self.device)
         chosen = (draws[:, 0] * len(photos)).long()
         numbers = torch.tensor(photos, device=self.device)[chosen]
-        sources = self.cut(numbers, side, draws[:, 1:]).float().div_(255)
-        sources = sources.reshape(batch, options.layers, 3, side, side)
-        return simulate(sources, (size, size), options, generator, camera)
+        return self.cut(numbers, side, draws[:, 1:]).float().div_(255)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from torch import Tensor, nn
 
-from blurvid.config import MODELS, STAGES, CascadeSpec, DirectSpec
+from blurvid.config import STAGES, TRAINED, BDIRSpec, CascadeSpec, DirectSpec
 from blurvid.errors import OptionError
 from blurvid.models.cascade import Cascade
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
-from blurvid.networks import DirectNet, FrameNet
+from blurvid.networks import BDIRNet, DirectNet, FrameNet
 from blurvid.runtime import single_thread
 
 __all__ = [
     "Cascade",
     "SelfEnsemble",
     "SequenceModel",
+    "Spec",
+    "Trainable",
     "build",
     "order_agreement",
     "parts",
@@ -29,6 +31,8 @@ class SequenceModel(Protocol):
 
     name: str
     """The model's name on the command line."""
+    count: int
+    """Frames T that it gives: all seven, or 1, which is the middle one."""
     size_multiple: int
     """Divides the height and width that the model accepts."""
 
@@ -37,10 +41,10 @@ class SequenceModel(Protocol):
         """Whether `fill` can save memory."""
 
     def __call__(self, y: Tensor, /) -> Tensor:
-        """Turn y (B, 3, H, W) into frames (B, 7, 3, H, W)."""
+        """Turn y (B, 3, H, W) into frames (B, T, 3, H, W)."""
 
     def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Turn y (1, 3, H, W) into frames (7, 3, H, W) in `out`, on whatever device that is.
+        """Turn y (1, 3, H, W) into frames (T, 3, H, W) in `out`, on whatever device that is.
 
         A `step` (rows of features at a time) saves memory and changes nothing but rounding.
         """
@@ -49,31 +53,39 @@ class SequenceModel(Protocol):
         """Predict the most that `fill` takes besides its arguments [bytes]."""
 
 
-def build(name: str, spec: CascadeSpec | DirectSpec | None = None) -> Cascade | DirectNet:
-    """Make an untrained model, which returns its input seven times.
+Trainable: TypeAlias = Cascade | DirectNet | BDIRNet
+"""What has weights of its own, by its `name` one of `config.TRAINED`."""
+Spec: TypeAlias = CascadeSpec | DirectSpec | BDIRSpec
+"""Its shape, which is its `spec`."""
+
+
+def build(name: str, spec: Spec | None = None) -> Trainable:
+    """Make an untrained model, which returns its input, or seven times its input.
 
     Args:
-        name: `cascade` or `direct`.
+        name: one of `config.TRAINED`.
         spec: the model's shape; None is the default one.
 
     Raises:
         OptionError: no such model, or the shape of another one.
     """
-    if name == "cascade" and not isinstance(spec, DirectSpec):
+    if name == "cascade" and isinstance(spec, CascadeSpec | None):
         with single_thread():  # LAPACK's orthogonalization of small matrices crawls in many
             return Cascade(spec)
-    if name == "direct" and not isinstance(spec, CascadeSpec):
+    if name == "direct" and isinstance(spec, DirectSpec | None):
         return DirectNet(spec)
-    if name in MODELS:
+    if name == "bdirnet" and isinstance(spec, BDIRSpec | None):
+        return BDIRNet(spec)
+    if name in TRAINED:
         raise OptionError(f"a {type(spec).__name__} is not the shape of the {name} model")
-    raise OptionError(f"no model named {name!r}; there are cascade and direct")
+    raise OptionError(f"no model named {name!r}; there are {', '.join(TRAINED)}")
 
 
-def parts(model: Cascade | DirectNet) -> dict[str, nn.Module]:
+def parts(model: Trainable) -> dict[str, nn.Module]:
     """Split a model into the modules that are stored in a file each."""
     if isinstance(model, Cascade):
         return {stage: model.stages[stage] for stage in STAGES}
-    return {"direct": model}
+    return {model.name: model}
 
 
 def use_window(model: nn.Module, side: int | None) -> bool:

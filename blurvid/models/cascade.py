@@ -26,6 +26,7 @@ class Cascade(nn.Module):
     """
 
     name = "cascade"
+    count = FRAMES
     size_multiple = 20  # lcm of the unshuffle factors 4 and 5
 
     def __init__(self, spec: CascadeSpec | None = None) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from blurvid.config import FRAMES
 from blurvid.errors import OptionError
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ FLIPS = {1: (), 2: (LEFT_RIGHT,), 4: (LEFT_RIGHT, TOP_BOTTOM, HALF_TURN)}
 class SelfEnsemble:
     """A model asked several times, about y and its mirror images.
 
-    `ensemble(y)`, (B, 3, H, W) -> (B, 7, 3, H, W), as the model itself. An answer about a mirrored
+    `ensemble(y)`, (B, 3, H, W) -> (B, T, 3, H, W), as the model itself. An answer about a mirrored
     image is mirrored back. It may run backwards in time: with a canonical direction, to the right,
     it does after a mirroring left to right; near vertical, or where order is arbitrary, either
     may be. So each answer is turned to the order that is nearer to those before it, over the
@@ -42,7 +41,8 @@ class SelfEnsemble:
         if passes not in FLIPS:
             raise OptionError(f"passes must be {', '.join(map(str, FLIPS))}, not {passes}")
         self.model, self.passes = model, passes
-        self.name, self.size_multiple = model.name, model.size_multiple
+        self.name, self.count = model.name, model.count
+        self.size_multiple = model.size_multiple
 
     @property
     def can_strip(self) -> bool:
@@ -50,8 +50,8 @@ class SelfEnsemble:
         return self.model.can_strip
 
     def __call__(self, y: Tensor, /) -> Tensor:
-        """Turn y (B, 3, H, W) into frames (B, 7, 3, H, W)."""
-        out = y.new_empty((y.shape[0], FRAMES, *y.shape[1:]), dtype=torch.float32)
+        """Turn y (B, 3, H, W) into frames (B, T, 3, H, W)."""
+        out = y.new_empty((y.shape[0], self.count, *y.shape[1:]), dtype=torch.float32)
         for frames, image in zip(out, y, strict=True):
             self.fill(frames, image.unsqueeze(0), None)
         return out
@@ -60,7 +60,7 @@ class SelfEnsemble:
         """Extract the frames of one image.
 
         Args:
-            out: the frames go there, (7, 3, H, W) float32, on any device.
+            out: the frames go there, (T, 3, H, W) float32, on any device.
             y: one blurry image, (1, 3, H, W).
             step: how the model saves memory, see there.
         """
@@ -72,14 +72,14 @@ class SelfEnsemble:
                 frame.copy_(frame.flip(axes))
             turned = order_agreement(answer, out) < 0
             for frame, i in zip(
-                out, reversed(range(FRAMES)) if turned else range(FRAMES), strict=True
+                out, reversed(range(self.count)) if turned else range(self.count), strict=True
             ):
                 frame += answer[i]
         out /= self.passes
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
-        answer = 4 * 3 * (FRAMES + 1) * height * width
+        answer = 4 * 3 * (self.count + 1) * height * width
         return answer + self.model.memory(height, width, feature_size, step)
 
 

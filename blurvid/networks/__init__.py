@@ -1,5 +1,6 @@
 """Modules with parameters."""
 
+from blurvid.networks.bdirnet import SAID, SAIR, BDIRNet, DistillNet, RecNet
 from blurvid.networks.critic import PatchCritic
 from blurvid.networks.direct import DirectNet
 from blurvid.networks.frame import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, FrameNet, FrameSpec
@@ -9,9 +10,14 @@ __all__ = [
     "CORE_SPEC",
     "MIDDLE_SPEC",
     "OUTER_SPEC",
+    "BDIRNet",
     "DirectNet",
+    "DistillNet",
     "FrameNet",
     "FrameSpec",
     "PatchCritic",
+    "RecNet",
+    "SAID",
+    "SAIR",
     "VGGFeatures",
 ]

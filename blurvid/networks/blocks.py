@@ -44,15 +44,15 @@ class InstanceNorm(nn.GroupNorm):
         # Without its mean the variance is a small difference of small numbers.
         x = input.float()
         x = x - x.mean(dim=(-2, -1), keepdim=True)
-        mean = _window_mean(x, self.window)
-        variance = _window_mean(x.square(), self.window) - mean.square()
+        mean = window_mean(x, self.window)
+        variance = window_mean(x.square(), self.window) - mean.square()
         scale = self.weight.float()[:, None, None] * (variance.clamp(min=0) + self.eps).rsqrt()
         shift = self.bias.float()[:, None, None] - mean * scale
         size = (x.shape[-2], x.shape[-1])
-        return (x * _spread(scale, size) + _spread(shift, size)).to(input.dtype)
+        return (x * spread(scale, size) + spread(shift, size)).to(input.dtype)
 
 
-def _window_mean(x: Tensor, side: int) -> Tensor:
+def window_mean(x: Tensor, side: int) -> Tensor:
     """Mean over every square that lies inside, (B, C, H, W) -> (B, C, H-side+1, W-side+1).
 
     Sums run along rows, then columns: float32 keeps its digits, unlike in sums over the image.
@@ -66,7 +66,7 @@ def _window_mean(x: Tensor, side: int) -> Tensor:
     return x
 
 
-def _spread(x: Tensor, size: tuple[int, int]) -> Tensor:
+def spread(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Give each position the square around it; near the border, the nearest one inside."""
     missing = (size[1] - x.shape[-1], size[0] - x.shape[-2])
     (left, right), (above, below) = ((n - n // 2, n // 2) for n in missing)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from blurvid import media, runtime, weights
 from blurvid.config import (
-    FRAMES,
     LOCAL_WINDOW,
     PAPER_CROP,
     ROOMY,
@@ -44,7 +43,7 @@ class Found:
     """Frames of a bare image, and how they came about."""
 
     frames: Tensor
-    """x[1..7], (7, 3, H, W) float32 in [0, 1], on the CPU."""
+    """x[1..7], or x[4] alone, (T, 3, H, W) float32 in [0, 1], on the CPU."""
     dtype: torch.dtype
     """Precision of the features."""
     device: torch.device
@@ -125,12 +124,13 @@ class Extractor:
         return dataclasses.replace(last, frames=frames, scale=scale)
 
     def _room_for(self, height: int, width: int) -> Tensor:
-        """Room for seven frames, on disk where there is too little memory."""
+        """Room for the frames, on disk where there is too little memory."""
         cpu = torch.device("cpu")
         room = runtime.room(cpu, self.max_memory if self.device == cpu else None)
-        if FRAMES * FRAME_SIZE * height * width > room:
-            return frames_on_disk(height, width)
-        return torch.empty(FRAMES, 3, height, width)
+        count = self.model.count
+        if count * FRAME_SIZE * height * width > room:
+            return frames_on_disk(height, width, count)
+        return torch.empty(count, 3, height, width)
 
     @torch.no_grad()
     def frames(self, y: Tensor) -> Found:
@@ -177,7 +177,8 @@ class Extractor:
             except DeviceError as error:
                 # The traceback would keep what the failed attempt had in its hands.
                 problem = problem or DeviceError(str(error))
-                room = (how.memory + (0 if how.on_disk else FRAMES * FRAME_SIZE * pixels)) // 2
+                frames = 0 if how.on_disk else self.model.count * FRAME_SIZE * pixels
+                room = (how.memory + frames) // 2
                 continue
             if problem is None:
                 return found
@@ -214,8 +215,8 @@ class Extractor:
         """Run the model on (1, 3, H, W) as planned."""
         height, width = y.shape[-2:]
         with runtime.memory_guard(device), runtime.autocast(device, dtype):
-            shape = (FRAMES, 3, height, width)
-            frames = frames_on_disk(height, width) if how.on_disk else torch.empty(shape)
+            shape = (self.model.count, 3, height, width)
+            frames = frames_on_disk(*shape[2:], shape[0]) if how.on_disk else torch.empty(shape)
             tiles = 1
             if how.side is None:
                 self.model.fill(frames, y.to(device), how.step)

@@ -69,7 +69,7 @@ def plan(
         DeviceError: there is no room for even the smallest tiles.
     """
     pixels = height * width
-    frames, image = FRAMES * FRAME_SIZE * pixels, FRAME_SIZE * pixels
+    frames, image = model.count * FRAME_SIZE * pixels, FRAME_SIZE * pixels
     steps = (None, *STEPS) if model.can_strip else (None,)
     least = 0
     for side in (None, *SIDES):
@@ -78,7 +78,7 @@ def plan(
             if side >= max(height, width):
                 continue
         rows, columns = (min(side or length, length) for length in (height, width))
-        tile = 0 if side is None else (FRAMES + 1) * FRAME_SIZE * rows * columns
+        tile = 0 if side is None else (model.count + 1) * FRAME_SIZE * rows * columns
         for on_disk in (False, True):
             stored = 0 if on_disk else frames
             if host is not None and stored > host:
@@ -161,20 +161,21 @@ class OnDisk(Tensor):
             self.file.madvise(mmap.MADV_DONTNEED)
 
 
-def frames_on_disk(height: int, width: int) -> Tensor:
+def frames_on_disk(height: int, width: int, count: int = FRAMES) -> Tensor:
     """Make room for frames in a temporary file, which goes when the tensor does.
 
     Args:
         height: H.
         width: W.
+        count: T.
 
     Returns:
-        (7, 3, H, W) float32, on the CPU, of which only what is at hand lies in memory.
+        (T, 3, H, W) float32, on the CPU, of which only what is at hand lies in memory.
 
     Raises:
         DeviceError: there is no room on the disk either.
     """
-    size = FRAMES * FRAME_SIZE * height * width
+    size = count * FRAME_SIZE * height * width
     folder = _scratch()
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -188,4 +189,4 @@ def frames_on_disk(height: int, width: int) -> Tensor:
             f"no memory for {_gigabytes(size)} of frames, nor room in {folder}: {error.strerror}"
         ) from error
     values = torch.frombuffer(mapped, dtype=torch.float32)
-    return OnDisk.of(values.view(FRAMES, 3, height, width), mapped)
+    return OnDisk.of(values.view(count, 3, height, width), mapped)

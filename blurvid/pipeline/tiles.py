@@ -12,7 +12,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from blurvid.config import FRAMES
 from blurvid.models import SequenceModel, order_agreement
 
 MARGIN = 64
@@ -36,7 +35,7 @@ def fill_in_tiles(
 
     Args:
         model: the model.
-        out: the frames go there, (7, 3, H, W) float32; `model.size_multiple` divides H and W.
+        out: the frames go there, (T, 3, H, W) float32; `model.size_multiple` divides H and W.
         y: the blurry image, (1, 3, H, W).
         side: of the tiles [px], a multiple too, and larger than 2 `MARGIN` + `RAMP`.
         step: how the model saves memory.
@@ -51,14 +50,14 @@ def fill_in_tiles(
     for top, bottom, down in rows:
         for left, right, across in columns:
             seen = y[..., top:bottom, left:right].to(device)
-            tile = out.new_empty((FRAMES, 3, *seen.shape[-2:]))
+            tile = out.new_empty((len(out), 3, *seen.shape[-2:]))
             model.fill(tile, seen, step)
             there = out[..., top:bottom, left:right]
             # Where nothing is yet, zeros say nothing about the order.
             turned = order_agreement(tile, there) < 0
             weight = (down[:, None] * across).to(out)
             for i, frame in enumerate(there):
-                frame += weight * tile[FRAMES - 1 - i if turned else i]
+                frame += weight * tile[-1 - i if turned else i]
     return len(rows) * len(columns)
 
 

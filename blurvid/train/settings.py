@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union
 
 from blurvid import weights
-from blurvid.config import CROPS, MODELS, STAGES, CascadeSpec, DirectSpec, TrainOptions
+from blurvid.config import CROPS, STAGES, TRAINED, KindOptions, TrainOptions
 from blurvid.errors import OptionError
-from blurvid.synth import check_camera, check_motion
+from blurvid.models import Spec
+from blurvid.synth import check_camera, check_kinds, check_motion
 
 Options = TypeVar("Options")
 
@@ -98,12 +99,13 @@ def crop_of(options: TrainOptions) -> int:
     return CROPS[options.model] if options.crop is None else options.crop
 
 
-def spec_asked(options: TrainOptions) -> CascadeSpec | DirectSpec:
+def spec_asked(options: TrainOptions) -> Spec:
     """Shape of the model to train."""
-    return options.cascade if options.model == "cascade" else options.direct
+    spec: Spec = getattr(options, options.model)
+    return spec
 
 
-def stored_spec(options: Mapping[str, Any], model: str) -> CascadeSpec | DirectSpec:
+def stored_spec(options: Mapping[str, Any], model: str) -> Spec:
     """Shape of the model that a checkpoint's options tell.
 
     Args:
@@ -117,12 +119,11 @@ def stored_spec(options: Mapping[str, Any], model: str) -> CascadeSpec | DirectS
         raise OptionError(f"it is of the {options['model']} model, not of {model}")
     given = dict(options.get(model, {}))
     settings = [f"{key}={json.dumps(value)}" for key, value in given.items()]
-    if model == "cascade":
-        return change_settings(CascadeSpec(), settings)
-    return change_settings(DirectSpec(), settings)
+    default: Spec = getattr(TrainOptions(), model)
+    return change_settings(default, settings)
 
 
-def adopt_spec(options: TrainOptions, spec: CascadeSpec | DirectSpec) -> TrainOptions:
+def adopt_spec(options: TrainOptions, spec: Spec) -> TrainOptions:
     """Take over the shape that weights or a checkpoint have, where no other was asked for.
 
     Raises:
@@ -137,9 +138,8 @@ def adopt_spec(options: TrainOptions, spec: CascadeSpec | DirectSpec) -> TrainOp
             if getattr(spec, field.name) != getattr(asked, field.name)
         ]
         raise OptionError(f"{', '.join(differing)}; leave these settings out to take over theirs")
-    if isinstance(spec, CascadeSpec):
-        return dataclasses.replace(options, cascade=spec)
-    return dataclasses.replace(options, direct=spec)
+    changed: dict[str, Any] = {options.model: spec}
+    return dataclasses.replace(options, **changed)
 
 
 def check_options(options: TrainOptions) -> None:
@@ -153,12 +153,24 @@ def check_options(options: TrainOptions) -> None:
         options.perceptual, options.frequency, options.weight_decay, options.save_minutes,
     )  # fmt: skip
     wrong = {
-        f"no model named {options.model!r}; there are {', '.join(MODELS)}": options.model
-        not in MODELS,
+        f"no model named {options.model!r}; there are {', '.join(TRAINED)}": options.model
+        not in TRAINED,
         f"stages must be among {', '.join(STAGES)}": not options.stages
         or not set(options.stages) <= set(STAGES),
-        "the direct model has no stages": options.model == "direct"
+        f"the {options.model} model has no stages": options.model != "cascade"
         and set(options.stages) != set(STAGES),
+        "kinds of blur other than the average have no frames but the middle one; train bdirnet, "
+        "or the stage middle": options.kinds != KindOptions()
+        and options.model != "bdirnet"
+        and (options.model, options.stages) != ("cascade", ("middle",)),
+        "bdirnet learns by the losses auto, charbonnier, log and independent, without adversarial "
+        "and perceptual ones": options.model == "bdirnet"
+        and (
+            options.loss not in ("auto", "charbonnier", "log", "independent")
+            or bool(options.adversarial or options.perceptual)
+        ),
+        "views: weights must be finite and not negative, mixing from 0 to 1, temperature above 0, "
+        "the ramp two rising shares": not _views_fit(options),
         "batch must be at least 1": options.batch < 1,
         "crop must be at least 1 px": options.crop is not None and options.crop < 1,
         "log_every must be at least 1": options.log_every < 1,
@@ -177,11 +189,26 @@ def check_options(options: TrainOptions) -> None:
     for field in ("order", "loss"):
         known = typing.get_args(typing.get_type_hints(TrainOptions)[field])
         wrong[f"{field} must be one of {', '.join(known)}"] = getattr(options, field) not in known
-    for name, spec in (("direct", options.direct), ("cascade", options.cascade)):
-        problem = weights.spec_problem(spec)
+    for name in TRAINED:
+        problem = weights.spec_problem(getattr(options, name))
         wrong[f"{name}: {problem}"] = problem is not None
     for text, found in wrong.items():
         if found:
             raise OptionError(text)
     check_motion(options.motion)
     check_camera(options.camera)
+    check_kinds(options.kinds)
+
+
+def _views_fit(options: TrainOptions) -> bool:
+    """Whether BDIRNet's losses can be computed."""
+    views = options.views
+    weights_given = (
+        views.sharp, views.frequency, views.invariance, views.statistics, views.contrast,
+    )  # fmt: skip
+    return (
+        all(math.isfinite(weight) and weight >= 0 for weight in weights_given)
+        and 0 <= views.mixing <= 1
+        and views.temperature > 0
+        and 0 <= views.ramp[0] <= views.ramp[1] <= 1
+    )

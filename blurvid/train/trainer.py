@@ -16,15 +16,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from blurvid import runtime, weights
-from blurvid.config import FRAMES, RunOptions, TrainOptions
+from blurvid.config import FRAMES, RunOptions, TrainOptions, UNetSpec
 from blurvid.dataset import Source
 from blurvid.errors import InputError, OptionError, OutputError, TrainingError
-from blurvid.models import Cascade, build
-from blurvid.networks import DirectNet
+from blurvid.models import Trainable, build
+from blurvid.networks import BDIRNet, DirectNet
 from blurvid.train.meter import Meter, TrainStep
 from blurvid.train.objective import AdversarialObjective, Objective, outer_frames
 from blurvid.train.settings import adopt_spec, check_options, crop_of, spec_asked, stored_spec
 from blurvid.train.state import RampedAverage, learning_rate, load_state, save_state
+from blurvid.train.views import ViewObjective
 
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
@@ -82,6 +83,8 @@ def train(
 
 def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
     """Options of a run that starts from weights, whose shape it takes over."""
+    if (options.model, initial.model) == ("bdirnet", "direct"):
+        return _like_direct(options, initial)
     if initial.model != options.model:
         raise OptionError(
             f"weights {initial.name!r} are for the {initial.model} model, not for {options.model}"
@@ -90,6 +93,16 @@ def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOption
         return adopt_spec(options, weights.spec_of(initial))
     except OptionError as error:
         raise OptionError(f"weights {initial.name!r} do not fit: {error}") from None
+
+
+def _like_direct(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
+    """Options of a BDIRNet whose U-Net starts from the direct model's."""
+    spec = weights.spec_of(initial)
+    shape = {field.name: getattr(spec, field.name) for field in dataclasses.fields(UNetSpec)}
+    asked = {name: getattr(options.bdirnet, name) for name in shape}
+    if asked not in (shape, dataclasses.asdict(UNetSpec())):
+        raise OptionError(f"weights {initial.name!r} have a U-Net of another shape: {shape}")
+    return dataclasses.replace(options, bdirnet=dataclasses.replace(options.bdirnet, **shape))
 
 
 def _resumed(options: TrainOptions, state: dict[str, Any], path: Path) -> TrainOptions:
@@ -129,9 +142,14 @@ class Trainer:
         features = weights.load_vgg(vgg).to(device) if vgg and options.perceptual else None
         runtime.place(model, device)
         self.model = model
-        self.objective = Objective(self.model, options, features)
+        self.objective = (
+            ViewObjective(model, options)
+            if isinstance(model, BDIRNet)
+            else Objective(model, options, features)
+        )
+        self.objective.to(device)
         self.flop = self._forward_flop()
-        trained = [p for p in self.model.parameters() if p.requires_grad]
+        trained = [p for p in self.objective.parameters() if p.requires_grad]
         self.optimizer = _adamw(trained, options)
         self.average = AveragedModel(
             self.model, multi_avg_fn=RampedAverage(options.ema), use_buffers=False
@@ -146,10 +164,16 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, Any]] = []
 
-    def _make_model(self, initial: weights.WeightSet | None) -> Cascade | DirectNet:
+    def _make_model(self, initial: weights.WeightSet | None) -> Trainable:
         if initial is None:
             return build(self.options.model, spec_asked(self.options))
-        return weights.load(initial).requires_grad_(True)
+        found = weights.load(initial)
+        if initial.model == self.options.model:
+            return found.requires_grad_(True)
+        model = build(self.options.model, spec_asked(self.options))
+        assert isinstance(model, BDIRNet) and isinstance(found, DirectNet)  # see `_continued`
+        model.begin_with(found)
+        return model
 
     def _forward_flop(self) -> int:
         """Floating-point operations of the forward pass of one training sample.
@@ -159,7 +183,8 @@ class Trainer:
         """
         side = 2 * self.model.size_multiple
         y = torch.zeros(1, 3, side, side, device=self.device)
-        x = y.unsqueeze(1).expand(1, FRAMES, 3, side, side)
+        count = 2 if isinstance(self.model, BDIRNet) else FRAMES
+        x = y.unsqueeze(1).expand(1, count, 3, side, side)
         return runtime.count_flop(lambda: self.objective(y, x)) * self.crop**2 // side**2
 
     def fit(self, on_step: Callable[[TrainStep], None] | None) -> weights.WeightSet:
@@ -187,6 +212,7 @@ class Trainer:
             for optimizer in filter(None, (self.optimizer, self.critic_optimizer)):
                 for group in optimizer.param_groups:
                     group["lr"] = lr
+            self.objective.at(progress)
             begun = time.monotonic()  # on a GPU the last step's work goes on meanwhile
             y, x = self.source.draw(self.options.batch, self.crop, self.generator)
             meter.waited += time.monotonic() - begun
@@ -286,7 +312,7 @@ class Trainer:
                     "good state"
                 )
         averaged = self.average.module
-        assert isinstance(averaged, Cascade | DirectNet)
+        assert isinstance(averaged, Trainable)
         if self.rank == 0:
             save_state(self.state(), self.out / STATE_FILE)
             saved = weights.save(

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import platformdirs
 
-from blurvid.config import MODELS, STAGES
+from blurvid.config import MODELS, STAGES, TRAINED
 from blurvid.errors import WeightsError
 
 FORMAT = 1
@@ -22,7 +22,7 @@ FORMAT = 1
 SET_FILE = "set.json"
 SCORE = "seven_frame_psnr"
 """The score [dB] by which `auto` compares models."""
-PARTS = {"cascade": STAGES, "direct": ("direct",)}
+PARTS = {"cascade": STAGES, "direct": ("direct",), "bdirnet": ("bdirnet",)}
 """Parts of each model, a file each."""
 MAX_SET_BYTES = 2**20
 MAX_FILE_BYTES = 2**30
@@ -40,7 +40,7 @@ class WeightSet:
 
     name: str
     model: str
-    """`cascade` or `direct`."""
+    """One of `config.TRAINED`."""
     path: Path
     """The directory."""
     info: dict[str, Any] = field(hash=False, repr=False)
@@ -105,8 +105,8 @@ def find(name_or_dir: str | Path | None = None, model: str = "auto") -> WeightSe
     Raises:
         WeightsError: there is no such set, it is damaged, or it belongs to another model.
     """
-    if model not in ("auto", *MODELS):
-        raise WeightsError(f"no model named {model!r}; there are auto, {', '.join(MODELS)}")
+    if model not in ("auto", *TRAINED):
+        raise WeightsError(f"no model named {model!r}; there are auto, {', '.join(TRAINED)}")
     if name_or_dir is not None:
         return _agreeing(_referenced(name_or_dir, "path"), model, "")
     variable = os.environ.get("BLURVID_WEIGHTS")
@@ -215,7 +215,7 @@ def _problem(info: object) -> str | None:
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
         return "it has no name"
     if not isinstance(model, str) or model not in PARTS:
-        return f"its model is {model!r}; there are {', '.join(MODELS)}"
+        return f"its model is {model!r}; there are {', '.join(TRAINED)}"
     if not isinstance(files, dict) or set(files) != set(PARTS[model]):
         return f"the {model} model has the files {', '.join(PARTS[model])}"
     for part, entry in files.items():

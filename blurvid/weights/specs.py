@@ -7,18 +7,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from blurvid.config import CascadeSpec, DirectSpec
+from blurvid.config import BDIRSpec, CascadeSpec, DirectSpec, UNetSpec
 from blurvid.errors import WeightsError
+from blurvid.models import Spec
 from blurvid.weights.sets import SET_FILE, WeightSet
 
 MAX_LEVELS = 8
 
-Spec = CascadeSpec | DirectSpec
-KINDS: dict[str, type[CascadeSpec] | type[DirectSpec]] = {
+KINDS: dict[str, type[CascadeSpec] | type[DirectSpec] | type[BDIRSpec]] = {
     "cascade": CascadeSpec,
     "direct": DirectSpec,
+    "bdirnet": BDIRSpec,
 }
-NEEDED = {"cascade": set[str](), "direct": {"factor", "channels", "blocks"}}
+NEEDED = {
+    "cascade": set[str](),
+    "direct": {"factor", "channels", "blocks"},
+    "bdirnet": {field.name for field in fields(BDIRSpec)},
+}
 """Fields that every spec in a `set.json` has; the others came later and have defaults."""
 
 
@@ -69,7 +74,9 @@ def _several(least: int, most: int) -> Callable[[object], bool]:
     return lambda value: isinstance(value, list | tuple) and bool(value) and all(map(one, value))
 
 
-def _words(kind: type[Spec], field: str) -> tuple[Callable[[object], bool], str]:
+def _words(
+    kind: type[UNetSpec] | type[CascadeSpec], field: str
+) -> tuple[Callable[[object], bool], str]:
     known = typing.get_args(typing.get_type_hints(kind)[field])
     return lambda value: isinstance(value, str) and value in known, " or ".join(known)
 
@@ -78,7 +85,7 @@ CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "factor": (_whole(1, 16), "from 1 to 16"),
     "channels": (_several(1, 2048), "a list of numbers from 1 to 2048"),
     "blocks": (_several(0, 64), "a list of numbers from 0 to 64"),
-    "block": _words(DirectSpec, "block"),
+    "block": _words(UNetSpec, "block"),
     "kernel": (_whole(1, 31, 2), "odd, from 1 to 31"),
     "width": (
         lambda value: (
@@ -86,6 +93,11 @@ CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
         ),
         "above 0, at most 4",
     ),
+    "distill": (lambda value: isinstance(value, bool), "true or false"),
+    "reconstruct": (lambda value: isinstance(value, bool), "true or false"),
+    "rec_blocks": (_whole(0, 64), "from 0 to 64"),
+    "skip": (_whole(1, 64), "from 1 to 64"),
+    "window": (_whole(1, 1 << 20), f"from 1 to {1 << 20}"),
     "contexts": _words(CascadeSpec, "contexts"),
 }
 """For each field, what is believed, and in words."""

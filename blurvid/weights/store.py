@@ -17,10 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from blurvid.config import CascadeSpec, DirectSpec
 from blurvid.errors import OutputError, WeightsError
-from blurvid.models import Cascade, build, parts
-from blurvid.networks import DirectNet
+from blurvid.models import Spec, Trainable, build, parts
 from blurvid.weights.sets import (
     FORMAT,
     SET_FILE,
@@ -51,7 +49,7 @@ class _NoDraws(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Cascade | DirectNet:
+def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Trainable:
     """Load a model from a weight set.
 
     Every file is read once and its SHA-256 compared before anything looks inside; names,
@@ -85,7 +83,7 @@ def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Cascade |
 
 
 def save(
-    model: Cascade | DirectNet,
+    model: Trainable,
     directory: str | Path,
     *,
     name: str,
@@ -201,7 +199,7 @@ def install(target: Path, write: Callable[[Path], None], *, overwrite: bool) -> 
     return read_set(target, "path")
 
 
-def skeleton(name: str, spec: CascadeSpec | DirectSpec | None = None) -> Cascade | DirectNet:
+def skeleton(name: str, spec: Spec | None = None) -> Trainable:
     """A model without storage, to be filled; nothing is initialised or allocated."""
     with torch.device("meta"), _NoDraws():
         return build(name, spec)

@@ -1,0 +1,277 @@
+"""BDIRNet: blur distilling and information reconstruction, a robust deblurrer.
+
+Only the abstract of the paper (Neurocomputing 466, 2021, doi 10.1016/j.neucom.2021.09.019) is at
+hand. From it: a network that distills blur from an image by comparing images of different
+quality of the same scene, with statistical anti-interference distilling (SAID), and a network
+that reconstructs the sharp image, with anti-interference reconstruction (SAIR). Everything
+else, the inside of both modules included, is ours, after what is closest in the literature and
+named beside each part. None of it reproduces the paper's networks or figures.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blurvid.config import BDIRSpec
+from blurvid.errors import OptionError
+from blurvid.networks.blocks import spread, window_mean
+from blurvid.networks.unet import PlainBlock, UNet
+from blurvid.networks.winograd import convolve
+
+MOST_LOG = 6.0
+"""Bound of the logarithm of a standard deviation, so that flat channels stay finite."""
+NEAR_IDENTITY = 3.0
+"""Logit at which SAID's gates begin: most of the image's own statistics pass."""
+WEAK = -2.0
+"""Logit of SAIR's share at the start."""
+SQUEEZE = 4
+"""Channels per hidden unit of SAID's gates."""
+
+
+def local_statistics(x: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel around each position.
+
+    Over the whole map where it is no larger than the square, as in training; over a square of that
+    side around each position elsewhere, so that photos of any size are treated as the crops of
+    the training were (Chu et al., ECCV 2022).
+
+    Args:
+        x: (B, C, H, W).
+        side: of the square [positions].
+
+    Returns:
+        Both (B, C, 1, 1) or (B, C, H, W), float32; the second above 0.
+    """
+    x = x.float()
+    centre = x.mean(dim=(-2, -1), keepdim=True)
+    x = x - centre  # else the variance is a small difference of large numbers
+    if side >= max(x.shape[-2:]):
+        variance = x.square().mean(dim=(-2, -1), keepdim=True)
+        return centre, _deviation(variance)
+    mean = window_mean(x, side)
+    variance = window_mean(x.square(), side) - mean.square()
+    size = (x.shape[-2], x.shape[-1])
+    return spread(mean, size) + centre, spread(_deviation(variance), size)
+
+
+def _deviation(variance: Tensor) -> Tensor:
+    return (variance.clamp(min=0) + 1e-10).sqrt().clamp(min=torch.e**-MOST_LOG)
+
+
+class SAID(nn.Module):
+    """Statistical anti-interference distilling: replace statistics that blur has changed.
+
+    Blur changes the mean and spread of features before it changes what they say. Each channel is
+    normalized; gates, which see the statistics, decide how much of them comes back and how much
+    gives way to learned "clean" ones. `(B, C, H, W) -> (B, C, H, W)`.
+
+    The name is the paper's; the design is ours, after the restitution of SNR (Jin et al., CVPR
+    2020) and the gates on mean and deviation of SRM (Lee et al., ICCV 2019).
+
+    Args:
+        channels: C.
+        side: of the square whose statistics count [positions].
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        hidden = max(4, channels // SQUEEZE)
+        self.squeeze = nn.Conv2d(2 * channels, hidden, 1)
+        self.excite = nn.Conv2d(hidden, 2 * channels, 1)
+        nn.init.zeros_(self.excite.weight)
+        nn.init.constant_(self.excite.bias, NEAR_IDENTITY)  # type: ignore[arg-type]
+        self.log_deviation = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.mean = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, deviation = local_statistics(x, self.side)
+        log = deviation.log().clamp(max=MOST_LOG)
+        gates = self.excite(F.relu(self.squeeze(torch.cat([mean, log], dim=1))))
+        a, b = gates.float().sigmoid().chunk(2, dim=1)
+        scale = torch.exp(torch.lerp(self.log_deviation.expand_as(log), log, a)) / deviation
+        shift = torch.lerp(self.mean.expand_as(mean), mean, b) - mean * scale
+        return (x * scale + shift).to(x.dtype)
+
+
+class SAIR(nn.Module):
+    """Anti-interference reconstruction: let the distilled content set the statistics.
+
+    `(D, Zc) -> D`, (B, C, H, W) and (B, C', h, w). D is normalized and modulated by scales and
+    shifts found from Zc, and a learned share of the result replaces D.
+
+    The name is the paper's; the design is ours, after SPADE (Park et al., CVPR 2019).
+
+    Args:
+        channels: C.
+        content: C'.
+        side: of the square whose statistics count [positions of D].
+    """
+
+    def __init__(self, channels: int, content: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.mix = nn.Conv2d(content, channels, 1)
+        self.modulate = nn.Conv2d(channels, 2 * channels, 3, padding=1)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)  # type: ignore[arg-type]
+        self.share = nn.Parameter(torch.full((channels, 1, 1), WEAK))
+
+    def forward(self, x: Tensor, content: Tensor) -> Tensor:
+        mean, deviation = local_statistics(x, self.side)
+        found = self.modulate(F.leaky_relu(self.mix(content), 0.1))
+        found = F.interpolate(found, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        scale, shift = found.chunk(2, dim=1)
+        changed = (x - mean) / deviation * (1 + scale) + shift
+        return torch.lerp(x.float(), changed.float(), self.share.sigmoid()).to(x.dtype)
+
+
+class DistillNet(UNet):
+    """Image to features in which its blur should not be seen any more; the same net for all views.
+
+    `net(x)`, (B, 3, H, W) -> Z (B, C, H/r, W/r) and Zc (B, C', H/s, W/s), C and C' the channels
+    of the first and last level, s the `size_multiple`. What RecNet gets of the image is these, so
+    that the comparison of views there (`losses.invariance` and others) sees all of it.
+    """
+
+    spec: BDIRSpec
+
+    def __init__(self, spec: BDIRSpec | None = None) -> None:
+        super().__init__(spec or BDIRSpec())
+        spec = self.spec
+        # The encoder's levels from fine to coarse, then the features Z
+        places = [(c, spec.factor * 2**level) for level, c in enumerate(spec.channels)]
+        places.append((spec.channels[0], spec.factor))
+        self.said = nn.ModuleList(
+            SAID(c, max(1, spec.window // step)) if spec.distill else nn.Identity()
+            for c, step in places
+        )
+
+    def settle(self, place: int, features: Tensor) -> Tensor:
+        found: Tensor = self.said[place](features)
+        return found
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Distill an image.
+
+        Args:
+            x: (B, 3, H, W), RGB, nominally in [0, 1]; `size_multiple` divides H and W.
+
+        Returns:
+            Z and Zc.
+        """
+        features, content = self.features(x)
+        return self.said[-1](features), content
+
+
+class RecNet(nn.Module):
+    """Features to the sharp image, `(Z, Zc) -> (B, 3, H, W)`, to be added to what is skipped."""
+
+    def __init__(self, spec: BDIRSpec | None = None) -> None:
+        super().__init__()
+        self.spec = spec = spec or BDIRSpec()
+        channels, content = spec.channels[0], spec.channels[-1]
+        self.stem = nn.Conv2d(channels, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(PlainBlock(channels, 3) for _ in range(spec.rec_blocks))
+        side = max(1, spec.window // spec.factor)
+        self.sair = nn.ModuleList(
+            SAIR(channels, content, side) for _ in range(spec.rec_blocks if spec.reconstruct else 0)
+        )
+        self.head = nn.Conv2d(channels, 3 * spec.factor**2, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, content: Tensor) -> Tensor:
+        x = convolve(self.stem, features)
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if self.sair:
+                x = self.sair[i](x, content)
+        return F.pixel_shuffle(convolve(self.head, x), self.spec.factor)
+
+
+class BDIRNet(nn.Module):
+    """Blurry image to its middle frame, (B, 3, H, W) -> (B, 1, 3, H, W), not clamped.
+
+    `size_multiple` divides H and W. Only a small version of the image is added to the output:
+    could features that are the same for blurry and sharp views tell the residual between them, it
+    would be nothing for one and everything for the other.
+    """
+
+    name = "bdirnet"
+    count = 1
+    can_strip = False
+
+    def __init__(self, spec: BDIRSpec | None = None) -> None:
+        super().__init__()
+        self.spec = spec = spec or BDIRSpec()
+        if spec.skip < 1 or spec.rec_blocks < 0 or spec.window < 1:
+            raise OptionError("skip and window must be at least 1, rec_blocks at least 0")
+        self.distill, self.reconstruct = DistillNet(spec), RecNet(spec)
+        self.size_multiple = self.distill.size_multiple
+
+    def begin_with(self, other: UNet) -> None:
+        """Take over the U-Net of another model of the same shape, before training.
+
+        Args:
+            other: the model; what it has besides is left.
+        """
+        own = self.distill.state_dict()
+        self.distill.load_state_dict(
+            own | {name: value for name, value in other.state_dict().items() if name in own}
+        )
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Deblur images.
+
+        Args:
+            y: (B, 3, H, W), RGB, nominally in [0, 1].
+
+        Returns:
+            The frame x[4], (B, 1, 3, H, W), not clamped.
+        """
+        return self.render(y, *self.distill(y)).unsqueeze(1)
+
+    def render(self, y: Tensor, features: Tensor, content: Tensor) -> Tensor:
+        """Make the sharp image of what `distill` gave of y, or of another view of it."""
+        detail: Tensor = self.reconstruct(features, content)
+        return self.skipped(y) + detail.to(y.dtype)
+
+    def skipped(self, y: Tensor) -> Tensor:
+        """What of the image needs no network, (B, 3, H, W): its means over small squares."""
+        p = self.spec.skip
+        if p == 1:
+            return y
+        small = F.avg_pool2d(y, p, ceil_mode=True, count_include_pad=False)
+        size = (small.shape[-2] * p, small.shape[-1] * p)
+        grown = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
+        return grown[..., : y.shape[-2], : y.shape[-1]]
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Deblur as `forward` does.
+
+        Args:
+            out: the frame goes there, (1, 3, H, W) float32, on any device.
+            y: one blurry image, (1, 3, H, W).
+            step: nothing can be saved by it.
+        """
+        out.copy_(self(y)[0])
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes].
+
+        Args:
+            height: H.
+            width: W.
+            feature_size: bytes of one value of the features.
+            step: as for `fill`.
+        """
+        trunk = self.distill.trunk_memory(height, width, feature_size)
+        maps = self.distill.maps(height, width, 4)  # statistics are float32
+        # Statistics, gates and what they make of the features of a level, at the same time
+        said = 12 * max(maps) if self.spec.distill or self.spec.reconstruct else 4 * maps[0]
+        image = 3 * 4 * 3 * height * width
+        fast = self.distill.fast_memory(height, width) if feature_size == 4 else 0
+        return int(trunk + said + image) + fast
