@@ -16,6 +16,10 @@ MODELS = ("direct", "cascade")
 TRAINED = (*MODELS, "bdirnet")
 """All models that can be trained and have weights; `bdirnet` gives the middle frame only."""
 
+MIDDLE_CHOICES = ("auto", "own", *TRAINED)
+"""What can give the middle frame: the best there is, the cascade's own network, or a model; or
+else a weight set, a picture, or a file of another's weights."""
+
 Gamma = float | Literal["srgb"]
 """Camera response: an exponent (1.0 = averaged as stored) or the sRGB curve."""
 

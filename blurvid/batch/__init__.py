@@ -2,7 +2,7 @@
 
 from blurvid.batch.jobs import STDIN, Job, Outcome
 from blurvid.batch.naming import FIELDS
-from blurvid.batch.plan import plan, share
+from blurvid.batch.plan import plan, plan_single, share
 from blurvid.batch.run import run, writers_here
 from blurvid.batch.sources import read_list
 
@@ -12,6 +12,7 @@ __all__ = [
     "Job",
     "Outcome",
     "plan",
+    "plan_single",
     "read_list",
     "run",
     "share",

@@ -30,6 +30,8 @@ class Job:
     """Why the photo cannot even be looked at."""
     montage: Path | None = None
     """Where a sheet of the frames goes besides."""
+    single: bool = False
+    """Whether the target is a file for the middle frame alone."""
 
     @property
     def name(self) -> str:
@@ -43,6 +45,9 @@ class Job:
             OutputError: one cannot be written, or is there already and not to be overwritten.
             OptionError: the sheet is one of the frames.
         """
+        if self.single:
+            media.check_file(self.target, overwrite)
+            return [self.target]
         files = media.check_target(self.target, self.stem, FRAMES, overwrite, self.kind)
         if self.montage is not None:
             if self.montage in files:
@@ -77,12 +82,14 @@ class Outcome:
             "height": clip.tensor.shape[-2],
             "model": clip.model,
             "weights": clip.weights,
+            "middle": clip.middle,
             "device": clip.device,
             "precision": clip.precision,
             "quality": asdict(clip.quality),
             "scale": clip.scale,
             "tiles": clip.tiles,
             "seconds": round(clip.seconds, 3),
-            "reblur_psnr": round(min(clip.reblur_psnr, 999.0), 2),
+            # The average of a single frame explains nothing.
+            "reblur_psnr": None if self.job.single else round(min(clip.reblur_psnr, 999.0), 2),
             "warnings": list(clip.warnings),
         }

@@ -80,6 +80,61 @@ def plan(
     return jobs
 
 
+def plan_single(
+    sources: Sequence[str | Path],
+    out: Path | None,
+    kind: str | None = None,
+    *,
+    listed: Sequence[Path] = (),
+    name: str | None = None,
+    model: str = "",
+    weights: str = "",
+) -> list[Job]:
+    """Find the photos and say where one picture of each goes.
+
+    Args:
+        sources: as for `plan`.
+        out: a picture, for one photo; or a folder, in which the tree of a source folder is kept;
+            None is the current folder, where `_sharp` is put behind each name.
+        kind: one of `FRAME_FORMATS`; by default each photo's own where it can be written, else PNG.
+        listed: as for `plan`.
+        name: as for `plan`.
+        model: as for `plan`.
+        weights: as for `plan`.
+
+    Returns:
+        One job a photo, in the order of the sources.
+
+    Raises:
+        InputError, OptionError: as for `plan`.
+    """
+    template = None if name is None else Template(name, model, weights)
+    found = find(sources, listed, [out] if out is not None else [])
+    many = len(found) > 1 or found[0].in_folder
+    if out is not None and _is_file(out, many, kind, tuple(media.STILL_SUFFIXES)):
+        if many:
+            raise OptionError(f"{out} is one file, but there are {len(found)} photos")
+        if template is not None:
+            raise OptionError(f"{out} is a file; a name template needs a folder")
+        asked = media.still_kind(out)
+        if kind not in (None, asked):
+            raise OptionError(f"{out} and --format {kind} contradict each other")
+        return [Job(found[0].photo, out, found[0].relative.stem, asked, single=True)]
+    if kind not in (None, *FRAME_FORMATS):
+        raise OptionError(f"no format named {kind!r}; use {', '.join(FRAME_FORMATS)}")
+    jobs = []
+    for entry, base in zip(found, named(found, template), strict=True):
+        suffix = "" if entry.photo is None else entry.photo.suffix.lower()
+        own = suffix if suffix in media.STILL_SUFFIXES else ".png"
+        if kind is not None:
+            own = media.still_suffix(kind)
+        ending = "_sharp" if out is None and template is None else ""
+        target = (out or Path()) / base.with_name(f"{base.name}{ending}{own}")
+        made = media.still_kind(target)
+        jobs.append(Job(entry.photo, target, base.name, made, entry.error, single=True))
+    return jobs
+
+
 def share(jobs: Sequence[Job], number: int, count: int) -> list[Job]:
     """The jobs of one of several machines that share a batch; each job is in exactly one share.
 

@@ -169,6 +169,8 @@ class Steps:
         overwrite = self._replaces
         try:
             with runtime.memory_guard(torch.device("cpu")):
+                if job.single:
+                    return Outcome(job, [clip.save_still(job.target, overwrite=overwrite)], clip)
                 outputs = clip.save(
                     job.target,
                     options=self.options,

@@ -9,6 +9,7 @@ import click
 from blurvid import __version__
 from blurvid.cli.bench import bench
 from blurvid.cli.common import ErrorBoundary
+from blurvid.cli.deblur import deblur
 from blurvid.cli.doctor import doctor
 from blurvid.cli.evaluate import evaluate
 from blurvid.cli.extract import extract
@@ -50,5 +51,5 @@ def main() -> None:
     """
 
 
-for command in (extract, synth, evaluate, train, bench, weights, doctor):
+for command in (extract, deblur, synth, evaluate, train, bench, weights, doctor):
     main.add_command(command)

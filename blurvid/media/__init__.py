@@ -10,6 +10,7 @@ from blurvid.media.atomic import remove_stale
 from blurvid.media.clip import (
     CLIP_SUFFIXES,
     check_clip_options,
+    check_file,
     check_target,
     kind_of,
     write_frames,
@@ -19,15 +20,18 @@ from blurvid.media.montage import check_montage, sheet, write_montage
 from blurvid.media.photo import Photo
 from blurvid.media.png import to_uint8, write_png
 from blurvid.media.read import read_photo
-from blurvid.media.stills import lost_in
+from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
+from blurvid.media.stills import lost_in, still_suffix
 from blurvid.media.text import reason
 from blurvid.media.video import VideoInfo, read_video, video_info
 
 __all__ = [
     "CLIP_SUFFIXES",
+    "STILL_SUFFIXES",
     "Photo",
     "VideoInfo",
     "check_clip_options",
+    "check_file",
     "check_montage",
     "check_target",
     "is_photo",
@@ -43,9 +47,12 @@ __all__ = [
     "reason",
     "remove_stale",
     "sheet",
+    "still_kind",
+    "still_suffix",
     "to_uint8",
     "video_info",
     "write_frames",
     "write_montage",
     "write_png",
+    "write_still",
 ]

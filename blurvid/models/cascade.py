@@ -128,16 +128,19 @@ class Cascade(nn.Module):
     def _nets(self) -> list[FrameNet]:
         return [module for module in self.modules() if isinstance(module, FrameNet)]
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+    def fill(self, out: Tensor, y: Tensor, step: int | None, *, has_middle: bool = False) -> None:
         """Extract as `forward` does, with less memory: a stage at a time, the frames in `out`.
 
         Args:
             out: the frames go there, (7, 3, H, W) float32, on any device.
             y: one blurry image, (1, 3, H, W).
             step: take less memory, see `FrameNet`.
+            has_middle: the middle frame is in `out` already.
         """
         frames: dict[int, Tensor] = {}
-        for stage in STAGES:
+        if has_middle:
+            frames[MIDDLE] = out[MIDDLE - 1 : MIDDLE]
+        for stage in STAGES[has_middle:]:
             for i, frame in self.predict(stage, y, _Near(frames, y.device), step=step).items():
                 out[i - 1] = frame[0]
                 frames[i] = out[i - 1].unsqueeze(0)
@@ -153,12 +156,16 @@ class Cascade(nn.Module):
             feature_size: bytes of one value of the features.
             step: as for `fill`.
         """
-        frame = 4 * 3 * height * width  # of a pair, the one that waits for the other
-        return max(
-            net.memory(height, width, feature_size, step)
-            + (0 if net is self.stages["middle"] else frame)
-            for net in self._nets()
-        )
+        size = (height, width, feature_size)
+        return max(self.stage_memory(stage, *size, step) for stage in STAGES)
+
+    def stage_memory(
+        self, stage: str, height: int, width: int, feature_size: int, step: int | None
+    ) -> int:
+        """Predict the most that a stage takes besides its arguments [bytes], see `memory`."""
+        waits = 0 if stage == "middle" else 4 * 3 * height * width  # of a pair, the first
+        nets = (net for net in self.stages[stage].modules() if isinstance(net, FrameNet))
+        return max(net.memory(height, width, feature_size, step) for net in nets) + waits
 
 
 class _Near(Mapping[int, Tensor]):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from blurvid.config import BDIRSpec
 from blurvid.errors import OptionError
 from blurvid.networks.blocks import spread, window_mean
+from blurvid.networks.direct import DirectNet
 from blurvid.networks.unet import PlainBlock, UNet
 from blurvid.networks.winograd import convolve
 
@@ -26,6 +27,8 @@ NEAR_IDENTITY = 3.0
 """Logit at which SAID's gates begin: most of the image's own statistics pass."""
 WEAK = -2.0
 """Logit of SAIR's share at the start."""
+ALMOST = 5.0
+"""Logit of what passes unchanged in a network that begins as another one."""
 SQUEEZE = 4
 """Channels per hidden unit of SAID's gates."""
 
@@ -212,16 +215,32 @@ class BDIRNet(nn.Module):
         self.distill, self.reconstruct = DistillNet(spec), RecNet(spec)
         self.size_multiple = self.distill.size_multiple
 
-    def begin_with(self, other: UNet) -> None:
-        """Take over the U-Net of another model of the same shape, before training.
+    @torch.no_grad()
+    def begin_with(self, other: DirectNet) -> None:
+        """Begin as the middle frame of a direct network of the same shape, before training.
+
+        The U-Net is taken over, and what comes behind it lets its features pass to that network's
+        head; with `skip` 1 the middle frame is the same but for what `ALMOST` leaves open.
 
         Args:
-            other: the model; what it has besides is left.
+            other: the network.
         """
-        own = self.distill.state_dict()
-        self.distill.load_state_dict(
-            own | {name: value for name, value in other.state_dict().items() if name in own}
-        )
+        own, given = self.distill.state_dict(), other.state_dict()
+        self.distill.load_state_dict(own | {k: v for k, v in given.items() if k in own})
+        head, bias = other.middle_head()
+        self.reconstruct.head.weight.copy_(head)
+        assert self.reconstruct.head.bias is not None and self.reconstruct.stem.bias is not None
+        self.reconstruct.head.bias.copy_(bias)
+        nn.init.dirac_(self.reconstruct.stem.weight)
+        nn.init.zeros_(self.reconstruct.stem.bias)
+        for module in self.modules():
+            if isinstance(module, SAID):
+                nn.init.constant_(module.excite.bias, ALMOST)  # type: ignore[arg-type]
+            elif isinstance(module, SAIR):
+                nn.init.constant_(module.share, -ALMOST)
+        for block in self.reconstruct.blocks:
+            assert isinstance(block, PlainBlock)
+            nn.init.zeros_(block.conv2.weight)
 
     def forward(self, y: Tensor) -> Tensor:
         """Deblur images.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blurvid.config import FRAMES, DirectSpec
+from blurvid.config import FRAMES, MIDDLE, DirectSpec
 from blurvid.networks import winograd
 from blurvid.networks.rows import Convolved, Stored
 from blurvid.networks.unet import UNet
@@ -51,6 +51,25 @@ class DirectNet(UNet):
         residual = F.pixel_shuffle(convolve(self.head, self.features(y)[0]), self.spec.factor)
         out: Tensor = y.unsqueeze(1) + residual.reshape(y.shape[0], FRAMES, *y.shape[1:])
         return out
+
+    def middle(self, y: Tensor) -> Tensor:
+        """Extract the middle frame of y alone, (B, 3, H, W) -> (B, 3, H, W), not clamped."""
+        features, _ = self.features(y)
+        found = F.conv2d(features, *self.middle_head(), padding=1)
+        return y + F.pixel_shuffle(found, self.spec.factor)
+
+    def middle_head(self) -> tuple[Tensor, Tensor]:
+        """Weights and biases of the head for the middle frame."""
+        each = 3 * self.spec.factor**2
+        mine = slice((MIDDLE - 1) * each, MIDDLE * each)
+        assert self.head.bias is not None
+        return self.head.weight[mine], self.head.bias[mine]
+
+    def middle_memory(self, height: int, width: int, feature_size: int) -> int:
+        """Predict the most that `middle` takes besides its arguments [bytes], see `memory`."""
+        on_cpu = next(self.parameters()).device.type == "cpu"
+        fast = self.fast_memory(height, width) if on_cpu and feature_size == 4 else 0
+        return self.trunk_memory(height, width, feature_size) + fast
 
     def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
         """Extract as `forward` does, with less memory: the head in strips of rows.

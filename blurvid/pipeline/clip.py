@@ -41,6 +41,8 @@ class Clip:
     """Size at which the network saw the photo, as a share of its own."""
     quality: QualityOptions = QualityOptions()
     """What was done besides; an option that means nothing to the model is at its default."""
+    middle: str | None = None
+    """What gave the middle frame in the place of the model's own network."""
 
     @property
     def frames(self) -> NDArray[np.uint8]:
@@ -103,6 +105,23 @@ class Clip:
             kind=kind,
             facts=self._facts() if kind == "html" else None,
         )
+
+    def save_still(self, target: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the middle frame as a picture, with what the photo came with.
+
+        Args:
+            target: `.png`, `.tif`, `.jpg` or `.webp`.
+            overwrite: replace an existing file.
+
+        Returns:
+            The file written.
+
+        Raises:
+            OutputError: the file exists already, or cannot be written.
+            OptionError: another suffix.
+        """
+        frame = self.tensor[len(self.tensor) // 2]
+        return media.write_still(frame, Path(target), self.photo, overwrite=overwrite)
 
     def save_montage(self, target: str | Path, *, overwrite: bool = False) -> Path:
         """Write one sheet with the photo and its frames, and crops of where most moves.

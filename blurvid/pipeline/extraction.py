@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from blurvid import media, runtime, weights
 from blurvid.config import (
     LOCAL_WINDOW,
+    MIDDLE,
+    MODELS,
     PAPER_CROP,
     ROOMY,
     QualityOptions,
@@ -27,6 +29,7 @@ from blurvid.errors import BlurvidError, DeviceError, OptionError
 from blurvid.models import SelfEnsemble, SequenceModel, use_window
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, in_pieces, plan
+from blurvid.pipeline.middle import AUTO, Middle, check_frame, find_middle, guided
 from blurvid.pipeline.scale import check_scale, extract_scaled
 from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.synth import constrain
@@ -64,6 +67,7 @@ class Extractor:
         quality: QualityOptions = QualityOptions(),
         warnings: tuple[str, ...] = (),
         max_memory: int | None = None,
+        middle: Middle | None = None,
     ) -> None:
         check_quality(quality)
         self.network = model
@@ -71,6 +75,8 @@ class Extractor:
         self.name, self.quality = name, quality
         self.device, self.dtype = device, dtype
         self.max_memory = max_memory
+        self.middle = middle
+        """What gives the middle frame in the place of the model's own network."""
         self.warnings = warnings
         """What the user should know about the options, whatever the photo."""
 
@@ -100,6 +106,7 @@ class Extractor:
             tiles=found.tiles,
             scale=found.scale,
             quality=self.quality,
+            middle=None if self.middle is None else self.middle.name,
         )
 
     def scaled(self, y: Tensor) -> Found:
@@ -116,10 +123,22 @@ class Extractor:
             last = self.frames(image)
             return last.frames
 
+        given = None if self.middle is None else self.middle.frame
+        seen = y
+        if given is not None:
+            assert self.middle is not None
+            check_frame(given, y, self.middle.name)
+            seen = torch.cat([y, given])
+        # One frame shows no motion to measure.
+        scale = 1.0 if self.quality.scale == "auto" and self.model.count == 1 else None
         with runtime.memory_guard(torch.device("cpu")):
-            frames, scale = extract_scaled(y, run, self.quality.scale, self._room_for)
+            frames, scale = extract_scaled(
+                seen, run, self.quality.scale if scale is None else scale, self._room_for
+            )
             assert last is not None
             if scale != 1:
+                if given is not None:
+                    frames[MIDDLE - 1] = given
                 self._finish(frames, y)
         return dataclasses.replace(last, frames=frames, scale=scale)
 
@@ -137,7 +156,8 @@ class Extractor:
         """Extract frames from a bare image.
 
         Args:
-            y: blurry image, (3, H, W), RGB in [0, 1], on the CPU.
+            y: blurry image, (3, H, W), RGB in [0, 1], on the CPU; where the middle frame is given,
+                that behind it, (6, H, W).
 
         Raises:
             DeviceError: too little memory.
@@ -155,7 +175,7 @@ class Extractor:
             frame.clamp_(0, 1)
         frames = found.frames[..., :height, :width]
         with runtime.memory_guard(found.device):
-            self._finish(frames, y)
+            self._finish(frames, y[:3])
         warnings = found.warnings
         if dtype != self.dtype and found.device == self.device:
             warnings += ("half precision overflowed; done in float32",)
@@ -288,6 +308,7 @@ def extractor(
     *,
     model: str = "auto",
     quality: QualityOptions = QualityOptions(),
+    middle: str | Path = AUTO,
 ) -> Iterator[Extractor]:
     """Load a model and keep it ready for the time of a block.
 
@@ -295,8 +316,10 @@ def extractor(
         weights_name: name or folder of a weight set, or one found already; the released one by
             default.
         run: device, precision, threads.
-        model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score.
+        model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score, but a
+            cascade where a `middle` is named.
         quality: what is done besides one plain pass.
+        middle: what gives the middle frame, see `find_middle`.
 
     Yields:
         A function from a photo to its `Clip`.
@@ -307,21 +330,63 @@ def extractor(
         DeviceError: the device is not there.
     """
     if not isinstance(weights_name, weights.WeightSet):
+        if model == "auto" and weights_name is None and str(middle) != AUTO:
+            model = "cascade"
         weights_name = weights.find(weights_name, model)
+    if weights_name.model not in MODELS:
+        raise OptionError(
+            f"the {weights_name.model} model gives one frame only; use it with --middle, or "
+            "blurvid deblur"
+        )
     with runtime.running(run) as (device, dtype):
-        network = weights.load(weights_name)
+        network: SequenceModel = weights.load(weights_name)
+        found = None
+        if weights_name.model == "cascade":
+            found = find_middle(middle, weights_name)
+        elif str(middle) != AUTO:
+            found = find_middle(middle)
+        if found is not None:
+            network = guided(network, found)
         warnings: tuple[str, ...] = ()
         if quality.statistics == "local":
             crop = weights_name.crop or PAPER_CROP  # the authors' weights do not tell theirs
+            assert isinstance(network, nn.Module)
             if not use_window(network, round(LOCAL_WINDOW * crop)):
                 quality = dataclasses.replace(quality, statistics="global")
                 warnings = (
                     f"local statistics change nothing: the {network.name} model normalizes nothing",
                 )
+        assert isinstance(network, nn.Module)
         runtime.place(network, device)
         yield Extractor(
-            network, weights_name.name, device, dtype, quality, warnings, run.max_memory
+            network, weights_name.name, device, dtype, quality, warnings, run.max_memory, found
         )
+
+
+@contextmanager
+def deblurrer(
+    middle: str | Path = AUTO, run: RunOptions = RunOptions(), *, passes: int = 1
+) -> Iterator[Extractor]:
+    """Load what gives the middle frame alone, and keep it ready for the time of a block.
+
+    Args:
+        middle: see `find_middle`; not a picture.
+        run: device, precision, threads.
+        passes: answers averaged, see `QualityOptions`.
+
+    Yields:
+        A function from a photo to a `Clip` of one frame.
+
+    Raises:
+        OptionError, WeightsError, DeviceError: as their names say.
+    """
+    with runtime.running(run) as (device, dtype):
+        found = find_middle(middle)
+        if found is None or found.frame is not None or not isinstance(found.model, nn.Module):
+            raise OptionError(f"{middle} is a picture, not something that deblurs")
+        runtime.place(found.model, device)
+        quality = QualityOptions(passes=passes, scale=1.0)
+        yield Extractor(found.model, found.name, device, dtype, quality, (), run.max_memory)
 
 
 def extract(
@@ -331,6 +396,7 @@ def extract(
     model: str = "auto",
     run: RunOptions = RunOptions(),
     quality: QualityOptions = QualityOptions(),
+    middle: str | Path = AUTO,
 ) -> Clip:
     """Turn one motion-blurred photo into the seven sharp frames it was made of.
 
@@ -341,6 +407,7 @@ def extract(
         model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score.
         run: device, precision, threads.
         quality: what is done besides one plain pass.
+        middle: what gives the middle frame, see `find_middle`.
 
     Returns:
         The clip, of the photo's size; it tells which model and weights made it.
@@ -352,6 +419,6 @@ def extract(
         DeviceError: the device is not there or has too little memory.
     """
     photo = _read(photo)
-    with extractor(weights_name, model=model, run=run, quality=quality) as ready:
+    with extractor(weights_name, model=model, run=run, quality=quality, middle=middle) as ready:
         clip = ready(photo)
         return dataclasses.replace(clip, warnings=ready.warnings + clip.warnings)

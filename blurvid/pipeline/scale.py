@@ -55,7 +55,8 @@ def extract_scaled(
     """Extract frames at some scale and bring them back to full size.
 
     Args:
-        y: blurry image, (3, H, W), RGB in [0, 1], on the CPU.
+        y: blurry image, (3, H, W), RGB in [0, 1], on the CPU; or more channels, of which the
+            first three are that.
         run: extracts frames from an image.
         scale: from `SMALLEST_SCALE` to 1, or `auto` for `choose`.
         allocate: where frames brought back to full size are put; ordinary memory by default.
@@ -68,8 +69,9 @@ def extract_scaled(
         return run(y), 1.0
     small = shrink(y, chosen)
     frames = run(small)
-    out = torch.empty(len(frames), *y.shape) if allocate is None else allocate(*y.shape[-2:])
-    return restore(frames, small, y, out), chosen
+    photo = y[:3]
+    out = torch.empty(len(frames), *photo.shape) if allocate is None else allocate(*y.shape[-2:])
+    return restore(frames, small[:3], photo, out), chosen
 
 
 def choose(y: Tensor, run: Run) -> float:

@@ -7,21 +7,35 @@ written raises `OutputError`. Only `fetch` uses the network.
 
 from blurvid.weights.authors import ImportedFile, ImportReport, import_authors
 from blurvid.weights.download import fetch
-from blurvid.weights.sets import WeightSet, cache_dir, find, list_sets, verify
+from blurvid.weights.foreign import SUFFIXES as FOREIGN_SUFFIXES
+from blurvid.weights.foreign import load_foreign
+from blurvid.weights.sets import (
+    SET_FILE,
+    WeightSet,
+    best_middle,
+    cache_dir,
+    find,
+    list_sets,
+    verify,
+)
 from blurvid.weights.specs import spec_of, spec_problem
 from blurvid.weights.store import load, save
 from blurvid.weights.vgg import load_vgg
 
 __all__ = [
+    "FOREIGN_SUFFIXES",
+    "SET_FILE",
     "ImportReport",
     "ImportedFile",
     "WeightSet",
+    "best_middle",
     "cache_dir",
     "fetch",
     "find",
     "import_authors",
     "list_sets",
     "load",
+    "load_foreign",
     "load_vgg",
     "save",
     "spec_of",

@@ -22,6 +22,9 @@ FORMAT = 1
 SET_FILE = "set.json"
 SCORE = "seven_frame_psnr"
 """The score [dB] by which `auto` compares models."""
+MIDDLE_SCORE = "middle_gain"
+"""The score [dB] by which `auto` compares what gives the middle frame: what it gains over the
+blurry photo, on average over kinds of blur (`blurvid eval --robustness`)."""
 PARTS = {"cascade": STAGES, "direct": ("direct",), "bdirnet": ("bdirnet",)}
 """Parts of each model, a file each."""
 MAX_SET_BYTES = 2**20
@@ -47,6 +50,8 @@ class WeightSet:
     """What `set.json` says, unknown keys included."""
     score: float | None
     """PSNR of the seven frames [dB] in the released evaluation; None when not known."""
+    middle_score: float | None
+    """Gain of the middle frame [dB], mean over kinds of blur; None when not known."""
     origin: Origin
     """How it was found."""
 
@@ -126,6 +131,30 @@ def find(name_or_dir: str | Path | None = None, model: str = "auto") -> WeightSe
     return max(defaults, key=_rank)
 
 
+def best_middle(own: WeightSet | None = None) -> WeightSet | None:
+    """Find the set that gives the best middle frame.
+
+    Args:
+        own: a cascade's, which keeps its own network unless its score is known and lower.
+
+    Returns:
+        The set; None for that of the cascade itself.
+
+    Raises:
+        WeightsError: a default set is damaged, or none gives a middle frame.
+    """
+    if own is not None and own.middle_score is None:
+        return None
+    found = [entry for entry in map(_default, TRAINED) if entry is not None]
+    best = max(found, key=lambda entry: _or_least(entry.middle_score), default=None)
+    if own is not None:
+        better = best is not None and _or_least(best.middle_score) > _or_least(own.middle_score)
+        return best if better else None
+    if best is None:
+        raise WeightsError(f"no weights in {sets_dir()} or {released_dir()}{_known()}")
+    return best
+
+
 def list_sets() -> list[WeightSet]:
     """All readable sets in the cache and the package, cached ones first, each by name.
 
@@ -190,16 +219,22 @@ def _described(path: Path | str, data: bytes) -> dict[str, Any]:
     problem = _problem(info)
     if problem is not None:
         raise WeightsError(f"{path} does not describe a weight set: {problem}")
-    scores = info.get("scores")
-    score = scores.get(SCORE) if isinstance(scores, dict) else None
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        score = None
     return {
         "name": info["name"],
         "model": info["model"],
         "info": info,
-        "score": None if score is None else float(score),
+        "score": _score(info, SCORE),
+        "middle_score": _score(info, MIDDLE_SCORE),
     }
+
+
+def _score(info: dict[str, Any], name: str) -> float | None:
+    """A score of a set, where it is a number."""
+    scores = info.get("scores")
+    score = scores.get(name) if isinstance(scores, dict) else None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        return None
+    return float(score)
 
 
 def _problem(info: object) -> str | None:
@@ -332,7 +367,11 @@ def _default(model: str) -> WeightSet | None:
 
 
 def _rank(entry: WeightSet) -> float:
-    return -math.inf if entry.score is None else entry.score
+    return _or_least(entry.score)
+
+
+def _or_least(score: float | None) -> float:
+    return -math.inf if score is None else score
 
 
 def _agreeing(found: WeightSet, model: str, note: str) -> WeightSet:

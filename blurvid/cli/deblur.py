@@ -1,0 +1,83 @@
+"""`blurvid deblur`: the sharp middle frame alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blurvid.cli import common
+from blurvid.cli.photos import (
+    batch_options,
+    check_sources,
+    go_through,
+    listed,
+    middle_option,
+    source_options,
+)
+from blurvid.cli.quality import NAMES
+from blurvid.config import FRAME_FORMATS, QUALITIES, ClipOptions, QualityOptions, RunOptions
+
+
+@click.command()
+@source_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A .png, .tif, .jpg or .webp file, or a folder.  [default: NAME_sharp in the current "
+    "folder]",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FRAME_FORMATS),
+    help="What to write to a folder.  [default: the photo's own, or png]",
+)
+@middle_option("What deblurs")
+@click.option(
+    "--quality",
+    type=click.Choice(list(QUALITIES)),
+    default=NAMES[QualityOptions().passes],
+    show_default=True,
+    help="Passes averaged: fast 1, good 2 (the photo mirrored too), best 4; each takes "
+    "as long as the first.",
+)
+@common.memory_option
+@common.run_options
+@batch_options
+def deblur(output: Path | None, kind: str | None, middle: str, quality: str, **values: Any) -> None:
+    """Make each PHOTO sharp: the frame in the middle of its exposure, and nothing else.
+
+    PHOTO is as for `blurvid extract`. The picture has the photo's size, profile, EXIF, alpha and
+    depth.
+
+    \b
+    Examples:
+      blurvid deblur photo.jpg                       photo_sharp.jpg
+      blurvid deblur photo.tif -o sharp.tif --quality best
+      blurvid deblur holiday/ -o sharp/ --middle bdirnet
+      blurvid deblur photo.jpg --middle NAFNet-GoPro-width64.pth
+    """
+    check_sources(values)
+    from blurvid import batch  # torch loads here, so that --help stays instant
+    from blurvid.pipeline import deblurrer
+
+    run = common.picked(RunOptions, values)
+    with deblurrer(middle, run, passes=QUALITIES[quality]) as ready:
+        whole = batch.plan_single(
+            values["photos"],
+            output,
+            kind,
+            listed=listed(values),
+            name=values["name"],
+            model=ready.model.name,
+            weights=ready.name,
+        )
+        jobs = batch.share(whole, *values["share"]) if values["share"] else whole
+        if not jobs:
+            if not values["quiet"]:
+                common.say("No photos in this share.")
+            return
+        go_through(whole, jobs, ready, ClipOptions(), values)

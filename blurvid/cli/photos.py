@@ -1,0 +1,224 @@
+"""What the commands share that turn photos into something: which photos, how, and the report."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blurvid.cli import common
+from blurvid.cli.quality import described
+from blurvid.config import MIDDLE_CHOICES, MOST_WRITERS, ClipOptions
+
+if TYPE_CHECKING:
+    from blurvid.batch import Job, Outcome
+    from blurvid.pipeline import Extractor
+
+
+def parse_share(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Read `I/N`."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", value)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise click.BadParameter(f"{value!r} is not I/N with I from 1 to N, such as 2/8")
+    return int(match[1]), int(match[2])
+
+
+def source_options(command: common.Command) -> common.Command:
+    """Options that say which photos, and what their results are called."""
+    for option in (
+        click.option(
+            "--name",
+            metavar="TEMPLATE",
+            help="Names below OUTPUT, made of {stem} {suffix} {parent} {index} {model} {weights}, "
+            "such as '{parent}/{index:04d}_{stem}'.  [default: the photo's, in its folder]",
+        ),
+        click.option(
+            "-0", "--null", is_flag=True, help="Names in lists end in NUL, as by find -print0."
+        ),
+        click.option(
+            "--files-from",
+            "lists",
+            multiple=True,
+            metavar="FILE|-",
+            help="Also take the photos and folders named in FILE, or on standard input, one a "
+            "line. Their own folders are kept below OUTPUT.",
+        ),
+        click.argument("photos", nargs=-1, metavar="[PHOTO...]"),
+    ):
+        command = option(command)
+    return command
+
+
+def batch_options(command: common.Command) -> common.Command:
+    """Options that say how a batch is gone through, and what is told of it."""
+    for option in (
+        click.option(
+            "-v", "--verbose", is_flag=True, help="Say what is used and how long it takes."
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="Errors only."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object a photo on stdout."),
+        click.option(
+            "--jobs",
+            "writers",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Threads that write results while the network works; 0 does one thing after the "
+            f"other.  [default: one a processor, at most {MOST_WRITERS}]",
+        ),
+        click.option(
+            "--shard",
+            "share",
+            metavar="I/N",
+            callback=parse_share,
+            help="Do only the I-th of N shares of the photos, for N machines or jobs of an array.",
+        ),
+        click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails."),
+        click.option(
+            "--skip-existing", is_flag=True, help="Leave out photos that are done: resume."
+        ),
+        click.option("--overwrite", is_flag=True, help="Replace existing outputs."),
+    ):
+        command = option(command)
+    return command
+
+
+def middle_option(text: str) -> Callable[[common.Command], common.Command]:
+    """The option that says what gives the middle frame."""
+    return click.option(
+        "--middle",
+        default=MIDDLE_CHOICES[0],
+        show_default=True,
+        metavar="NAME|FILE",
+        help=f"{text}: {', '.join(MIDDLE_CHOICES)}, a weight set, or a .pth or .safetensors file "
+        "of any deblurrer that spandrel can read.",
+    )
+
+
+def check_sources(values: dict[str, Any]) -> None:
+    """Refuse a command line without photos, or with contradictions.
+
+    Raises:
+        click.UsageError: what is wrong.
+    """
+    if values["overwrite"] and values["skip_existing"]:
+        raise click.UsageError("--overwrite and --skip-existing contradict each other")
+    if not values["photos"] and not values["lists"]:
+        raise click.UsageError("Missing argument 'PHOTO...', or --files-from")
+    if [*values["photos"], *values["lists"]].count("-") > 1:
+        raise click.UsageError("standard input can be one thing only: a photo, or a list")
+
+
+def listed(values: dict[str, Any]) -> list[Path]:
+    """The photos and folders that lists name."""
+    from blurvid import batch
+
+    return [path for source in values["lists"] for path in batch.read_list(source, values["null"])]
+
+
+def go_through(
+    whole: Sequence[Job],
+    jobs: Sequence[Job],
+    ready: Extractor,
+    options: ClipOptions,
+    values: dict[str, Any],
+) -> None:
+    """Do the jobs, tell what becomes of each, and end with the exit code of the first failure."""
+    from blurvid import batch
+
+    quiet, as_json, verbose = values["quiet"], values["as_json"], values["verbose"]
+    for warning in () if quiet else ready.warnings:
+        common.warn(warning)
+    started = time.perf_counter()
+    with _progress(len(jobs), hidden=quiet or len(jobs) < 2) as advance:
+
+        def show(outcome: Outcome) -> None:
+            _show(outcome, as_json, quiet, verbose)
+            advance()
+
+        outcomes = batch.run(
+            jobs,
+            ready,
+            options,
+            overwrite=values["overwrite"],
+            skip_existing=values["skip_existing"],
+            fail_fast=values["fail_fast"],
+            on_outcome=show,
+            writers=values["writers"],
+            measure=as_json or verbose,
+            whole=whole,
+        )
+    seconds = time.perf_counter() - started
+    if len(whole) > 1 and not quiet:
+        common.say(_summary(outcomes, seconds))
+    failures = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if failures:
+        click.get_current_context().exit(common.exit_code(failures[0]))
+
+
+def _summary(outcomes: Sequence[Outcome], seconds: float) -> str:
+    """What became of a batch."""
+    skipped = sum(outcome.skipped for outcome in outcomes)
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    done = len(outcomes) - skipped - failed
+    speed = f", {60 * done / seconds:.0f} photos a minute" if done and seconds else ""
+    return f"{done} done, {skipped} skipped, {failed} failed in {seconds:.1f} s{speed}"
+
+
+def _show(outcome: Outcome, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Results to stdout; errors and warnings to stderr."""
+    if as_json:
+        common.echo_json(outcome.record())
+    elif outcome.outputs and not outcome.skipped:
+        # In one piece, whatever interrupts; colours, or letters of a name that look so, are kept.
+        click.echo("\n".join(map(str, outcome.outputs)), color=True)
+    if outcome.error is not None:
+        common.fail(outcome.error)
+    if outcome.clip is not None and not quiet:
+        for warning in outcome.clip.warnings:
+            common.warn(f"{outcome.job.name}: {warning}")
+        if verbose:
+            clip = outcome.clip
+            done = described(clip.quality, clip.scale)
+            common.say(
+                f"{outcome.job.name}: {clip.tensor.shape[-1]}x{clip.tensor.shape[-2]}, "
+                f"{clip.seconds:.2f} s on {clip.device} in {clip.precision}, "
+                f"{f'{done}, ' if done else ''}{_result(outcome)}"
+            )
+
+
+def _result(outcome: Outcome) -> str:
+    """How good a clip is, as far as that can be known; of a single frame, what made it."""
+    assert outcome.clip is not None
+    if outcome.job.single:
+        return f"by {outcome.clip.weights}"
+    guide = f"middle frame by {outcome.clip.middle}, " if outcome.clip.middle else ""
+    return f"{guide}re-blur {outcome.clip.reblur_psnr:.1f} dB"
+
+
+@contextmanager
+def _progress(total: int, hidden: bool) -> Iterator[Callable[[], None]]:
+    """A bar on stderr, on a terminal only; yields a function that advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns,
+        console=console,
+        disable=hidden or not console.is_terminal,
+        # The bar is on stderr; piped results must stay on stdout.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as progress:
+        task = progress.add_task("photos", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,131 @@
+"""Deblurrers of the middle frame, and the cascade around one that is not its own."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from blurvid.config import FRAMES, MIDDLE
+from blurvid.models.cascade import Cascade
+from blurvid.networks import BDIRNet, DirectNet
+
+if TYPE_CHECKING:
+    from blurvid.models import SequenceModel
+
+PHOTO = 3
+"""Channels of the photo; what comes behind them is a middle frame that is given."""
+
+
+class CascadeMiddle(nn.Module):
+    """The middle network of a cascade alone, (B, 3, H, W) -> (B, 1, 3, H, W)."""
+
+    count = 1
+
+    def __init__(self, cascade: Cascade) -> None:
+        super().__init__()
+        self.cascade = cascade
+        self.name, self.size_multiple = cascade.name, cascade.size_multiple
+        self.can_strip = cascade.can_strip
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Deblur images."""
+        return self.cascade.predict("middle", y, {})[MIDDLE].unsqueeze(1)
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Deblur one image, see `SequenceModel`."""
+        out.copy_(self.cascade.predict("middle", y, {}, step=step)[MIDDLE])
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes]."""
+        return self.cascade.stage_memory("middle", height, width, feature_size, step)
+
+
+class DirectMiddle(nn.Module):
+    """The middle frame of the direct network alone, (B, 3, H, W) -> (B, 1, 3, H, W)."""
+
+    count = 1
+    can_strip = False
+
+    def __init__(self, net: DirectNet) -> None:
+        super().__init__()
+        self.net = net
+        self.name, self.size_multiple = net.name, net.size_multiple
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Deblur images."""
+        return self.net.middle(y).unsqueeze(1)
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Deblur one image, see `SequenceModel`."""
+        out.copy_(self.net.middle(y))
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes]."""
+        return self.net.middle_memory(height, width, feature_size)
+
+
+class GivenMiddle:
+    """A middle frame that stands behind the photo's channels, (B, 6, H, W) -> (B, 1, 3, H, W)."""
+
+    name = "given"
+    count = 1
+    size_multiple = 1
+    can_strip = False
+
+    def __call__(self, y: Tensor, /) -> Tensor:
+        return y[:, PHOTO:].unsqueeze(1)
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Copy the frame."""
+        out.copy_(y[:, PHOTO:])
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Nothing."""
+        return 0
+
+
+def middle_of(model: Cascade | DirectNet | BDIRNet) -> SequenceModel:
+    """The part of a model that gives the middle frame alone."""
+    if isinstance(model, Cascade):
+        return CascadeMiddle(model)
+    return DirectMiddle(model) if isinstance(model, DirectNet) else model
+
+
+class GuidedCascade(nn.Module):
+    """The cascade with another deblurrer in the place of its middle network.
+
+    Its other networks learned on true middle frames (teacher forcing), so that a better middle
+    frame is better for all of them: "the accuracy of the middle frame prediction has a
+    dramatic impact" (Jin et al. 2018, on Fig. 5).
+
+    `model(y)`, (B, C, H, W) -> (B, 7, 3, H, W); C is 3, or 6 where the middle frame is given.
+    """
+
+    count = FRAMES
+
+    def __init__(self, cascade: Cascade, middle: SequenceModel) -> None:
+        super().__init__()
+        self.cascade, self.middle = cascade, middle
+        self.name = cascade.name
+        self.size_multiple = math.lcm(cascade.size_multiple, middle.size_multiple)
+
+    @property
+    def can_strip(self) -> bool:
+        """Whether `fill` can save memory."""
+        return self.cascade.can_strip
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Extract the seven frames of y."""
+        return self.cascade(y[:, :PHOTO], middle=lambda _: self.middle(y)[:, 0])  # type: ignore[no-any-return]
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Extract the frames of one image, see `SequenceModel`."""
+        self.middle.fill(out[MIDDLE - 1 : MIDDLE], y, step)
+        self.cascade.fill(out, y[:, :PHOTO], step, has_middle=True)
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes]."""
+        size = (height, width, feature_size)
+        return max(self.cascade.memory(*size, step), self.middle.memory(*size, step))
