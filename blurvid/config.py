@@ -373,3 +373,24 @@ the response of the average, nor where the windows lie."""
 BLUR_FOLDERS = ("blur", "blur_gamma")
 """Blurry images in GOPRO_Large, averaged as stored and in light (gamma 2.2); `gopro1111` takes
 the first unless told otherwise."""
+
+ROBUSTNESS_KINDS = (
+    "average",
+    "light",
+    "long",
+    "rotation",
+    "kernel",
+    "gaussian",
+    "noise",
+    "sharp",
+)
+"""Kinds of blur that a deblurrer is tested on: 7 to 13 frames averaged as stored; the same in light
+(gamma 2.2); 21 frames; a turning camera; a random walk; out of focus; an average with noise (2 %)
+and JPEG (quality 70); no blur."""
+IN_DOMAIN: dict[str, tuple[str, ...]] = {
+    "average": ("average", "light"),
+    "kernel": ("kernel",),
+    "rotation": ("rotation",),
+    "gaussian": ("gaussian",),
+}
+"""Which of them are in the domain of what was trained on the kinds of `KindOptions`."""

@@ -10,8 +10,17 @@ import click
 
 from blurvid.cli import common
 from blurvid.cli.quality import described, picked_quality, quality_options
+from blurvid.cli.robustness import print_table, score_robustness
 from blurvid.cli.synth import gamma_option, parse_gamma
-from blurvid.config import BLUR_FOLDERS, GOPRO7, PROTOCOLS, Gamma, RunOptions, SynthOptions
+from blurvid.config import (
+    BLUR_FOLDERS,
+    GOPRO7,
+    MIDDLE_CHOICES,
+    PROTOCOLS,
+    Gamma,
+    RunOptions,
+    SynthOptions,
+)
 from blurvid.errors import OptionError
 
 if TYPE_CHECKING:
@@ -34,7 +43,25 @@ DEFAULT = SynthOptions()
 @click.command("eval")
 @click.argument("source", type=common.existing, metavar="SRC")
 @common.weights_options
+@click.option(
+    "--middle",
+    "middles",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="What gives the cascade its middle frame; with --robustness what to score, repeatable. "
+    f"As for `blurvid deblur`.  [default: {MIDDLE_CHOICES[0]}]",
+)
 @quality_options
+@click.option(
+    "--robustness",
+    is_flag=True,
+    help="Score middle frames on kinds of blur made of the sharp frames of SRC.",
+)
+@click.option("--stills", is_flag=True, help="SRC is sharp photos; with --robustness.")
+@click.option(
+    "--limit", type=int, metavar="N", help="Most moments, evenly spread; with --robustness."
+)
+@click.option("--seed", default=0, show_default=True, help="Of the blurs of --robustness.")
 @click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
@@ -69,6 +96,11 @@ def evaluate(
     gamma: str | None,
     clip_scale: float | None,
     stride: int | None,
+    middles: tuple[str, ...],
+    robustness: bool,
+    stills: bool,
+    limit: int | None,
+    seed: int,
     as_json: bool,
     quiet: bool,
     **values: Any,
@@ -87,13 +119,28 @@ def evaluate(
     gopro7 averages 7 frames of GOPRO_Large_all at 45 % of their size; gopro1111 takes the blurry
     images that GOPRO_Large holds. What the paper leaves open is printed with the result.
 
+    With --robustness, every kind of blur is made of the same sharp moments, and the middle frames
+    of several models are scored on it: gain over the blurry image, in the domain of their training
+    and out of it, with 95 % intervals (bootstrap over clips).
+
     \b
     Examples:
       blurvid eval windows/
       blurvid eval windows/ --model cascade --json
       blurvid eval GOPRO_Large_all/ --protocol gopro7
       blurvid eval GOPRO_Large/ --protocol gopro1111 --blur-folder blur_gamma
+      blurvid eval windows/ --robustness --middle bdirnet --middle direct
     """
+    if robustness:
+        _refuse_others({"--protocol": protocol, "--stride": stride, "--gamma": gamma})
+        scale = DEFAULT.scale if clip_scale is None else clip_scale
+        score_robustness(source, middles, stills, scale, limit, seed, as_json, quiet, values)
+        return
+    if stills or limit is not None:
+        raise OptionError("--stills and --limit go with --robustness")
+    if len(middles) > 1:
+        raise OptionError("several --middle go with --robustness only")
+    middle = middles[0] if middles else MIDDLE_CHOICES[0]
     from blurvid import evaluate as library
     from blurvid import weights
     from blurvid.pipeline import extractor
@@ -114,11 +161,12 @@ def evaluate(
         value = row.score.ppsnr if isinstance(row, library.Row) else row.score.psnr
         click.echo(f"{row.window}: {value:.2f} dB", err=True)
 
-    chosen = weights.find(weights_name, model)
+    guided = bool(middles) and model == "auto" and weights_name is None
+    chosen = weights.find(weights_name, "cascade" if guided else model)
     on_window = None if quiet else show
     report: Report | ProtocolReport
     run, quality = common.picked(RunOptions, values), picked_quality(values)
-    with extractor(chosen, run=run, quality=quality) as ready:
+    with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
         for warning in ready.warnings:
             common.warn(warning)
 
@@ -130,11 +178,14 @@ def evaluate(
         else:
             report = library.evaluate(extract, windows, response, on_window=on_window)
     done = described(ready.quality)
+    if ready.middle is not None:
+        done = ", ".join(filter(None, (f"middle frame by {ready.middle.name}", done)))
     title = f"{chosen.model} (weights {chosen.name}{f', {done}' if done else ''})"
     if as_json:
         about = {
             "model": chosen.model,
             "weights": chosen.name,
+            "middle": ready.middle.name if ready.middle else None,
             "source": str(source),
             "quality": dataclasses.asdict(ready.quality),
         }
@@ -143,7 +194,13 @@ def evaluate(
         _show_protocol(report, title)
     else:
         click.echo(f"Model {title}, {len(report.rows)} windows")
-        _print(_table({**report.groups, "all": report.mean}))
+        print_table(_table({**report.groups, "all": report.mean}))
+
+
+def _refuse_others(given: dict[str, object]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise OptionError(f"{option} does not go with --robustness")
 
 
 def _options(gamma: Gamma | None, scale: float | None, stride: int | None) -> SynthOptions:
@@ -162,20 +219,12 @@ def _show_protocol(report: ProtocolReport, model: str) -> None:
     benchmark = report.benchmark
     click.echo(f"{benchmark.protocol.column}.")
     click.echo(f"Model {model}, {benchmark.images} images of {len(benchmark.scenes)} scenes")
-    _print(_middle_table(report, model))
+    print_table(_middle_table(report, model))
     if report.sequence:
-        _print(_table({"all": report.sequence.mean}))
+        print_table(_table({"all": report.sequence.mean}))
     click.echo("Left open by the paper, done here as follows:")
     for question, answer in benchmark.choices.items():
         click.echo(f"  {question}: {answer}")
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    # Names of clips and [dB] are text, not markup.
-    width = None if Console().is_terminal else 120
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
 
 
 def _middle_table(report: ProtocolReport, model: str) -> Table:

@@ -14,6 +14,14 @@ from blurvid.evaluate.protocols import (
     Published,
     open_protocol,
 )
+from blurvid.evaluate.robustness import (
+    ModelScore,
+    Moment,
+    RobustnessReport,
+    domain_of,
+    evaluate_robustness,
+    moments_from,
+)
 from blurvid.evaluate.sequence import MeanScore, Report, Row, Summary, evaluate, summarise
 from blurvid.evaluate.shared import Extract
 from blurvid.evaluate.windows import windows_from
@@ -26,14 +34,20 @@ __all__ = [
     "MiddleReport",
     "MiddleRow",
     "MiddleSummary",
+    "ModelScore",
+    "Moment",
     "Protocol",
     "ProtocolReport",
     "Published",
     "Report",
+    "RobustnessReport",
     "Row",
     "Summary",
+    "domain_of",
     "evaluate",
     "evaluate_middle",
+    "evaluate_robustness",
+    "moments_from",
     "open_protocol",
     "summarise",
     "windows_from",

@@ -106,7 +106,7 @@ class Extractor:
             tiles=found.tiles,
             scale=found.scale,
             quality=self.quality,
-            middle=None if self.middle is None else self.middle.name,
+            middle=self.middle.name if self.middle and self.model.count > 1 else None,
         )
 
     def scaled(self, y: Tensor) -> Found:
@@ -386,7 +386,7 @@ def deblurrer(
             raise OptionError(f"{middle} is a picture, not something that deblurs")
         runtime.place(found.model, device)
         quality = QualityOptions(passes=passes, scale=1.0)
-        yield Extractor(found.model, found.name, device, dtype, quality, (), run.max_memory)
+        yield Extractor(found.model, found.name, device, dtype, quality, (), run.max_memory, found)
 
 
 def extract(

@@ -26,6 +26,8 @@ class Middle:
     """What to call it: the name of its weights, or of its file."""
     kind: str
     """Its model's name; `given` for a frame of the user's."""
+    recipe: object = None
+    """How it was trained, as its `set.json` tells."""
     frame: Tensor | None = None
     """The frame that is given, (3, H, W) in [0, 1]."""
 
@@ -62,12 +64,15 @@ def find_middle(choice: str | Path, cascade: weights.WeightSet | None = None) ->
         model = weights.load_foreign(path)
         return Middle(model, model.name, "foreign")
     if path.is_file() and path.name != weights.SET_FILE:
-        return Middle(GivenMiddle(), path.name, "given", media.read_photo(path).pixels)
+        frame = media.read_photo(path).pixels
+        return Middle(GivenMiddle(), path.name, "given", frame=frame)
     return _loaded(weights.find(choice))
 
 
 def _loaded(weight_set: weights.WeightSet) -> Middle:
-    return Middle(middle_of(weights.load(weight_set)), weight_set.name, weight_set.model)
+    model = middle_of(weights.load(weight_set))
+    recipe = weight_set.info.get("recipe")
+    return Middle(model, weight_set.name, weight_set.model, recipe)
 
 
 def guided(model: object, middle: Middle) -> GuidedCascade:

@@ -120,7 +120,7 @@ def find(name_or_dir: str | Path | None = None, model: str = "auto") -> WeightSe
         return _agreeing(found, model, " (named by BLURVID_WEIGHTS)")
 
     wanted = MODELS if model == "auto" else (model,)
-    defaults = [entry for entry in map(_default, wanted) if entry is not None]
+    defaults = [entry for entry in map(default, wanted) if entry is not None]
     if not defaults:
         what = "weights" if model == "auto" else f"weights of the {model} model"
         raise WeightsError(
@@ -145,7 +145,7 @@ def best_middle(own: WeightSet | None = None) -> WeightSet | None:
     """
     if own is not None and own.middle_score is None:
         return None
-    found = [entry for entry in map(_default, TRAINED) if entry is not None]
+    found = [entry for entry in map(default, TRAINED) if entry is not None]
     best = max(found, key=lambda entry: _or_least(entry.middle_score), default=None)
     if own is not None:
         better = best is not None and _or_least(best.middle_score) > _or_least(own.middle_score)
@@ -351,8 +351,18 @@ def _named(name: str) -> WeightSet | None:
     return next((entry for entry in list_sets() if entry.name == name), None)
 
 
-def _default(model: str) -> WeightSet | None:
-    """Find the set that a model uses when none is named."""
+def default(model: str) -> WeightSet | None:
+    """Find the set that a model uses when none is named.
+
+    Args:
+        model: one of `config.TRAINED`.
+
+    Returns:
+        None where it has none.
+
+    Raises:
+        WeightsError: it is damaged.
+    """
     cached = sets_dir() / model
     if (cached / SET_FILE).is_file():
         shadow = read_set(cached, "cache")
