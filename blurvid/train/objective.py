@@ -50,6 +50,8 @@ class Objective(nn.Module):
         if unknown or not options.stages:
             raise OptionError(f"no stage named {', '.join(sorted(unknown)) or 'nothing'}")
         self.model = model
+        self.heads = nn.ModuleDict()
+        """What is trained besides, and not part of the model: nothing."""
         self.options = options
         self.loss = resolve_loss(options)
         self.features = features

@@ -350,6 +350,7 @@ class Trainer:
             "seconds": self.seconds,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
+            "heads": self.objective.heads.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "critic": self.critic.state_dict() if self.critic else None,
             "critic_optimizer": self.critic_optimizer.state_dict()
@@ -374,6 +375,7 @@ class Trainer:
         try:
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
+            self.objective.heads.load_state_dict(state.get("heads", {}))
             self.optimizer.load_state_dict(state["optimizer"])
             if self.critic and self.critic_optimizer and state["critic"]:
                 self.critic.load_state_dict(state["critic"])

@@ -51,7 +51,10 @@ class ViewObjective(nn.Module):
         self.compares = bool(compared)
         self.sees_sharp = bool(self.weights.sharp or self.compares)
         channels = model.spec.channels[0]
-        self.projector = Projector(channels) if self.weights.contrast else None
+        self.heads = nn.ModuleDict()
+        """What is trained besides, and not part of the model."""
+        if self.weights.contrast:
+            self.heads["projector"] = Projector(channels)
         self.register_buffer("ramp", torch.zeros(()), persistent=False)
         self.ramp: Tensor
 
@@ -106,9 +109,9 @@ class ViewObjective(nn.Module):
         if self.weights.statistics:
             each = [losses.statistics_gap(*pair) for pair in pairs]
             found["statistics"] = self.weights.statistics * self.ramp * torch.stack(each).mean()
-        if self.projector is not None:
+        if self.weights.contrast:
             places = [self._places(view) for view in normal[0]]
-            blurry, _, sharp = (self.projector(view) for view in places)
+            blurry, _, sharp = (self.heads["projector"](view) for view in places)
             found["contrast"] = (
                 self.weights.contrast
                 * self.ramp
