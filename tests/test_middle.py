@@ -1,0 +1,464 @@
+"""The middle frame: from another deblurrer, from the user, alone; and how it bears other blur."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import invoke
+from PIL import Image
+from torch.testing import assert_close
+
+from blurvid import media, pipeline, weights
+from blurvid.config import (
+    MIDDLE,
+    ROBUSTNESS_KINDS,
+    BDIRSpec,
+    CascadeSpec,
+    DirectSpec,
+    KindOptions,
+    QualityOptions,
+    RunOptions,
+)
+from blurvid.errors import InputError, OptionError
+from blurvid.evaluate import domain_of, evaluate_robustness, moments_from
+from blurvid.evaluate.robustness import blurred, bootstrap
+from blurvid.models import GivenMiddle, GuidedCascade, build, middle_of
+
+pytestmark = pytest.mark.usefixtures("surroundings", "inside")
+CPU = RunOptions(device="cpu", precision="fp32", threads=1)
+SPECS = {
+    "cascade": CascadeSpec(width=0.05),
+    "direct": DirectSpec(channels=(8, 12), blocks=(1, 1)),
+    "bdirnet": BDIRSpec(channels=(8, 12), blocks=(1, 1), rec_blocks=1, skip=1),
+}
+
+
+def awake(name):
+    """A small model all of whose parts matter."""
+    model = build(name, SPECS[name])
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.02)
+    return model.eval().requires_grad_(False)
+
+
+def make_set(folder, model, **scores):
+    weights.save(
+        model, folder, name=folder.name, recipe={}, data="none", scores=scores, licence="MIT",
+        dtype=torch.float32,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def released(tmp_path):
+    """A set of each model, as a release has them."""
+    gains = {"cascade": 0.1, "direct": 0.5, "bdirnet": 1.5}
+    scores = {"cascade": 20.0, "direct": 25.0, "bdirnet": 10.0}
+    return {
+        name: make_set(
+            tmp_path / "released" / name, awake(name), middle_gain=gains[name],
+            seven_frame_psnr=scores[name],
+        )
+        for name in SPECS
+    }  # fmt: skip
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (33, 45, 3), np.uint8)
+    picture = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    picture.save(tmp_path / "photo.png", exif=exif)
+    picture.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "sharp.png")
+    return Path("photo.png")
+
+
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+# In the cascade
+
+
+def test_its_own_middle_network_changes_nothing():
+    cascade = awake("cascade")
+    guided = GuidedCascade(cascade, middle_of(cascade))
+    y = torch.rand(1, 3, 40, 60)
+    assert_close(guided(y), cascade(y))
+    for step in (None, 4):
+        plain, found = torch.empty(2, 7, 3, 40, 60)
+        cascade.fill(plain, y, step)
+        guided.fill(found, y, step)
+        assert_close(found, plain)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_model_gives_a_middle_frame(name):
+    model = awake(name)
+    y = torch.rand(1, 3, 80, 80)
+    alone = middle_of(model)
+    frame, out = alone(y), torch.empty(1, 3, 80, 80)
+    assert frame.shape == (1, 1, 3, 80, 80)
+    alone.fill(out, y, None)
+    assert_close(out, frame[0], rtol=1e-4, atol=1e-5)
+    assert alone.memory(80, 80, 4, None) > 0
+    if name != "bdirnet":
+        assert_close(frame[:, 0], model(y)[:, MIDDLE - 1], rtol=1e-4, atol=1e-5)
+    guided = GuidedCascade(awake("cascade"), alone)
+    assert_close(guided(y)[:, MIDDLE - 1], frame[:, 0], rtol=1e-4, atol=1e-5)
+    assert guided.memory(80, 80, 4, None) >= guided.cascade.memory(80, 80, 4, None)
+
+
+def test_a_better_middle_frame_reaches_all_frames():
+    cascade = awake("cascade")
+    y, given = torch.rand(2, 1, 3, 40, 40)
+    frames = GuidedCascade(cascade, GivenMiddle())(torch.cat([y, given], dim=1))[0]
+    assert_close(frames[MIDDLE - 1], given[0])
+    plain = cascade(y)[0]
+    assert all((a - b).abs().max() > 0.01 for a, b in zip(frames, plain, strict=True))
+
+
+@pytest.mark.parametrize("quality", [QualityOptions(scale=1.0), QualityOptions(2, scale=0.5)])
+def test_a_picture_as_the_middle_frame(released, photo, quality):
+    with pipeline.extractor(run=CPU, quality=quality, middle="sharp.png") as extract:
+        clip = extract(photo)
+    assert clip.model == "cascade"
+    assert clip.middle == "sharp.png"
+    given = media.read_photo("sharp.png").pixels
+    assert_close(clip.tensor[MIDDLE - 1], given, rtol=0, atol=1e-6)
+
+
+def test_the_picture_must_have_the_size_of_the_photo(released, photo):
+    Image.new("RGB", (20, 20)).save("small.png")
+    result = invoke("extract", photo, "--middle", "small.png", "-o", "out.gif")
+    assert result.exit_code == 3
+    assert "small.png: the middle frame has 20x20 px, the photo 45x33 px" in result.stderr
+    assert not Path("out.gif").exists()
+
+
+def test_the_direct_model_has_no_place_for_it(released, photo):
+    result = invoke("extract", photo, "--model", "direct", "--middle", "bdirnet", "-o", "out.gif")
+    assert result.exit_code == 2
+    assert "use --model cascade" in result.stderr
+    result = invoke("extract", photo, "--weights", "bdirnet", "-o", "out.gif")
+    assert result.exit_code == 2
+    assert "gives one frame only" in result.stderr
+
+
+def test_auto_takes_the_best_known(released, photo):
+    words = ("extract", photo, "--model", "cascade", "--json", "-q", "--overwrite", "-o", "out.gif")
+    assert json.loads(invoke(*words).stdout)["middle"] == "bdirnet"
+    assert json.loads(invoke(*words, "--middle", "own").stdout)["middle"] is None
+    assert json.loads(invoke(*words, "--middle", "direct").stdout)["middle"] == "direct"
+    # Weights whose middle network was never compared keep it.
+    make_set(Path("mine"), awake("cascade"))
+    mine = invoke(*words, "--weights", "./mine")
+    assert json.loads(mine.stdout)["middle"] is None
+    # A cascade whose own network is the best keeps it, too.
+    make_set(Path("good"), awake("cascade"), middle_gain=9.0)
+    assert json.loads(invoke(*words, "--weights", "./good").stdout)["middle"] is None
+
+
+def test_a_middle_named_means_the_cascade(released, photo):
+    result = invoke("extract", photo, "--middle", "bdirnet", "-o", "frames", "--verbose")
+    assert result.exit_code == 0
+    assert "Model cascade (weights cascade, 20.00 dB, middle frame by bdirnet)" in result.stderr
+    net = weights.load(weights.find("bdirnet"))
+    with torch.no_grad():
+        padded = pipeline.fit(media.read_photo(photo).pixels, 40)  # as both networks need it
+        expected = media.to_uint8(net(padded[None])[0, ..., :33, :45])[0]
+    assert np.abs(pixels_of("frames/photo_4.png").astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "code", "message"),
+    [
+        ("nowhere", 4, "nowhere"),
+        ("nowhere.pth", 4, "nowhere.pth: cannot read these weights"),
+        ("photo.txt", 3, "photo.txt"),
+    ],
+)
+def test_middles_that_are_none(released, photo, choice, code, message):
+    Path("photo.txt").write_text("not a picture")
+    result = invoke("extract", photo, "--middle", choice, "-o", "out.gif")
+    assert result.exit_code == code
+    assert message in result.stderr
+
+
+# Alone
+
+
+def test_deblur_writes_one_sharp_picture(released, photo):
+    result = invoke("deblur", photo)
+    assert result.exit_code == 0
+    assert result.stdout == "photo_sharp.png\n"
+    net = weights.load(weights.find("bdirnet"))
+    y = media.read_photo(photo).pixels[None]
+    with torch.no_grad():
+        expected = net(pipeline.fit(y[0], net.size_multiple)[None])[0, 0, :, :33, :45]
+    found = pixels_of("photo_sharp.png").astype(int)
+    assert np.abs(found - media.to_uint8(expected[None])[0]).max() <= 1
+    with Image.open("photo_sharp.png") as image:
+        assert image.getexif()[0x010F] == "a camera"
+
+
+def test_deblur_keeps_trees_formats_and_photos(released, photo):
+    for name in ("a.jpg", "sub/b.png", "sub/c.bmp"):
+        Path("in", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels_of(photo)).save(Path("in", name))
+    result = invoke("deblur", "in", "-o", "out", "--middle", "direct", "--json")
+    assert result.exit_code == 0
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    outputs = sorted(path.as_posix() for line in lines for path in map(Path, line["outputs"]))
+    assert outputs == ["out/a.jpg", "out/sub/b.png", "out/sub/c.png"]
+    assert all(line["reblur_psnr"] is None and line["weights"] == "direct" for line in lines)
+    again = invoke("deblur", "in", "-o", "out", "--middle", "direct", "--skip-existing")
+    assert "0 done, 3 skipped" in again.stderr
+    refused = invoke("deblur", "in", "-o", "out", "--middle", "direct")
+    assert refused.exit_code == 6
+    onto = invoke("deblur", photo, "-o", photo, "--overwrite")
+    assert onto.exit_code == 6
+    assert "same file as an input" in onto.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["-o", "x.gif"], 2, "unknown suffix .gif"),
+        (["-o", "x.jpg", "--format", "png"], 2, "contradict"),
+        (["--middle", "own"], 2, "only a cascade has"),
+        (["--middle", "sharp.png"], 2, "is a picture"),
+        (["--overwrite", "--skip-existing"], 2, "contradict"),
+        (["-o", "x.jpg", "sharp.png"], 2, "is one file"),
+    ],
+)
+def test_deblur_says_what_is_wrong(released, photo, words, code, message):
+    result = invoke("deblur", photo, *words)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert result.stdout == ""
+
+
+def test_deblur_of_a_large_photo_in_tiles(released, monkeypatch):
+    """Where a photo does not fit, tiles give nearly the same."""
+    y = torch.rand(3, 300, 800)
+    with pipeline.deblurrer("bdirnet", CPU) as deblur:
+        whole = deblur.frames(y)
+        monkeypatch.setattr(
+            pipeline.extraction, "plan", lambda *a, **k: pipeline.memory.Plan(side=400)
+        )
+        tiled = deblur.frames(y)
+    assert (whole.tiles, tiled.tiles) == (1, 3)
+    assert (whole.frames - tiled.frames).abs().mean() < 0.01
+
+
+# Others' networks
+
+
+@pytest.fixture
+def spandrel():
+    """Spandrel; beside a torch for CPUs, torchvision's operators are declared by hand."""
+    if importlib.util.find_spec("spandrel") is None:
+        pytest.skip("spandrel is not installed")
+    with contextlib.suppress(ImportError):
+        try:
+            import torchvision  # noqa: F401
+        except RuntimeError:
+            # A torchvision built for CUDA has no operators here. Spandrel needs none of them.
+            source = Path(importlib.util.find_spec("torchvision").origin)
+            text = source.with_name("_meta_registrations.py").read_text()
+            library = torch.library.Library("torchvision", "DEF")
+            names = re.findall(r"torchvision::(\w+)|register_meta\(\"(\w+)\"", text)
+            for name in {first or second for first, second in names}:
+                library.define(f"{name}(Tensor a) -> Tensor")
+            spandrel_library.append(library)
+    import spandrel
+
+    return spandrel
+
+
+spandrel_library = []
+"""Keeps the declarations."""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_of_others(released, photo, spandrel):
+    from spandrel.architectures.NAFNet import NAFNet
+
+    net = NAFNet(width=8, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]).eval()
+    torch.save({"params": net.state_dict()}, "naf.pth")
+    result = invoke("deblur", photo, "--middle", "naf.pth", "-o", "out.png", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["weights"] == "naf"
+    y = media.read_photo(photo).pixels
+    with torch.no_grad():
+        expected = net(y[None])[0].clamp(0, 1)
+    assert np.abs(pixels_of("out.png").astype(int) - media.to_uint8(expected[None])[0]).max() <= 1
+    with pipeline.extractor(
+        run=CPU, middle="naf.pth", quality=QualityOptions(scale=1.0)
+    ) as extract:
+        clip = extract(photo)
+    with torch.no_grad():
+        padded = net(pipeline.fit(y, 20)[None])[0, :, :33, :45].clamp(0, 1)
+    assert_close(clip.tensor[MIDDLE - 1], padded, rtol=0, atol=1e-4)
+
+    Path("bad.pth").write_bytes(b"nothing")
+    result = invoke("deblur", photo, "--middle", "bad.pth")
+    assert result.exit_code == 4
+    assert "spandrel cannot read these weights" in result.stderr
+
+
+def test_spandrel_is_named_where_it_is_missing(released, photo, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "spandrel", None)
+    Path("naf.pth").write_bytes(b"x")
+    result = invoke("deblur", photo, "--middle", "naf.pth")
+    assert result.exit_code == 4
+    assert "pip install 'blurvid[spandrel]'" in result.stderr
+
+
+# Kinds of blur
+
+
+def moving(count, size=48):
+    """A pattern that moves by a pixel a frame."""
+    cells = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(1))
+    wide = cells.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    return torch.stack([wide[:, :size, i : i + size] for i in range(count)])
+
+
+@pytest.fixture
+def clip(tmp_path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for i, frame in enumerate(media.to_uint8(moving(22))):
+        Image.fromarray(frame).save(folder / f"{i:03d}.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ROBUSTNESS_KINDS)
+def test_every_kind_belongs_to_its_moment(kind):
+    frames = moving(21)
+    y, again = (blurred(frames, kind, torch.Generator().manual_seed(2)) for _ in range(2))
+    assert torch.equal(y, again)
+    assert y.shape == frames.shape[1:]
+    assert_close(y * 255, (y * 255).round())
+    middle = frames[10]
+    change = (y - middle).abs().mean()
+    assert (change < 0.003) if kind == "sharp" else (change > 0.003)
+    if kind != "long":  # which repeats itself
+        # Nothing is shifted: the middle frame fits better than its neighbours.
+        others = [(y - frames[10 + shift]).abs().mean() for shift in (-3, 3)]
+        assert change < min(others)
+
+
+def test_averages_differ_in_response_only():
+    frames = moving(13)
+    stored, light = (
+        blurred(frames, kind, torch.Generator().manual_seed(3)) for kind in ("average", "light")
+    )
+    candidates = {n: frames[6 - n // 2 : 7 + n // 2] for n in (7, 9, 11, 13)}
+    fits = [n for n, some in candidates.items() if (some.mean(0) - stored).abs().max() < 0.003]
+    assert len(fits) == 1
+    expected = (candidates[fits[0]] ** 2.2).mean(0) ** (1 / 2.2)
+    assert (expected - light).abs().max() < 0.003
+    assert blurred(frames, "long", torch.Generator()) is None
+
+
+def test_moments_of_clips_stills_and_windows(clip, tmp_path):
+    (moment,) = moments_from(clip)
+    assert moment.frames().shape == (21, 3, 48, 48)
+    assert moments_from(clip, scale=0.5)[0].frames().shape == (21, 3, 24, 24)
+    stills = moments_from(clip, stills=True, limit=3)
+    assert len(stills) == 3
+    with pytest.raises(InputError):
+        moments_from(tmp_path / "nowhere")
+    with pytest.raises(OptionError, match="at least 1"):
+        moments_from(clip, limit=0)
+
+
+def test_what_returns_the_blurry_image_gains_nothing(clip):
+    report = evaluate_robustness(
+        {"same": lambda y: y, "grey": lambda y: torch.full_like(y, 0.5)},
+        moments_from(clip),
+        {"same": ("average", "light"), "grey": ROBUSTNESS_KINDS},
+    )
+    same, grey = report.models.values()
+    assert same.gain.value == same.worst == 0
+    assert same.gap == 0
+    assert grey.gain.value < -1
+    assert grey.gain_out is None and grey.gap is None
+    assert set(same.kinds) == set(ROBUSTNESS_KINDS)
+    assert same.kinds["sharp"].gain is None
+    difference = report.difference("same", "grey", ["kernel"])
+    assert difference.value == pytest.approx(-grey.kinds["kernel"].gain.value)
+    values = report.to_json()
+    assert values["models"]["same"]["kinds"]["sharp"]["psnr"] is None
+    assert json.dumps(values, allow_nan=False)
+
+
+def test_intervals_are_over_clips():
+    same = bootstrap([("a", "k", 1.0)] * 50 + [("b", "k", 3.0)] * 50)
+    assert (same.value, same.low, same.high) == (2.0, 1.0, 3.0)
+    alone = bootstrap([("a", "k", 1.0), ("a", "l", 2.0)])
+    assert (alone.value, alone.low, alone.high) == (1.5, 1.5, 1.5)
+    # Kinds weigh alike, however many moments they have.
+    assert bootstrap([("a", "k", 0.0)] * 9 + [("a", "l", 1.0)]).value == 0.5
+
+
+def test_domains_follow_from_the_recipe():
+    assert domain_of({}) == ("average", "light")
+    assert domain_of(None) == ("average", "light")
+    mixed = {"average": 0.5, "kernel": 0.1, "rotation": 0, "walk": [1, 2], "sharp": 0.2}
+    assert domain_of({"kinds": mixed}) == ("average", "light", "kernel")
+    assert domain_of({"phases": [{"kinds": mixed}, {"kinds": {"gaussian": 1}}]}) == ("gaussian",)
+    assert set(KindOptions.__annotations__) >= {"average", "kernel", "rotation", "gaussian"}
+
+
+def test_the_table_of_robustness(released, clip):
+    words = ("eval", clip, "--robustness", "-q", "--middle", "direct", "--middle", "bdirnet")
+    result = invoke(*words)
+    assert result.exit_code == 0
+    assert "1 moments of 1 clips" in result.stdout
+    for word in (*ROBUSTNESS_KINDS, "blurry", "trained on", "gap", "worst kind"):
+        assert word in result.stdout
+    first, again = (json.loads(invoke(*words, "--json").stdout) for _ in range(2))
+    assert first == again
+    assert set(first["models"]) == {"direct", "bdirnet"}
+    assert len(first["rows"]) == 2 * len(ROBUSTNESS_KINDS)
+    assert first["models"]["direct"]["in_domain"] == ["average", "light"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--robustness", "--stride", "7"], "--stride does not go with --robustness"),
+        (["--stills"], "go with --robustness"),
+        (["--middle", "direct", "--middle", "bdirnet"], "several --middle"),
+    ],
+)
+def test_options_that_contradict_robustness(released, clip, words, message):
+    result = invoke("eval", clip, *words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_eval_with_another_middle_network(released, clip):
+    result = invoke("eval", clip, "--middle", "bdirnet", "--json", "-q", "--scale", "1")
+    assert result.exit_code == 0
+    values = json.loads(result.stdout)
+    assert (values["model"], values["middle"]) == ("cascade", "bdirnet")
