@@ -271,7 +271,9 @@ def _frames(clip: Clip, first: int, count: int, scale: float) -> Tensor:
 
 def _of_stills(source: Path, scale: float) -> list[Moment]:
     photos = find_stills([source])
-    options, motion = SynthOptions(scale=scale), MotionOptions(still_samples=0.0)
+    # Everything moves: of what stands still, any change is a loss of many decibels.
+    motion = MotionOptions(still=0.0, still_samples=0.0, path_power=0.7)
+    options = SynthOptions(scale=scale)
 
     def load(photo: Clip) -> Tensor:
         return next(simulate_still(photo, photos, options, motion, 1)).sharp
