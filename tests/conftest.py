@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import os
 import signal
@@ -57,6 +58,19 @@ def seed():
     from blurvid import runtime
 
     runtime.seed_everything(0)
+
+
+@pytest.fixture
+def tiny_cascade(monkeypatch):
+    """A cascade of a few thousand parameters and few layers in the place of 18 million."""
+    from blurvid.models import cascade
+
+    plain = ((1, 1),)
+    for name in ("MIDDLE_SPEC", "CORE_SPEC", "OUTER_SPEC"):
+        spec = getattr(cascade, name)
+        extract = (8,) if name == "MIDDLE_SPEC" else (4, 2, 2)
+        small = dataclasses.replace(spec, extract=extract, groups=(plain,), head=4)
+        monkeypatch.setattr(cascade, name, small)
 
 
 @pytest.fixture

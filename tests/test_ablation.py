@@ -24,7 +24,7 @@ from blurvid.networks import FrameNet
 from blurvid.train import check_options
 from blurvid.train.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("surroundings")
+pytestmark = pytest.mark.usefixtures("surroundings", "tiny_cascade")
 TINY = CascadeSpec(width=0.0625)
 QUICK = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 ROWS = {

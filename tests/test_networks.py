@@ -34,10 +34,16 @@ def untrained():
 
 
 @pytest.fixture(scope="module")
-def awake(untrained):
+def narrow():
+    """All layers, few channels."""
+    return Cascade(CascadeSpec(width=0.125))
+
+
+@pytest.fixture(scope="module")
+def awake(narrow):
     """A cascade whose heads do something, as after some training."""
     torch.manual_seed(1)
-    return wake(copy.deepcopy(untrained))
+    return wake(copy.deepcopy(narrow))
 
 
 def wake(module):
@@ -95,9 +101,9 @@ def test_the_width_of_the_cascade():
 
 @pytest.mark.parametrize("size", [(20, 20), (20, 60), (40, 20)])
 @torch.no_grad()
-def test_an_untrained_cascade_returns_the_photo_seven_times(untrained, size):
+def test_an_untrained_cascade_returns_the_photo_seven_times(narrow, size):
     y = torch.rand(2, 3, *size)
-    frames = untrained(y)
+    frames = narrow(y)
     assert frames.shape == (2, 7, 3, *size)
     assert torch.equal(frames, y.unsqueeze(1).expand_as(frames))
 

@@ -36,7 +36,7 @@ from blurvid.errors import (
     TrainingError,
     WeightsError,
 )
-from blurvid.models import Cascade, cascade
+from blurvid.models import Cascade
 from blurvid.networks import DirectNet, VGGFeatures
 from blurvid.synth import IDEAL, average_frames
 from blurvid.train import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, change_settings, train
@@ -52,17 +52,6 @@ DIRECT = TrainOptions(
     direct=TINY, motion=SHORT, batch=2, crop=16, max_steps=6, reuse=1, log_every=1, warmup=0.2
 )
 CASCADE = replace(DIRECT, model="cascade", crop=20)
-PLAIN = ((1, 1),)
-
-
-@pytest.fixture
-def tiny_cascade(monkeypatch):
-    """A cascade of a few thousand parameters in the place of 18 million."""
-    for name in ("MIDDLE_SPEC", "CORE_SPEC", "OUTER_SPEC"):
-        spec = getattr(cascade, name)
-        extract = (8,) if name == "MIDDLE_SPEC" else (4, 2, 2)
-        small = replace(spec, extract=extract, groups=(PLAIN, PLAIN), head=4)
-        monkeypatch.setattr(cascade, name, small)
 
 
 def photo(seed=0, size=64):
