@@ -504,6 +504,30 @@ def test_failed_writing_leaves_nothing(run, monkeypatch):
     assert everything(".") == ["a.png"]
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+@pytest.mark.parametrize(("before", "code"), [(signal.SIG_DFL, 129), (signal.SIG_IGN, 0)])
+def test_the_end_of_a_terminal_in_a_batch(run, monkeypatch, before, code):
+    """It ends like Ctrl-C, unless it was told to outlive it, as nohup does."""
+    for name in "abc":
+        make_photo(f"in/{name}.png")
+    save = media.clip.save_gif
+    written = []
+
+    def hung_up(pixels, order, path, fps):
+        save(pixels, order, path, fps)
+        written.append(path)
+        if len(written) == 2:
+            signal.raise_signal(signal.SIGHUP)
+
+    signal.signal(signal.SIGHUP, before)
+    monkeypatch.setattr(media.clip, "save_gif", hung_up)
+    result = run("in", "-o", "out", "--format", "gif", "--jobs", 0)
+    assert result.exit_code == code
+    names = ["a.gif"] if code else ["a.gif", "b.gif", "c.gif"]
+    assert result.stdout.splitlines() == [f"out/{name}" for name in names]
+    assert everything("out") == names
+
+
 @pytest.mark.parametrize("more", [("--jobs", 0), ("--jobs", 1)])
 def test_ctrl_c_in_a_batch(run, monkeypatch, more):
     for name in "abc":

@@ -282,14 +282,13 @@ def direct(tmp_path_factory):
     return save(net, tmp_path_factory.mktemp("sets") / "tiny", {"crop": 96})
 
 
-@pytest.fixture(scope="module")
-def cascade(tmp_path_factory):
-    torch.manual_seed(0)
-    net = models.Cascade(CascadeSpec(width=0.02))
+@pytest.fixture
+def cascade(tiny_cascade, tmp_path):
+    net = models.Cascade()
     for module in net.modules():
         if isinstance(module, FrameNet):
             nn.init.normal_(module.head[-1].weight, 0, 0.05)
-    return save(net, tmp_path_factory.mktemp("sets") / "slim", {"phases": [{}, {"crop": 20}]})
+    return save(net, tmp_path / "slim", {"phases": [{}, {"crop": 20}]})
 
 
 def run(weight_set, y, **quality):

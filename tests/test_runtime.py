@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from blurvid import runtime
-from blurvid.config import RunOptions
+from blurvid.config import CascadeSpec, RunOptions
 from blurvid.errors import DeviceError, OptionError
 from blurvid.models import Cascade
 from blurvid.networks import DirectNet
@@ -117,7 +117,8 @@ def test_other_errors_pass():
 
 def test_place_chooses_the_fast_memory_format():
     image = torch.channels_last
-    direct, cascade = runtime.place(DirectNet(), CPU), runtime.place(Cascade(), CPU)
+    direct = runtime.place(DirectNet(), CPU)
+    cascade = runtime.place(Cascade(CascadeSpec(width=0.125)), CPU)
     assert direct.bottom[0].conv1.weight.is_contiguous(memory_format=image)
     assert cascade.stages["17"].refine[0][0].conv2.weight.is_contiguous()
 
