@@ -16,6 +16,9 @@ from blurvid.errors import OptionError
 from blurvid.models import Spec
 from blurvid.synth import check_camera, check_kinds, check_motion
 
+MOST = 2**31 - 1
+"""Largest whole number that an option takes."""
+
 Options = TypeVar("Options")
 
 
@@ -32,7 +35,7 @@ def change_settings(options: Options, settings: Sequence[str]) -> Options:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise OptionError(f"{setting!r} is not KEY=VALUE")
+            raise OptionError(f"{shown(setting)} is not KEY=VALUE")
         options = _change(options, key.split("."), _value(text), key)
     return options
 
@@ -40,16 +43,16 @@ def change_settings(options: Options, settings: Sequence[str]) -> Options:
 def _value(text: str) -> object:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
 def _change(options: Options, path: list[str], value: object, key: str) -> Options:
     if not dataclasses.is_dataclass(options) or isinstance(options, type):
-        raise OptionError(f"no setting named {key!r}")
+        raise OptionError(f"no setting named {shown(key)}")
     hints = typing.get_type_hints(type(options))
     if path[0] not in hints:
-        raise OptionError(f"no setting named {key!r}; there are {', '.join(sorted(hints))}")
+        raise OptionError(f"no setting named {shown(key)}; there are {', '.join(sorted(hints))}")
     if len(path) > 1:
         new: object = _change(getattr(options, path[0]), path[1:], value, key)
     else:
@@ -65,7 +68,13 @@ def _typed(value: object, hint: Any, key: str) -> object:
         except TypeError:
             continue
     name = getattr(hint, "__name__", str(hint)).replace("typing.", "")
-    raise OptionError(f"{key} must be {name}, not {value!r}")
+    raise OptionError(f"{key} must be {name}, not {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value for a message, whatever its length."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
 def _is_union(hint: Any) -> bool:
@@ -80,7 +89,7 @@ def _as(value: object, kind: Any) -> object:
         kinds = [inner[0]] * len(value) if inner[-1] is ... else inner
         if len(kinds) == len(value):
             return tuple(_typed_or_fail(v, k) for v, k in zip(value, kinds, strict=True))
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
     if isinstance(kind, type) and type(value) is kind:
         return value
@@ -152,8 +161,13 @@ def check_options(options: TrainOptions) -> None:
         options.minutes, options.lr, options.lr_end, options.clip, options.adversarial,
         options.perceptual, options.frequency, options.weight_decay, options.save_minutes,
     )  # fmt: skip
+    whole = (
+        options.batch, options.log_every, options.reuse, abs(options.seed), options.crop or 0,
+        options.max_steps or 0,
+    )  # fmt: skip
     wrong = {
-        f"no model named {options.model!r}; there are {', '.join(TRAINED)}": options.model
+        f"whole numbers must be at most {MOST}": max(whole) > MOST,
+        f"no model named {shown(options.model)}; there are {', '.join(TRAINED)}": options.model
         not in TRAINED,
         f"stages must be among {', '.join(STAGES)}": not options.stages
         or not set(options.stages) <= set(STAGES),

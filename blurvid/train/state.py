@@ -14,6 +14,13 @@ from torch import Tensor
 
 from blurvid.config import TrainOptions
 from blurvid.errors import InputError, OutputError
+from blurvid.weights.pickles import load_plain
+
+DAMAGED = (
+    RuntimeError, RecursionError, ValueError, OverflowError, LookupError, TypeError,
+    AttributeError,
+)  # fmt: skip
+"""What checkpoints raise whose values are not of the kinds that `Trainer.state` gives them."""
 
 TensorList = tuple[Tensor, ...] | list[Tensor]
 
@@ -73,12 +80,41 @@ def load_state(path: Path) -> dict[str, Any]:
         InputError: missing or damaged.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            state = load_plain(file)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such checkpoint") from error
     except Exception as error:  # whatever a damaged archive makes torch raise
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path}: cannot read this checkpoint ({reason})") from error
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise InputError(f"{path}: not a checkpoint")
     return state
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse what a checkpoint put into an optimizer that none could have come to.
+
+    Raises:
+        ValueError: a setting of another type, or a tensor of another shape than its parameter.
+    """
+    for group in optimizer.param_groups:
+        for key, default in optimizer.defaults.items():
+            if not _alike(group[key], default):
+                raise ValueError(f"{key} of the optimizer is of another kind")
+        for parameter in group["params"]:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                shapes = [parameter.shape] if key.startswith("exp_avg") else [torch.Size()]
+                if not isinstance(value, Tensor) or value.shape not in shapes:
+                    raise ValueError(f"{key} of the optimizer does not fit")
+
+
+def _alike(value: object, default: object) -> bool:
+    """Whether a setting is of the type of its default; whole numbers count as floats."""
+    if isinstance(default, tuple):
+        if not isinstance(value, tuple) or len(value) != len(default):
+            return False
+        return all(_alike(a, b) for a, b in zip(value, default, strict=True))
+    if isinstance(default, float):
+        return isinstance(value, int | float) and math.isfinite(value)
+    return type(value) is type(default)

@@ -23,8 +23,15 @@ from blurvid.models import Trainable, build
 from blurvid.networks import BDIRNet, DirectNet
 from blurvid.train.meter import Meter, TrainStep
 from blurvid.train.objective import AdversarialObjective, Objective, outer_frames
-from blurvid.train.settings import adopt_spec, check_options, crop_of, spec_asked, stored_spec
-from blurvid.train.state import RampedAverage, learning_rate, load_state, save_state
+from blurvid.train.settings import MOST, adopt_spec, check_options, crop_of, spec_asked, stored_spec
+from blurvid.train.state import (
+    DAMAGED,
+    RampedAverage,
+    check_optimizer,
+    learning_rate,
+    load_state,
+    save_state,
+)
 from blurvid.train.views import ViewObjective
 
 STATE_FILE = "state.pt"
@@ -108,9 +115,11 @@ def _like_direct(options: TrainOptions, initial: weights.WeightSet) -> TrainOpti
 def _resumed(options: TrainOptions, state: dict[str, Any], path: Path) -> TrainOptions:
     """Options of a run that goes on, with the shape that it began with."""
     try:
-        return adopt_spec(options, stored_spec(json.loads(state["options"]), options.model))
-    except (OptionError, ValueError, KeyError, TypeError) as error:
+        options = adopt_spec(options, stored_spec(json.loads(state["options"]), options.model))
+        check_options(options)  # a shape that no network can have, too
+    except (OptionError, *DAMAGED) as error:
         raise InputError(f"{path}: not a checkpoint of this run ({error})") from error
+    return options
 
 
 class Trainer:
@@ -381,8 +390,13 @@ class Trainer:
                 self.critic.load_state_dict(state["critic"])
                 self.critic_optimizer.load_state_dict(state["critic_optimizer"])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
-            self.history = json.loads(state["history"])
-            old, new = json.loads(state["options"]), _plain(self.options)
+            self.history = list(json.loads(state["history"]))
+            old, new = dict(json.loads(state["options"])), _plain(self.options)
+            if not 0 <= self.step < MOST or not 0 <= self.seconds < float("inf"):
+                raise ValueError("a step or a time that no run has")
+            check_optimizer(self.optimizer)
+            if self.critic_optimizer:
+                check_optimizer(self.critic_optimizer)
             if self.world == 1 and self.generator.device.type == "cpu":
                 self.generator.set_state(state["generator"])
                 torch.set_rng_state(state["torch_rng"])
@@ -390,7 +404,7 @@ class Trainer:
                 seed = (self.options.seed + self.step) * 1000 + self.rank
                 self.generator.manual_seed(seed)
                 torch.manual_seed(seed)
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGED as error:
             reason = str(error).partition("\n")[0]
             raise InputError(f"{path}: not a checkpoint of this run ({reason})") from error
         changed = {key: old[key] for key in new if key in old and not _agree(old[key], new[key])}
@@ -405,11 +419,15 @@ class Trainer:
         if not path.exists():
             return
         kept = []
-        for line in path.read_text().splitlines():
+        try:
+            lines = path.read_text(errors="replace").splitlines()
+        except OSError as error:
+            raise OutputError(f"{path}: cannot read the log ({error.strerror})") from error
+        for line in lines:
             try:
                 if json.loads(line)["step"] <= self.step:
                     kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # cut short by the end of the earlier session
         temporary = path.with_name(f".{path.name}.tmp")
         try:

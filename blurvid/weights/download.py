@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
+import struct
 import tarfile
 import tempfile
 import urllib.error
@@ -15,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from blurvid.errors import BlurvidError, WeightsError
 from blurvid.weights.sets import (
@@ -38,6 +42,20 @@ TIMEOUT = 30.0
 """Seconds without an answer after which a download is given up."""
 CHUNK = 2**18
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+TAR_RIM = 1536
+"""Bytes of a tar archive around each file in it."""
+PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+"""How packed tar archives begin, and what unpacks them."""
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
+    OverflowError, RuntimeError, struct.error,  # of RuntimeError there are several kinds
+)  # fmt: skip
+"""What damaged archives raise."""
 
 Reader = Callable[[str, int], bytes]
 """Hands out the contents of a file of a set: its name, the most bytes wanted."""
@@ -193,14 +211,36 @@ def _opened(url: str, file: BinaryIO) -> Iterator[Reader]:
         elif head.startswith(b"{"):
             yield _neighbour_reader(url, file.read(MAX_SET_BYTES + 1))
         else:
-            with tarfile.open(fileobj=file, mode="r:*") as archive:
+            with (
+                _unpacked(url, file) as plain,
+                tarfile.open(fileobj=plain, mode="r:") as archive,
+            ):
                 yield _tar_reader(url, archive)
     except BlurvidError:
         raise
     except tarfile.ReadError:
         raise WeightsError(f"{url} is neither a zip or tar archive nor a {SET_FILE}") from None
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise WeightsError(f"{url} is a damaged archive: {error}") from None
+
+
+@contextmanager
+def _unpacked(url: str, file: BinaryIO) -> Iterator[BinaryIO]:
+    """A tar archive as it was before it was packed, which may not grow beyond a weight set."""
+    head = file.read(6)
+    file.seek(0)
+    opened = next((opener for mark, opener in PACKED.items() if head.startswith(mark)), None)
+    if opened is None:
+        yield file
+        return
+    with tempfile.TemporaryFile() as plain, opened(file) as packed:
+        size = 0
+        while chunk := packed.read(CHUNK):
+            size += len(chunk)
+            _check_contents(url, 0, size - MAX_MEMBERS * TAR_RIM)
+            plain.write(chunk)
+        plain.seek(0)
+        yield plain
 
 
 def _neighbour_reader(url: str, description: bytes) -> Reader:
@@ -218,6 +258,8 @@ def _zip_reader(url: str, archive: zipfile.ZipFile) -> Reader:
     members = [info for info in archive.infolist() if not info.is_dir()]
     _check_contents(url, len(members), sum(info.file_size for info in members))
     root = _root(url, [info.filename for info in members])
+    if any(info.flag_bits & 1 for info in members):
+        raise WeightsError(f"{url} is encrypted; nothing was kept")
 
     def read(name: str, limit: int) -> bytes:
         try:
@@ -233,7 +275,12 @@ def _zip_reader(url: str, archive: zipfile.ZipFile) -> Reader:
 def _tar_reader(url: str, archive: tarfile.TarFile) -> Reader:
     members: dict[str, tarfile.TarInfo] = {}
     size = 0
+    begun = -1
     for member in archive:
+        # a size below zero would lead back to a file that was read before
+        if member.offset <= begun or member.size < 0 or member.issparse():
+            raise tarfile.ReadError("a file in it does not lie within it")
+        begun = member.offset
         size += member.size
         # counted while reading on, because a compressed archive has no directory to look at
         _check_contents(url, len(members), size)

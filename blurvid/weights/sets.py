@@ -27,8 +27,12 @@ MIDDLE_SCORE = "middle_gain"
 blurry photo, on average over kinds of blur (`blurvid eval --robustness`)."""
 PARTS = {"cascade": STAGES, "direct": ("direct",), "bdirnet": ("bdirnet",)}
 """Parts of each model, a file each."""
+MAX_SCORE = 1e6
+"""Scores [dB] beyond, NaN and infinity are no scores."""
 MAX_SET_BYTES = 2**20
 MAX_FILE_BYTES = 2**30
+MAX_CROP = 2**20
+"""Sides of training crops [px] beyond are not believed."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names under which a set can be kept in the cache."""
 
@@ -62,7 +66,7 @@ class WeightSet:
         phases = recipe.get("phases") if isinstance(recipe, dict) else None
         last = phases[-1] if isinstance(phases, list) and phases else recipe
         crop = last.get("crop") if isinstance(last, dict) else None
-        return crop if type(crop) is int and crop > 0 else None
+        return crop if type(crop) is int and 0 < crop <= MAX_CROP else None
 
     def file(self, part: str) -> Path:
         """Path of the file that holds a part."""
@@ -232,9 +236,10 @@ def _score(info: dict[str, Any], name: str) -> float | None:
     """A score of a set, where it is a number."""
     scores = info.get("scores")
     score = scores.get(name) if isinstance(scores, dict) else None
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+    # whole numbers in JSON may be too large for a float; comparing them is safe
+    if isinstance(score, bool) or not isinstance(score, int | float):
         return None
-    return float(score)
+    return float(score) if -MAX_SCORE < score < MAX_SCORE else None
 
 
 def _problem(info: object) -> str | None:

@@ -13,6 +13,8 @@ from blurvid.models import Spec
 from blurvid.weights.sets import SET_FILE, WeightSet
 
 MAX_LEVELS = 8
+MAX_BLOCKS = 128
+"""Most blocks of all levels; each takes time to set up before a file is looked at."""
 
 KINDS: dict[str, type[CascadeSpec] | type[DirectSpec] | type[BDIRSpec]] = {
     "cascade": CascadeSpec,
@@ -62,6 +64,8 @@ def _problem(values: Mapping[str, object]) -> str | None:
     assert isinstance(channels, list | tuple) and isinstance(blocks, list | tuple)
     if len(channels) != len(blocks) or len(channels) > MAX_LEVELS:
         return f"channels and blocks must be of the same number of levels, at most {MAX_LEVELS}"
+    if sum(blocks) > MAX_BLOCKS:
+        return f"blocks must be at most {MAX_BLOCKS} in all"
     return None
 
 

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from blurvid.errors import OutputError, WeightsError
 from blurvid.models import Spec, Trainable, build, parts
+from blurvid.weights.headers import read_header
 from blurvid.weights.sets import (
     FORMAT,
     SET_FILE,
@@ -31,7 +32,6 @@ from blurvid.weights.specs import spec_of
 
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 """Number formats that a weight set may hold, by their names in safetensors."""
-MAX_HEADER_BYTES = 2**20
 
 
 class _NoDraws(TorchFunctionMode):
@@ -280,27 +280,18 @@ def _checked_bytes(path: Path, size: int, digest: str) -> bytes:
 
 def _check_header(path: Path, data: bytes, model: str, part: str, module: nn.Module) -> None:
     """Compare the header of a safetensors file with the module it is for."""
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > min(len(data) - 8, MAX_HEADER_BYTES):
-        raise WeightsError(f"{path} is not a safetensors file: its header is out of range")
-    try:
-        header = json.loads(data[8 : 8 + length])
-        metadata = header.pop("__metadata__", {})
-        formats = {name: str(entry["dtype"]) for name, entry in header.items()}
-        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
-        owner = (metadata.get("model", model), metadata.get("part", part))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise WeightsError(f"{path} is not a safetensors file: its header is damaged") from None
+    header = read_header(path, data, len(data))
+    owner = (header.metadata.get("model", model), header.metadata.get("part", part))
     if owner != (model, part):
         raise WeightsError(
             f"{path} holds {owner[1]!s:.40} of the {owner[0]!s:.40} model instead of {part} of "
             f"{model}; get the weight set again"
         )
-    strange = set(formats.values()) - DTYPES.keys()
+    strange = set(header.formats.values()) - DTYPES.keys()
     if strange:
         raise WeightsError(
             f"{path} holds numbers of type {min(strange):.40}; allowed are {', '.join(DTYPES)}"
         )
-    problem = shapes_problem(module, shapes)
+    problem = shapes_problem(module, header.shapes)
     if problem is not None:
         raise WeightsError(f"{path} does not fit the {model} model: {problem}")
