@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from blurvid.media.ifd import LONG, SHORT, Entry, TiffBuilder, TiffReader
 
@@ -27,6 +27,8 @@ _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 317, 322, 32
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _FILL_ORDER = 338, 339, 266
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _PREMULTIPLIED, _ALPHA = 1, 2
+_MOST_SAMPLES = 8
+"""Channels of a page, those included that are left out; each takes memory and time."""
 
 
 def deep_png(image: ImageFile.ImageFile, reopen: Callable[[], Any]) -> Samples | None:
@@ -114,6 +116,7 @@ class DeepTiff:
         width, height = self.size
         file, predicted = self._as_bytes(plane, count), self._number(_PREDICTOR, 1) == 2
         with TiffImagePlugin.TiffImageFile(file, "") as image:
+            make_room(image)
             stored = np.array(image).view(self.reader.order + "u2").astype(np.uint16)
         values = stored.reshape(height, width, count)
         if predicted:  # each sample is the difference to the one on its left
@@ -181,9 +184,18 @@ def deep_tiff(stream: IO[bytes], reader: TiffReader, tags: Mapping[int, Entry]) 
         and numbers(_PREDICTOR, 1)[0] in (1, 2)
         and numbers(_FILL_ORDER, 1)[0] == 1
     )
-    if not plain or colours is None or samples < colours or 0 in size:
+    if not plain or colours is None or not colours <= samples <= _MOST_SAMPLES or 0 in size:
         return None
     return DeepTiff(stream, reader, tags, size, samples, colours)
+
+
+def make_room(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Make the memory for a TIFF's pixels, whose size has been checked.
+
+    Pillow would compare it with a limit of its own when it does, which is half of ours, global
+    to the process, and counts each byte of deep samples as a pixel.
+    """
+    image.im = Image.new(image.mode, getattr(image, "_tile_size", image.size)).im
 
 
 def described(reader: TiffReader, tags: Mapping[int, Entry]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,13 @@ def program() -> str:
         RuntimeError: there is none for this platform.
     """
     return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def environment() -> dict[str, str]:
+    """The environment to run ffmpeg in: this one, less what makes it write or say other things."""
+    unwanted = ("FFREPORT", "AV_LOG_FORCE_COLOR", "AV_LOG_FORCE_NOCOLOR", "AV_LOG_FORCE_256COLOR")
+    kept = {key: value for key, value in os.environ.items() if key not in unwanted}
+    return kept | {"AV_LOG_FORCE_NOCOLOR": "1"}
 
 
 def as_url(path: Path) -> str:

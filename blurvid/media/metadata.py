@@ -39,8 +39,10 @@ _LONGEST = 1 << 20
 # Packets with these speak of other pictures in the same file (gain map, depth, motion photo).
 _XMP_OF_PARTS = (b"hdrgm:", b"GCamera:M", b"GDepth:", b"GImage:", b"GContainer:", b"Container:D")
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))([1-8])")
-_XMP_PREVIEW = re.compile(rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails>", re.DOTALL)
-_XMP_EXTENDED = re.compile(rb"\sxmpNote:HasExtendedXMP=(\"[^\"]*\"|'[^']*')")
+_XMP_PREVIEW = re.compile(rb"<(xmp|xap):Thumbnails\b")
+_XMP_EXTENDED = re.compile(rb"\sxmpNote:HasExtendedXMP=(\"[^\"]{,200}\"|'[^']{,200}')")
+_LONGEST_XMP = 1 << 24
+"""Longest packet [bytes] that is taken over."""
 
 
 @dataclass(frozen=True)
@@ -231,12 +233,25 @@ def kept_xmp(xmp: bytes) -> bytes | None:
     """
     xmp = xmp.strip(b"\0")
     xmp.decode()
-    if b"<rdf:RDF" not in xmp or b"\0" in xmp:
+    if b"<rdf:RDF" not in xmp or b"\0" in xmp or len(xmp) > _LONGEST_XMP:
         raise ValueError("not an XMP packet")
     if any(mark in xmp for mark in _XMP_OF_PARTS):
         return None
     xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
-    return _XMP_EXTENDED.sub(b"", _XMP_PREVIEW.sub(b"", xmp))
+    return _XMP_EXTENDED.sub(b"", _without_previews(xmp))
+
+
+def _without_previews(xmp: bytes) -> bytes:
+    """An XMP packet without its thumbnails; in one pass, whatever is opened and never closed."""
+    pieces, at = [], 0
+    while (opened := _XMP_PREVIEW.search(xmp, at)) is not None:
+        closing = b"</" + opened[1] + b":Thumbnails>"
+        end = xmp.find(closing, opened.end())
+        if end < 0:
+            raise ValueError("thumbnails without an end")
+        pieces.append(xmp[at : opened.start()])
+        at = end + len(closing)
+    return b"".join((*pieces, xmp[at:]))
 
 
 def kept(

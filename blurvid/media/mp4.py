@@ -79,7 +79,13 @@ def _feed(command: list[str], chunks: Iterable[memoryview], log: int) -> int:
 
     def start() -> None:
         started.append(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=ffmpeg.environment(),
+            )
         )
 
     # In a thread of its own, so that an interrupt of this one cannot lose a program that begins.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import logging
 import struct
 import threading
 import warnings as python_warnings
@@ -16,7 +17,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from blurvid.errors import InputError
 from blurvid.media.decode import photo_from_image, photo_from_values
-from blurvid.media.deep import deep_png, deep_tiff, described
+from blurvid.media.deep import deep_png, deep_tiff, described, make_room
 from blurvid.media.files import is_video
 from blurvid.media.heif import HeifPhoto, is_heif
 from blurvid.media.ifd import TiffReader
@@ -27,10 +28,17 @@ from blurvid.media.text import reason
 
 MAX_PIXELS = 400_000_000
 """Larger images are refused before they are decoded."""
+MAX_BYTES = 1 << 32
+"""Longer files are refused before they are read; 400 megapixels need less in any depth."""
+MAX_SCANS = 500
+"""A JPEG is decoded as often as it has scans; ten are usual."""
+MAX_WORK = 8_000_000_000
+"""Most pixels of a JPEG, counted once for each of its scans."""
 _UNWANTED = frozenset({"EPS"})
 """Pillow reads these by running another program on the file."""
 _SEVERAL = "holds several frames or pages; only the first is used"
 _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it would write to stderr itself
 _SWITCH = threading.Lock()
 """Held while Python's warnings, which belong to the whole process, are switched off."""
 
@@ -65,10 +73,14 @@ def read_photo(source: Path | str | BinaryIO, name: str | None = None) -> Photo:
 def _read(file: BinaryIO | IO[bytes], name: str) -> Photo:
     """Read from an open file; one that cannot go back is taken into memory first."""
     try:
-        stream: IO[bytes] = file if file.seekable() else io.BytesIO(file.read())
+        stream: IO[bytes] = file if file.seekable() else io.BytesIO(file.read(MAX_BYTES + 1))
+        length = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
         start = stream.read(512)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise InputError(f"{name}: {reason(error)}") from error
+    if length > MAX_BYTES:
+        raise InputError(f"{name}: more than {MAX_BYTES >> 30} gigabytes, too large for a photo")
     try:
         if is_heif(start):
             return _read_heif(stream, name)
@@ -107,6 +119,10 @@ def _read_image(
         raise InputError(f"{name}: {_what_else(stream, start, name)}")
     with image:
         _check_size(image.size, name)
+        if image.format in ("JPEG", "MPO"):
+            _check_scans(image.size, stream, name)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            make_room(image)
         if image.format != "MPO" and _is_animated(image):
             # The second picture of an MPO is a gain map or another eye: nothing is lost.
             warnings.append(_SEVERAL)
@@ -163,9 +179,19 @@ def _silence() -> Iterator[None]:
 def _check_size(size: tuple[int, int], name: str) -> None:
     """Refuse an image that would need too much memory, before it is decoded."""
     width, height = size
+    if min(width, height) < 1:
+        raise InputError(f"{name}: an image without pixels")
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS // 1_000_000} megapixels"
         raise InputError(f"{name}: {width} x {height} pixels are more than {limit}")
+
+
+def _check_scans(size: tuple[int, int], stream: IO[bytes], name: str) -> None:
+    """Refuse a JPEG that would take hours to decode, however small the file."""
+    stream.seek(0)
+    scans = stream.read().count(b"\xff\xda")
+    if scans > MAX_SCANS or scans * size[0] * size[1] > MAX_WORK:
+        raise InputError(f"{name}: {scans} scans are more than any photo of this size needs")
 
 
 def _read_heif(stream: IO[bytes], name: str) -> Photo:

@@ -16,10 +16,25 @@ from numpy.typing import NDArray
 
 from blurvid.errors import InputError
 from blurvid.media import ffmpeg
+from blurvid.media.files import is_special
 from blurvid.media.text import reason
 
-# A playlist that poses as a video must not make ffmpeg open addresses on the network.
-_ONLY_FILES = ("-protocol_whitelist", "file,pipe")
+MAX_PIXELS = 400_000_000
+"""Larger frames are refused before they are decoded, as photos are."""
+MAX_FRAMES = 1_000_000
+"""Longer videos are refused there: four hours at 60 frames per second."""
+_PATIENCE = 60.0
+"""Longest time [s] that reading a header may take."""
+# A playlist that poses as a video must not make ffmpeg open other files, or addresses on the
+# network. So only what holds a video itself is opened, and nothing but this file.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,vc1,dv,asf,flv,"
+    "ogg,mxf,gif,yuv4mpegpipe,ivf,obu,nut"
+)
+_ONLY_THIS_FILE = (
+    *("-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS),
+    *("-max_pixels", str(MAX_PIXELS)),
+)
 
 
 @dataclass(frozen=True)
@@ -48,9 +63,20 @@ def video_info(path: Path) -> VideoInfo:
         InputError: missing, or not a video.
     """
     path = Path(path)
-    command = [_program(path), "-hide_banner", "-nostdin", *_ONLY_FILES, "-i", ffmpeg.as_url(path)]
-    # Without an output ffmpeg shows the header and then always fails.
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    command = [_program(path), "-hide_banner", "-nostdin", *_ONLY_THIS_FILE]
+    command += ["-i", ffmpeg.as_url(path)]
+    try:
+        # Without an output ffmpeg shows the header and then always fails.
+        run = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            env=ffmpeg.environment(),
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"{path}: no header found within {_PATIENCE:.0f} seconds") from error
     text = run.stderr.decode(errors="replace")
     stream = re.search(r"^ +Stream #.*: Video: .*$", text, re.MULTILINE)
     sides = stream and re.search(r", (\d+)x(\d+)\b", stream[0])
@@ -86,7 +112,7 @@ def read_video(path: Path) -> Iterator[NDArray[np.uint8]]:
         InputError: missing (at once); or, while iterating, not a video or damaged.
     """
     path = Path(path)
-    command = [_program(path), *ffmpeg.QUIET, *_ONLY_FILES, "-i", ffmpeg.as_url(path)]
+    command = [_program(path), *ffmpeg.QUIET, *_ONLY_THIS_FILE, "-i", ffmpeg.as_url(path)]
     # PPM pictures bring their size along, so that rotation needs no parsing of headers.
     command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-pix_fmt", "rgb24"]
     # ffmpeg's quick conversion makes every frame about one level darker (measured).
@@ -98,6 +124,8 @@ def read_video(path: Path) -> Iterator[NDArray[np.uint8]]:
 def _program(path: Path) -> str:
     """Path of ffmpeg, after a look whether there is a file to run it on."""
     try:
+        if is_special(path) and not path.is_dir():
+            raise InputError(f"{path}: not a file; a video has to be one")
         path.open("rb").close()
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {reason(error)}") from error
@@ -112,7 +140,11 @@ def _frames(path: Path, command: list[str]) -> Iterator[NDArray[np.uint8]]:
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=ffmpeg.environment(),
         )
         stack.callback(_end, process)
         stream = process.stdout
@@ -121,6 +153,8 @@ def _frames(path: Path, command: list[str]) -> Iterator[NDArray[np.uint8]]:
         while stream is not None and frame is not None:
             yield frame
             count += 1
+            if count >= MAX_FRAMES:
+                raise InputError(f"{path}: more than {MAX_FRAMES} frames; cut it into pieces")
             frame = _next_picture(stream)
         if process.wait() != 0 or count == 0:
             raise InputError(f"{path}: frame {count + 1} not read: {ffmpeg.last_line(log)}")
