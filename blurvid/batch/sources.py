@@ -14,6 +14,8 @@ from blurvid.batch.jobs import STDIN
 from blurvid.errors import InputError
 
 _MAGIC = frozenset("*?[")
+_LONGEST_LIST = 1 << 28
+"""Bytes of a list of names that are read."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -83,9 +85,15 @@ def read_list(source: str | Path, null: bool = False) -> list[Path]:
         InputError: the list cannot be read, or names nothing.
     """
     try:
-        data = sys.stdin.buffer.read() if str(source) == STDIN else Path(source).read_bytes()
+        if str(source) == STDIN:
+            data = sys.stdin.buffer.read(_LONGEST_LIST + 1)
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(_LONGEST_LIST + 1)
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: {media.reason(error)}") from error
+    if len(data) > _LONGEST_LIST:
+        raise InputError(f"{source}: too long for a list of names")
     if null:
         names = data.split(b"\0")
     elif b"\0" in data:

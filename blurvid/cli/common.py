@@ -53,9 +53,14 @@ def one_line(message: object) -> str:
     A name may hold line breaks, or sequences that move the cursor; they are shown as `\n`.
     """
     return "".join(
-        repr(letter)[1:-1] if unicodedata.category(letter) in _BREAKING else letter
+        repr(letter)[1:-1] if unicodedata.category(letter) in _BREAKING or _lone(letter) else letter
         for letter in str(message)
     )
+
+
+def _lone(letter: str) -> bool:
+    """Whether a letter is half of one, and does not stand for a byte of a file's name."""
+    return "\ud800" <= letter <= "\udfff" and not "\udc80" <= letter <= "\udcff"
 
 
 def say(message: object) -> None:

@@ -15,8 +15,11 @@ from torch import Tensor
 from blurvid.config import CameraOptions, MotionOptions
 from blurvid.dataset.windows import in_windows
 from blurvid.errors import InputError
-from blurvid.media import is_photo, list_photos, read_photo
+from blurvid.media import is_photo, list_photos, read_photo, reason
 from blurvid.synth import IDEAL, Rendered, margin, simulate
+
+_DAMAGED = (ValueError, OverflowError, EOFError, RecursionError)
+"""What damaged archives raise besides."""
 
 
 def read_stills(sources: Sequence[Path]) -> Iterator[Tensor]:
@@ -47,15 +50,24 @@ def read_stills(sources: Sequence[Path]) -> Iterator[Tensor]:
 
 
 def _read_tar(source: Path) -> Iterator[Tensor]:
+    """Photos of an archive that is not packed: its files are as long as they say."""
     try:
-        with tarfile.open(source) as archive:
+        size = source.stat().st_size
+        with tarfile.open(source, "r:") as archive:
+            begun = -1
             for member in archive:
-                file = archive.extractfile(member) if member.isfile() else None
-                if file is not None and is_photo(Path(member.name)):
+                # a size below zero would lead back to a file that was read before
+                if member.offset <= begun or not 0 <= member.size <= size:
+                    raise tarfile.ReadError("a file in it does not lie within it")
+                begun = member.offset
+                if not member.isfile() or member.issparse() or not is_photo(Path(member.name)):
+                    continue
+                file = archive.extractfile(member)
+                if file is not None:
                     photo = read_photo(io.BytesIO(file.read()), name=f"{source}:{member.name}")
                     yield _to_bytes(photo.pixels)
-    except (OSError, tarfile.TarError) as error:
-        raise InputError(f"{source}: cannot read this archive ({error})") from error
+    except (OSError, tarfile.TarError, *_DAMAGED) as error:
+        raise InputError(f"{source}: cannot read this archive ({reason(error)})") from error
 
 
 def _to_bytes(pixels: Tensor) -> Tensor:

@@ -147,7 +147,8 @@ def _window(
 
 def generator_of(options: SynthOptions, clip: Clip, number: int) -> torch.Generator:
     """Randomness that belongs to one window, whatever else is made and in which order."""
-    digest = hashlib.sha256(f"{options.seed}/{clip.name}/{number}".encode()).digest()
+    name = f"{options.seed}/{clip.name}/{number}".encode(errors="surrogatepass")
+    digest = hashlib.sha256(name).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 

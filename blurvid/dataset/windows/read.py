@@ -16,9 +16,12 @@ from blurvid.config import Gamma
 from blurvid.dataset.windows.clips import load_photo
 from blurvid.dataset.windows.records import (
     BLURRY,
+    MALFORMED,
     MANIFEST,
+    MOST_FRAMES,
     UNFINISHED,
     Record,
+    check_gamma,
     inside,
     read_records,
 )
@@ -27,6 +30,8 @@ from blurvid.synth.blur import average_frames
 
 LISTING = "samples.json"
 LISTING_GAMMA = 2.2
+LONGEST_LISTING = 2**26
+"""Bytes of a listing that are believed."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +115,12 @@ def _from_listing(folder: Path) -> Iterator[StoredWindow]:
     photos: dict[str, list[Path]] = {}
     numbers: dict[str, int] = {}
     try:
-        listing = json.loads(path.read_bytes())
-        gamma: Gamma = listing.get("gamma", LISTING_GAMMA)
+        with path.open("rb") as file:
+            data = file.read(LONGEST_LISTING + 1)
+        if len(data) > LONGEST_LISTING:
+            raise InputError(f"{path}: too large for a listing of windows")
+        listing = json.loads(data)
+        gamma = check_gamma(listing.get("gamma", LISTING_GAMMA))
         for sample in listing["samples"]:
             clip = str(sample["clip"])
             home = folder / "clips" / inside(clip, path)
@@ -134,15 +143,19 @@ def _from_listing(folder: Path) -> Iterator[StoredWindow]:
                 sharp=partial(_stack, targets),
                 record=sample,
             )
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: {media.reason(error)}") from error
+    except MALFORMED as error:
         raise InputError(f"{path}: not a listing of windows over the frames beside it") from error
 
 
 def _pick(photos: list[Path], indices: Iterable[int]) -> list[Path]:
-    picked = [photos[i] for i in indices if i >= 0]
-    if not picked:
+    numbers = list(indices)
+    if not numbers or len(numbers) > MOST_FRAMES:
         raise IndexError
-    return picked
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise TypeError
+    return [photos[number] for number in numbers]
 
 
 def _stack(paths: Sequence[Path]) -> Tensor:

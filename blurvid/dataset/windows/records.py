@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+import math
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from blurvid import media
+from blurvid.config import Gamma
 from blurvid.errors import InputError
 
 MANIFEST = "manifest.jsonl"
 UNFINISHED = "manifest.jsonl.partial"
 BLURRY = "blurry.png"
+LONGEST_LINE = 2**20
+"""Bytes of a line of a manifest that are believed."""
+MOST_FRAMES = 10_000
+"""Frames of a window that are believed."""
+MALFORMED = (
+    ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What JSON raises that is damaged, or holds something else than expected."""
 
 Record = dict[str, Any]
 """One line of a manifest."""
@@ -23,28 +34,74 @@ def in_windows(path: Path, top: Path) -> bool:
 
 
 def read_records(path: Path) -> tuple[list[Record], int]:
-    """Records of a manifest, and the length in bytes of its whole lines."""
-    records, whole = [], 0
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            break
-        try:
-            record = json.loads(line)
-            if not isinstance(record["frames"], list) or not isinstance(record["clip"], str):
-                raise TypeError
-            for key in ("window", "clip"):
-                inside(record[key], path)
-            int(PurePosixPath(record["window"]).name)
-            records.append(record)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: line {number} is not the record of a window") from error
-        whole += len(line)
+    """Records of a manifest, and the length in bytes of its whole lines.
+
+    Raises:
+        InputError: unreadable, or a line that is not the record of a window inside the folder.
+    """
+    records: list[Record] = []
+    whole = 0
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(LONGEST_LINE):
+                if not line.endswith(b"\n"):
+                    if len(line) == LONGEST_LINE:
+                        raise InputError(f"{path}: line {len(records) + 1} is too long")
+                    break
+                records.append(_record(line, path, len(records) + 1))
+                whole += len(line)
+    except OSError as error:
+        raise InputError(f"{path}: {media.reason(error)}") from error
     return records, whole
+
+
+def _record(line: bytes, path: Path, number: int) -> Record:
+    """Read one line; what other code relies on is there, and of the right kind."""
+    try:
+        record = json.loads(line)
+        if not isinstance(record["frames"], list) or len(record["frames"]) > MOST_FRAMES:
+            raise TypeError
+        for key in ("window", "clip"):
+            if not isinstance(record[key], str):
+                raise TypeError
+            inside(record[key], path)
+        int(PurePosixPath(record["window"]).name)
+        check_gamma(record.get("gamma", 1.0))
+        if record.get("motion") is not None:
+            for axis in ("dx", "dy"):
+                if not abs(_number(record["motion"][axis])) < math.inf:
+                    raise ValueError
+        return dict(record)
+    except MALFORMED as error:
+        raise InputError(f"{path}: line {number} is not the record of a window") from error
+
+
+def check_gamma(gamma: object) -> Gamma:
+    """A camera response that a listing names.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    if gamma == "srgb":
+        return "srgb"
+    number = _number(gamma)
+    if not 0.01 <= number <= 100:
+        raise ValueError(f"{gamma!r} is not a camera response")
+    return number
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
 
 
 def inside(name: Any, listing: Path) -> PurePosixPath:
     """A path inside the folder of a listing; anything leading out of it is refused."""
-    path = PurePosixPath(str(name))
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in str(name):
-        raise InputError(f"{listing}: {name!r} leads out of the folder")
+    text = str(name)
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in text:
+        raise InputError(f"{listing}: {text[:80]!r} leads out of the folder")
+    if "\0" in text or PureWindowsPath(text).drive:
+        raise InputError(f"{listing}: {text[:80]!r} is not the name of a window")
     return path

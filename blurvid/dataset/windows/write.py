@@ -194,7 +194,7 @@ def _prepare(
     listing.replace(out / UNFINISHED)  # from here on the folder counts as unfinished
     if overwrite:
         for record in records:
-            _remove_window(out / record["window"])
+            _remove_window(out / record["window"], out)
         (out / UNFINISHED).unlink()
         return {}
     # Windows that are gone lose their line, and so does one cut short by the end of the run.
@@ -213,7 +213,12 @@ def _write_lines(records: Sequence[Record], path: Path) -> None:
 
 
 def _line(record: Record) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    line = json.dumps(record, ensure_ascii=False) + "\n"
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # a name that is not text
+        return json.dumps(record) + "\n"
+    return line
 
 
 def _in_order(clips: Sequence[Clip], path: Path) -> list[Record]:
@@ -231,13 +236,14 @@ def _made_with(record: Record, options: SynthOptions, motion: MotionOptions | No
     return (
         made == wanted
         and len(record["frames"]) == options.frames
-        and (crop[2] if crop else None) == options.crop
+        and (crop[2] if isinstance(crop, list) and len(crop) == 4 else None) == options.crop
         and record.get("simulated") == (described(motion) if motion else None)
     )
 
 
-def _remove_window(folder: Path) -> None:
+def _remove_window(folder: Path, out: Path) -> None:
     """Remove a window's own files; a folder that holds others is left, and an error."""
+    _check_inside(folder, out)
     if not folder.is_dir():
         return
     for image in [folder / BLURRY, *folder.glob("sharp_*.png")]:
@@ -245,9 +251,16 @@ def _remove_window(folder: Path) -> None:
     folder.rmdir()
 
 
+def _check_inside(folder: Path, out: Path) -> None:
+    """Refuse the folder of a window that a link takes out of the folder of all windows."""
+    if not folder.resolve().is_relative_to(out.resolve()):
+        raise OutputError(f"{folder}: a link leads out of {out}; nothing outside is touched")
+
+
 def _write_window(window: Window, out: Path, manifest: IO[str]) -> None:
     """Write the images under a temporary name, rename, then add the line."""
     folder = out / window.record["window"]
+    _check_inside(folder, out)
     scratch = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     scratch.mkdir(parents=True)
@@ -255,7 +268,7 @@ def _write_window(window: Window, out: Path, manifest: IO[str]) -> None:
         media.write_png(window.blurry, scratch / BLURRY)
         for number, frame in enumerate(window.sharp, start=1):
             media.write_png(frame, scratch / f"sharp_{number}.png")
-        _remove_window(folder)
+        _remove_window(folder, out)
         scratch.replace(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
