@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol, TypeAlias
 
 from torch import Tensor, nn
@@ -52,6 +53,9 @@ class SequenceModel(Protocol):
 
         A `step` (rows of features at a time) saves memory and changes nothing but rounding.
         """
+
+    def maker(self, frames: Collection[int], /) -> str:
+        """Name what makes the first of some frames, counted from 1, for messages."""
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""

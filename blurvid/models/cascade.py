@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +120,15 @@ class Cascade(nn.Module):
             frames = align_pairs(frames)
         return torch.stack([frames[i] for i in sorted(frames)], dim=1)
 
+    def maker(self, frames: Collection[int]) -> str:
+        """Name the stage that makes the first of some frames.
+
+        Args:
+            frames: their numbers, 1..7.
+        """
+        first = next(stage for stage in STAGES if made_by(stage) & set(frames))
+        return f"the stage {first} of the cascade model"
+
     @property
     def can_strip(self) -> bool:
         """Whether `fill` can save memory: not with the statistics of windows."""
@@ -166,6 +175,11 @@ class Cascade(nn.Module):
         waits = 0 if stage == "middle" else 4 * 3 * height * width  # of a pair, the first
         nets = (net for net in self.stages[stage].modules() if isinstance(net, FrameNet))
         return max(net.memory(height, width, feature_size, step) for net in nets) + waits
+
+
+def made_by(stage: str) -> set[int]:
+    """Numbers of the frames that a stage makes."""
+    return {MIDDLE} if stage == "middle" else {int(number) for number in stage}
 
 
 class _Near(Mapping[int, Tensor]):

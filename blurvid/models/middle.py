@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -37,6 +38,10 @@ class CascadeMiddle(nn.Module):
         """Deblur one image, see `SequenceModel`."""
         out.copy_(self.cascade.predict("middle", y, {}, step=step)[MIDDLE])
 
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the frame."""
+        return self.cascade.maker([MIDDLE])
+
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
         return self.cascade.stage_memory("middle", height, width, feature_size, step)
@@ -61,6 +66,10 @@ class DirectMiddle(nn.Module):
         """Deblur one image, see `SequenceModel`."""
         out.copy_(self.net.middle(y))
 
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the frame."""
+        return self.net.maker([MIDDLE])
+
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
         return self.net.middle_memory(height, width, feature_size)
@@ -80,6 +89,10 @@ class GivenMiddle:
     def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
         """Copy the frame."""
         out.copy_(y[:, PHOTO:])
+
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the frame."""
+        return "the middle frame that is given"
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Nothing."""
@@ -124,6 +137,10 @@ class GuidedCascade(nn.Module):
         """Extract the frames of one image, see `SequenceModel`."""
         self.middle.fill(out[MIDDLE - 1 : MIDDLE], y, step)
         self.cascade.fill(out, y[:, :PHOTO], step, has_middle=True)
+
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the first of some frames."""
+        return (self.middle if MIDDLE in frames else self.cascade).maker(frames)
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""

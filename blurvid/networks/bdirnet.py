@@ -10,6 +10,8 @@ named beside each part. None of it reproduces the paper's networks or figures.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -277,6 +279,10 @@ class BDIRNet(nn.Module):
             step: nothing can be saved by it.
         """
         out.copy_(self(y)[0])
+
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the frame."""
+        return "the bdirnet model"
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes].

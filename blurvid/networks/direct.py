@@ -5,6 +5,8 @@ Not from the paper.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -70,6 +72,10 @@ class DirectNet(UNet):
         on_cpu = next(self.parameters()).device.type == "cpu"
         fast = self.fast_memory(height, width) if on_cpu and feature_size == 4 else 0
         return self.trunk_memory(height, width, feature_size) + fast
+
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes some frames: the model, all at once."""
+        return "the direct model"
 
     def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
         """Extract as `forward` does, with less memory: the head in strips of rows.

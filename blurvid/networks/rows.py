@@ -83,7 +83,10 @@ class Activated(Rows):
 
     def __init__(self, norm: nn.GroupNorm, statistics: Statistics, source: Rows) -> None:
         self.source, self.height = source, source.height
-        weight = norm.weight.float() * (statistics.variance + norm.eps).rsqrt()
+        variance = statistics.variance
+        # An infinite variance would make a constant of every channel; NaN is what it is.
+        variance = variance.masked_fill(variance.isinf(), torch.nan)
+        weight = norm.weight.float() * (variance + norm.eps).rsqrt()
         self.scale = weight[:, None, None]
         self.shift = (norm.bias.float() - statistics.mean * weight)[:, None, None]
 

@@ -38,9 +38,19 @@ class PlainBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        change = convolve(self.conv2, F.relu(convolve(self.conv1, x), inplace=True))
+        change = convolve(self.conv2, relu_(convolve(self.conv1, x)))
         change += x  # in place: the maps are what the memory goes to
         return change
+
+
+def relu_(x: Tensor) -> Tensor:
+    """ReLU in place that makes NaN, not 0, of minus infinity.
+
+    Minus infinity is what is left of a number that overflowed, in half precision above 65504. As
+    a 0 it would be lost, and the frames would be wrong and finite; as NaN it stays in all that is
+    computed from it.
+    """
+    return F.leaky_relu_(x, 0.0)
 
 
 class PixelNorm(nn.LayerNorm):

@@ -89,7 +89,8 @@ class Extractor:
         Raises:
             InputError: an unreadable photo.
             DeviceError: too little memory.
-            BlurvidError: the network gives values that are not finite even in float32.
+            BlurvidError: the network gives values that are not finite even in float32; the
+                message names the stage that gave them first.
         """
         photo = _read(photo)
         started = time.perf_counter()
@@ -167,10 +168,12 @@ class Extractor:
         fitted = fit(y, self.model.size_multiple).unsqueeze(0)
         for dtype in dict.fromkeys((self.dtype, torch.float32)):
             found = self._fill(fitted, dtype)
-            if all(bool(frame.isfinite().all()) for frame in found.frames):
+            lost = [i for i, frame in enumerate(found.frames, 1) if not frame.isfinite().all()]
+            if not lost:
                 break
         else:
-            raise BlurvidError(f"the {self.model.name} model gave values that are not finite")
+            maker = self.model.maker(lost)
+            raise BlurvidError(f"{maker} gave values that are not finite (NaN or infinity)")
         for frame in found.frames:
             frame.clamp_(0, 1)
         frames = found.frames[..., :height, :width]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ class ForeignDeblurrer(nn.Module):
     def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
         """Deblur one image, see `models.SequenceModel`."""
         out.copy_(self.descriptor(y))
+
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the frame."""
+        return self.name
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Guess the most that `fill` takes besides its arguments [bytes]."""
