@@ -1,0 +1,690 @@
+"""Hostile input, one test for each way in that was found open; and numbers that are not finite."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from fuzz_seeds import SLIM, TINY, photos, weight_set
+from helpers import invoke
+from PIL import Image
+from safetensors.torch import save_file
+from torch.testing import assert_close
+
+from blurvid import media, pipeline, weights
+from blurvid.config import QualityOptions, RunOptions, SynthOptions, TrainOptions
+from blurvid.dataset import WindowSource, read_stills
+from blurvid.dataset.windows import read_windows, write_windows
+from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, WeightsError
+from blurvid.media import video
+from blurvid.models import build
+from blurvid.networks import VGGFeatures
+from blurvid.networks.direct import relu_
+from blurvid.networks.rows import Activated, Statistics, Stored
+from blurvid.pipeline.extraction import Extractor
+from blurvid.train.settings import change_settings
+from blurvid.train.state import load_state
+from blurvid.train.trainer import Trainer
+from blurvid.weights.pickles import read_checkpoint
+
+CPU = torch.device("cpu")
+MIB = 2**20
+
+
+def changed_set(folder, description=None, tensors=None):
+    """A weight set whose description or tensors were changed, with digests that are right."""
+    weight_set(folder)
+    path, listed = folder / "direct.safetensors", folder / "set.json"
+    info = json.loads(listed.read_text())
+    if tensors is not None:
+        data = tensors(path.read_bytes())
+        path.write_bytes(data)
+        info["files"]["direct"] |= {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+        }
+    listed.write_text(json.dumps(info | (description or {})))
+    return folder
+
+
+# Weights
+
+
+def test_a_tensor_of_100_gigabytes_in_a_header_of_one_kilobyte_is_refused(tmp_path):
+    count = 25 * 10**9
+    entry = {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}
+
+    def bomb(_):
+        header = json.dumps({"head.bias": entry}).encode()
+        return len(header).to_bytes(8, "little") + header
+
+    with pytest.raises(WeightsError, match="does not lie within the file"):
+        weights.load(weights.find(changed_set(tmp_path / "set", tensors=bomb)))
+    path = tmp_path / "vgg.safetensors"
+    entry["data_offsets"][0] = 2
+    path.write_bytes(bomb(b""))
+    with pytest.raises(WeightsError, match="does not lie within the file"):
+        weights.load_vgg(path)
+
+
+def header_of(data):
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def with_header(header, rest):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + rest
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"shape": [10**11]}, "not what its shape"),
+        ({"shape": [2**40, 2**40]}, "not what its shape"),
+        ({"shape": [1] * 10**5}, "header is damaged"),
+        ({"shape": [-1]}, "header is damaged"),
+        ({"shape": [336.0]}, "header is damaged"),
+        ({"data_offsets": [0, 2**62]}, "does not lie within the file"),
+        ({"data_offsets": [2**70, 2**71]}, "header is damaged"),
+        ({"data_offsets": [-2, 4]}, "header is damaged"),
+        ({"data_offsets": [8, 4]}, "does not lie within the file"),
+        ({"dtype": "F512"}, "unknown type"),
+        ({"dtype": ["F16"]}, "header is damaged"),
+    ],
+)
+def test_headers_that_lie_are_refused(tmp_path, change, match):
+    def tensors(data):
+        header, rest = header_of(data)
+        header["head.bias"] |= change
+        return with_header(header, rest)
+
+    with pytest.raises(WeightsError, match=match) as caught:
+        weights.load(weights.find(changed_set(tmp_path / "set", tensors=tensors)))
+    assert len(str(caught.value)) < 500
+
+
+def test_headers_without_end_and_with_a_name_twice_are_refused(tmp_path):
+    def endless(data):
+        return (2**63).to_bytes(8, "little") + data[8:]
+
+    def twice(data):
+        header, rest = header_of(data)
+        text = json.dumps(header)
+        again = json.dumps({"head.bias": header["head.bias"]})
+        return with_header((text[:-1] + ", " + again[1:]).encode(), rest)
+
+    for number, (tensors, match) in enumerate(((endless, "out of range"), (twice, "damaged"))):
+        folder = changed_set(tmp_path / str(number), tensors=tensors)
+        with pytest.raises(WeightsError, match=match):
+            weights.load(weights.find(folder))
+
+
+def test_numbers_of_any_size_in_a_description_do_no_harm(tmp_path):
+    found = weights.find(
+        changed_set(
+            tmp_path / "set",
+            {"scores": {"seven_frame_psnr": 10**400}, "recipe": {"crop": 10**400}},
+        )
+    )
+    assert found.score is None
+    assert found.crop is None
+    run = RunOptions(device="cpu", threads=1)
+    with pipeline.extractor(found, run, quality=QualityOptions(statistics="local")):
+        pass
+
+
+def test_a_network_of_hundreds_of_blocks_is_not_set_up(tmp_path):
+    spec = {"factor": 16, "channels": [2048] * 8, "blocks": [64] * 8, "block": "naf"}
+    with pytest.raises(WeightsError, match="at most 128 in all"):
+        weights.load(weights.find(changed_set(tmp_path / "set", {"spec": spec})))
+
+
+def test_weights_for_the_perceptual_loss_are_finite(tmp_path):
+    state = {name: value.clone() for name, value in VGGFeatures().state_dict().items()}
+    state["conv1_2.bias"][3] = torch.nan
+    save_file(state, tmp_path / "vgg.safetensors")
+    with pytest.raises(WeightsError, match=r"conv1_2\.bias holds values that are not finite"):
+        weights.load_vgg(tmp_path / "vgg.safetensors")
+
+
+class Asking:
+    """Has a pickle call a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def archive(path, pickled, packing=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", packing) as file:
+        file.writestr("archive/data.pkl", pickled)
+        file.writestr("archive/version", "3\n")
+        file.writestr("archive/byteorder", "little")
+        file.writestr("archive/data/0", bytes(16))
+    return path
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asking(os.mkdir, "made"),
+        Asking(bytearray, 40 * 10**9),
+        Asking(torch.Tensor, 10**10),
+        Asking("ü".encode, "punycode"),
+    ],
+    ids=["code", "memory", "a tensor", "time"],
+)
+def test_checkpoints_cannot_ask_for_code_memory_or_time(tmp_path, asked, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = archive(tmp_path / "x.pt", pickle.dumps(asked, protocol=2))
+    with pytest.raises(WeightsError, match=r"asks for .* nothing of it was run"):
+        read_checkpoint(path)
+    with pytest.raises(InputError, match="asks for"):
+        load_state(path)
+    assert not (tmp_path / "made").exists()
+
+
+def test_names_in_a_checkpoint_cannot_be_hidden(tmp_path):
+    path = archive(tmp_path / "x.pt", pickle.dumps(Asking(bytearray, 10), protocol=4))
+    with pytest.raises(WeightsError, match="opcode STACK_GLOBAL"):
+        read_checkpoint(path)
+
+
+def test_packed_and_ambiguous_checkpoints_are_refused(tmp_path):
+    payload = pickle.dumps({"a": 1}, protocol=2)
+    path = archive(tmp_path / "x.pt", payload, zipfile.ZIP_DEFLATED)
+    with pytest.raises(WeightsError, match="is packed"):
+        read_checkpoint(path)
+    archive(path, payload)
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
+        file.writestr("archive/data.pkl", payload)
+    with pytest.raises(WeightsError, match="two files of one name"):
+        read_checkpoint(path)
+
+
+def test_a_view_larger_than_its_checkpoint_is_refused(tmp_path):
+    value = torch.ones(4)
+    path = tmp_path / "x.pt"
+    torch.save({"a": value}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    shape = b"K\x04\x85"  # (4,): BININT1, TUPLE1
+    assert data.count(shape) == 1
+    path.write_bytes(data.replace(shape, b"J" + struct.pack("<i", 10**9) + b"\x85"))
+    with pytest.raises(WeightsError):
+        read_checkpoint(path)
+
+
+class Nothing:
+    """A source of windows that is never asked."""
+
+    def describe(self):
+        return "nothing"
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    options = TrainOptions(model="direct", crop=16, batch=1, max_steps=1, direct=TINY)
+    return Trainer(options, Nothing(), tmp_path, CPU, torch.float32, None, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": 10**400},
+        {"step": float("inf")},
+        {"step": -1},
+        {"seconds": float("nan")},
+        {"history": "[" * 100_000},
+        {"history": "3"},
+        {"options": "3"},
+        {"options": "9" * 5000},
+        {"model": []},
+        {"optimizer": {"state": {}, "param_groups": [{"params": []}]}},
+        {"generator": torch.zeros(3)},
+    ],
+)
+def test_checkpoints_with_other_values_are_refused(trainer, change):
+    with pytest.raises(InputError, match="not a checkpoint of this run"):
+        trainer.load(trainer.state() | change)
+
+
+def test_an_optimizer_that_no_run_came_to_is_refused(trainer):
+    good = trainer.state()
+    trainer.load(good)
+    for key, value in (("lr", "fast"), ("betas", (0.9,)), ("weight_decay", float("nan"))):
+        state = trainer.state()
+        state["optimizer"]["param_groups"][0][key] = value
+        with pytest.raises(InputError, match="optimizer is of another kind"):
+            trainer.load(state)
+        trainer.load(good)
+
+
+def test_a_checkpoint_cannot_ask_for_a_huge_network(tmp_path, capsys):
+    options = {"model": "direct", "direct": {"channels": [10**9], "blocks": [1]}}
+    torch.save({"options": json.dumps(options)}, tmp_path / "state.pt")
+    (tmp_path / "a.png").write_bytes(photos()["png"])
+    result = invoke(
+        *("train", "--model", "direct", "--data", tmp_path / "a.png", "--out", tmp_path),
+        *("--resume", "--steps", "1", "--device", "cpu"),
+    )
+    assert result.exit_code == 3
+    assert "channels must be" in result.stderr
+
+
+def test_a_log_that_is_no_text_does_not_keep_a_run_from_going_on(trainer):
+    (trainer.out / "log.jsonl").write_bytes(b"\xff\xfe\n" + b"[" * 100_000 + b'\n{"step": 0}\n')
+    trainer.load(trainer.state())
+    assert (trainer.out / "log.jsonl").read_text() == '{"step": 0}\n'
+
+
+# Archives
+
+
+def tar(*members, **options):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", **options) as file:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+    return bytearray(out.getvalue())
+
+
+def with_field(data, at, value):
+    """A tar archive with another value in its first header."""
+    data[at : at + len(value)] = value
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    return data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_field(tar(("a.png", photos()["png"])), 124, b"77777777777\0"),
+        with_field(tar(("a.png", photos()["png"])), 124, b"\xff" * 12),
+        with_field(tar(("a.png", photos()["png"])), 124, b"\x80" + b"\xff" * 11),
+        with_field(tar(("a.png", b"")), 156, b"x"),
+        b"".join(bytes(with_field(tar(("a", b"")), 156, b"L"))[:512] for _ in range(3000)),
+        zlib.compress(bytes(10 * MIB)),
+    ],
+    ids=["long", "negative", "huge", "pax", "nested", "packed"],
+)
+def test_archives_of_photos_that_lie_are_refused(tmp_path, data):
+    (tmp_path / "photos.tar").write_bytes(data)
+    with pytest.raises(InputError, match=r"archive|no photos") as caught:
+        list(read_stills([tmp_path / "photos.tar"])) or pytest.fail("nothing was found wrong")
+    assert "\n" not in str(caught.value)
+
+
+def test_photos_in_a_sound_archive_are_read_whatever_their_names(tmp_path):
+    data = tar(("../../a.png", photos()["png"]), ("/abs/b.png", photos()["png"]))
+    (tmp_path / "photos.tar").write_bytes(data)
+    assert len(list(read_stills([tmp_path / "photos.tar"]))) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["photos.tar"]
+
+
+def test_a_packed_archive_is_not_unpacked_beyond_a_weight_set(tmp_path, monkeypatch, surroundings):
+    monkeypatch.setattr(weights.download, "MAX_BYTES", MIB)
+    # The size stands in a header that tarfile itself would read whole.
+    long_name = with_field(tar(("a", b"")), 156, b"L")
+    long_name = with_field(long_name, 124, b"%011o\0" % (64 * MIB))
+    pack = zlib.compressobj(wbits=31)
+    data = pack.compress(bytes(long_name[:512])) + pack.compress(bytes(64 * MIB)) + pack.flush()
+    (tmp_path / "set.tar.gz").write_bytes(data)
+    with pytest.raises(WeightsError, match="unpacks to more than a weight set can hold"):
+        weights.fetch((tmp_path / "set.tar.gz").as_uri())
+
+
+# Photos
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        b"<xmp:Thumbnails>" * 60_000,
+        b" xmpNote:HasExtendedXMP='" * 40_000,
+    ],
+)
+def test_marks_in_xmp_that_are_never_closed_take_no_time(marks):
+    """Each would have been looked for to the end: minutes for a megabyte."""
+    out = io.BytesIO()
+    xmp = b"<x:xmpmeta><rdf:RDF " + marks + b"</rdf:RDF></x:xmpmeta>"
+    Image.new("RGB", (8, 8)).save(out, "WEBP", xmp=xmp)
+    photo = media.read_photo(io.BytesIO(out.getvalue()))
+    assert photo.pixels.shape == (3, 8, 8)
+
+
+def test_a_jpeg_of_more_scans_than_any_photo_is_refused():
+    out = io.BytesIO()
+    Image.new("L", (512, 512)).save(out, "JPEG", progressive=True)
+    data = out.getvalue()[:-2]
+    scan = data[data.rindex(b"\xff\xda") :]
+    with pytest.raises(InputError, match="scans are more than any photo of this size needs"):
+        media.read_photo(io.BytesIO(data + scan * 500 + b"\xff\xd9"))
+
+
+def tiff(width, height, samples, planar=1):
+    """Head of an unpacked TIFF of 16 bits a sample, without its pixels."""
+    tags = [
+        *((256, 4, width), (257, 4, height), (258, 3, 16), (259, 3, 1), (262, 3, 2)),
+        *((273, 4, 8), (277, 3, samples), (278, 4, height), (279, 4, 4), (284, 3, planar)),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("planar", [1, 2])
+def test_a_tiff_of_65535_channels_is_refused(planar, capfd):
+    with pytest.raises(InputError, match="65535 x 16 bits"):
+        media.read_photo(io.BytesIO(tiff(100, 100, 65535, planar)))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_large_deep_tiff_is_no_bomb(monkeypatch):
+    """Pillow counts each of its bytes as a pixel; 30 megapixels in RGB were too many for it."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    for name in ("tiff 16", "tiff 16 tiles", "tiff 16 planes", "tiff raw", "tiff jpeg"):
+        assert media.read_photo(io.BytesIO(photos()[name])).pixels.numel() == 3 * 24 * 32
+
+
+def test_a_photo_without_end_is_not_taken_into_memory(monkeypatch):
+    class Endless(io.RawIOBase):
+        taken = 0
+
+        def readable(self):
+            return True
+
+        def read(self, size=-1):
+            assert size >= 0, "all of it was asked for"
+            self.taken += size
+            return bytes(size)
+
+    monkeypatch.setattr(media.read, "MAX_BYTES", MIB)
+    with pytest.raises(InputError, match="too large for a photo"):
+        media.read_photo(Endless())
+
+
+# Videos
+
+
+@pytest.fixture
+def clip(tmp_path):
+    media.write_frames(torch.rand(7, 3, 32, 48), tmp_path / "clip.mp4", stem="clip", kind="mp4")
+    return tmp_path / "clip.mp4"
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "ffconcat version 1.0\nfile clip.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nclip.mp4\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_a_playlist_that_poses_as_a_video_is_not_followed(clip, playlist):
+    posing = clip.with_name("holiday.mp4")
+    posing.write_text(playlist)
+    for read in (video.video_info, lambda path: next(video.read_video(path))):
+        with pytest.raises(InputError):
+            read(posing)
+
+
+@pytest.mark.parametrize("name", ["-i", "%d", "a|b", "concat:a|b", "data:,x", "a\nb", "pipe:0"])
+def test_names_mean_nothing_to_ffmpeg(clip, name, monkeypatch):
+    monkeypatch.chdir(clip.parent)
+    (path := clip.with_name(f"{name}.mp4")).write_bytes(clip.read_bytes())
+    assert next(video.read_video(path.relative_to(clip.parent))).shape == (32, 48, 3)
+    target = clip.parent / "out" / f"{name}.mp4"
+    media.write_frames(torch.rand(7, 3, 32, 48), target, stem="x", kind="mp4")
+    assert [entry.name for entry in target.parent.iterdir()] == [target.name]
+
+
+def test_the_environment_does_not_make_ffmpeg_write_elsewhere(clip, monkeypatch):
+    report = clip.with_name("report.log")
+    monkeypatch.setenv("FFREPORT", f"file={report}")
+    monkeypatch.setenv("AV_LOG_FORCE_COLOR", "1")
+    assert video.video_info(clip).size == (32, 48)
+    next(video.read_video(clip))
+    assert not report.exists()
+
+
+def test_a_pipe_is_no_video(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(InputError, match="not a file"):
+        video.video_info(tmp_path / "pipe.mp4")
+
+
+def test_videos_end(clip, monkeypatch):
+    monkeypatch.setattr(video, "MAX_FRAMES", 5)
+    with pytest.raises(InputError, match="more than 5 frames"):
+        list(video.read_video(clip))
+
+
+# Windows
+
+
+RECORD = {"window": "clip/000001", "clip": "clip", "frames": list(range(7)), "gamma": 2.2}
+
+
+def manifest(folder, **change):
+    folder.mkdir(exist_ok=True)
+    line = json.dumps(RECORD | change)
+    (folder / "manifest.jsonl").write_text(line.replace('"@"', "[" * 100_000) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"window": "../up/000001"},
+        {"window": "/abs/000001"},
+        {"window": "C:\\up\\000001"},
+        {"window": "a\0b/000001"},
+        {"window": 3},
+        {"clip": ".."},
+        {"frames": 7},
+        {"frames": [0] * 10_001},
+        {"gamma": "film"},
+        {"gamma": float("nan")},
+        {"gamma": 10**400},
+        {"gamma": [2.2]},
+        {"motion": {"dx": "right", "dy": 0}},
+        {"motion": {"dx": 1e999, "dy": 0}},
+        {"motion": []},
+        {"warnings": "@"},
+    ],
+)
+def test_manifests_of_other_values_are_refused(tmp_path, change):
+    with pytest.raises(InputError, match=r"manifest\.jsonl") as caught:
+        read_windows(manifest(tmp_path / "windows", **change))
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        '{"samples": ' + "[" * 100_000,
+        '{"samples": [{"clip": "../../x", "frames": [0]}]}',
+        '{"samples": [{"clip": "a", "frames": [0], "blurry": "../x.png"}]}',
+        '{"gamma": "film", "samples": []}',
+        '{"samples": [{"clip": "a", "frames": [true]}]}',
+        '{"samples": [{"clip": "a", "frames": [99999999999999999999]}]}',
+    ],
+)
+def test_listings_of_other_values_are_refused(tmp_path, listing):
+    (tmp_path / "clips" / "a" / "frames").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "clips" / "a" / "frames" / "0.png")
+    (tmp_path / "samples.json").write_text(listing)
+    with pytest.raises(InputError, match=r"samples\.json"):
+        read_windows(tmp_path)
+
+
+def test_a_link_among_windows_leads_to_no_file_being_removed(tmp_path):
+    outside = tmp_path / "outside" / "000001"
+    outside.mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(outside / "sharp_1.png")
+    folder = manifest(tmp_path / "windows", window="link/000001", clip="link")
+    (folder / "link").symlink_to(outside.parent, target_is_directory=True)
+    (tmp_path / "frames").mkdir()
+    for number in range(7):
+        Image.new("RGB", (32, 32)).save(tmp_path / "frames" / f"{number}.png")
+    with pytest.raises(OutputError, match="leads out of"):
+        write_windows([tmp_path / "frames"], folder, SynthOptions(), overwrite=True)
+    assert (outside / "sharp_1.png").exists()
+
+
+def test_a_clip_whose_name_is_no_text_is_written_and_read(tmp_path):
+    frames = tmp_path / os.fsdecode(b"clip\xff")
+    frames.mkdir()
+    values = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    for number in range(7):
+        Image.fromarray(values).save(frames / f"{number}.png")
+    write_windows([frames], tmp_path / "out", SynthOptions())
+    (window,) = read_windows(tmp_path / "out")
+    source = WindowSource([window], CPU, "canonical")
+    assert source.draw(1, 16, torch.Generator())[0].shape == (1, 3, 16, 16)
+
+
+# Words
+
+
+def test_errors_are_short_whatever_the_values():
+    for setting in (
+        "lr=1" + "0" * 400,
+        "crop=" + "9" * 4400,
+        "x" * 4000 + "=1",
+        "=" * 4000,
+        "crop=" + "[" * 100_000,
+    ):
+        with pytest.raises(OptionError) as caught:
+            change_settings(TrainOptions(), [setting])
+        assert len(str(caught.value)) < 1000
+
+
+# Numbers
+
+
+def lively(model):
+    """A model whose parameters are none of them zero."""
+    torch.manual_seed(0)
+    net = build(model, TINY if model == "direct" else SLIM)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.1)
+    return net.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {model: lively(model) for model in ("direct", "cascade")}
+
+
+@contextlib.contextmanager
+def filled(net, name, value):
+    """One parameter of a model with another value."""
+    parameter = net.get_parameter(name)
+    before = parameter.clone()
+    parameter.fill_(value)
+    yield
+    parameter.copy_(before)
+
+
+STAGES = {
+    "middle": ("stages.middle.head.4.weight", "the stage middle of the cascade model"),
+    "35": ("stages.35.5.head.4.weight", "the stage 35 of the cascade model"),
+    "26": ("stages.26.head.4.weight", "the stage 26 of the cascade model"),
+    "17": ("stages.17.head.4.weight", "the stage 17 of the cascade model"),
+    "direct": ("head.weight", "the direct model"),
+}
+
+
+@pytest.mark.parametrize(
+    ("stage", "value", "passes"),
+    [
+        *((stage, 3e38, 1) for stage in STAGES),
+        ("26", torch.nan, 1),
+        ("26", torch.inf, 2),
+        ("direct", torch.nan, 2),
+    ],
+)
+def test_the_stage_that_is_not_finite_is_named(models, stage, value, passes):
+    name, told = STAGES[stage]
+    net = models["direct" if stage == "direct" else "cascade"]
+    extract = Extractor(net, "x", CPU, torch.float32, QualityOptions(passes=passes, scale=1.0))
+    photo = media.photo_from_array(torch.rand(3, 20, 20))
+    with filled(net, name, value), pytest.raises(BlurvidError, match=f"^{told} .*finite") as caught:
+        extract(photo)
+    assert type(caught.value) is BlurvidError  # exit code 1
+
+
+def test_a_network_that_overflows_ends_with_1_and_writes_nothing(models, tmp_path, surroundings):
+    net = models["cascade"]
+    with filled(net, "stages.26.head.4.weight", 3e38):
+        weights.save(
+            net, tmp_path / "set", name="x", recipe={}, data="", scores={}, licence="",
+            dtype=torch.float32,
+        )  # fmt: skip
+    values = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    result = invoke(
+        *("extract", tmp_path / "a.png", "-o", tmp_path / "out.gif", "--scale", "1"),
+        *("--weights", tmp_path / "set", "--device", "cpu", "--threads", "1"),
+    )
+    assert result.exit_code == 1
+    assert "the stage 26 of the cascade model gave values that are not finite" in result.stderr
+    assert not (tmp_path / "out.gif").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_overflows_in_half_precision_only_is_redone(dtype, monkeypatch):
+    """Features of 1e5 and more: beyond float16; bfloat16 is made to end there, too."""
+    net = lively("direct")
+    net.stem.weight.mul_(3e5)
+    net.head.weight.div_(3e5)
+    y = torch.rand(3, 32, 32)
+    expected = Extractor(net, "x", CPU, torch.float32).frames(y).frames
+    convolve = torch.nn.functional.conv2d
+
+    def half(*values, **options):
+        out = convolve(*values, **options)
+        return out.half().to(out.dtype) if torch.is_autocast_enabled("cpu") else out
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", half)
+    monkeypatch.setattr(torch.nn.Conv2d, "_conv_forward", lambda self, x, w, b: half(
+        x, w, b, self.stride, self.padding, self.dilation, self.groups))  # fmt: skip
+    found = Extractor(net, "x", CPU, dtype).frames(y)
+    assert found.dtype == torch.float32
+    assert found.warnings == ("half precision overflowed; done in float32",)
+    assert_close(found.frames, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_minus_infinity_does_not_become_a_zero(dtype):
+    x = torch.tensor([-torch.inf, torch.inf, torch.nan, -2.0, 0.0, 3.0] * 5, dtype=dtype)
+    found = relu_(x.clone())
+    assert found.isnan().view(5, 6).sum(0).tolist() == [5, 0, 5, 0, 0, 0]
+    assert_close(found[3:6], x.relu()[3:6])
+
+
+def test_infinite_statistics_are_not_taken_for_a_constant_channel():
+    norm = torch.nn.GroupNorm(2, 2)
+    statistics = Statistics(torch.zeros(2), torch.tensor([1.0, torch.inf]))
+    with torch.no_grad():
+        found = Activated(norm, statistics, Stored(torch.ones(1, 2, 4, 4)))(0, 4)
+    assert found[:, 0].isfinite().all()
+    assert found[:, 1].isnan().all()
