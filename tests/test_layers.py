@@ -27,6 +27,7 @@ FLOORS = {
     "networks": 1,
     "losses": 1,
     "metrics": 1,
+    "flow": 1,
     "synth": 1,
     "runtime": 1,
     "errors": 0,
