@@ -163,7 +163,7 @@ def test_what_is_hidden_in_the_other_image_is_told():
     found = flow.visible(forth, back)[0, 0]
 
     # The disc and the scene behind it part by 15 px: what is just right of it disappears.
-    assert found[depth > 4].float().mean() > 0.95
+    assert found[depth > 4].float().mean() > 0.9
     assert found[40:70, 106:112].float().mean() < 0.2
     assert found[20:100, 130:150].float().mean() > 0.95
 

@@ -9,6 +9,7 @@ from typing import Any
 from blurvid import media
 from blurvid.config import FRAMES
 from blurvid.errors import BlurvidError, InputError, OptionError
+from blurvid.flow import Motion
 from blurvid.pipeline import Clip
 
 STDIN = "-"
@@ -32,6 +33,8 @@ class Job:
     """Where a sheet of the frames goes besides."""
     single: bool = False
     """Whether the target is a file for the middle frame alone."""
+    flows: tuple[Path, ...] = ()
+    """Where the motion goes besides."""
 
     @property
     def name(self) -> str:
@@ -43,7 +46,7 @@ class Job:
 
         Raises:
             OutputError: one cannot be written, or is there already and not to be overwritten.
-            OptionError: the sheet is one of the frames.
+            OptionError: the sheet or the motion is one of the other files.
         """
         if self.single:
             media.check_file(self.target, overwrite)
@@ -53,6 +56,10 @@ class Job:
             if self.montage in files:
                 raise OptionError(f"{self.montage} is meant for a frame and for the montage")
             files.append(media.check_montage(self.montage, overwrite))
+        for path in self.flows:
+            if path in files:
+                raise OptionError(f"{path} is meant for the motion and for something else")
+            files.append(media.check_flow(path, overwrite))
         return files
 
 
@@ -65,6 +72,8 @@ class Outcome:
     clip: Clip | None = None
     error: BlurvidError | None = None
     skipped: bool = False
+    motion: Motion | None = None
+    """Of the frames as they were written; None where it was not asked for."""
 
     def record(self) -> dict[str, Any]:
         """The outcome as plain values, for one line of JSON."""
@@ -77,6 +86,10 @@ class Outcome:
         if self.clip is None:
             return record | {"skipped": True}
         clip = self.clip
+        if self.motion is not None:
+            record["motion"] = {
+                name: round(value, 2) for name, value in asdict(self.motion).items()
+            }
         return record | {
             "width": clip.tensor.shape[-1],
             "height": clip.tensor.shape[-2],

@@ -21,6 +21,7 @@ def plan(
     *,
     listed: Sequence[Path] = (),
     name: str | None = None,
+    flows: Sequence[Path] = (),
     model: str = "",
     weights: str = "",
 ) -> list[Job]:
@@ -37,6 +38,8 @@ def plan(
             tree of a source folder is kept; None makes no sheets.
         listed: photos and folders from a list (`read_list`), whose own folders are kept.
         name: template for names below `out`, of the fields in `FIELDS`; by default the photo's.
+        flows: files for the motion, whose suffixes name their kind, for one photo; or folders, in
+            which the tree of a source folder is kept and each photo has a `.flo` and a `.png`.
         model: what `{model}` means in it.
         weights: what `{weights}` means in it.
 
@@ -49,7 +52,7 @@ def plan(
             that is wrong or gives two photos one name.
     """
     template = None if name is None else Template(name, model, weights)
-    outside = [folder for folder in (out, montage) if folder is not None]
+    outside = [folder for folder in (out, montage, *flows) if folder is not None]
     found = find(sources, listed, outside)
     many = len(found) > 1 or found[0].in_folder
     if out is not None and _is_file(out, many, kind):
@@ -65,7 +68,8 @@ def plan(
             raise OptionError(f"{out} and --format {kind} contradict each other")
         stem = found[0].relative.stem
         sheet = _montage(montage, Path(stem), many)
-        return [Job(found[0].photo, out, stem, suffix, montage=sheet)]
+        moved = _flows(flows, Path(stem), many)
+        return [Job(found[0].photo, out, stem, suffix, montage=sheet, flows=moved)]
     kind = kind or ("mp4" if out is None else "png")
     if kind not in FORMATS:
         raise OptionError(f"no format named {kind!r}; use {', '.join(FORMATS)}")
@@ -76,7 +80,8 @@ def plan(
         single = kind in FRAME_FORMATS
         target = target.parent if single else target.with_name(f"{target.name}.{kind}")
         sheet = _montage(montage, base, many)
-        jobs.append(Job(entry.photo, target, base.name, kind, entry.error, sheet))
+        moved = _flows(flows, base, many)
+        jobs.append(Job(entry.photo, target, base.name, kind, entry.error, sheet, flows=moved))
     return jobs
 
 
@@ -160,6 +165,19 @@ def _montage(montage: Path | None, base: Path, many: bool) -> Path | None:
     if many:
         raise OptionError(f"{montage} is one file, but there are many photos: name a folder")
     return montage
+
+
+def _flows(flows: Sequence[Path], base: Path, many: bool) -> tuple[Path, ...]:
+    """Where the motion of a photo goes whose frames are named `base`."""
+    paths: list[Path] = []
+    for path in flows:
+        if not _is_file(path, many, None, media.FLOW_SUFFIXES):
+            paths += [path / base.with_name(f"{base.name}_flow{end}") for end in (".flo", ".png")]
+        elif many:
+            raise OptionError(f"{path} is one file, but there are many photos: name a folder")
+        else:
+            paths.append(path)
+    return tuple(paths)
 
 
 def _is_file(

@@ -180,13 +180,17 @@ class Steps:
                 )
                 if job.montage is not None:
                     outputs.append(clip.save_montage(job.montage, overwrite=overwrite))
+                reverse = self.options.reverse
+                for path in job.flows:
+                    outputs.append(clip.save_flow(path, reverse=reverse, overwrite=overwrite))
+                motion = clip.motion(reverse) if job.flows else None
                 if self.measure:
                     _ = clip.reblur_psnr  # is kept
         except DeviceError as error:  # too little memory; it knows no name
             return Outcome(job, error=_named(job, error))
         except BlurvidError as error:
             return Outcome(job, error=error)
-        return Outcome(job, outputs, clip)
+        return Outcome(job, outputs, clip, motion=motion)
 
     @property
     def _replaces(self) -> bool:

@@ -42,6 +42,15 @@ from blurvid.config import FORMATS, MIDDLE_CHOICES, ClipOptions, RunOptions
     metavar="FILE.png|FOLDER",
     help="Also write one sheet per photo: the photo, its frames, and crops of where most moves.",
 )
+@click.option(
+    "--flow",
+    "flows",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE|FOLDER",
+    help="Also write the motion from frame 1 to frame 7: .flo or .npy (pixels), or .png (colours). "
+    "May be given again. In a folder, NAME_flow.flo and NAME_flow.png.",
+)
 @common.clip_options
 @common.weights_options
 @middle_option("What gives the cascade its middle frame, or a picture that is it")
@@ -53,6 +62,7 @@ def extract(
     output: Path | None,
     kind: str | None,
     montage: Path | None,
+    flows: tuple[Path, ...],
     weights_name: str | None,
     model: str,
     middle: str,
@@ -69,6 +79,7 @@ def extract(
       blurvid extract photo.jpg -o frames/           seven PNG files
       blurvid extract photo.tif -o out/ --format tiff
       blurvid extract photo.jpg -o clip.html         a player for any browser
+      blurvid extract photo.jpg --flow motion.flo --flow motion.png
       blurvid extract photo.jpg --quality best       four times as long
       blurvid extract photo.jpg --middle sharp.png   around a middle frame of your own
       blurvid extract holiday/ -o clips/ --format gif
@@ -89,6 +100,7 @@ def extract(
         montage,
         listed=listed(values),
         name=values["name"],
+        flows=flows,
         model=chosen.model,
         weights=chosen.name,
     )

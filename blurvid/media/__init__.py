@@ -16,6 +16,7 @@ from blurvid.media.clip import (
     write_frames,
 )
 from blurvid.media.files import is_photo, is_special, is_video, list_photos, natural_key
+from blurvid.media.flow import FLOW_SUFFIXES, check_flow, flow_array, flow_picture, write_flow
 from blurvid.media.montage import check_montage, sheet, write_montage
 from blurvid.media.photo import Photo
 from blurvid.media.png import to_uint8, write_png
@@ -27,13 +28,17 @@ from blurvid.media.video import VideoInfo, read_video, video_info
 
 __all__ = [
     "CLIP_SUFFIXES",
+    "FLOW_SUFFIXES",
     "STILL_SUFFIXES",
     "Photo",
     "VideoInfo",
     "check_clip_options",
     "check_file",
+    "check_flow",
     "check_montage",
     "check_target",
+    "flow_array",
+    "flow_picture",
     "is_photo",
     "is_special",
     "is_video",
@@ -51,6 +56,7 @@ __all__ = [
     "still_suffix",
     "to_uint8",
     "video_info",
+    "write_flow",
     "write_frames",
     "write_montage",
     "write_png",

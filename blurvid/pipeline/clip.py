@@ -14,6 +14,7 @@ from torch import Tensor
 
 from blurvid import media, metrics
 from blurvid.config import DEFAULT_GAMMA, ClipOptions, QualityOptions
+from blurvid.flow import Field, Motion, measure
 from blurvid.pipeline.memory import in_pieces
 from blurvid.synth import average_frames
 
@@ -64,6 +65,53 @@ class Clip:
             for frames, seen in in_pieces(self.tensor, self.photo.pixels)
         ]
         return float(metrics.psnr_of(torch.stack(errors).sum() / self.photo.pixels.numel()))
+
+    def flow(self, reverse: bool = False) -> NDArray[np.float32]:
+        """Motion during the exposure: where each pixel of frame 1 is in frame 7.
+
+        Frames beyond 1280 px are measured at that size, and the motion is scaled up.
+
+        Args:
+            reverse: measure from frame 7 to frame 1.
+
+        Returns:
+            Displacements [px], (H, W, 2) float32, x to the right, y downwards.
+        """
+        return media.flow_array(self._field(reverse))
+
+    def motion(self, reverse: bool = False) -> Motion:
+        """The same in a few numbers: dominant motion, median, 95th percentile, longest [px]."""
+        return self._field(reverse).motion
+
+    def save_flow(
+        self, target: str | Path, *, reverse: bool = False, overwrite: bool = False
+    ) -> Path:
+        """Write the motion during the exposure as `.flo`, `.npy` or, in colours, as `.png`.
+
+        Args:
+            target: a file; the suffix names the kind.
+            reverse: measure from frame 7 to frame 1.
+            overwrite: replace an existing file.
+
+        Returns:
+            The file written.
+
+        Raises:
+            OutputError: the file exists, or cannot be written.
+            OptionError: another suffix.
+        """
+        target = media.check_flow(Path(target), overwrite)
+        return media.write_flow(self._field(reverse), target, overwrite=overwrite)
+
+    @functools.cached_property
+    def _fields(self) -> dict[bool, Field]:
+        """Flows that have been measured, by whether time was reversed."""
+        return {}
+
+    def _field(self, reverse: bool) -> Field:
+        if reverse not in self._fields:
+            self._fields[reverse] = measure(self.tensor, reverse)
+        return self._fields[reverse]
 
     def save(
         self,

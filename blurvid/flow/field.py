@@ -1,0 +1,113 @@
+"""The flow of a whole sequence, kept at the size at which it was measured."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blurvid.flow.pyramid import LONG_SIDE, along
+from blurvid.flow.sampling import pixel_grid, sample
+
+STILL = 0.5
+"""Ways up to this length are no motion [px]..."""
+SLOW = 0.25
+"""...nor are those up to this share of the long ones, where the dominant motion is sought."""
+_VOTES = 48
+"""Vectors along each side that vote for the dominant motion."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What moves how far over a sequence [px], x to the right, y downwards."""
+
+    dx: float
+    """Dominant motion of what moves: the densest spot among its displacements. 0 if nothing
+    does."""
+    dy: float
+    median: float
+    """Median length of the displacements of all pixels."""
+    p95: float
+    """95th percentile of these lengths."""
+    longest: float
+    """The largest of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """Where every pixel of the first frame of a sequence is in its last."""
+
+    vectors: Tensor
+    """Displacements in pixels of the full size, (2, h, w) float32, x to the right, y downwards;
+    at most `pyramid.LONG_SIDE` px wide and high."""
+    size: tuple[int, int]
+    """Full height and width [px]."""
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """Displacements at full size of the rows from `top` to before `bottom`, (2, rows, W)."""
+        height, width = self.size
+        low, narrow = self.vectors.shape[-2:]
+        if (low, narrow) == self.size:
+            return self.vectors[:, top:bottom]
+        at = pixel_grid(bottom - top, width, self.vectors.device)
+        at[:, 1] += top
+        ratio = at.new_tensor([narrow / width, low / height]).view(1, 2, 1, 1)
+        return sample(self.vectors[None], (at + 0.5) * ratio - 0.5)[0]
+
+    @functools.cached_property
+    def motion(self) -> Motion:
+        """The flow in a few numbers."""
+        lengths = self.vectors.square().sum(dim=0).sqrt()
+        low, narrow = lengths.shape
+        few = self.vectors[:, :: -(-low // _VOTES), :: -(-narrow // _VOTES)].flatten(1).T
+        some = few.norm(dim=1)
+        p95 = float(some.quantile(0.95))
+        dx, dy = _densest(few[some > max(STILL, SLOW * p95)])
+        return Motion(dx, dy, float(lengths.median()), p95, float(lengths.max()))
+
+
+def measure(frames: Tensor, reverse: bool = False) -> Field:
+    """Measure the flow from the first to the last frame of a sequence, as `along` does.
+
+    Takes little memory beside the frames, whatever their size: large ones are looked at
+    one after the other, made smaller.
+
+    Args:
+        frames: consecutive frames (T, 3, H, W), RGB, in [0, 1]; T is at least 2.
+        reverse: measure from the last to the first.
+
+    Returns:
+        The flow.
+
+    Raises:
+        InputError: the shape is not that of a sequence.
+    """
+    height, width = frames.shape[-2:]
+    scale = min(1.0, LONG_SIDE / max(height, width))
+    small = frames
+    if scale < 1 and frames.dim() == 4:
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        small = torch.stack(
+            [
+                F.interpolate(frame[None].float(), size=size, mode="bilinear", antialias=True)[0]
+                for frame in frames
+            ]
+        )
+    vectors = along(small.flip(0) if reverse else small)
+    ratio = vectors.new_tensor([width / small.shape[-1], height / small.shape[-2]])
+    return Field(vectors * ratio.view(2, 1, 1), (height, width))
+
+
+def _densest(vectors: Tensor) -> tuple[float, float]:
+    """The densest spot among vectors (N, 2)."""
+    if not len(vectors):
+        return 0.0, 0.0
+    # Gaussian votes, wider where motion is long and varies more.
+    width = 0.5 + 0.1 * float(vectors.norm(dim=1).median())
+    votes = torch.exp(-0.5 * (torch.cdist(vectors, vectors) / width).square())
+    weight = votes[votes.sum(dim=1).argmax()]
+    dx, dy = ((weight[:, None] * vectors).sum(dim=0) / weight.sum()).tolist()
+    return dx, dy
