@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 FRAMES = 7
 """Frames extracted from one photo (Jin et al. 2018, section 5)."""
@@ -79,6 +79,20 @@ class QualityOptions:
     scale: float | Literal["auto"] = "auto"
     """Size at which the network sees the photo, as a share of its own; smaller for longer blur.
     `auto` measures the blur."""
+
+
+DIRECTIONS = ("auto", "right", "left", "up", "down")
+"""Where the dominant motion of the frames can be made to point; `auto` leaves their order."""
+
+
+@dataclass(frozen=True)
+class OrderOptions:
+    """Which way time runs; a single photo cannot tell which one is right."""
+
+    direction: str = "auto"
+    """One of `DIRECTIONS`, for all of the photo."""
+    flips: tuple[Any, ...] = ()
+    """Regions in which time is turned around after that, each as `media.region` takes it."""
 
 
 @dataclass(frozen=True)

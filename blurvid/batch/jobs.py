@@ -99,6 +99,8 @@ class Outcome:
             "device": clip.device,
             "precision": clip.precision,
             "quality": asdict(clip.quality),
+            "direction": clip.direction,
+            "flips": list(clip.flips),
             "scale": clip.scale,
             "tiles": clip.tiles,
             "seconds": round(clip.seconds, 3),

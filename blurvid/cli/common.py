@@ -22,7 +22,14 @@ from typing import Any, TypeVar
 import click
 
 from blurvid import errors
-from blurvid.config import FREE_SHARE, MODELS, ClipOptions, RunOptions
+from blurvid.config import (
+    DIRECTIONS,
+    FREE_SHARE,
+    MODELS,
+    ClipOptions,
+    OrderOptions,
+    RunOptions,
+)
 
 EXIT_CODES: dict[type[errors.BlurvidError], int] = {
     errors.OptionError: 2,
@@ -261,7 +268,9 @@ def clip_options(command: Command) -> Command:
             show_default=True,
             help="Loop a video until it lasts at least this long.",
         ),
-        click.option("--reverse", is_flag=True, help="Turn the order of time around."),
+        click.option(
+            "--reverse", is_flag=True, help="Turn the order of time around, after all else."
+        ),
         click.option(
             "--bounce/--once",
             default=default.bounce,
@@ -269,6 +278,31 @@ def clip_options(command: Command) -> Command:
             help="Play forth and back, or forth only.",
         ),
         click.option("--fps", default=default.fps, show_default=True, help="Frames per second."),
+    ):
+        command = option(command)
+    return command
+
+
+def order_options(command: Command) -> Command:
+    """Options that say which way time runs."""
+    for option in (
+        click.option(
+            "--flip",
+            "flips",
+            multiple=True,
+            metavar="X,Y,W,H|MASK",
+            help="Turn time around for one object: in a rectangle, in pixels or percent "
+            "(10%,20%,30%,40%) of the upright photo, or where the image MASK is white. May be "
+            "given again.",
+        ),
+        click.option(
+            "--direction",
+            type=click.Choice(DIRECTIONS),
+            default=OrderOptions().direction,
+            show_default=True,
+            help="Turn time so that most of what moves goes there; auto leaves it as the model "
+            "answers.",
+        ),
     ):
         command = option(command)
     return command

@@ -17,7 +17,7 @@ from blurvid.cli.photos import (
     source_options,
 )
 from blurvid.cli.quality import picked_quality, quality_options
-from blurvid.config import FORMATS, MIDDLE_CHOICES, ClipOptions, RunOptions
+from blurvid.config import FORMATS, MIDDLE_CHOICES, ClipOptions, OrderOptions, RunOptions
 
 
 @click.command()
@@ -52,6 +52,7 @@ from blurvid.config import FORMATS, MIDDLE_CHOICES, ClipOptions, RunOptions
     "May be given again. In a folder, NAME_flow.flo and NAME_flow.png.",
 )
 @common.clip_options
+@common.order_options
 @common.weights_options
 @middle_option("What gives the cascade its middle frame, or a picture that is it")
 @quality_options
@@ -79,6 +80,7 @@ def extract(
       blurvid extract photo.jpg -o frames/           seven PNG files
       blurvid extract photo.tif -o out/ --format tiff
       blurvid extract photo.jpg -o clip.html         a player for any browser
+      blurvid extract photo.jpg --direction left --flip 10%,20%,30%,40%
       blurvid extract photo.jpg --flow motion.flo --flow motion.png
       blurvid extract photo.jpg --quality best       four times as long
       blurvid extract photo.jpg --middle sharp.png   around a middle frame of your own
@@ -110,7 +112,8 @@ def extract(
             common.say("No photos in this share.")
         return
     run, quality = common.picked(RunOptions, values), picked_quality(values)
-    with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
+    order = common.picked(OrderOptions, values)
+    with extractor(chosen, run=run, quality=quality, middle=middle, order=order) as ready:
         if not values["quiet"] and (values["verbose"] or named):
             score = f", {chosen.score:.2f} dB" if chosen.score is not None else ""
             guide = f", middle frame by {ready.middle.name}" if ready.middle else ""

@@ -21,6 +21,7 @@ from blurvid.media.montage import check_montage, sheet, write_montage
 from blurvid.media.photo import Photo
 from blurvid.media.png import to_uint8, write_png
 from blurvid.media.read import read_photo
+from blurvid.media.region import Region, RegionLike, region
 from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
 from blurvid.media.stills import lost_in, still_suffix
 from blurvid.media.text import reason
@@ -31,6 +32,8 @@ __all__ = [
     "FLOW_SUFFIXES",
     "STILL_SUFFIXES",
     "Photo",
+    "Region",
+    "RegionLike",
     "VideoInfo",
     "check_clip_options",
     "check_file",
@@ -50,6 +53,7 @@ __all__ = [
     "read_photo",
     "read_video",
     "reason",
+    "region",
     "remove_stale",
     "sheet",
     "still_kind",

@@ -16,6 +16,7 @@ from blurvid import media, metrics
 from blurvid.config import DEFAULT_GAMMA, ClipOptions, QualityOptions
 from blurvid.flow import Field, Motion, measure
 from blurvid.pipeline.memory import in_pieces
+from blurvid.pipeline.order import arrange, check_direction
 from blurvid.synth import average_frames
 
 
@@ -44,11 +45,62 @@ class Clip:
     """What was done besides; an option that means nothing to the model is at its default."""
     middle: str | None = None
     """What gave the middle frame in the place of the model's own network."""
+    direction: str = "auto"
+    """Where the dominant motion was made to point."""
+    flips: tuple[str, ...] = ()
+    """Names of the regions in which time was turned around."""
 
     @property
     def frames(self) -> NDArray[np.uint8]:
         """The frames, uint8 (7, H, W, 3) RGB."""
         return media.to_uint8(self.tensor)
+
+    def face(self, direction: str) -> Clip:
+        """Turn time, for the whole clip, so that the dominant motion points in a direction.
+
+        Args:
+            direction: `right`, `left`, `up` or `down`; where nothing moves, or only across it,
+                the order stays (the latter with a warning). `auto` changes nothing.
+
+        Returns:
+            A clip with frames of its own.
+
+        Raises:
+            OptionError: no such direction.
+        """
+        check_direction(direction)
+        return self._arranged(direction, ())
+
+    def flip(self, region: media.RegionLike) -> Clip:
+        """Turn time around for one object: frames i and 8 - i swap inside of a region.
+
+        The region's edge moves to where the frames of a pair agree, as far as it can within 3 %
+        of the photo, and is blended. May be called again for other regions.
+
+        Args:
+            region: `X,Y,W,H` (text or numbers) in pixels of the upright photo, or in percent
+                (`10%,20%,30%,40%`); or a mask, white where time is turned around: an image file,
+                or an array (H, W).
+
+        Returns:
+            A clip with frames of its own.
+
+        Raises:
+            OptionError: no region.
+            InputError: a mask that cannot be read, or a rectangle outside of the photo.
+        """
+        return self._arranged("auto", (media.region(region),))
+
+    def _arranged(self, direction: str, flips: tuple[media.Region, ...]) -> Clip:
+        frames = self.tensor.clone()
+        warnings = arrange(frames, direction, flips)
+        return dataclasses.replace(
+            self,
+            tensor=frames,
+            warnings=self.warnings + warnings,
+            direction=self.direction if direction == "auto" else direction,
+            flips=self.flips + tuple(region.name for region in flips),
+        )
 
     @functools.cached_property
     def reblur_psnr(self) -> float:

@@ -22,6 +22,7 @@ from blurvid.config import (
     MODELS,
     PAPER_CROP,
     ROOMY,
+    OrderOptions,
     QualityOptions,
     RunOptions,
 )
@@ -30,6 +31,7 @@ from blurvid.models import SelfEnsemble, SequenceModel, use_window
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, in_pieces, plan
 from blurvid.pipeline.middle import AUTO, Middle, check_frame, find_middle, guided
+from blurvid.pipeline.order import arrange, check_direction
 from blurvid.pipeline.scale import check_scale, extract_scaled
 from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.synth import constrain
@@ -68,8 +70,12 @@ class Extractor:
         warnings: tuple[str, ...] = (),
         max_memory: int | None = None,
         middle: Middle | None = None,
+        order: OrderOptions = OrderOptions(),
     ) -> None:
         check_quality(quality)
+        check_direction(order.direction)
+        self.direction = order.direction
+        self.flips = tuple(media.region(value) for value in order.flips)
         self.network = model
         self.model = model if quality.passes == 1 else SelfEnsemble(model, quality.passes)
         self.name, self.quality = name, quality
@@ -87,7 +93,7 @@ class Extractor:
             photo: as for `extract`.
 
         Raises:
-            InputError: an unreadable photo.
+            InputError: an unreadable photo, or a region outside of it.
             DeviceError: too little memory.
             BlurvidError: the network gives values that are not finite even in float32; the
                 message names the stage that gave them first.
@@ -95,6 +101,9 @@ class Extractor:
         photo = _read(photo)
         started = time.perf_counter()
         found = self.scaled(photo.pixels)
+        seconds = time.perf_counter() - started
+        with runtime.memory_guard(torch.device("cpu")):
+            notes = arrange(found.frames, self.direction, self.flips)
         return Clip(
             tensor=found.frames,
             photo=photo,
@@ -102,12 +111,14 @@ class Extractor:
             weights=self.name,
             device=runtime.describe(found.device),
             precision=str(found.dtype).removeprefix("torch."),
-            seconds=time.perf_counter() - started,
-            warnings=photo.warnings + found.warnings,
+            seconds=seconds,
+            warnings=photo.warnings + found.warnings + notes,
             tiles=found.tiles,
             scale=found.scale,
             quality=self.quality,
             middle=self.middle.name if self.middle and self.model.count > 1 else None,
+            direction=self.direction,
+            flips=tuple(region.name for region in self.flips),
         )
 
     def scaled(self, y: Tensor) -> Found:
@@ -312,6 +323,7 @@ def extractor(
     model: str = "auto",
     quality: QualityOptions = QualityOptions(),
     middle: str | Path = AUTO,
+    order: OrderOptions = OrderOptions(),
 ) -> Iterator[Extractor]:
     """Load a model and keep it ready for the time of a block.
 
@@ -323,12 +335,14 @@ def extractor(
             cascade where a `middle` is named.
         quality: what is done besides one plain pass.
         middle: what gives the middle frame, see `find_middle`.
+        order: which way time runs, in all of the photo and in parts of it.
 
     Yields:
         A function from a photo to its `Clip`.
 
     Raises:
-        OptionError: an option of `quality` is out of range.
+        OptionError: an option of `quality` or `order` is out of range.
+        InputError: a mask of `order` cannot be read.
         WeightsError: weights missing or damaged.
         DeviceError: the device is not there.
     """
@@ -362,7 +376,15 @@ def extractor(
         assert isinstance(network, nn.Module)
         runtime.place(network, device)
         yield Extractor(
-            network, weights_name.name, device, dtype, quality, warnings, run.max_memory, found
+            network,
+            weights_name.name,
+            device,
+            dtype,
+            quality,
+            warnings,
+            run.max_memory,
+            found,
+            order,
         )
 
 
@@ -400,6 +422,7 @@ def extract(
     run: RunOptions = RunOptions(),
     quality: QualityOptions = QualityOptions(),
     middle: str | Path = AUTO,
+    order: OrderOptions = OrderOptions(),
 ) -> Clip:
     """Turn one motion-blurred photo into the seven sharp frames it was made of.
 
@@ -411,6 +434,7 @@ def extract(
         run: device, precision, threads.
         quality: what is done besides one plain pass.
         middle: what gives the middle frame, see `find_middle`.
+        order: which way time runs, in all of the photo and in parts of it.
 
     Returns:
         The clip, of the photo's size; it tells which model and weights made it.
@@ -422,6 +446,8 @@ def extract(
         DeviceError: the device is not there or has too little memory.
     """
     photo = _read(photo)
-    with extractor(weights_name, model=model, run=run, quality=quality, middle=middle) as ready:
+    with extractor(
+        weights_name, model=model, run=run, quality=quality, middle=middle, order=order
+    ) as ready:
         clip = ready(photo)
         return dataclasses.replace(clip, warnings=ready.warnings + clip.warnings)
