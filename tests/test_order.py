@@ -1,7 +1,10 @@
 """Which way time runs: for a whole clip, and for one object of it."""
 
+import dataclasses
 import functools
+import html
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from blurvid import media, weights
-from blurvid.config import DirectSpec, OrderOptions
+from blurvid import flow, media, weights
+from blurvid.config import DirectSpec, OrderOptions, QualityOptions
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import seam
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip, Extractor
+from blurvid.pipeline.replay import origin
 
 HEIGHT, WIDTH = 64, 96
 
@@ -245,6 +249,81 @@ def test_large_photos_are_done_in_pieces_with_a_seam_found_on_a_small_one(monkey
     assert torch.equal(frames[:, :, 32:], before[:, :, 32:])
 
 
+# what moves on its own
+
+
+def test_what_moves_is_found_and_turned_by_a_point_in_it():
+    clip = clip_of(two_cars())
+    labels = flow.find_objects(flow.measure(clip.tensor))
+    assert int(labels.max()) == 2
+    middles = sorted(flow.middle_of(labels, number) for number in (1, 2))
+    for x, y in middles:
+        assert 30 <= x * WIDTH <= 54
+        assert 10 <= y * HEIGHT <= 22 or 42 <= y * HEIGHT <= 54
+
+    turned, back = clip.flip("40,16").tensor, two_cars().flip(0)
+    missed = (turned - back)[:, :, :32].abs().sum()
+    assert missed < 0.05 * (two_cars() - back)[:, :, :32].abs().sum()
+    assert torch.equal(turned[:, :, 32:], two_cars()[:, :, 32:])
+    both = clip.flip("41.7%,25%").flip((40, 48)).tensor
+    assert (both - back).abs().sum() < 0.05 * (two_cars() - back).abs().sum()
+
+
+def test_a_point_where_nothing_moves_changes_nothing_and_says_so():
+    clip = clip_of(two_cars()).flip("5,5")
+    assert torch.equal(clip.tensor, two_cars())
+    assert clip.warnings == ("nothing moves at 5,5; time was left as it was there",)
+    with pytest.raises(InputError, match="point 96,5 is outside of the photo"):
+        clip.flip("96,5")
+
+
+def test_objects_that_move_apart_are_two_and_a_pan_is_one():
+    vectors = torch.zeros(2, 40, 60)
+    vectors[0] = 3.0
+    assert flow.find_objects(flow.Field(vectors, (40, 60))).unique().tolist() == [1]
+    vectors[0, 10:25, 10:30] = -6.0
+    labels = flow.find_objects(flow.Field(vectors, (40, 60)))
+    assert labels.unique().tolist() == [1, 2]
+    assert (labels[12:23, 12:28] == 2).all()
+    assert (labels[12:23, 6:10] == 2).all()  # also where it goes to
+    assert (labels[30:] == 1).all()
+    still = flow.Field(torch.full((2, 40, 60), 0.3), (40, 60))
+    assert flow.find_objects(still).max() == 0
+
+
+def test_a_player_of_a_clip_knows_its_objects_and_how_to_repeat_them(tmp_path):
+    quality = QualityOptions(passes=2, constraint=2.2, scale=0.5)
+    clip = dataclasses.replace(clip_of(two_cars()), quality=quality, direction="up")
+    clip.save(tmp_path / "a.html", reverse=True)
+
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    points = re.findall(r'class="object" alt="" data-at="([^"]+)"', text)
+    assert len(points) == 2
+    for point in points:
+        assert torch.equal(clip.flip(point).tensor, clip.flip(point).flip("0,0,1,1").tensor)
+        assert not torch.equal(clip.flip(point).tensor, clip.tensor)
+    command = html.unescape(re.search(r'data-command="([^"]+)" data-reversed="true"', text)[1])
+    assert command == (
+        "blurvid extract photo.png --model direct --weights w --quality good --constraint 2.2 "
+        "--scale 0.5 --direction up"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("a/b c.jpg", "'b c.jpg'"),
+        ("-", "photo.jpg"),
+        ("-x.png", "./-x.png"),
+        ("it's", "'it'\"'\"'s'"),
+    ],
+)
+def test_the_command_names_the_photo_as_a_shell_wants_it(name, word):
+    photo = media.Photo(torch.zeros(3, 4, 4), name=name)
+    found = origin(photo, "direct", "w", QualityOptions(), "auto", ("m.png",))
+    assert found.command == f"blurvid extract {word} --model direct --weights w --flip m.png"
+
+
 # while extracting
 
 
@@ -301,7 +380,7 @@ def test_the_command_flips_regions_and_reverses_last(here):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("--flip", "1,2"), 2, "'1,2' is no region"),
+        (("--flip", "1,2,3"), 2, "'1,2,3' is no region"),
         (("--flip", "90,2,3,4"), 3, "a.png: the region 90,2,3,4 is outside of the photo"),
         (("--flip", "no.png"), 3, "no.png: no such file"),
         (("--direction", "north"), 2, "north"),

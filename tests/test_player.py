@@ -140,8 +140,8 @@ def test_existing_and_failed_players(tmp_path, monkeypatch):
 
 
 def test_the_parts_cannot_end_their_elements():
-    assert "</" not in _part("player.css")
-    assert "</" not in _part("player.js")
+    for name in ("player.css", "objects.js", "player.js"):
+        assert "</" not in _part(name)
 
 
 def test_players_from_python_and_from_the_command_line(tmp_path, monkeypatch):
@@ -602,6 +602,88 @@ def test_light_and_dark(page):
         grounds.append(luminance(pairs[0][1]))
     assert grounds[0] > 0.8
     assert grounds[1] < 0.02
+
+
+@pytest.fixture(scope="module")
+def movable(tmp_path_factory):
+    """A player with two objects: the left quarter, and the right one with a soft edge."""
+    path = tmp_path_factory.mktemp("player") / "movable.html"
+    frames, photo = clip_of()
+    shares = np.zeros((2, HEIGHT, WIDTH), np.uint8)
+    shares[0, :, : WIDTH // 4] = 255
+    shares[1, :, -46:] = 51
+    shares[1, :, -38:] = 255
+    objects = [media.Movable(shares[0], "10.0%,50.0%"), media.Movable(shares[1], "90.0%,50.0%")]
+    origin = media.Origin("blurvid extract 'my photo.png'", {"MP4": "'m.mp4'", "GIF": "'m.gif'"})
+    media.write_frames(frames, path, photo=photo, facts=FACTS, objects=objects, origin=origin)
+    return path
+
+
+def at_quarters(page):
+    """Frames shown at the left, in the middle and at the right."""
+    return tuple(page.shown(x, 0.9) for x in (0.1, 0.4, 0.9))
+
+
+def test_a_click_turns_an_object_around(page, movable):
+    page.open(movable)
+    page.click("compare")
+    page.press(page.keys.HOME)
+    assert at_quarters(page) == (1, 1, 1)
+    page.drag("stage", (0.9, 0.5), 0)
+    assert at_quarters(page) == (1, 1, 7)
+    assert page.status() == "object 2 turned around"
+    page.press(page.keys.ARROW_RIGHT)
+    assert at_quarters(page) == (2, 2, 6)
+    page.click("reverse")
+    assert at_quarters(page) == (2, 2, 6)
+    page.click("reverse")
+    page.drag("stage", (0.5, 0.5), 0)  # no object there
+    page.drag("stage", (0.1, 0.5), 20)  # a drag through time is no click
+    assert at_quarters(page) == (2, 2, 6)
+    red = page.pixels()[50, 2 * (WIDTH - 42), 0]
+    assert red == pytest.approx(0.8 * red_of(2) + 0.2 * red_of(6), abs=2)
+    page.press("+++")
+    page.drag("stage", (0.5, 0.5), 0)  # zoomed in to the middle
+    page.press("0")
+    assert at_quarters(page) == (2, 2, 6)
+    page.drag("stage", (0.9, 0.5), 0)
+    assert at_quarters(page) == (2, 2, 2)
+
+
+def test_objects_by_keyboard_and_the_command_that_repeats_it(page, movable):
+    page.open(movable)
+    page.click("compare")
+    page.press(page.keys.HOME)
+    buttons = page.find("objects").find_elements("tag name", "button")
+    assert [button.accessible_name for button in buttons] == [
+        "Turn object 1 around", "Turn object 2 around",
+    ]  # fmt: skip
+    buttons[0].send_keys(" ")
+    assert at_quarters(page) == (7, 1, 1)
+    assert buttons[0].get_attribute("aria-pressed") == "true"
+    page.run("document.querySelector('.save').open = true")
+    base = "blurvid extract 'my photo.png' --flip 10.0%,50.0%"
+    assert page.find("command").text == f"{base} --fps 10 -o 'm.mp4'"
+    buttons[1].send_keys(page.keys.ENTER)
+    page.click("reverse")
+    page.run("document.querySelector('input[value=once]').click()")
+    page.find("kind").send_keys("G")
+    page.until(lambda: page.find("command").text.endswith("'m.gif'"))
+    assert page.find("command").text == (
+        f"{base} --flip 90.0%,50.0% --reverse --once --fps 10 -o 'm.gif'"
+    )
+    page.click("copy")
+    page.until(lambda: page.status() == "command copied")
+    page.driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    copied = page.driver.execute_async_script(
+        "const done = arguments[0]; navigator.clipboard.readText().then(done, (e) => done(`${e}`))"
+    )
+    assert copied == page.find("command").text
+
+
+def test_without_objects_and_origin_there_is_nothing_of_them(page):
+    assert not page.find("objects").is_displayed()
+    assert page.run("return document.getElementById('command')") is None
 
 
 @pytest.fixture(scope="module")

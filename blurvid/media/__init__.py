@@ -19,6 +19,7 @@ from blurvid.media.files import is_photo, is_special, is_video, list_photos, nat
 from blurvid.media.flow import FLOW_SUFFIXES, check_flow, flow_array, flow_picture, write_flow
 from blurvid.media.montage import check_montage, sheet, write_montage
 from blurvid.media.photo import Photo
+from blurvid.media.player import Movable, Origin
 from blurvid.media.png import to_uint8, write_png
 from blurvid.media.read import read_photo
 from blurvid.media.region import Region, RegionLike, region
@@ -31,6 +32,8 @@ __all__ = [
     "CLIP_SUFFIXES",
     "FLOW_SUFFIXES",
     "STILL_SUFFIXES",
+    "Movable",
+    "Origin",
     "Photo",
     "Region",
     "RegionLike",

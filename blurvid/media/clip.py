@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from blurvid.media.color import srgb_converter
 from blurvid.media.gif import save_gif
 from blurvid.media.mp4 import save_mp4
 from blurvid.media.photo import Photo
-from blurvid.media.player import save_player
+from blurvid.media.player import Movable, Origin, save_player
 from blurvid.media.png import to_uint8
 from blurvid.media.stills import save_still, still_suffix
 from blurvid.media.text import reason
@@ -116,6 +117,8 @@ def write_frames(
     overwrite: bool = False,
     kind: str | None = None,
     facts: Mapping[str, str] | None = None,
+    objects: Sequence[Movable] = (),
+    origin: Origin | None = None,
 ) -> list[Path]:
     """Write frames as `.mp4`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
 
@@ -136,6 +139,8 @@ def write_frames(
         overwrite: replace existing files.
         kind: one of `config.FORMATS`, whatever the target is called; by default its name tells.
         facts: what the player says about the frames, each fact under its name.
+        objects: what can be turned around in the player.
+        origin: how the player's user can make other files of the same.
 
     Returns:
         The files written, in the order in which they are shown.
@@ -159,7 +164,11 @@ def write_frames(
                 save_still(frames[index], path, photo, kind, name)
         else:
             pixels = flat_frames(frames, photo)
-            _save_clip(kind, pixels, temporaries[0], target, photo, options, facts or {})
+            path = temporaries[0]
+            if kind == "html":
+                _save_player(pixels, path, photo, options, facts or {}, objects, origin)
+            else:
+                _save_clip(kind, pixels, path, target, options)
     return paths
 
 
@@ -168,35 +177,48 @@ def _save_clip(
     pixels: list[NDArray[np.uint8]],
     path: Path,
     target: Path,
-    photo: Photo | None,
     options: ClipOptions,
-    facts: Mapping[str, str],
 ) -> None:
-    """Write a file that is not a single frame to a path that is new; `target` is its name."""
+    """Write an animation or a video to a path that is new; `target` is its name."""
     order = _order(len(pixels), options, bounce=options.bounce)
     if kind == "gif":
         save_gif(pixels, order, path, options.fps)
     elif kind == "webp":
         save_webp(pixels, order, path, options.fps, target)
-    elif kind == "html":
-        blurry = None
-        if photo is not None:
-            if photo.pixels.shape[-2:] != pixels[0].shape[:2]:
-                sides = f"{pixels[0].shape[:2]} and {tuple(photo.pixels.shape[-2:])}"
-                raise ValueError(f"frames and photo differ in size: {sides}")
-            (blurry,) = flat_frames(photo.pixels[None], photo)
-        save_player(
-            [pixels[index] for index in _order(len(pixels), options, bounce=False)],
-            blurry,
-            path,
-            title=_title(photo),
-            facts=facts,
-            fps=options.fps,
-            bounce=options.bounce,
-        )
     else:
         loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
         save_mp4(pixels, order * loops, path, options.fps, options.crf, target)
+
+
+def _save_player(
+    pixels: list[NDArray[np.uint8]],
+    path: Path,
+    photo: Photo | None,
+    options: ClipOptions,
+    facts: Mapping[str, str],
+    objects: Sequence[Movable],
+    origin: Origin | None,
+) -> None:
+    """Write a player to a path that is new."""
+    blurry = None
+    if photo is not None:
+        if photo.pixels.shape[-2:] != pixels[0].shape[:2]:
+            sides = f"{pixels[0].shape[:2]} and {tuple(photo.pixels.shape[-2:])}"
+            raise ValueError(f"frames and photo differ in size: {sides}")
+        (blurry,) = flat_frames(photo.pixels[None], photo)
+    if origin is not None:
+        origin = dataclasses.replace(origin, reverse=options.reverse)
+    save_player(
+        [pixels[index] for index in _order(len(pixels), options, bounce=False)],
+        blurry,
+        path,
+        title=_title(photo),
+        facts=facts,
+        fps=options.fps,
+        bounce=options.bounce,
+        objects=objects,
+        origin=origin,
+    )
 
 
 def _title(photo: Photo | None) -> str:

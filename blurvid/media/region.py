@@ -1,9 +1,9 @@
-"""A part of a photo, as a rectangle or as the image of a mask."""
+"""A part of a photo: a rectangle, the image of a mask, or what moves at a point."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurvid.errors import InputError, OptionError
+from blurvid.flow import region_of
 from blurvid.media.read import read_photo
 
 RegionLike: TypeAlias = str | Path | Sequence[float] | NDArray[Any] | Tensor
@@ -31,30 +32,35 @@ class Region:
     """As the user called it."""
     edges: tuple[tuple[float, bool], ...] = ()
     """Left, top, width, height, each in pixels, or in percent of the photo where it says true;
-    empty for a mask."""
+    only the first two for a point; empty for a mask."""
     mask: Tensor | None = None
     """(H, W), bool."""
 
-    def of(self, height: int, width: int) -> tuple[Tensor, tuple[str, ...]]:
+    def of(
+        self, height: int, width: int, objects: Callable[[], Tensor] | None = None
+    ) -> tuple[Tensor, tuple[str, ...]]:
         """The region of one photo.
 
         Args:
             height: H of the upright photo.
             width: W.
+            objects: gives the objects in it, as `flow.find_objects` does; for points.
 
         Returns:
             (H, W), bool; and what the user should know about it.
 
         Raises:
-            InputError: the rectangle lies outside of the photo.
+            InputError: the rectangle or the point lies outside of the photo.
         """
         if self.mask is not None:
             return self._scaled(self.mask, height, width)
-        sides = (width, height, width, height)
-        left, top, wide, high = (
+        left, top, *sides = (
             value * side / 100 if percent else value
-            for (value, percent), side in zip(self.edges, sides, strict=True)
+            for (value, percent), side in zip(self.edges, (width, height) * 2, strict=False)
         )
+        if not sides:
+            return self._object(left / width, top / height, height, width, objects)
+        wide, high = sides
         rows = slice(round(top), min(round(top + high), height))
         columns = slice(round(left), min(round(left + wide), width))
         found = torch.zeros(height, width, dtype=torch.bool)
@@ -62,6 +68,18 @@ class Region:
         if not found.any():
             raise InputError(f"the region {self.name} is outside of the photo, {width}x{height} px")
         return found, ()
+
+    def _object(
+        self, x: float, y: float, height: int, width: int, objects: Callable[[], Tensor] | None
+    ) -> tuple[Tensor, tuple[str, ...]]:
+        if objects is None or x >= 1 or y >= 1:
+            raise InputError(f"the point {self.name} is outside of the photo, {width}x{height} px")
+        labels = objects()
+        number = int(labels[int(y * labels.shape[0]), int(x * labels.shape[1])])
+        if not number:
+            nothing = torch.zeros(height, width, dtype=torch.bool)
+            return nothing, (f"nothing moves at {self.name}; time was left as it was there",)
+        return region_of(labels, number, height, width), ()
 
     def _scaled(self, mask: Tensor, height: int, width: int) -> tuple[Tensor, tuple[str, ...]]:
         if mask.shape == (height, width):
@@ -81,7 +99,8 @@ def region(value: RegionLike | Region) -> Region:
 
     Args:
         value: `X,Y,W,H` (text or numbers) in pixels of the upright photo, or in percent of it
-            (`10%,20%,30%,40%`); or a mask, true or white where the region is: an image file, or
+            (`10%,20%,30%,40%`); `X,Y`, likewise, for what moves at that point; or a mask,
+            true or white where the region is: an image file, or
             an array or tensor (H, W).
 
     Raises:
@@ -97,14 +116,14 @@ def region(value: RegionLike | Region) -> Region:
     name = str(value)
     matches = [_NUMBER.fullmatch(part) for part in name.split(",")]
     found = [match for match in matches if match is not None]
-    if len(found) == len(matches) == 4:
+    if len(found) == len(matches) and len(found) in (2, 4):
         edges = tuple((float(match[1]), bool(match[2])) for match in found)
-        if not edges[2][0] or not edges[3][0]:
+        if not all(side for side, _ in edges[2:]):
             raise OptionError(f"the region {name} is empty")
         return Region(name, edges)
     if "," in name and not Path(name).exists():
         raise OptionError(
-            f"{name!r} is no region: use X,Y,W,H in pixels or percent, or a mask file"
+            f"{name!r} is no region: use X,Y,W,H or X,Y in pixels or percent, or an image of a mask"
         )
     photo = read_photo(name)
     light = photo.pixels.mean(dim=0)

@@ -17,6 +17,7 @@ from blurvid.config import DEFAULT_GAMMA, ClipOptions, QualityOptions
 from blurvid.flow import Field, Motion, measure
 from blurvid.pipeline.memory import in_pieces
 from blurvid.pipeline.order import arrange, check_direction
+from blurvid.pipeline.replay import movables, origin
 from blurvid.synth import average_frames
 
 
@@ -203,7 +204,7 @@ class Clip:
             stem=stem or stem_of(self.photo),
             overwrite=overwrite,
             kind=kind,
-            facts=self._facts() if kind == "html" else None,
+            **(self._told() if kind == "html" else {}),
         )
 
     def save_still(self, target: str | Path, *, overwrite: bool = False) -> Path:
@@ -239,10 +240,16 @@ class Clip:
         """
         return media.write_montage(self.tensor, Path(target), self.photo, overwrite=overwrite)
 
-    def _facts(self) -> dict[str, str]:
-        """How the frames came about, for people."""
+    def _told(self) -> dict[str, Any]:
+        """What a player shows besides: how the frames came about, and what moves on its own."""
         reblur = f"{min(self.reblur_psnr, 999.0):.1f} dB"
-        return {"model": self.model, "weights": self.weights, "re-blur PSNR": reblur}
+        return {
+            "facts": {"model": self.model, "weights": self.weights, "re-blur PSNR": reblur},
+            "objects": movables(self.tensor, self._field(False)),
+            "origin": origin(
+                self.photo, self.model, self.weights, self.quality, self.direction, self.flips
+            ),
+        }
 
 
 def stem_of(photo: media.Photo) -> str:

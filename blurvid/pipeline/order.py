@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from blurvid.config import DIRECTIONS
 from blurvid.errors import OptionError
-from blurvid.flow import measure
+from blurvid.flow import find_objects, measure
 from blurvid.flow.field import STILL
 from blurvid.flow.seam import flip
 from blurvid.media import Region
@@ -45,9 +46,14 @@ def arrange(
     """
     check_direction(direction)
     height, width = frames.shape[-2:]
-    # All regions are looked at before anything is changed.
-    found = [region.of(height, width) for region in flips]
     warnings = () if direction == "auto" else _turn(frames, *_AXES[direction], direction)
+
+    @functools.cache
+    def objects() -> Tensor:
+        return find_objects(measure(frames))
+
+    # All regions are looked at before time is turned around in one.
+    found = [region.of(height, width, objects) for region in flips]
     for mask, notes in found:
         flip(frames, mask)
         warnings += notes

@@ -7,6 +7,7 @@ import hashlib
 import html
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -28,6 +29,29 @@ of 20 to 40 MB. JPEG and WebP of one size differ little at these qualities, but 
 times as long to write and ends at 16383 pixels a side (both measured)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Movable:
+    """Something in a photo that moves on its own, and can be turned around in time."""
+
+    share: Pixels
+    """How much of each pixel is turned around, (h, w) uint8, of the whole photo at any size, but
+    the same for all."""
+    at: str
+    """A point in it, as `--flip` takes it."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How frames came about, as a command line that can be repeated."""
+
+    command: str
+    """The command without what the player itself can change, and without an output."""
+    outputs: Mapping[str, str]
+    """Files that it can write, as words of a command line, by the kind's name."""
+    reverse: bool = False
+    """Whether the frames are shown in reverse of what the command gives."""
+
+
 def save_player(
     frames: Sequence[Pixels],
     blurry: Pixels | None,
@@ -37,6 +61,8 @@ def save_player(
     facts: Mapping[str, str],
     fps: float,
     bounce: bool,
+    objects: Sequence[Movable] = (),
+    origin: Origin | None = None,
 ) -> None:
     """Write a page on which the frames can be played, scrubbed, zoomed and compared.
 
@@ -52,14 +78,17 @@ def save_player(
         facts: what else to say about the frames, each under its name.
         fps: frames shown per second at first.
         bounce: whether to play forth and back at first, or forth only, again and again.
+        objects: what can be turned around by a click, larger ones first.
+        origin: how to make files of what is shown; None leaves that out.
 
     Raises:
         OSError: the file cannot be written.
     """
     height, width = frames[0].shape[:2]
-    style, script = _part("player.css"), _part("player.js")
+    style, script = _part("player.css"), _part("objects.js") + _part("player.js")
     images = [("Blurry photo", "blurry", blurry)] if blurry is not None else []
     images += [(f"Frame {number}", "frame", frame) for number, frame in enumerate(frames, start=1)]
+    figures = [_figure(*image) for image in images] + [_object(thing) for thing in objects]
     told = {"size": f"{width} × {height}", **facts}
     page = Template(_part("player.html")).substitute(
         # The page is text of its own; what it is filled with is not looked through again.
@@ -70,7 +99,9 @@ def save_player(
             f"<div><dt>{_escaped(name)}</dt> <dd>{_escaped(value)}</dd></div>"
             for name, value in told.items()
         ),
-        images="\n".join(_figure(*image) for image in images),
+        images="\n".join(figures),
+        origin="" if origin is None else _origin(origin),
+        save="" if origin is None else _save(origin),
         count=len(frames),
         fps=f"{fps:g}",
         mode="bounce" if bounce else "loop",
@@ -94,6 +125,37 @@ def _digest(text: str) -> str:
 def _escaped(text: str) -> str:
     """Make any text, names of files that are not even Unicode included, safe inside HTML."""
     return html.escape(text.encode("utf-8", "replace").decode())
+
+
+def _origin(origin: Origin) -> str:
+    """What the script needs to know for the command line."""
+    reversed_ = str(origin.reverse).lower()
+    return f'data-command="{_escaped(origin.command)}" data-reversed="{reversed_}"'
+
+
+def _save(origin: Origin) -> str:
+    """Where the command line is shown."""
+    kinds = "".join(
+        f'<option value="{_escaped(word)}">{_escaped(name)}</option>'
+        for name, word in origin.outputs.items()
+    )
+    return (
+        '<details class="save"><summary>Save what is shown</summary>'
+        '<code id="command"></code>'
+        f'<select id="kind" aria-label="Kind of file">{kinds}</select> '
+        '<button id="copy" type="button">Copy command</button></details>'
+    )
+
+
+def _object(thing: Movable) -> str:
+    """The share of an object, which is not for looking at."""
+    stream = io.BytesIO()
+    Image.fromarray(thing.share).save(stream, format="png")
+    data = base64.b64encode(stream.getvalue()).decode()
+    return (
+        f'<img class="object" alt="" data-at="{_escaped(thing.at)}" hidden '
+        f'src="data:image/png;base64,{data}">'
+    )
 
 
 def _figure(label: str, kind: str, image: Pixels) -> str:

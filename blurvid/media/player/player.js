@@ -1,5 +1,3 @@
-"use strict";
-
 document.documentElement.classList.add("scripted"); // no flash of the page without scripts
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -7,6 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const PIXELATED = 2.01; // above this zoom, pixels of the photo are squares
   const ZOOM_STEP = 1.5;
   const PAN_STEP = 0.1; // of the visible part
+  const CLICK = 5; // screen pixels that a pointer may move in a click
   const COPY_PIXELS = 4e6; // larger images play from copies of this size
   const SPEEDS = [0.25, 0.5, 1, 2];
 
@@ -21,6 +20,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const frames = [...document.querySelectorAll("img.frame")];
   const blurry = document.querySelector("img.blurry"); // may be missing
+  const objects = makeObjects([...document.querySelectorAll("img.object")]);
   const count = frames.length;
   const bitmaps = new Map(); // image -> what is drawn for it
   const details = new Map(); // image -> the same at full size, of large photos only
@@ -41,7 +41,9 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const clamp = (value, least, most) => Math.min(Math.max(value, least), most);
-  const shown = () => frames[state.reversed ? count - 1 - state.time : state.time];
+  const frameAt = (time) => frames[state.reversed ? count - 1 - time : time];
+  const shown = () => frameAt(state.time);
+  const opposite = () => frameAt(count - 1 - state.time); // what objects turned around show
   const timeText = () =>
     `frame ${state.time + 1} of ${count}${state.reversed ? ", time reversed" : ""}`;
 
@@ -72,23 +74,25 @@ document.addEventListener("DOMContentLoaded", () => {
     context.imageSmoothingEnabled = scale() <= PIXELATED;
     context.imageSmoothingQuality = "high";
     context.clearRect(0, 0, w, h);
-    drawImage(shown(), w, h);
+    drawImage(drawable(shown()), w, h);
+    if (objects.flipped().length) drawImage(objects.turnedPart(drawable(opposite())), w, h);
     if (state.comparing) {
       context.save();
       context.beginPath();
       context.rect(0, 0, Math.round(w * state.wipe), h);
       context.clip();
-      drawImage(blurry, w, h);
+      drawImage(drawable(blurry), w, h);
       context.restore();
     }
     label();
   }
 
+  // Until all are ready the image itself will do: it is decoded while it is drawn.
+  const drawable = (image) => details.get(image) ?? bitmaps.get(image) ?? image;
+
   function drawImage(image, w, h) {
     const [wide, high] = [w * state.zoom, h * state.zoom];
-    // Until all are ready the image itself will do: it is decoded while it is drawn.
-    const bitmap = details.get(image) ?? bitmaps.get(image) ?? image;
-    context.drawImage(bitmap, w / 2 - state.x * wide, h / 2 - state.y * high, wide, high);
+    context.drawImage(image, w / 2 - state.x * wide, h / 2 - state.y * high, wide, high);
   }
 
   /** Let no view reach beyond the photo. */
@@ -122,6 +126,10 @@ document.addEventListener("DOMContentLoaded", () => {
     find("play").setAttribute("aria-label", state.playing ? "Pause" : "Play");
     find("reverse").setAttribute("aria-pressed", state.reversed);
     find("compare").setAttribute("aria-pressed", state.comparing);
+    [...find("objects").querySelectorAll("button")].forEach((button, i) => {
+      button.setAttribute("aria-pressed", objects.all[i].flipped);
+    });
+    if (find("command")) find("command").textContent = command();
   }
 
   /** Show what one side of the edge is called where there is room for it. */
@@ -152,6 +160,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const wanted = new Set();
     if (near && copy.width < size.width && !state.playing) {
       wanted.add(shown());
+      if (objects.flipped().length) wanted.add(opposite());
       if (state.comparing) wanted.add(blurry);
     }
     for (const [image, bitmap] of details) {
@@ -223,6 +232,41 @@ document.addEventListener("DOMContentLoaded", () => {
     tell(timeText());
   }
 
+  // Objects
+
+  function flip(number) {
+    objects.toggle(number);
+    change({});
+    tell(`object ${number + 1} ${objects.all[number].flipped ? "turned around" : "as it was"}`);
+  }
+
+  /** What the photo shows at a place of the stage, as parts of the photo. */
+  const under = ({ x, y }) => [
+    state.x + (x - 0.5) / state.zoom,
+    state.y + (y - 0.5) / state.zoom,
+  ];
+
+  /** How to get what is shown as a file. */
+  function command() {
+    const words = [player.dataset.command];
+    words.push(...objects.flipped().map((at) => `--flip ${at}`));
+    if (state.reversed !== (player.dataset.reversed === "true")) words.push("--reverse");
+    if (state.mode !== "bounce") words.push("--once");
+    words.push(`--fps ${state.fps}`, `-o ${find("kind").value}`);
+    return words.join(" ");
+  }
+
+  async function copy() {
+    const selection = getSelection();
+    selection.selectAllChildren(find("command"));
+    try {
+      await navigator.clipboard.writeText(find("command").textContent);
+    } catch {
+      document.execCommand("copy"); // where pages from files may not use the clipboard
+    }
+    tell("command copied");
+  }
+
   // Zoom
 
   /** Zoom by a factor; what lies under a point of the stage (0 .. 1) stays there. */
@@ -244,6 +288,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const pointers = new Map();
   let scrubbed = null; // {x, time} where a drag through time began
+  let pressed = null; // where a click may have begun, in pixels of the page
 
   /** Where a pointer is, as parts of the stage. */
   function place(event) {
@@ -263,6 +308,7 @@ document.addEventListener("DOMContentLoaded", () => {
   stage.addEventListener("pointerdown", (event) => {
     if (event.target === wipe || event.button !== 0) return;
     stage.setPointerCapture(event.pointerId);
+    pressed = pointers.size ? null : [event.clientX, event.clientY];
     pointers.set(event.pointerId, place(event));
     scrubbed = pointers.size === 1 ? { x: place(event).x, time: state.time } : null;
     stage.classList.toggle("dragged", state.zoom > 1);
@@ -270,8 +316,13 @@ document.addEventListener("DOMContentLoaded", () => {
 
   stage.addEventListener("pointermove", (event) => {
     const before = pointers.get(event.pointerId);
-    if (!before) return;
     const now = place(event);
+    if (!before) {
+      stage.classList.toggle("pointed", objects.at(...under(now)) >= 0);
+      return;
+    }
+    const [x, y] = pressed ?? [0, 0];
+    if (Math.hypot(event.clientX - x, event.clientY - y) > CLICK) pressed = null;
     if (pointers.size === 2) {
       const from = spread();
       pointers.set(event.pointerId, now);
@@ -292,7 +343,9 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const name of ["pointerup", "pointercancel"]) {
     stage.addEventListener(name, (event) => {
       pointers.delete(event.pointerId);
-      scrubbed = null;
+      const clicked = pressed && name === "pointerup" ? objects.at(...under(place(event))) : -1;
+      if (clicked >= 0) flip(clicked);
+      scrubbed = pressed = null;
       stage.classList.remove("dragged");
     });
   }
@@ -378,6 +431,10 @@ document.addEventListener("DOMContentLoaded", () => {
     find("ticks").append(tick);
   }
   find("compare").hidden = !blurry;
+  if (find("command")) {
+    find("copy").addEventListener("click", copy);
+    find("kind").addEventListener("change", () => change({}));
+  }
 
   // Start
 
@@ -414,6 +471,17 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const name of ["keydown", "pointerdown", "wheel"]) {
       document.addEventListener(name, notice, { capture: true, once: true, passive: true });
     }
+    await objects.load();
+    objects.all.forEach((object, i) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = i + 1;
+      button.setAttribute("aria-label", `Turn object ${i + 1} around`);
+      button.addEventListener("click", () => flip(i));
+      find("objects").append(button);
+    });
+    find("objects").hidden = !objects.all.length;
+    label();
     for (const image of blurry ? [blurry, ...frames] : frames) {
       if (!bitmaps.has(image)) await decode(image);
     }

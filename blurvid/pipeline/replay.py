@@ -1,0 +1,74 @@
+"""What a player needs to turn objects around, and to say how that is repeated."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from blurvid import media
+from blurvid.config import QUALITIES, QualityOptions
+from blurvid.flow import Field, find_objects, middle_of, region_of
+from blurvid.flow.seam import LONG_SIDE, weights
+
+_WHOLE = 0.95
+"""An object that is more of the photo than this is the photo."""
+
+
+def movables(frames: Tensor, field: Field) -> list[media.Movable]:
+    """Find what can be turned around in a player.
+
+    Args:
+        frames: (7, 3, H, W), RGB, in [0, 1].
+        field: their motion.
+    """
+    height, width = frames.shape[-2:]
+    labels = find_objects(field)
+    scale = min(1.0, LONG_SIDE / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    found = []
+    for number in range(1, int(labels.max()) + 1):
+        share = float((labels == number).float().mean())
+        if not 0 < share <= _WHOLE:
+            continue
+        mask = weights(frames, region_of(labels, number, height, width))
+        if scale < 1:
+            mask = F.interpolate(mask[None, None], size, mode="bilinear", antialias=True)[0, 0]
+        x, y = middle_of(labels, number)
+        levels = mask.mul(255).round().byte().numpy()
+        found.append(media.Movable(levels, f"{100 * x:.1f}%,{100 * y:.1f}%"))
+    return found
+
+
+def origin(
+    photo: media.Photo,
+    model: str,
+    weight_set: str,
+    quality: QualityOptions,
+    direction: str,
+    flips: Sequence[str],
+) -> media.Origin:
+    """The command line that gives the frames of a clip again."""
+    name = "photo.jpg" if photo.name == "-" else Path(photo.name).name or "photo.jpg"
+    if name.startswith("-"):
+        name = f"./{name}"
+    words = ["blurvid", "extract", name, "--model", model, "--weights", weight_set]
+    plain = QualityOptions()
+    if quality.passes != plain.passes:
+        words += ["--quality", next(key for key, n in QUALITIES.items() if n == quality.passes)]
+    if quality.constraint is not None:
+        words += ["--constraint", str(quality.constraint)]
+    if quality.statistics != plain.statistics:
+        words += ["--statistics", quality.statistics]
+    if quality.scale != plain.scale:
+        words += ["--scale", str(quality.scale)]
+    if direction != "auto":
+        words += ["--direction", direction]
+    for region in flips:
+        words += ["--flip", region]
+    stem = Path(name).stem
+    outputs = {end.upper(): shlex.quote(f"{stem}.{end}") for end in ("mp4", "gif", "webp")}
+    return media.Origin(shlex.join(words), outputs)
