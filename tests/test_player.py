@@ -658,6 +658,11 @@ def test_objects_by_keyboard_and_the_command_that_repeats_it(page, movable):
     assert [button.accessible_name for button in buttons] == [
         "Turn object 1 around", "Turn object 2 around",
     ]  # fmt: skip
+    plain = page.pixels().astype(int)
+    page.run("arguments[0].focus()", buttons[0])
+    veiled = np.abs(page.pixels() - plain).sum(-1) > 0
+    assert veiled[:, : 2 * (WIDTH // 4) - 2].mean() > 0.95  # it is pointed out, and nothing else
+    assert not veiled[:, 2 * (WIDTH // 4) + 2 :].any()
     buttons[0].send_keys(" ")
     assert at_quarters(page) == (7, 1, 1)
     assert buttons[0].get_attribute("aria-pressed") == "true"

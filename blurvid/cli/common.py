@@ -290,10 +290,10 @@ def order_options(command: Command) -> Command:
             "--flip",
             "flips",
             multiple=True,
-            metavar="X,Y,W,H|MASK",
-            help="Turn time around for one object: in a rectangle, in pixels or percent "
-            "(10%,20%,30%,40%) of the upright photo, or where the image MASK is white. May be "
-            "given again.",
+            metavar="X,Y|X,Y,W,H|MASK",
+            help="Turn time around for one object: what moves at a point, in a rectangle, both in "
+            "pixels or percent (10%,20%,30%,40%) of the upright photo, or where the image MASK is "
+            "white. May be given again.",
         ),
         click.option(
             "--direction",

@@ -80,8 +80,9 @@ class Clip:
 
         Args:
             region: `X,Y,W,H` (text or numbers) in pixels of the upright photo, or in percent
-                (`10%,20%,30%,40%`); or a mask, white where time is turned around: an image file,
-                or an array (H, W).
+                (`10%,20%,30%,40%`); `X,Y`, likewise, for what moves at that point (where nothing
+                does, nothing is turned, with a warning); or a mask, white where time is turned
+                around: an image file, or an array (H, W).
 
         Returns:
             A clip with frames of its own.

@@ -7,7 +7,7 @@
  * it for the command line.
  */
 function makeObjects(images) {
-  const all = []; // {at, width, height, shares, flipped}
+  const all = []; // {at, width, height, shares, shape, flipped}
   const mask = document.createElement("canvas"); // opaque where time is turned around
   const mixed = document.createElement("canvas");
 
@@ -19,8 +19,17 @@ function makeObjects(images) {
       const context = canvas.getContext("2d", { willReadFrequently: true });
       context.drawImage(image, 0, 0);
       const shares = context.getImageData(0, 0, width, height).data.filter((_, i) => i % 4 === 0);
-      all.push({ at: image.dataset.at, width, height, shares, flipped: false });
+      const shape = shapeOf(context, width, height, shares);
+      all.push({ at: image.dataset.at, width, height, shares, shape, flipped: false });
     }
+  }
+
+  /** A bright veil over an object, to point it out. */
+  function shapeOf(context, width, height, shares) {
+    const pixels = context.createImageData(width, height);
+    shares.forEach((share, i) => pixels.data.set([255, 220, 60, share / 2], 4 * i));
+    context.putImageData(pixels, 0, 0);
+    return context.canvas;
   }
 
   /** Turn one object around, and bring the mask up to date. */

@@ -34,6 +34,7 @@ document.addEventListener("DOMContentLoaded", () => {
     mode: player.dataset.mode,
     fps: Number(player.dataset.fps),
     comparing: blurry !== null,
+    pointed: -1, // object that is pointed out
     wipe: 0.5, // part of the stage that shows the blurry photo
     zoom: 1, // times the size that fits the stage
     x: 0.5, // the middle of the view, as part of the photo
@@ -76,6 +77,7 @@ document.addEventListener("DOMContentLoaded", () => {
     context.clearRect(0, 0, w, h);
     drawImage(drawable(shown()), w, h);
     if (objects.flipped().length) drawImage(objects.turnedPart(drawable(opposite())), w, h);
+    if (state.pointed >= 0) drawImage(objects.all[state.pointed].shape, w, h);
     if (state.comparing) {
       context.save();
       context.beginPath();
@@ -236,7 +238,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function flip(number) {
     objects.toggle(number);
-    change({});
+    change({ pointed: -1 }); // it is not in the way of what it shows now
     tell(`object ${number + 1} ${objects.all[number].flipped ? "turned around" : "as it was"}`);
   }
 
@@ -455,6 +457,22 @@ document.addEventListener("DOMContentLoaded", () => {
 
   async function start() {
     await decode(shown());
+    await objects.load();
+    objects.all.forEach((object, i) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = i + 1;
+      button.setAttribute("aria-label", `Turn object ${i + 1} around`);
+      button.addEventListener("click", () => flip(i));
+      for (const name of ["focus", "pointerenter"]) {
+        button.addEventListener(name, () => change({ pointed: i }));
+      }
+      for (const name of ["blur", "pointerleave"]) {
+        button.addEventListener(name, () => change({ pointed: -1 }));
+      }
+      find("objects").append(button);
+    });
+    find("objects").hidden = !objects.all.length;
     size.width = shown().naturalWidth;
     size.height = shown().naturalHeight;
     player.style.setProperty("--aspect", size.width / size.height);
@@ -471,17 +489,6 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const name of ["keydown", "pointerdown", "wheel"]) {
       document.addEventListener(name, notice, { capture: true, once: true, passive: true });
     }
-    await objects.load();
-    objects.all.forEach((object, i) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = i + 1;
-      button.setAttribute("aria-label", `Turn object ${i + 1} around`);
-      button.addEventListener("click", () => flip(i));
-      find("objects").append(button);
-    });
-    find("objects").hidden = !objects.all.length;
-    label();
     for (const image of blurry ? [blurry, ...frames] : frames) {
       if (!bitmaps.has(image)) await decode(image);
     }
