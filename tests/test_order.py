@@ -320,7 +320,7 @@ def test_a_player_of_a_clip_knows_its_objects_and_how_to_repeat_them(tmp_path):
 )
 def test_the_command_names_the_photo_as_a_shell_wants_it(name, word):
     photo = media.Photo(torch.zeros(3, 4, 4), name=name)
-    found = origin(photo, "direct", "w", QualityOptions(), "auto", ("m.png",))
+    found = origin(photo, "direct", "w", QualityOptions(), None, "auto", ("m.png",))
     assert found.command == f"blurvid extract {word} --model direct --weights w --flip m.png"
 
 

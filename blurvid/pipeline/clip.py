@@ -248,7 +248,13 @@ class Clip:
             "facts": {"model": self.model, "weights": self.weights, "re-blur PSNR": reblur},
             "objects": movables(self.tensor, self._field(False)),
             "origin": origin(
-                self.photo, self.model, self.weights, self.quality, self.direction, self.flips
+                self.photo,
+                self.model,
+                self.weights,
+                self.quality,
+                self.middle,
+                self.direction,
+                self.flips,
             ),
         }
 

@@ -48,6 +48,7 @@ def origin(
     model: str,
     weight_set: str,
     quality: QualityOptions,
+    middle: str | None,
     direction: str,
     flips: Sequence[str],
 ) -> media.Origin:
@@ -65,6 +66,8 @@ def origin(
         words += ["--statistics", quality.statistics]
     if quality.scale != plain.scale:
         words += ["--scale", str(quality.scale)]
+    if middle is not None:
+        words += ["--middle", middle]
     if direction != "auto":
         words += ["--direction", direction]
     for region in flips:
