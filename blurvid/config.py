@@ -48,6 +48,10 @@ class RunOptions:
     max_memory: int | None = None
     """Most memory to take [bytes], of the GPU or, on a CPU, of the whole process; None takes
     `FREE_SHARE` of what is free."""
+    compile: bool = False
+    """Compile and record the network on CUDA devices, for photos of which many have the same size.
+    The compiler takes seconds to start, and each size is recorded anew; a single photo is done
+    before that, and reading and writing photos takes longer than what is saved on a few."""
 
 
 FREE_SHARE = 0.7
@@ -364,6 +368,8 @@ class BenchOptions:
     warmup: int = 1
     baseline: bool = False
     """Also run the same weights in the plain way, as published, and tell the ratio."""
+    batches: tuple[int, ...] = (1,)
+    """Photos of one size in a call, one row for each number."""
 
 
 RESOLUTIONS = {

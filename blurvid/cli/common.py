@@ -234,6 +234,15 @@ memory_option = click.option(
 """How much memory a photo may take."""
 
 
+compile_option = click.option(
+    "--compile",
+    is_flag=True,
+    help="Compile the network, for many photos of the same size on a CUDA device; the first of "
+    "each size takes longer.",
+)
+"""Whether the network is compiled."""
+
+
 def weights_options(command: Command) -> Command:
     """Options that choose the model and its weights."""
     for option in (

@@ -84,6 +84,7 @@ DEFAULT = SynthOptions()
 )
 @click.option("--stride", type=int, help="Frames from one window of a clip to the next.")
 @common.memory_option
+@common.compile_option
 @common.run_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each window.")

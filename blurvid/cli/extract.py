@@ -57,6 +57,7 @@ from blurvid.config import FORMATS, MIDDLE_CHOICES, ClipOptions, OrderOptions, R
 @middle_option("What gives the cascade its middle frame, or a picture that is it")
 @quality_options
 @common.memory_option
+@common.compile_option
 @common.run_options
 @batch_options
 def extract(

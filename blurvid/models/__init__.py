@@ -11,14 +11,17 @@ from blurvid.config import STAGES, TRAINED, BDIRSpec, CascadeSpec, DirectSpec
 from blurvid.errors import OptionError
 from blurvid.models.cascade import Cascade
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
+from blurvid.models.fast import Fast, Replay
 from blurvid.models.middle import GivenMiddle, GuidedCascade, middle_of
 from blurvid.networks import BDIRNet, DirectNet, FrameNet
 from blurvid.runtime import single_thread
 
 __all__ = [
     "Cascade",
+    "Fast",
     "GivenMiddle",
     "GuidedCascade",
+    "Replay",
     "SelfEnsemble",
     "SequenceModel",
     "Spec",

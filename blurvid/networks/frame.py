@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.networks import winograd
-from blurvid.networks.blocks import FusionBlock, InstanceNorm, ResidualBlock, conv
+from blurvid.networks.blocks import FusionBlock, InstanceNorm, ResidualBlock, activate, conv
 from blurvid.networks.rows import (
     Activated,
     Convolved,
@@ -93,6 +93,16 @@ OUTER_SPEC = FrameSpec(
 """phi_2 = phi_6, and phi_1 = phi_7, 2,686,208 parameters each."""
 
 
+class _Head(nn.Sequential):
+    """Convolution, block, norm, ReLU and convolution."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        first, block, norm, _, last = self
+        assert isinstance(norm, InstanceNorm)
+        out: Tensor = last(next(activate(block(first(input)), norm)))
+        return out
+
+
 class FrameNet(nn.Module):
     """Predict one frame as a residual on its last input, the anchor.
 
@@ -117,7 +127,7 @@ class FrameNet(nn.Module):
         last = conv(spec.head, 3, 3)
         # Departure from the paper, which does not say: an untrained network returns its anchor.
         nn.init.zeros_(last.weight)
-        self.head = nn.Sequential(
+        self.head = _Head(
             conv(3, spec.head, 3),
             block,
             InstanceNorm(spec.head),

@@ -27,7 +27,7 @@ from blurvid.config import (
     RunOptions,
 )
 from blurvid.errors import BlurvidError, DeviceError, OptionError
-from blurvid.models import SelfEnsemble, SequenceModel, use_window
+from blurvid.models import Fast, SelfEnsemble, SequenceModel, use_window
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, in_pieces, plan
 from blurvid.pipeline.middle import AUTO, Middle, check_frame, find_middle, guided
@@ -71,20 +71,27 @@ class Extractor:
         max_memory: int | None = None,
         middle: Middle | None = None,
         order: OrderOptions = OrderOptions(),
+        fast: bool = False,
     ) -> None:
         check_quality(quality)
         check_direction(order.direction)
         self.direction = order.direction
         self.flips = tuple(media.region(value) for value in order.flips)
         self.network = model
-        self.model = model if quality.passes == 1 else SelfEnsemble(model, quality.passes)
+        self.fast: Fast | None = None
+        if fast and isinstance(model, nn.Module):
+            self.fast = Fast(model, model, device)
+        single = self.fast or model
+        self.model = single if quality.passes == 1 else SelfEnsemble(single, quality.passes)
         self.name, self.quality = name, quality
+        self._sizes: set[torch.Size] = set()  # a size that came before will come again
         self.device, self.dtype = device, dtype
         self.max_memory = max_memory
         self.middle = middle
         """What gives the middle frame in the place of the model's own network."""
         self.warnings = warnings
         """What the user should know about the options, whatever the photo."""
+        self._told = False
 
     def __call__(self, photo: Photo) -> Clip:
         """Extract the seven frames of a photo.
@@ -187,10 +194,16 @@ class Extractor:
             raise BlurvidError(f"{maker} gave values that are not finite (NaN or infinity)")
         for frame in found.frames:
             frame.clamp_(0, 1)
-        frames = found.frames[..., :height, :width]
+        size = found.frames.shape
         with runtime.memory_guard(found.device):
+            frames = runtime.to_host(found.frames, pinned=size in self._sizes)
+            self._sizes.add(size)
+            frames = frames[..., :height, :width]
             self._finish(frames, y[:3])
         warnings = found.warnings
+        if self.fast is not None and self.fast.replay.problem is not None and not self._told:
+            self._told = True
+            warnings += (f"not compiled: {self.fast.replay.problem}; done without",)
         if dtype != self.dtype and found.device == self.device:
             warnings += ("half precision overflowed; done in float32",)
         return dataclasses.replace(found, frames=frames, warnings=warnings)
@@ -227,6 +240,8 @@ class Extractor:
             how = self._plan(y, cpu, torch.float32, runtime.room(cpu))
             found = self._run(y, cpu, torch.float32, how)
         finally:
+            if self.fast is not None:
+                self.fast.replay.forget()  # what was recorded knows where the weights were
             runtime.place(self.network, self.device)
         warning = f"{self.device} has too little memory; done on the CPU"
         return dataclasses.replace(found, warnings=(*found.warnings, warning))
@@ -246,11 +261,16 @@ class Extractor:
         )
 
     def _run(self, y: Tensor, device: torch.device, dtype: torch.dtype, how: Plan) -> Found:
-        """Run the model on (1, 3, H, W) as planned."""
+        """Run the model on (1, 3, H, W) as planned; the frames are where the plan says."""
         height, width = y.shape[-2:]
         with runtime.memory_guard(device), runtime.autocast(device, dtype):
             shape = (self.model.count, 3, height, width)
-            frames = frames_on_disk(*shape[2:], shape[0]) if how.on_disk else torch.empty(shape)
+            where = device if how.near else torch.device("cpu")
+            frames = (
+                frames_on_disk(height, width, shape[0])
+                if how.on_disk
+                else torch.empty(shape, device=where)
+            )
             tiles = 1
             if how.side is None:
                 self.model.fill(frames, y.to(device), how.step)
@@ -375,6 +395,9 @@ def extractor(
                 )
         assert isinstance(network, nn.Module)
         runtime.place(network, device)
+        fast = run.compile and device.type == "cuda"
+        if run.compile and not fast:
+            warnings += (f"compile changes nothing on {device.type}: it is for CUDA devices",)
         yield Extractor(
             network,
             weights_name.name,
@@ -384,7 +407,8 @@ def extractor(
             warnings,
             run.max_memory,
             found,
-            order,
+            order=order,
+            fast=fast,
         )
 
 

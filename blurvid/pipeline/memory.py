@@ -37,6 +37,9 @@ class Plan:
     """Side of the tiles [px]; None sees the whole photo."""
     on_disk: bool = False
     """Whether the frames lie in a file, since there is no room for them."""
+    near: bool = False
+    """Whether the frames stay on the model's device until all are there, where that is not the
+    host: each is seen by others, and all come back in one transfer."""
     memory: int = 0
     """What is taken besides the frames, predicted [bytes]."""
 
@@ -89,11 +92,12 @@ def plan(
                 need = model.memory(rows, columns, feature_size, step)
                 in_one_go = step is None and model.can_strip and roomy is not None
                 if need <= (min(left, roomy) if in_one_go and roomy is not None else left):
-                    return Plan(step, side, on_disk, need + tile + image)
+                    near = host is not None and not on_disk and need + frames <= left
+                    return Plan(step, side, on_disk, near, memory=need + tile + image)
                 least = need + tile + image
     raise DeviceError(
-        f"{width} x {height} pixels take {_gigabytes(least)} of memory at least, but only "
-        f"{_gigabytes(room)} may be taken; allow more, or scale the photo down"
+        f"{width} x {height} pixels take {gigabytes(least)} of memory at least, but only "
+        f"{gigabytes(room)} may be taken; allow more, or scale the photo down"
     )
 
 
@@ -120,7 +124,8 @@ def in_pieces(frames: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield frames[..., top : top + step, :], y[..., top : top + step, :]
 
 
-def _gigabytes(size: int) -> str:
+def gigabytes(size: int) -> str:
+    """An amount of memory for messages."""
     size = max(size, 0)
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
@@ -186,7 +191,7 @@ def frames_on_disk(height: int, width: int, count: int = FRAMES) -> Tensor:
             mapped = mmap.mmap(file.fileno(), size)
     except OSError as error:
         raise DeviceError(
-            f"no memory for {_gigabytes(size)} of frames, nor room in {folder}: {error.strerror}"
+            f"no memory for {gigabytes(size)} of frames, nor room in {folder}: {error.strerror}"
         ) from error
     values = torch.frombuffer(mapped, dtype=torch.float32)
     return OnDisk.of(values.view(count, 3, height, width), mapped)
