@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from blurvid import config, runtime
 from blurvid.bench import (
+    Baseline,
     Report,
     Row,
     bench,
@@ -25,12 +26,14 @@ from blurvid.bench import (
     plain,
     precision_names,
     timing,
+    ways,
     write_plot,
 )
 from blurvid.config import BenchOptions, CascadeSpec, DirectSpec, RunOptions
 from blurvid.errors import DeviceError, OptionError, OutputError
-from blurvid.models import Cascade, use_window
+from blurvid.models import Cascade, fast, use_window
 from blurvid.networks import DirectNet, FrameSpec
+from blurvid.networks.blocks import activated
 from blurvid.pipeline.memory import Plan
 
 CPU = torch.device("cpu")
@@ -269,13 +272,13 @@ def test_all_precisions_are_the_fast_ones(device, bf16, found, monkeypatch):
 @pytest.mark.parametrize("how", [Plan(step=4), Plan(side=640), Plan(on_disk=True)])
 def test_photos_are_seen_as_the_pipeline_sees_them(how, tiny, monkeypatch):
     asked = []
-    monkeypatch.setattr(timing, "plan", lambda *a, **k: asked.append((a[1:4], k)) or how)
+    monkeypatch.setattr(ways, "plan", lambda *a, **k: asked.append((a[1:4], k)) or how)
     steps, tiles = [], []
-    fill, fill_in_tiles = DirectNet.fill, timing.fill_in_tiles
+    fill, fill_in_tiles = DirectNet.fill, ways.fill_in_tiles
     monkeypatch.setattr(
         DirectNet, "fill", lambda net, out, y, step: steps.append(step) or fill(net, out, y, step)
     )
-    monkeypatch.setattr(timing, "fill_in_tiles", lambda *a: tiles.append(a[3]) or fill_in_tiles(*a))
+    monkeypatch.setattr(ways, "fill_in_tiles", lambda *a: tiles.append(a[3]) or fill_in_tiles(*a))
     (row,) = bench(["660x24"], models=tiny, run=RUN, options=BenchOptions(1, 0)).rows
     assert asked == [((24, 660, 4), {"roomy": config.ROOMY})]
     assert (row.strip, row.tile) == (how.step, how.side)
@@ -284,7 +287,7 @@ def test_photos_are_seen_as_the_pipeline_sees_them(how, tiny, monkeypatch):
 
 
 def test_in_tiles_the_middle_network_has_no_row(cascade, monkeypatch):
-    monkeypatch.setattr(timing, "plan", lambda *_, **__: Plan(side=640))
+    monkeypatch.setattr(ways, "plan", lambda *_, **__: Plan(side=640))
     report = bench(["660x20"], models={"cascade": cascade}, run=RUN, options=BenchOptions(1, 0))
     assert [row.name for row in report.rows] == ["cascade"]
 
@@ -292,6 +295,136 @@ def test_in_tiles_the_middle_network_has_no_row(cascade, monkeypatch):
 def test_memory_is_limited(tiny):
     with pytest.raises(DeviceError, match="memory"):
         bench(["4000x3000"], models=tiny, run=RunOptions(device="cpu", max_memory=1), options=QUICK)
+
+
+# several photos in a call
+
+
+def test_batches(cascade):
+    models = {"cascade": cascade, "direct": DirectNet(DirectSpec(4, (4, 4, 4), (1, 1, 1)))}
+    options = BenchOptions(1, 0, batches=(1, 3, 3))
+    report = bench([SMALL], models=models, run=RUN, options=options)
+    names = ["middle", "cascade", "direct"]
+    assert [(row.name, row.batch) for row in report.rows] == [
+        (name, count) for count in (1, 3) for name in names
+    ]
+    for one, three in zip(report.rows[:3], report.rows[3:], strict=True):
+        assert three.flop == 3 * one.flop
+        assert three.images_per_hour == pytest.approx(3 * 3600 / three.seconds)
+        assert three.photo_seconds == pytest.approx(three.seconds / 3)
+        assert three.peak_share == pytest.approx(three.flop / PEAK / three.seconds)
+        assert (one.label, three.label) == (one.name, f"{one.name}, 3 at once")
+        assert one.predicted_memory < three.predicted_memory
+        assert not three.compiled
+    assert report.to_json()["rows"][-1]["batch"] == 3
+    assert report.left_out == ()
+
+
+def test_photos_of_a_batch_are_run_in_one_call(tiny, monkeypatch):
+    sizes = []
+    slow = copy.deepcopy(tiny["direct"])
+    slow.stem.register_forward_hook(lambda _, inputs, out: sizes.append(-len(out)))
+    tiny["direct"].stem.register_forward_hook(lambda _, inputs, out: sizes.append(len(out)))
+    monkeypatch.setattr(timing, "plain", lambda *_: slow)
+    monkeypatch.setattr(timing, "count_flop", lambda *_: 8)
+    options = BenchOptions(repeats=1, warmup=0, baseline=True, batches=(3,))
+    (row,) = bench([SMALL], models=tiny, run=RUN, options=options).rows
+    assert sizes == [-1] * 3 + [3] + [3] + [-1] * 3  # published code sees them one by one
+    assert row.paper_seconds is None
+    assert row.baseline.difference < 1e-5
+
+
+def test_memory_of_a_batch_is_predicted():
+    if measure._reset_high_water() is None:
+        pytest.skip("this system does not keep the peak")
+    net = DirectNet(DirectSpec(4, (16, 16, 16), (1, 1, 1)))
+    options = BenchOptions(1, 0, batches=(4,))
+    (row,) = bench(["320x240"], models={"direct": net}, run=RUN, options=options).rows
+    assert 0.3 * row.predicted_memory < row.peak_memory < 1.1 * row.predicted_memory
+
+
+def test_a_batch_that_does_not_fit_is_left_out(tiny, monkeypatch):
+    monkeypatch.setattr(runtime, "room", lambda *_: 10**6)
+    options = BenchOptions(1, 0, batches=(1, 1000))
+    report = bench([SMALL], models=tiny, run=RUN, options=options)
+    assert [row.batch for row in report.rows] == [1]
+    (reason,) = report.left_out
+    assert reason.startswith(f"{SMALL}, direct in float32: 1000 photos at once take ")
+    assert reason.endswith("of memory, but only 1 MB may be taken")
+    assert report.to_json()["left_out"] == [reason]
+    with pytest.raises(DeviceError, match="1000 photos at once take"):
+        bench([SMALL], models=tiny, run=RUN, options=replace(options, batches=(1000,)))
+
+
+@pytest.mark.parametrize("batches", [(), (0,), (1, -1)])
+def test_batches_that_make_no_sense(tiny, batches):
+    with pytest.raises(OptionError, match="batch"):
+        bench([SMALL], models=tiny, run=RUN, options=replace(QUICK, batches=batches))
+
+
+# compiled networks
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """This CPU passes for a CUDA device, on which a recording is just called again."""
+
+    class Recording:
+        def __init__(self, call, x, beside=None):
+            self.call = call
+            call(x)
+
+        def __call__(self, x):
+            return self.call(x)
+
+    class Place(ways.Place):
+        @property
+        def compiles(self):
+            return self.compile
+
+    monkeypatch.setattr(timing, "Place", Place)
+    monkeypatch.setattr(fast, "_fused", lambda: activated)
+    monkeypatch.setattr(runtime, "Recording", Recording)
+    return Recording
+
+
+COMPILED = replace(RUN, compile=True)
+
+
+def test_nothing_is_compiled_on_a_cpu(tiny):
+    report = bench([SMALL, "40x40"], models=tiny, run=COMPILED, options=BenchOptions(1, 0))
+    assert [row.compiled for row in report.rows] == [False, False]
+    assert report.left_out == ("nothing is compiled on cpu: that is for CUDA devices",)
+
+
+def test_compiled_rows_stand_beside_the_others(gpu, cascade):
+    options = BenchOptions(1, 0, True, batches=(2,))
+    report = bench([SMALL], models={"cascade": cascade}, run=COMPILED, options=options)
+    assert [(row.label, row.compiled) for row in report.rows] == [
+        ("middle, 2 at once", False),
+        ("middle, 2 at once, compiled", True),
+        ("cascade, 2 at once", False),
+        ("cascade, 2 at once, compiled", True),
+    ]
+    assert all(row.baseline.difference < 1e-4 for row in report.rows)
+    assert report.left_out == ()
+
+
+def test_no_row_where_compiling_fails(gpu, tiny, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("no such luck\nand more")
+
+    monkeypatch.setattr(gpu, "__init__", refuse)
+    report = bench([SMALL], models=tiny, run=COMPILED, options=QUICK)
+    assert [row.compiled for row in report.rows] == [False]
+    assert report.left_out == (f"{SMALL}, direct in float32: not compiled: no such luck",)
+
+
+def test_what_is_compiled_needs_its_memory_at_once(gpu, tiny, monkeypatch):
+    monkeypatch.setattr(ways, "plan", lambda *_, **__: Plan(step=4))
+    report = bench([SMALL], models=tiny, run=COMPILED, options=QUICK)
+    assert [row.compiled for row in report.rows] == [False]
+    assert "not compiled, which takes the memory" in report.left_out[0]
 
 
 # baseline
@@ -561,6 +694,32 @@ def test_plot(report, tmp_path):
         write_plot(report, path)
 
 
+def test_plot_of_batches(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn = {}
+    for kind in ("plot", "errorbar"):
+        draw = getattr(Axes, kind)
+        monkeypatch.setattr(
+            Axes,
+            kind,
+            lambda axes, x, y, draw=draw, **style: (
+                drawn.update({style["label"]: (x, y)}) or draw(axes, x, y, **style)
+            ),
+        )
+    base = Baseline(8.0, 8.0, 8.0, 2.0, 2.0, 2.0, 0.0)
+    several = {"flop": 8 * 10**9, "batch": 8, "seconds": 4.0, "baseline": base}
+    rows = [make_row(), make_row(**several), make_row(**several, compiled=True)]
+    write_plot(make_report(*rows), tmp_path / "bench.png")
+    assert drawn == {  # each time is that of one photo
+        "direct, float32": ([1.0], [1.0]),
+        "direct, 8 at once, float32": ([1.0], [0.5]),
+        "direct, 8 at once, compiled, float32": ([1.0], [0.5]),
+        "direct, float32: plain arithmetic alone": ([1.0], [pytest.approx(0.1)]),
+        "direct: the plain way": ([1.0], [1.0]),
+    }
+
+
 def test_a_plot_is_a_png(report, tmp_path):
     with pytest.raises(OptionError, match="png"):
         write_plot(report, tmp_path / "bench.pdf")
@@ -582,10 +741,15 @@ def test_cuda(models, monkeypatch):
     report = bench(
         ["320"],
         models=models,
-        run=RunOptions(device="cuda"),
+        run=RunOptions(device="cuda", compile=True),
         precisions=["all"],
-        options=BESIDE,
+        options=replace(BESIDE, batches=(1, 2)),
     )
+    assert report.left_out == ()
+    assert {(row.batch, row.compiled) for row in report.rows} == {
+        (count, compiled) for count in (1, 2) for compiled in (False, True)
+    }
+    assert all(row.baseline.difference < 0.1 for row in report.rows)
     assert len(report.matrix_peaks) > 1
     assert all(row.peak_memory > 4 * row.parameters for row in report.rows)
     assert all(0 < row.peak_share < 1 for row in report.rows)

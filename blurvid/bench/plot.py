@@ -42,8 +42,9 @@ def check_plot(path: Path, overwrite: bool = False) -> None:
 def write_plot(report: Report, path: Path, *, overwrite: bool = False) -> None:
     """Plot time against pixels on logarithmic axes.
 
-    A line for each network and precision, its median and the range of its times; the time of
-    its plain arithmetic alone, dashed; the baseline, dotted; and the figures of the paper.
+    A line for each network and precision, its median and the range of its times, for each photo
+    of a batch (dash-dotted), hollow where compiled; the time of its plain arithmetic alone, dashed;
+    the baseline, dotted; and the figures of the paper.
 
     Args:
         report: what to plot.
@@ -63,22 +64,28 @@ def write_plot(report: Report, path: Path, *, overwrite: bool = False) -> None:
         colour = COLOURS.get(name, OTHER_COLOUR)
         of_name = sorted((row for row in report.rows if row.name == name), key=lambda r: r.pixels)
         for precision in dict.fromkeys(row.precision for row in of_name):
-            rows = [row for row in of_name if row.precision == precision]
-            axes.errorbar(
-                _megapixels(rows),
-                [row.seconds for row in rows],
-                yerr=[
-                    [row.seconds - row.fastest for row in rows],
-                    [row.slowest - row.seconds for row in rows],
-                ],
-                color=colour,
-                marker=MARKERS.get(precision, "o"),
-                capsize=3,
-                label=f"{name}, {precision}",
-            )
+            in_precision = [row for row in of_name if row.precision == precision]
+            for label in dict.fromkeys(row.label for row in in_precision):
+                rows = [row for row in in_precision if row.label == label]
+                axes.errorbar(
+                    _megapixels(rows),
+                    [row.photo_seconds for row in rows],
+                    yerr=[
+                        [(row.seconds - row.fastest) / row.batch for row in rows],
+                        [(row.slowest - row.seconds) / row.batch for row in rows],
+                    ],
+                    color=colour,
+                    marker=MARKERS.get(precision, "o"),
+                    markerfacecolor="white" if rows[0].compiled else colour,
+                    linestyle="-" if rows[0].batch == 1 else "-.",
+                    capsize=3,
+                    label=f"{label}, {precision}",
+                )
+            # Each size once, however many ways there are
+            rows = list({row.pixels: row for row in in_precision}.values())
             axes.plot(
                 _megapixels(rows),
-                [row.floor_seconds for row in rows],
+                [row.floor_seconds / row.batch for row in rows],
                 color=colour,
                 marker=MARKERS.get(precision, "o"),
                 markersize=3,
@@ -93,7 +100,7 @@ def write_plot(report: Report, path: Path, *, overwrite: bool = False) -> None:
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("photo [megapixels]")
-    axes.set_ylabel("time [s]")
+    axes.set_ylabel("time a photo [s]")
     axes.set_title(f"{report.device}, torch {report.torch}, {report.threads} threads", fontsize=10)
     axes.grid(which="major", color="#cccccc", linewidth=0.6)
     axes.grid(which="minor", color="#eeeeee", linewidth=0.4)
@@ -108,7 +115,8 @@ def write_plot(report: Report, path: Path, *, overwrite: bool = False) -> None:
 
 def _points(axes: Axes, rows: list[Row], colour: str) -> None:
     """The baseline of a network, and its figures in the paper."""
-    slow = {row.pixels: row.baseline.seconds for row in rows if row.baseline is not None}
+    known = ((row, row.baseline) for row in rows)
+    slow = {row.pixels: slow.seconds / row.batch for row, slow in known if slow is not None}
     if slow:
         axes.plot(
             [pixels / 1e6 for pixels in slow],

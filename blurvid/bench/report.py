@@ -40,7 +40,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Row:
-    """One network at one resolution in one precision, one photo at a time."""
+    """One network at one resolution in one precision."""
 
     resolution: str
     """Name of the resolution, see `photo_sizes`."""
@@ -58,10 +58,11 @@ class Row:
     """Side of the tiles [px] where memory is too little for strips; None sees the whole."""
     parameters: int
     flop: int
-    """Floating-point operations of the convolutions of the network run in one go; a multiply-add
-    counts as two. Strips compute some of them again, which does not count."""
+    """Floating-point operations of a run: of the convolutions of the network run in one go; a
+    multiply-add counts as two. Strips compute some of them again, which does not count."""
     seconds: float
-    """Median time of a run; the photo is on the device already and the frames stay there."""
+    """Median time of a run, of all photos of a batch; they are on the device already, and the
+    frames stay there."""
     fastest: float
     """Shortest time of a run [s]."""
     slowest: float
@@ -75,6 +76,23 @@ class Row:
     """What the paper reports for the same frames on a Titan X [s] (Table 3)."""
     baseline: Baseline | None = None
     """None where it was not asked for, or would take more memory than there is."""
+    batch: int = 1
+    """Photos in a run; the baseline sees them one after the other."""
+    compiled: bool = False
+    """Whether the network is compiled and its work recorded, see `models.Replay`."""
+    predicted_memory: int | None = None
+    """What `peak_memory` was taken to be at most, before [bytes]."""
+
+    @property
+    def label(self) -> str:
+        """What is run: the name, how many photos at once, and whether compiled."""
+        several = f", {self.batch} at once" if self.batch > 1 else ""
+        return f"{self.name}{several}{', compiled' if self.compiled else ''}"
+
+    @property
+    def photo_seconds(self) -> float:
+        """Time of a run for each of its photos [s]."""
+        return self.seconds / self.batch
 
     @property
     def pixels(self) -> int:
@@ -102,7 +120,7 @@ class Row:
     @property
     def images_per_hour(self) -> float:
         """Photos per hour, were the network all there is to do."""
-        return 3600 / self.seconds
+        return 3600 / self.photo_seconds
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as plain values; times in seconds, memory in bytes."""
@@ -123,6 +141,7 @@ class Growth:
     """How time grows with pixels, fitted over all sizes: time = constant * pixels**exponent."""
 
     name: str
+    """The rows' `label`."""
     precision: str
     exponent: float
     """1 is linear."""
@@ -144,13 +163,15 @@ class Report:
     """Rate of a large matrix product by precision [FLOP/s]: the highest that was measured before
     the rows and between them."""
     rows: tuple[Row, ...]
+    left_out: tuple[str, ...] = ()
+    """What was asked for but not measured, and why, in sentences."""
 
     @property
     def growth(self) -> tuple[Growth, ...]:
         """Growth of each network in each precision that was timed at two sizes or more."""
         found = []
-        for name, precision in dict.fromkeys((row.name, row.precision) for row in self.rows):
-            rows = [row for row in self.rows if (row.name, row.precision) == (name, precision)]
+        for name, precision in dict.fromkeys((row.label, row.precision) for row in self.rows):
+            rows = [row for row in self.rows if (row.label, row.precision) == (name, precision)]
             if len({row.pixels for row in rows}) > 1:
                 pixels = [math.log(row.pixels) for row in rows]
                 times = [math.log(row.seconds) for row in rows]
@@ -169,4 +190,5 @@ class Report:
             "matrix_peaks": dict(self.matrix_peaks),
             "rows": [row.to_json() for row in self.rows],
             "growth": [asdict(growth) for growth in self.growth],
+            "left_out": list(self.left_out),
         }

@@ -7,86 +7,40 @@ import copy
 import platform
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from blurvid import runtime
 from blurvid.bench.baseline import plain
-from blurvid.bench.measure import count_flop, matrix_peak, peak_memory, seconds
+from blurvid.bench.measure import count_flop, matrix_peak, seconds
 from blurvid.bench.report import (
     MIDDLE_NET,
     PAPER_ALL_SECONDS,
     PAPER_MIDDLE_SECONDS,
-    Baseline,
     Report,
     Row,
 )
 from blurvid.bench.sizes import photo_sizes
-from blurvid.config import FRAMES, NETWORKS, RESOLUTIONS, ROOMY, BenchOptions, RunOptions
-from blurvid.errors import OptionError
+from blurvid.bench.ways import (
+    Place,
+    Subject,
+    baseline_way,
+    compared,
+    first_runs,
+    precision_name,
+    ways_to_run,
+)
+from blurvid.config import NETWORKS, RESOLUTIONS, BenchOptions, RunOptions
+from blurvid.errors import DeviceError, OptionError
 from blurvid.models import Cascade, Trainable, build
-from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, plan
-from blurvid.pipeline.tiles import fill_in_tiles
 
 WAKING = 0.01
 """Standard deviation of the weights that are zero in an untrained network."""
-BASELINE_MARGIN = 1.5
-"""Memory of the baseline, over that predicted for our network in one go in float32."""
-
-
-@dataclass
-class _Way:
-    """A way to run a network on a photo, and how long that took each time."""
-
-    call: Callable[[], Tensor]
-    times: list[float] = field(default_factory=list)
-    memory: int | None = None
-    difference: float = 0.0
-    """From the output of the baseline."""
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """A network to time, in place on its device."""
-
-    name: str
-    net: nn.Module
-    model: Trainable
-    """The model that it is, or is a part of."""
-    plain: nn.Module | None
-
-    def run(self, y: Tensor, how: Plan) -> Tensor:
-        """Run it on (1, 3, H, W) as `pipeline` does, the frames beside the photo."""
-        if self.net is not self.model:
-            found: Tensor = self.net(y, step=how.step)
-            return found
-        size = (y.shape[-2], y.shape[-1])
-        count = self.model.count
-        frames = frames_on_disk(*size, count) if how.on_disk else y.new_empty((count, 3, *size))
-        if how.side is None:
-            self.model.fill(frames, y, how.step)
-        else:
-            fill_in_tiles(self.model, frames, y, how.side, how.step, y.device)
-        return frames
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where things run, and how often."""
-
-    device: torch.device
-    max_memory: int | None
-    peaks: Mapping[torch.dtype, float]
-    options: BenchOptions
-
-    def plan(self, model: Trainable, size: tuple[int, int], dtype: torch.dtype) -> Plan:
-        """Choose how a model sees a photo, as `pipeline` does."""
-        room = runtime.room(self.device, self.max_memory)
-        roomy = ROOMY if self.device.type == "cpu" else None
-        return plan(model, *size, dtype.itemsize, room, roomy=roomy)
 
 
 def bench(
@@ -102,10 +56,11 @@ def bench(
     """Time the networks at some resolutions.
 
     For each resolution there is a row for every model (all seven frames), and before that of
-    the cascade one for its middle network alone; each in every precision. A photo too large for
-    the memory is seen in strips or tiles, as `pipeline` does it; in tiles there is no row for the
-    middle network. Precisions and the baseline take turns, so that whatever else the machine does
-    falls on all of them alike.
+    the cascade one for its middle network alone; each in every precision and for every number of
+    photos in a call. A photo too large for the memory is seen in strips or tiles, as `pipeline`
+    does it; in tiles there is no row for the middle network, and several photos are not measured
+    where they do not fit in one go. Precisions and the baseline take turns, so that whatever else
+    the machine does falls on all of them alike.
 
     Args:
         resolutions: names of sizes, see `photo_sizes`.
@@ -113,22 +68,25 @@ def bench(
             which take the same time.
         networks: names of the rows that are wanted, `middle` among them; those of models that
             are not there are left out.
-        run: device, precision, threads, memory.
+        run: device, precision, threads, memory; and whether there shall be further rows for
+            compiled networks, on CUDA devices.
         precisions: several instead of the one of `run`; `all` stands for those that the device
             has fast kernels for.
-        options: how often, and whether beside the baseline; the first run is never timed, even
-            without warm-up.
+        options: how often, how many photos in a call, and whether beside the baseline; the first
+            run is never timed, even without warm-up.
         on_row: called with each row as soon as it is there; its `matrix_peak` is that found so
             far.
 
     Raises:
         OptionError: an unknown resolution or precision, nothing to time, or no repeats.
-        DeviceError: the device is not there or has too little memory.
+        DeviceError: the device is not there or has too little memory for all that was asked for.
     """
     if options.repeats < 1:
         raise OptionError(f"repeats must be at least 1, not {options.repeats}")
     if options.warmup < 0:
         raise OptionError(f"warmup must not be negative, not {options.warmup}")
+    if not options.batches or min(options.batches) < 1:
+        raise OptionError("a batch is of one photo at least")
     sizes = photo_sizes(resolutions)
     rows = []
     with runtime.running(replace(run, precision="fp32") if precisions else run) as (device, dtype):
@@ -147,16 +105,18 @@ def bench(
             raise OptionError("no model to time")
         peaks = dict.fromkeys(dtypes, 0.0)
         _look_for_peak(peaks, device)
-        place = _Place(device, run.max_memory, peaks, options)
-        for resolution, size in sizes.items():
+        place = Place(device, run.max_memory, peaks, options, run.compile)
+        for (resolution, size), count in product(sizes.items(), dict.fromkeys(options.batches)):
             for subject in subjects:
-                for row in _time(subject, resolution, size, place):
+                for row in _time(subject, resolution, size, count, place):
                     rows.append(row)
                     if on_row is not None:
                         on_row(row)
                 # The machine may have been busy with something else the first time.
                 _look_for_peak(peaks, device)
-        by_name = {_name(dtype): peak for dtype, peak in peaks.items()}
+        if not rows and place.left_out:
+            raise DeviceError(next(iter(place.left_out)))
+        by_name = {precision_name(dtype): peak for dtype, peak in peaks.items()}
         return Report(
             device=f"cpu ({_processor()})" if device.type == "cpu" else runtime.describe(device),
             torch=torch.__version__,
@@ -164,6 +124,7 @@ def bench(
             repeats=options.repeats,
             matrix_peaks=by_name,
             rows=tuple(replace(row, matrix_peak=by_name[row.precision]) for row in rows),
+            left_out=tuple(place.left_out),
         )
 
 
@@ -205,7 +166,7 @@ def _subjects(
     networks: Sequence[str],
     device: torch.device,
     baseline: bool,
-) -> Iterator[_Subject]:
+) -> Iterator[Subject]:
     for name, model in models.items():
         placed = copy.deepcopy(model).eval().requires_grad_(False)
         runtime.place(placed, device)
@@ -214,112 +175,62 @@ def _subjects(
             nets = {MIDDLE_NET: placed.stages[MIDDLE_NET], name: placed}
         for part, net in nets.items():
             if part in networks or part not in NETWORKS:
-                yield _Subject(part, net, placed, plain(net, device) if baseline else None)
+                yield Subject(part, net, placed, plain(net, device) if baseline else None)
 
 
 @torch.inference_mode()
 def _time(
-    subject: _Subject, resolution: str, size: tuple[int, int], place: _Place
+    subject: Subject, resolution: str, size: tuple[int, int], count: int, place: Place
 ) -> Iterator[Row]:
-    """Measure one network on one photo: a row for each precision."""
+    """Measure one network on so many photos of a size: a row for each way."""
     device, multiple = place.device, subject.model.size_multiple
     height, width = size
     padded = (height + -height % multiple, width + -width % multiple)
-    plans = {dtype: place.plan(subject.model, padded, dtype) for dtype in place.peaks}
-    if subject.net is not subject.model:  # alone, it has no way to be run in tiles
-        plans = {dtype: how for dtype, how in plans.items() if how.side is None}
-    y = torch.rand(1, 3, *padded, generator=torch.Generator().manual_seed(0)).to(device)
-
-    def ours(dtype: torch.dtype) -> Callable[[], Tensor]:
-        def call() -> Tensor:
-            with runtime.autocast(device, dtype):
-                return subject.run(y, plans[dtype])
-
-        return call
-
-    ways = {dtype: _Way(ours(dtype)) for dtype in plans}
-    baseline = _baseline(subject, y, place)
-    _first_runs(list(ways.values()), baseline, device)
-    turns = [*ways.values(), *([] if baseline is None else [baseline])]
+    ways = ways_to_run(subject, count, padded, resolution, place)
+    if not ways:
+        return
+    y = torch.rand(count, 3, *padded, generator=torch.Generator().manual_seed(0)).to(device)
+    baseline = baseline_way(subject, y, place)
+    first_runs(ways, baseline, y)
+    for way in ways:
+        if way.replay is not None and way.replay.problem is not None:
+            title = subject.title(resolution, way.dtype)
+            place.leave_out(f"{title}: not compiled: {way.replay.problem}")
+    ways = [way for way in ways if way.replay is None or way.replay.problem is None]
+    turns = [*ways, *([] if baseline is None else [baseline])]
     for _ in range(place.options.warmup - 1):
         for way in turns:
-            seconds(way.call, device)
+            seconds(partial(way.call, y), device)
     for _ in range(place.options.repeats):
         for way in turns:
-            way.times.append(seconds(way.call, device))
+            way.times.append(seconds(partial(way.call, y), device))
 
-    flop = count_flop(subject.net, multiple, padded)
+    flop = count * count_flop(subject.net, multiple, padded)
     parameters = list(subject.net.parameters())
     weights = sum(p.numel() * p.element_size() for p in parameters)
     paper = PAPER_MIDDLE_SECONDS if subject.name == MIDDLE_NET else PAPER_ALL_SECONDS
-    for dtype, way in ways.items():
+    for way in ways:
         yield Row(
             resolution=resolution,
             size=size,
             padded=padded,
             name=subject.name,
-            precision=_name(dtype),
-            strip=plans[dtype].step,
-            tile=plans[dtype].side,
+            precision=precision_name(way.dtype),
+            batch=count,
+            compiled=way.replay is not None,
+            strip=way.how.step,
+            tile=way.how.side,
             parameters=sum(p.numel() for p in parameters),
             flop=flop,
             seconds=statistics.median(way.times),
             fastest=min(way.times),
             slowest=max(way.times),
-            matrix_peak=place.peaks[dtype],
+            matrix_peak=place.peaks[way.dtype],
+            predicted_memory=weights + way.predicted,
             peak_memory=None if way.memory is None else weights + way.memory,
-            paper_seconds=paper.get(resolution),
-            baseline=None if baseline is None else _compared(way, baseline),
+            paper_seconds=paper.get(resolution) if count == 1 else None,
+            baseline=None if baseline is None else compared(way, baseline),
         )
-
-
-def _baseline(subject: _Subject, y: Tensor, place: _Place) -> _Way | None:
-    """The plain way, where there is room for it."""
-    net = subject.plain
-    if net is None:
-        return None
-    height, width = y.shape[-2:]
-    need = subject.model.memory(height, width, y.element_size(), None) * BASELINE_MARGIN
-    frames = 2 * (FRAMES + 1) * FRAME_SIZE * height * width  # ours beside them
-    if need + frames > runtime.room(place.device, place.max_memory):
-        return None
-
-    def call() -> Tensor:
-        # Of a sequence (1, 7, 3, H, W), of the middle network (1, 3, H, W)
-        found: Tensor = net(y)
-        return found if found.ndim == 4 else found[0]
-
-    return _Way(call)
-
-
-def _first_runs(ways: Sequence[_Way], baseline: _Way | None, device: torch.device) -> None:
-    """Run everything once, untimed: for the memory, and to compare the outputs."""
-    expected = None if baseline is None else baseline.call()
-    for way in ways:
-        found: list[Tensor] = []
-        way.memory = peak_memory(lambda way=way, found=found: found.append(way.call()), device)  # type: ignore[misc]
-        if expected is not None:
-            way.difference = max(
-                float((x.to(device) - other).abs().max())
-                for x, other in zip(found[0], expected, strict=True)
-            )
-
-
-def _compared(way: _Way, baseline: _Way) -> Baseline:
-    ratios = [slow / fast for slow, fast in zip(baseline.times, way.times, strict=True)]
-    return Baseline(
-        seconds=statistics.median(baseline.times),
-        fastest=min(baseline.times),
-        slowest=max(baseline.times),
-        ratio=statistics.median(ratios),
-        least_ratio=min(ratios),
-        most_ratio=max(ratios),
-        difference=way.difference,
-    )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _processor() -> str:

@@ -48,6 +48,17 @@ DEFAULT = BenchOptions()
     help="Precision of the features; `all` stands for those that are fast here; repeatable.",
 )
 @click.option(
+    "--batch",
+    "batches",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=DEFAULT.batches,
+    show_default=True,
+    help="Photos of the size in a call; more than one are left out where they do not fit into the "
+    "memory; repeatable.",
+)
+@common.compile_option
+@click.option(
     "--baseline",
     is_flag=True,
     help="Also run the same weights in the plain way, as published, in turns: fp32, each colour "
@@ -71,6 +82,7 @@ def bench(
     resolutions: tuple[str, ...],
     networks: tuple[str, ...],
     precisions: tuple[str, ...],
+    batches: tuple[int, ...],
     baseline: bool,
     repeats: int,
     warmup: int,
@@ -85,12 +97,14 @@ def bench(
     Beside them stand the rate of large matrix products on this device, measured in the same run,
     and what the paper reports for a Titan X. Times are medians; the photo is on the device already,
     and reading and writing files is not counted. Large photos are done in strips, as `extract`
-    does them. Memory is that of the weights, the network's maps and the frames.
+    does them. Memory is that of the weights, the network's maps and the frames. With --compile
+    there are rows for compiled networks beside the others.
 
     \b
     Examples:
       blurvid bench --res 720
       blurvid bench --res paper --baseline --json
+      blurvid bench --res 720 --batch 1 --batch 8 --compile --device cuda
       blurvid bench --res sweep --network direct --plot bench.png
     """
     from blurvid import bench as library
@@ -99,9 +113,9 @@ def bench(
         library.check_plot(plot, overwrite)
 
     def show(row: Row) -> None:
-        text = f"{_title(row)} {row.name}: {row.seconds:.3f} s"
+        text = f"{_title(row)} {row.label}: {row.seconds:.3f} s"
         if len(precisions) > 1 or "all" in precisions:
-            text = f"{_title(row)} {row.name} {row.precision}: {row.seconds:.3f} s"
+            text = f"{_title(row)} {row.label} {row.precision}: {row.seconds:.3f} s"
         if row.baseline is not None:
             text += f", {row.baseline.ratio:.2f} times as fast as the plain way"
         click.echo(text, err=True)
@@ -111,9 +125,11 @@ def bench(
         networks=networks,
         run=common.picked(RunOptions, values),
         precisions=precisions,
-        options=BenchOptions(repeats=repeats, warmup=warmup, baseline=baseline),
+        options=BenchOptions(repeats, warmup, baseline, batches),
         on_row=None if quiet else show,
     )
+    for reason in () if quiet else report.left_out:
+        common.warn(reason)
     if plot is not None:
         library.write_plot(report, plot, overwrite=overwrite)
     if as_json:
@@ -158,7 +174,7 @@ def _table(report: Report, baseline: bool) -> Table:
     for row in report.rows:
         cells = [
             _title(row),
-            row.name,
+            row.label,
             row.precision,
             f"{row.parameters / 1e6:.2f} M",
             f"{row.flop / 1e12:.3f}",
