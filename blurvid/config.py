@@ -381,7 +381,9 @@ RESOLUTIONS = {
 }
 """Height and width [px] of photos to time; the first three are those of Table 3 of the paper."""
 NETWORKS = ("middle", *reversed(MODELS))
-"""What can be timed: the cascade's middle network alone, and all seven frames by a model."""
+"""What is timed: the cascade's middle network alone, and all seven frames by a model."""
+TIMED = (*NETWORKS, "bdirnet")
+"""What can be timed."""
 SWEEP = ("360x270", "640x480", "1160x870", "2000x1500", "12mp")
 """Photos from 0.1 to 12 megapixels, each about three times as large as the one before."""
 

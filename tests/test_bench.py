@@ -29,9 +29,9 @@ from blurvid.bench import (
     ways,
     write_plot,
 )
-from blurvid.config import BenchOptions, CascadeSpec, DirectSpec, RunOptions
+from blurvid.config import BDIRSpec, BenchOptions, CascadeSpec, DirectSpec, RunOptions
 from blurvid.errors import DeviceError, OptionError, OutputError
-from blurvid.models import Cascade, fast, use_window
+from blurvid.models import Cascade, build, fast, use_window
 from blurvid.networks import DirectNet, FrameSpec
 from blurvid.networks.blocks import activated
 from blurvid.pipeline.memory import Plan
@@ -219,6 +219,16 @@ def test_the_highest_rate_counts_for_all_rows(tiny, monkeypatch):
     assert report.matrix_peaks == {"float32": 5e9}
     assert [row.matrix_peak for row in report.rows] == [5e9, 5e9]
     assert next(rates, None) is None
+
+
+def test_a_deblurrer_of_the_middle_frame_is_timed_too():
+    spec = BDIRSpec(channels=(8, 12), blocks=(1, 1), rec_blocks=1)
+    models = {"bdirnet": build("bdirnet", spec)}
+    report = bench([SMALL], models=models, networks=["bdirnet"], run=RUN, options=BESIDE)
+    (row,) = report.rows
+    assert row.name == "bdirnet"
+    assert row.paper_seconds is None
+    assert row.baseline is not None and row.baseline.difference < 1e-4
 
 
 def test_only_what_is_asked_for(cascade, tiny):

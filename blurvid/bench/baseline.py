@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from blurvid.config import MIDDLE
 from blurvid.errors import OptionError
 from blurvid.models import Cascade
-from blurvid.networks import DirectNet, FrameNet, FrameSpec
+from blurvid.networks import BDIRNet, DirectNet, FrameNet, FrameSpec
 
 
 def _conv(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Conv2d:
@@ -117,8 +117,8 @@ def plain(model: nn.Module, device: torch.device) -> nn.Module:
     """Copy a network into its plain form.
 
     Args:
-        model: a `FrameNet`, a `Cascade`, or a `DirectNet`, which has no published form: it is
-            run in float32 and contiguous.
+        model: a `FrameNet`, a `Cascade`, or a `DirectNet` or `BDIRNet`, which have no published
+            form: they are run in float32 and contiguous.
         device: where the copy shall be.
 
     Returns:
@@ -127,7 +127,7 @@ def plain(model: nn.Module, device: torch.device) -> nn.Module:
     Raises:
         OptionError: a cascade with other contexts than the paper's, or with local statistics.
     """
-    copied: PlainNet | PlainCascade | DirectNet
+    copied: PlainNet | PlainCascade | DirectNet | BDIRNet
     if isinstance(model, Cascade):
         if model.spec.contexts != "sequential":
             raise OptionError("the baseline is the paper's cascade, with sequential contexts")
@@ -135,8 +135,8 @@ def plain(model: nn.Module, device: torch.device) -> nn.Module:
         assert isinstance(pair, nn.ModuleDict)
         nets = {stage: model.stages[stage] for stage in ("middle", "26", "17")} | dict(pair.items())
         copied = PlainCascade({name: _plain_net(net) for name, net in nets.items()})
-    elif isinstance(model, DirectNet):
-        copied = DirectNet(model.spec)
+    elif isinstance(model, DirectNet | BDIRNet):
+        copied = DirectNet(model.spec) if isinstance(model, DirectNet) else BDIRNet(model.spec)
         copied.load_state_dict(model.state_dict())
     else:
         copied = _plain_net(model)

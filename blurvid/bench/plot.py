@@ -18,7 +18,7 @@ WIDTH, HEIGHT, DPI = 9.0, 6.0, 150
 """Inches, inches, dots per inch."""
 CASCADE = "cascade"
 """Name of the rows of the paper's seven frames."""
-COLOURS = {MIDDLE_NET: "#0072b2", CASCADE: "#d55e00", "direct": "#009e73"}
+COLOURS = {MIDDLE_NET: "#0072b2", CASCADE: "#d55e00", "direct": "#009e73", "bdirnet": "#cc79a7"}
 """Of the networks (Okabe, Ito 2008: told apart by colour-blind people too)."""
 OTHER_COLOUR = "#cc79a7"
 MARKERS = {"float32": "o", "bfloat16": "s", "float16": "^"}

@@ -35,7 +35,7 @@ from blurvid.bench.ways import (
     precision_name,
     ways_to_run,
 )
-from blurvid.config import NETWORKS, RESOLUTIONS, BenchOptions, RunOptions
+from blurvid.config import NETWORKS, RESOLUTIONS, TIMED, BenchOptions, RunOptions
 from blurvid.errors import DeviceError, OptionError
 from blurvid.models import Cascade, Trainable, build
 
@@ -97,7 +97,7 @@ def bench(
         if models is None:
             models = {
                 name: _awake(build(name))
-                for name in ("cascade", "direct")
+                for name in ("cascade", "direct", "bdirnet")
                 if name in networks or (name == "cascade" and MIDDLE_NET in networks)
             }
         subjects = list(_subjects(models, networks, device, options.baseline))
@@ -174,7 +174,7 @@ def _subjects(
         if isinstance(placed, Cascade):
             nets = {MIDDLE_NET: placed.stages[MIDDLE_NET], name: placed}
         for part, net in nets.items():
-            if part in networks or part not in NETWORKS:
+            if part in networks or part not in TIMED:
                 yield Subject(part, net, placed, plain(net, device) if baseline else None)
 
 
@@ -208,7 +208,7 @@ def _time(
     flop = count * count_flop(subject.net, multiple, padded)
     parameters = list(subject.net.parameters())
     weights = sum(p.numel() * p.element_size() for p in parameters)
-    paper = PAPER_MIDDLE_SECONDS if subject.name == MIDDLE_NET else PAPER_ALL_SECONDS
+    paper = {MIDDLE_NET: PAPER_MIDDLE_SECONDS, "bdirnet": {}}.get(subject.name, PAPER_ALL_SECONDS)
     for way in ways:
         yield Row(
             resolution=resolution,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from blurvid.cli import common
-from blurvid.config import NETWORKS, RESOLUTIONS, BenchOptions, RunOptions
+from blurvid.config import NETWORKS, RESOLUTIONS, TIMED, BenchOptions, RunOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,11 +32,11 @@ DEFAULT = BenchOptions()
 @click.option(
     "--network",
     "networks",
-    type=click.Choice(NETWORKS),
+    type=click.Choice(TIMED),
     multiple=True,
     default=NETWORKS,
-    help="What to time: the cascade's middle network, or all seven frames by a model; "
-    "repeatable.  [default: all]",
+    help="What to time: the cascade's middle network, all seven frames by a model, or the middle "
+    f"one by bdirnet; repeatable.  [default: {', '.join(NETWORKS)}]",
 )
 @click.option(
     "--precision",
