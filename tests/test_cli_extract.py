@@ -525,6 +525,7 @@ def test_the_end_of_a_terminal_in_a_batch(run, monkeypatch, before, code):
         save(pixels, order, path, fps)
         written.append(path)
         if len(written) == 2:
+            assert signal.getsignal(signal.SIGHUP) != signal.SIG_DFL  # which would end the tests
             signal.raise_signal(signal.SIGHUP)
 
     signal.signal(signal.SIGHUP, before)
