@@ -30,8 +30,8 @@ from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, W
 from blurvid.media import video
 from blurvid.models import build
 from blurvid.networks import VGGFeatures
-from blurvid.networks.direct import relu_
 from blurvid.networks.rows import Activated, Statistics, Stored
+from blurvid.networks.unet import relu_
 from blurvid.pipeline.extraction import Extractor
 from blurvid.train.settings import change_settings
 from blurvid.train.state import load_state
