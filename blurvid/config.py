@@ -115,6 +115,8 @@ class ClipOptions:
     """x264 quality, smaller is better."""
 
 
+MOST_MAKERS = 8
+"""Most threads that make windows unless told otherwise."""
 BATCH_PIXELS = 8_000_000
 """Of all photos that a batch has in work at a time, so that their frames take about a gigabyte;
 a larger photo is in work alone."""

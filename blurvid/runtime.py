@@ -8,6 +8,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,20 @@ def running(options: RunOptions) -> Iterator[tuple[torch.device, torch.dtype]]:
             yield device, dtype
     finally:
         torch.set_num_threads(before)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    may_use = getattr(os, "sched_getaffinity", None)
+    return (len(may_use(0)) if may_use else os.cpu_count()) or 1
+
+
+def single_threaded_pool(workers: int) -> ThreadPoolExecutor:
+    """Make threads in each of which torch takes one thread, so that results do not depend on it.
+
+    A new thread would take all cores, and what several add up may differ in the last digit.
+    """
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
 
 
 @contextlib.contextmanager

@@ -7,16 +7,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import invoke
 from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from blurvid import config, runtime
+from blurvid import config, media, runtime
 from blurvid.bench import (
     Baseline,
     Report,
     Row,
     bench,
+    bench_synth,
     check_plot,
     count_flop,
     matrix_peak,
@@ -29,7 +31,15 @@ from blurvid.bench import (
     ways,
     write_plot,
 )
-from blurvid.config import BDIRSpec, BenchOptions, CascadeSpec, DirectSpec, RunOptions
+from blurvid.config import (
+    BDIRSpec,
+    BenchOptions,
+    CascadeSpec,
+    ClipOptions,
+    DirectSpec,
+    RunOptions,
+    SynthOptions,
+)
 from blurvid.errors import DeviceError, OptionError, OutputError
 from blurvid.models import Cascade, build, fast, use_window
 from blurvid.networks import DirectNet, FrameSpec
@@ -765,3 +775,20 @@ def test_cuda(models, monkeypatch):
     assert len(report.matrix_peaks) > 1
     assert all(row.peak_memory > 4 * row.parameters for row in report.rows)
     assert all(0 < row.peak_share < 1 for row in report.rows)
+
+
+def test_synth_beside_ffmpeg(tmp_path):
+    path = tmp_path / "clip.mp4"
+    media.write_frames(
+        torch.rand(15, 3, 48, 64), path, options=ClipOptions(seconds=0, bounce=False)
+    )
+    result = invoke("bench", "--synth", path, "--scale", 0.5, "--jobs", 1, "--repeats", 1, "--json")
+    found = json.loads(result.stdout)
+    assert (found["frames"], found["windows"], found["jobs"]) == (15, 2, 1)
+    assert found["frames_per_second"] == 15 / found["seconds"]
+    assert found["ffmpeg_frames_per_second"] == 15 / found["ffmpeg_seconds"]
+    assert found["ratio"] == pytest.approx(found["ffmpeg_seconds"] / found["seconds"])
+    shown = invoke("bench", "--synth", path, "--repeats", 1, "--warmup", 0).stdout
+    assert "2 windows of 15 frames" in shown
+    with pytest.raises(OptionError, match="at least 1"):
+        bench_synth(path, SynthOptions(), repeats=0, warmup=0)

@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from blurvid.errors import InputError
-from blurvid.synth.estimate import estimate_motion, estimate_sequence
+from blurvid.synth.estimate import _median3, estimate_motion, estimate_sequence
 
 
 def texture(height, width, seed=0):
@@ -95,3 +96,22 @@ def test_what_is_no_sequence_is_refused(shape):
 def test_images_of_different_sizes_are_refused():
     with pytest.raises(InputError, match="different shapes"):
         estimate_motion(torch.zeros(3, 32, 32), torch.zeros(3, 32, 33))
+
+
+@pytest.mark.parametrize("side", [120, 800])
+def test_bytes_are_measured_as_floats(side):
+    frames = torch.stack([shifted(0, 0), shifted(5, -3)])
+    frames = F.interpolate(frames, size=(side, side), mode="bilinear")
+    levels = (frames * 255).round().to(torch.uint8)
+    first = estimate_sequence(levels)
+    assert first == estimate_sequence(levels.contiguous(memory_format=torch.channels_last))
+    other = estimate_sequence(levels / 255)
+    for name in ("dx", "dy", "median", "p95"):
+        assert getattr(first.total, name) == pytest.approx(getattr(other.total, name), abs=0.02)
+
+
+def test_median_of_blocks():
+    flow = np.random.default_rng(0).normal(size=(3, 2, 7, 9)).astype(np.float32)
+    wide = np.pad(flow, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    patches = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), axis=(2, 3))
+    assert np.array_equal(_median3(flow), np.median(patches, axis=(-2, -1)))

@@ -137,3 +137,31 @@ def test_what_is_no_video_is_refused(tmp_path):
         media.read_video(tmp_path / "missing.mp4")
     with pytest.raises(InputError, match="folder"):
         media.read_video(tmp_path)
+
+
+@pytest.mark.parametrize("scale", [0.45, 0.5])
+def test_a_video_is_scaled_as_photos_are(tmp_path, scale):
+    y, x = torch.meshgrid(torch.arange(121) / 9, torch.arange(163) / 7, indexing="ij")
+    waves = torch.stack([x.sin() * y.cos(), (x + y).sin(), (x * y / 9).cos()]) * 0.3 + 0.5
+    path = tmp_path / "clip.mkv"
+    encode = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "163x121", "-i", "-", "-c:v", "ffv1"]
+    pixels = media.to_uint8(waves).tobytes()
+    subprocess.run([FFMPEG, *encode, "-pix_fmt", "bgr0", path], input=pixels, check=True)
+
+    (small,) = media.read_video(path, scale)
+    expected = media.scaled(waves, scale)
+
+    assert small.shape[:2] == expected.shape[1:]
+    error = torch.from_numpy(small).movedim(-1, 0) - 255 * expected
+    assert error.abs().max() < 2.5
+    assert error.square().mean().sqrt() < 0.7
+    assert error.mean().abs() < 0.1
+
+
+def test_a_video_is_decoded_for_nothing(tmp_path):
+    media.write_frames(patches(8, 8), tmp_path / "clip.mp4", options=ONCE)
+    assert media.decode_video(tmp_path / "clip.mp4") == 7
+    assert media.decode_video(tmp_path / "clip.mp4", 0.5) == 7
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(InputError, match=r"text\.mp4: not decoded"):
+        media.decode_video(tmp_path / "text.mp4")

@@ -1,3 +1,4 @@
+import io
 import os
 import stat
 
@@ -12,7 +13,7 @@ from PIL import Image, ImageCms, ImageSequence
 from blurvid import media
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
-from blurvid.media import ffmpeg
+from blurvid.media import ffmpeg, png
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -336,3 +337,21 @@ def test_transparent_parts_become_white_and_colours_srgb(tmp_path):
         shown = np.asarray(gif.convert("RGB"), int)
     assert np.abs(shown[0, 0] - (0, 255, 0)).max() < 6
     assert np.abs(shown[0, 5] - 255).max() < 6
+
+
+@pytest.mark.parametrize("isal", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (5, 1), (1, 7), (37, 53)])
+def test_quick_png_round_trip(monkeypatch, size, isal):
+    if isal:
+        pytest.importorskip("isal")
+    else:
+        monkeypatch.setattr(png, "isal_zlib", None)
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    with Image.open(io.BytesIO(media.quick_png(pixels))) as image:
+        assert image.mode == "RGB"
+        assert np.array_equal(np.array(image), pixels)
+
+
+def test_quick_png_is_small():
+    pixels = media.to_uint8(moving(200, 300)[0])
+    assert len(media.quick_png(pixels)) < pixels.size / 4

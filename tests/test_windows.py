@@ -1,5 +1,6 @@
 import json
 import shutil
+import weakref
 from dataclasses import replace
 
 import imageio.v2 as imageio
@@ -10,7 +11,7 @@ from torch.testing import assert_close
 
 from blurvid import media
 from blurvid.config import SynthOptions
-from blurvid.dataset.windows import find_clips, make_windows, read_windows, write_windows
+from blurvid.dataset.windows import Clip, find_clips, make_windows, read_windows, write_windows
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.metrics import psnr
 from blurvid.synth.blur import average_frames
@@ -217,17 +218,19 @@ def test_clips_that_make_no_window_are_refused(clip, tmp_path):
 
 
 def test_video_input(tmp_path):
-    path = tmp_path / "clip.mp4"
-    frames = [media.to_uint8(frame(i)) for i in range(15)]
-    with imageio.get_writer(path, fps=30, macro_block_size=1, output_params=["-crf", "5"]) as video:
-        for image in frames:
-            video.append_data(image)
+    make_video(tmp_path / "clip.mp4")
     (found,) = find_clips([tmp_path])
     windows = list(make_windows(found, PLAIN))
 
     assert (found.name, found.layout, len(windows)) == ("clip", "video", 2)
     assert float(psnr(windows[0].sharp[0], frame(0))) > 25
     assert windows[1].record["frames"] == list(range(7, 14))
+    assert_close(windows[0].blurry, average_frames(windows[0].sharp, 2.2), atol=1e-6, rtol=0)
+    (small, _) = make_windows(found, SynthOptions(scale=0.5))
+    assert small.record["filter"].startswith("bicubic, antialiased, by ffmpeg")
+    assert small.sharp.shape == (7, 3, HEIGHT // 2, WIDTH // 2)
+    expected = media.scaled(windows[0].sharp[0], 0.5)
+    assert float(psnr(small.sharp[0], expected)) > 40  # colors are stored at half size
 
 
 # writing and reading
@@ -258,6 +261,77 @@ def test_same_seed_same_bytes(clip, tmp_path):
     for name in ("one", "two"):
         write_windows([clip], tmp_path / name, options)
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+
+
+def make_video(path, count=15):
+    frames = [media.to_uint8(frame(i)) for i in range(count)]
+    with imageio.get_writer(path, fps=30, macro_block_size=1, output_params=["-crf", "5"]) as video:
+        for image in frames:
+            video.append_data(image)
+    return path
+
+
+def test_the_number_of_workers_changes_nothing(clip, tmp_path):
+    sources = [clip, make_video(tmp_path / "film.mp4")]
+    options = SynthOptions(crop=20, noise=0.01, scale=0.8, stride=2)
+    threads, told = torch.get_num_threads(), []
+    for jobs in (1, 4):
+        summary = write_windows(
+            sources, tmp_path / str(jobs), options, jobs=jobs, on_window=told.append
+        )
+        assert summary.written == 11
+    assert snapshot(tmp_path / "1") == snapshot(tmp_path / "4")
+    assert told[:11] == told[11:]
+    assert torch.get_num_threads() == threads
+    with pytest.raises(OptionError, match="at least one"):
+        write_windows(sources, tmp_path / "none", options, jobs=0)
+
+
+@pytest.mark.parametrize("length", [40, 80])
+def test_frames_in_memory_do_not_depend_on_the_length(tmp_path, length):
+    clip = Clip("long", tmp_path / "long.mp4", "video")
+    alive, most = weakref.WeakSet(), []
+
+    def loaders(self, scale):
+        for index in range(length):
+            image = (frame(index) * 255).to(torch.uint8)
+            alive.add(image)
+            most.append(len(alive))
+            yield lambda image=image: image
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Clip, "loaders", loaders)
+        patch.setattr("blurvid.dataset.windows.write.find_clips", lambda sources: [clip])
+        write_windows([clip.path], tmp_path / "out", SynthOptions(frames=5), jobs=2)
+    assert max(most) <= 5 * (2 * 2 + 2)
+
+
+def test_what_breaks_late_leaves_whole_windows_and_nothing_else(clip, tmp_path):
+    (clip / "000012.png").write_bytes(b"broken")
+    failures = []
+    summary = write_windows(
+        [clip],
+        tmp_path / "out",
+        SynthOptions(frames=3),
+        jobs=3,
+        on_error=lambda found, error: failures.append(str(error)),
+    )
+    assert summary.written == 3
+    assert "000012" in failures[0]
+    assert sorted(path.name for path in (tmp_path / "out" / "street").iterdir()) == [
+        "000001",
+        "000002",
+        "000003",
+    ]
+
+
+def test_an_interrupt_leaves_nothing_half_done(clip, tmp_path):
+    def stop(record):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_windows([clip], tmp_path / "out", SynthOptions(frames=3), jobs=3, on_window=stop)
+    assert [path.name for path in (tmp_path / "out" / "street").iterdir()] == ["000001"]
 
 
 @pytest.mark.parametrize("line", ["whole", "cut short", "missing"])

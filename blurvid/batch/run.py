@@ -24,8 +24,7 @@ _BYTES = 130
 
 def writers_here() -> int:
     """How many threads write by default: one a processor that this process may use."""
-    may_use = getattr(os, "sched_getaffinity", None)
-    return min(MOST_WRITERS, (len(may_use(0)) if may_use else os.cpu_count()) or 1)
+    return min(MOST_WRITERS, runtime.processors())
 
 
 def run(

@@ -5,6 +5,7 @@ from blurvid.bench.measure import count_flop, matrix_peak, peak_memory
 from blurvid.bench.plot import check_plot, write_plot
 from blurvid.bench.report import Baseline, Growth, Report, Row
 from blurvid.bench.sizes import photo_sizes
+from blurvid.bench.synth import SynthRate, bench_synth
 from blurvid.bench.timing import bench, precision_names
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "Growth",
     "Report",
     "Row",
+    "SynthRate",
     "bench",
+    "bench_synth",
     "check_plot",
     "count_flop",
     "matrix_peak",

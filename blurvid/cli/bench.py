@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from blurvid.cli import common
-from blurvid.config import NETWORKS, RESOLUTIONS, TIMED, BenchOptions, RunOptions
+from blurvid.config import (
+    GOPRO7,
+    NETWORKS,
+    RESOLUTIONS,
+    TIMED,
+    BenchOptions,
+    RunOptions,
+    SynthOptions,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,6 +74,25 @@ DEFAULT = BenchOptions()
 )
 @click.option("--repeats", default=DEFAULT.repeats, show_default=True, help="Timed runs.")
 @click.option("--warmup", default=DEFAULT.warmup, show_default=True, help="Runs before those.")
+@click.option(
+    "--synth",
+    "clip",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="CLIP",
+    help="Time `blurvid synth` on a video instead, in turns with ffmpeg alone.",
+)
+@click.option(
+    "--scale",
+    default=GOPRO7.scale,
+    show_default=True,
+    help="Downscaling of the frames (--synth).",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Threads that make windows (--synth).  [default: as `blurvid synth`]",
+)
 @common.threads_option
 @common.device_option
 @common.memory_option
@@ -86,6 +113,9 @@ def bench(
     baseline: bool,
     repeats: int,
     warmup: int,
+    clip: Path | None,
+    scale: float,
+    jobs: int | None,
     as_json: bool,
     plot: Path | None,
     overwrite: bool,
@@ -106,9 +136,23 @@ def bench(
       blurvid bench --res paper --baseline --json
       blurvid bench --res 720 --batch 1 --batch 8 --compile --device cuda
       blurvid bench --res sweep --network direct --plot bench.png
+      blurvid bench --synth clip.mp4 --scale 0.45
     """
     from blurvid import bench as library
 
+    if clip is not None:
+        options = SynthOptions(scale=scale)
+        rate = library.bench_synth(clip, options, jobs=jobs, repeats=repeats, warmup=warmup)
+        if as_json:
+            common.echo_json(rate.to_json())
+            return
+        click.echo(
+            f"synth: {rate.frames_per_second:.0f} frames/s ({rate.windows} windows of "
+            f"{rate.frames} frames in {rate.seconds:.2f} s)\n"
+            f"ffmpeg, decoding and scaling alone: {rate.ffmpeg_frames_per_second:.0f} frames/s\n"
+            f"ratio: {rate.ratio:.2f} ({rate.least_ratio:.2f}..{rate.most_ratio:.2f})"
+        )
+        return
     if plot is not None:
         library.check_plot(plot, overwrite)
 

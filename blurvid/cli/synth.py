@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
-from blurvid.config import DEFAULT_GAMMA, FRAMES, Gamma, MotionOptions, SynthOptions
+from blurvid.config import (
+    DEFAULT_GAMMA,
+    FRAMES,
+    MOST_MAKERS,
+    Gamma,
+    MotionOptions,
+    SynthOptions,
+)
 from blurvid.errors import BlurvidError, OptionError
 
 if TYPE_CHECKING:
@@ -99,6 +106,13 @@ def gamma_option(default: str | None, text: str) -> Callable[[common.Command], c
     show_default=True,
     help="Direction of simulated motion: always the canonical one, or either (--stills).",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Threads that make windows; the files do not depend on it.  [default: one a "
+    f"processor, at most {MOST_MAKERS}]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the windows of an earlier run.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
@@ -111,6 +125,7 @@ def synth(
     max_path: float,
     layers: int,
     order: str,
+    jobs: int | None,
     overwrite: bool,
     resume: bool,
     quiet: bool,
@@ -147,6 +162,7 @@ def synth(
     arguments: dict[str, Any] = {
         "overwrite": overwrite,
         "resume": resume,
+        "jobs": jobs,
         "on_window": note,
         "on_error": give_up,
     }

@@ -37,7 +37,7 @@ from blurvid.dataset.windows import (
     read_windows,
     simulate_still,
 )
-from blurvid.dataset.windows.make import scaled
+from blurvid.dataset.windows.clips import as_floats
 from blurvid.errors import InputError, OptionError
 from blurvid.evaluate.shared import average, plain
 from blurvid.metrics import psnr, ssim
@@ -265,8 +265,8 @@ def _of_clips(source: Path, scale: float) -> Iterator[Moment]:
 
 
 def _frames(clip: Clip, first: int, count: int, scale: float) -> Tensor:
-    chosen = islice(clip.loaders(), first, first + count)
-    return torch.stack([scaled(load(), scale) for load in chosen])
+    chosen = islice(clip.loaders(scale), first, first + count)
+    return torch.stack([as_floats(load()) for load in chosen])
 
 
 def _of_stills(source: Path, scale: float) -> list[Moment]:
@@ -276,7 +276,8 @@ def _of_stills(source: Path, scale: float) -> list[Moment]:
     options = SynthOptions(scale=scale)
 
     def load(photo: Clip) -> Tensor:
-        return next(simulate_still(photo, photos, options, motion, 1)).sharp
+        make = next(simulate_still(photo, photos, options, motion, 1))
+        return make().sharp
 
     return [Moment(photo.name, photo.name, partial(load, photo)) for photo in photos]
 

@@ -20,16 +20,19 @@ from blurvid.media.flow import FLOW_SUFFIXES, check_flow, flow_array, flow_pictu
 from blurvid.media.montage import check_montage, sheet, write_montage
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin
-from blurvid.media.png import to_uint8, write_png
+from blurvid.media.png import quick_png, to_uint8, write_png
 from blurvid.media.read import read_photo
 from blurvid.media.region import Region, RegionLike, region
+from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
 from blurvid.media.stills import lost_in, still_suffix
 from blurvid.media.text import reason
-from blurvid.media.video import VideoInfo, read_video, video_info
+from blurvid.media.video import VideoInfo, decode_video, read_video, video_info
 
 __all__ = [
     "CLIP_SUFFIXES",
+    "FILTER",
+    "FILTER_VIDEO",
     "FLOW_SUFFIXES",
     "STILL_SUFFIXES",
     "Movable",
@@ -43,6 +46,7 @@ __all__ = [
     "check_flow",
     "check_montage",
     "check_target",
+    "decode_video",
     "flow_array",
     "flow_picture",
     "is_photo",
@@ -53,11 +57,13 @@ __all__ = [
     "lost_in",
     "natural_key",
     "photo_from_array",
+    "quick_png",
     "read_photo",
     "read_video",
     "reason",
     "region",
     "remove_stale",
+    "scaled",
     "sheet",
     "still_kind",
     "still_suffix",

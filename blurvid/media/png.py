@@ -19,7 +19,15 @@ from blurvid.media.atomic import replacing
 from blurvid.media.metadata import EXIF_PREFIX
 from blurvid.media.photo import Photo
 
+try:
+    from isal import isal_zlib
+except ImportError:
+    isal_zlib = None
+
 XMP_KEYWORD = "XML:com.adobe.xmp"
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SUB = 1
+"""The filter that leaves the difference from the pixel to the left (PNG specification, 9.2)."""
 _LEVEL = 3
 """Of zlib for 16 bits, whose lower halves are mostly noise: 6 takes twice the time for 3 %."""
 _PIECE = 1 << 20
@@ -86,6 +94,36 @@ def save_png(image: Tensor, path: Path, photo: Photo | None) -> None:
         Image.fromarray(pixels).save(file, format="PNG", **options)
 
 
+def quick_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Compress an 8-bit image a tenth of the time that `write_png` takes, 10 to 20 % larger.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+
+    Returns:
+        The PNG file.
+    """
+    height, width, channels = pixels.shape
+    bare = np.ascontiguousarray(pixels).reshape(height, width * channels)
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    rows[:, 0] = _SUB
+    rows[:, 1 : 1 + channels] = bare[:, :channels]
+    np.subtract(bare[:, channels:], bare[:, :-channels], out=rows[:, 1 + channels :])
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", _deflated(rows)), (b"IEND", b"")]
+    return _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
+
+
+def _deflated(rows: NDArray[np.uint8]) -> bytes:
+    """Compress filtered rows quickly: by ISA-L where it is there, in a quarter of zlib's time."""
+    if isal_zlib is not None:
+        packed: bytes = isal_zlib.compress(rows.data, 1)
+        return packed
+    # What is left of photos hardly repeats; not looking for it halves the time.
+    compress = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+    return compress.compress(rows.data) + compress.flush()
+
+
 def frame_pixels(image: Tensor, photo: Photo | None, depth: int | None = None) -> NDArray[Any]:
     """Round an image to what a file with all that its photo has would hold.
 
@@ -127,7 +165,7 @@ def _deep_chunks(pixels: NDArray[np.uint16], photo: Photo | None) -> Iterator[by
     pixels = np.atleast_3d(pixels)
     height, width, channels = pixels.shape
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    yield b"\x89PNG\r\n\x1a\n"
+    yield _SIGNATURE
     yield _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
     if photo is not None and photo.icc is not None:
         yield _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(photo.icc))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from blurvid.errors import InputError
 from blurvid.media import ffmpeg
 from blurvid.media.files import is_special
+from blurvid.media.scaling import size_filter, video_filter
 from blurvid.media.text import reason
 
 MAX_PIXELS = 400_000_000
@@ -98,11 +99,13 @@ def video_info(path: Path) -> VideoInfo:
     return VideoInfo(size, fps or None, frames)
 
 
-def read_video(path: Path) -> Iterator[NDArray[np.uint8]]:
+def read_video(path: Path, scale: float = 1.0) -> Iterator[NDArray[np.uint8]]:
     """Decode a video, every stored frame once, rotation applied, at constant memory.
 
     Args:
         path: the file.
+        scale: size of the frames as a share of the video's, see `scaling.scaled_side`; ffmpeg
+            makes them smaller.
 
     Returns:
         An iterator over frames, (H, W, 3) uint8 RGB, each an array of its own. Dropping or
@@ -114,11 +117,42 @@ def read_video(path: Path) -> Iterator[NDArray[np.uint8]]:
     path = Path(path)
     command = [_program(path), *ffmpeg.QUIET, *_ONLY_THIS_FILE, "-i", ffmpeg.as_url(path)]
     # PPM pictures bring their size along, so that rotation needs no parsing of headers.
-    command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-pix_fmt", "rgb24"]
-    # ffmpeg's quick conversion makes every frame about one level darker (measured).
-    command += ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int"]
+    command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", video_filter(scale)]
     command += ["-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
     return _frames(path, command)
+
+
+def decode_video(path: Path, scale: float = 1.0) -> int:
+    """Let ffmpeg decode and scale a video, and drop the frames: the least that reading takes.
+
+    Args:
+        path: the file.
+        scale: as for `read_video`.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        InputError: missing, not a video or damaged.
+    """
+    path = Path(path)
+    command = [_program(path), *ffmpeg.QUIET, *_ONLY_THIS_FILE, "-i", ffmpeg.as_url(path)]
+    command += ["-map", "0:v:0", "-fps_mode", "passthrough"]
+    command += ["-vf", f"{size_filter(scale)}:flags=bicubic"] if scale != 1 else []
+    command += ["-progress", "pipe:1", "-f", "null", "-"]
+    with tempfile.TemporaryFile() as log:
+        run = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=ffmpeg.environment(),
+            check=False,
+        )
+        counts = re.findall(rb"^frame=\s*(\d+)", run.stdout, re.MULTILINE)
+        if run.returncode != 0 or not counts or not int(counts[-1]):
+            raise InputError(f"{path}: not decoded: {ffmpeg.last_line(log)}")
+    return int(counts[-1])
 
 
 def _program(path: Path) -> str:
@@ -166,10 +200,18 @@ def _next_picture(stream: IO[bytes]) -> NDArray[np.uint8] | None:
     if not lines[2]:
         return None
     width, height = (int(side) for side in lines[1].split())
-    data = stream.read(width * height * 3)
-    if len(data) < width * height * 3:
-        return None
-    return np.frombuffer(bytearray(data), np.uint8).reshape(height, width, 3)
+    frame = np.empty((height, width, 3), np.uint8)
+    return frame if _fill(stream, frame.data.cast("B")) else None
+
+
+def _fill(stream: IO[bytes], room: memoryview) -> bool:
+    """Read straight into memory; whether there was enough."""
+    while room:
+        count = stream.readinto(room)  # type: ignore[attr-defined]
+        if not count:
+            return False
+        room = room[count:]
+    return True
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,12 +1,13 @@
 """Clips to windows: consecutive frames averaged into a blurry image, and back from disk."""
 
 from blurvid.dataset.windows.clips import FULL_RATE, PAIRED, SPARSE, Clip, find_clips
-from blurvid.dataset.windows.make import FILTER, Window, check_options, make_windows
+from blurvid.dataset.windows.make import Window, check_options, make_windows
 from blurvid.dataset.windows.middles import MiddleWindow, middle_windows
 from blurvid.dataset.windows.read import StoredWindow, is_window_folder, read_windows
 from blurvid.dataset.windows.records import Record, in_windows
 from blurvid.dataset.windows.simulate import find_stills, simulate_still
 from blurvid.dataset.windows.write import WriteSummary, simulate_windows, write_windows
+from blurvid.media import FILTER
 
 __all__ = [
     "FILTER",

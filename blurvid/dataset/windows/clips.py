@@ -18,6 +18,8 @@ from blurvid.dataset.windows.records import MANIFEST, UNFINISHED
 from blurvid.errors import InputError
 
 GOPRO_SCENE = re.compile(r"GOPR\d{4}_\d{2}_\d{2}")
+VIDEO = "video"
+"""Layout of a clip that is a file."""
 FULL_RATE = "GOPRO_Large_all"
 """Layout of a scene with all frames of the camera."""
 PAIRED = "GOPRO_Large, sharp/"
@@ -41,25 +43,34 @@ class Clip:
     warnings: tuple[str, ...] = ()
     """What speaks against averaging these frames."""
 
-    def loaders(self) -> Iterator[Callable[[], Tensor]]:
+    @property
+    def filter(self) -> str:
+        """What `loaders` scales by, in words."""
+        return media.FILTER_VIDEO if self.layout == VIDEO else media.FILTER
+
+    def loaders(self, scale: float = 1.0) -> Iterator[Callable[[], Tensor]]:
         """Go through the frames without loading more than is asked for.
 
+        Args:
+            scale: size of the frames as a share of their own.
+
         Yields:
-            For each frame a function giving it as (3, H, W), RGB, float32 in [0, 1].
+            For each frame a function giving it as (3, H, W), RGB: of a video uint8, of images
+            float32 in [0, 1].
 
         Raises:
             InputError: the clip is not readable.
         """
         if self.path.is_dir():
             for photo in media.list_photos(self.path):
-                yield partial(load_photo, photo)
+                yield partial(load_scaled, photo, scale)
         else:
-            for frame in media.read_video(self.path):
-                yield partial(_tensor, frame)
+            for frame in media.read_video(self.path, scale):
+                yield partial(_planes, frame)
 
     def frames(self) -> Iterator[Tensor]:
         """Give the frames in order of time, each (3, H, W), RGB, float32 in [0, 1]."""
-        return (load() for load in self.loaders())
+        return (as_floats(load()) for load in self.loaders())
 
 
 def load_photo(path: Path) -> Tensor:
@@ -68,8 +79,18 @@ def load_photo(path: Path) -> Tensor:
     return pixels
 
 
-def _tensor(frame: np.ndarray[Any, Any]) -> Tensor:
-    return torch.from_numpy(frame).permute(2, 0, 1).float() / 255
+def as_floats(image: Tensor) -> Tensor:
+    """Give uint8 as float32 in [0, 1]."""
+    return image.float().div_(255) if image.dtype == torch.uint8 else image
+
+
+def load_scaled(path: Path, scale: float) -> Tensor:
+    """Load an image as `load_photo` does, and scale it by `media.FILTER`."""
+    return media.scaled(load_photo(path), scale)
+
+
+def _planes(frame: np.ndarray[Any, Any]) -> Tensor:
+    return torch.from_numpy(frame).permute(2, 0, 1)
 
 
 def find_clips(sources: Sequence[Path]) -> list[Clip]:
@@ -112,7 +133,7 @@ def _clips_of(source: Path) -> Iterator[Clip]:
     elif not source.exists():
         raise InputError(f"{source}: no such file or folder")
     elif media.is_video(source):
-        yield Clip(source.stem, source, "video")
+        yield Clip(source.stem, source, VIDEO)
     else:
         raise InputError(f"{source}: not a video and not a folder of frames")
 
@@ -135,7 +156,7 @@ def _search(top: Path, home: Path) -> Iterator[Clip]:
         children.sort(key=lambda child: (media.natural_key(child.name), child.name))
         for child in children:
             if child.is_file() and media.is_video(child):
-                yield Clip(prefix + child.stem, child, "video")
+                yield Clip(prefix + child.stem, child, VIDEO)
         pending += [
             (child, prefix + child.name, f"{prefix}{child.name}/")
             for child in reversed(children)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.config import SynthOptions
-from blurvid.dataset.windows.clips import Clip
+from blurvid.dataset.windows.clips import Clip, as_floats
 from blurvid.dataset.windows.records import Record
 from blurvid.errors import InputError, OptionError
-from blurvid.synth.blur import average_frames
+from blurvid.synth.blur import average_frames, average_levels
 from blurvid.synth.estimate import COARSEST, estimate_sequence
-
-FILTER = "bicubic, antialiased"
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,19 @@ class Window:
 
     blurry: Tensor
     """y, (3, H, W), RGB, float32 in [0, 1]."""
-    sharp: Tensor
-    """The frames averaged, (N, 3, H, W), same range."""
+    frames: Tensor
+    """The frames averaged, (N, 3, H, W), RGB: uint8 from videos, otherwise as `blurry`."""
     record: Record
     """How it was made: its line of the manifest."""
+
+    @cached_property
+    def sharp(self) -> Tensor:
+        """The frames averaged, (N, 3, H, W), float32 in [0, 1]."""
+        return as_floats(self.frames)
+
+
+Maker = Callable[[], Window]
+"""Makes one window, in whatever thread it is called."""
 
 
 def check_options(options: SynthOptions) -> None:
@@ -61,24 +68,19 @@ def check_options(options: SynthOptions) -> None:
             raise OptionError(text)
 
 
-class _Frame:
-    """A frame of the clip, loaded and scaled when a window first needs it."""
+class Frame:
+    """An image that is loaded when a window first needs it; windows may share it."""
 
-    def __init__(self, load: Callable[[], Tensor], scale: float) -> None:
-        self._load, self._scale = load, scale
+    def __init__(self, load: Callable[[], Tensor]) -> None:
+        self._load, self._lock = load, threading.Lock()
+        self._pixels: Tensor | None = None
 
-    @cached_property
     def pixels(self) -> Tensor:
-        return scaled(self._load(), self._scale)
-
-
-def scaled(image: Tensor, scale: float) -> Tensor:
-    """Scale an image (3, H, W) in [0, 1], by `FILTER`."""
-    if scale == 1:
-        return image
-    size = [max(1, round(side * scale)) for side in image.shape[-2:]]
-    out = F.interpolate(image[None], size=size, mode="bicubic", antialias=True, align_corners=False)
-    return out[0].clamp(0, 1)  # bicubic overshoots at edges
+        """Give the image, (3, H, W)."""
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = self._load()
+            return self._pixels
 
 
 def make_windows(
@@ -104,26 +106,43 @@ def make_windows(
         InputError: the clip is unreadable, too short, its frames differ in size, or are smaller
             than the crop.
     """
+    return (make() for make in plan_windows(clip, options, skip=skip))
+
+
+def plan_windows(
+    clip: Clip, options: SynthOptions, *, skip: Container[int] = ()
+) -> Iterator[Maker]:
+    """Go through a clip as `make_windows` does, but leave the work on each window to the caller.
+
+    Yields:
+        What makes each window, in order of time; it holds the window's frames.
+
+    Raises:
+        OptionError, InputError: as `make_windows`, which may also come from the makers.
+    """
     check_options(options)
     stride = options.stride or options.frames
-    held: deque[_Frame] = deque(maxlen=options.frames)
+    held: deque[Frame] = deque(maxlen=options.frames)
     length = 0
-    for length, load in enumerate(clip.loaders(), start=1):
-        held.append(_Frame(load, options.scale))
+    for length, load in enumerate(clip.loaders(options.scale), start=1):
+        held.append(Frame(load))
         first = length - options.frames
         if first >= 0 and first % stride == 0 and first // stride + 1 not in skip:
-            frames = [frame.pixels for frame in held]
-            yield _window(clip, options, frames, first, first // stride + 1)
+            yield partial(_window, clip, options, list(held), first, first // stride + 1)
     if length < options.frames:
         raise InputError(f"{clip.path}: {length} frames, a window needs {options.frames}")
 
 
 def _window(
-    clip: Clip, options: SynthOptions, frames: list[Tensor], first: int, number: int
+    clip: Clip, options: SynthOptions, held: list[Frame], first: int, number: int
 ) -> Window:
+    frames = [frame.pixels() for frame in held]
     if len({frame.shape for frame in frames}) > 1:
         raise InputError(f"{clip.path}: frames of different sizes")
-    sharp = torch.stack(frames)
+    # Side by side as they came from the decoder, be it planes or pixels.
+    planar = frames[0].is_contiguous()
+    sharp = torch.stack(frames if planar else [frame.movedim(0, -1) for frame in frames])
+    sharp = sharp if planar else sharp.movedim(-1, 1)
     height, width = sharp.shape[-2:]
     if min(height, width) < (options.crop or COARSEST):
         raise InputError(
@@ -137,7 +156,11 @@ def _window(
         left = int(torch.randint(width - options.crop + 1, (), generator=generator))
         box = [left, top, options.crop, options.crop]
         sharp = sharp[..., top : top + options.crop, left : left + options.crop]
-    blurry = average_frames(sharp, options.gamma)
+    if sharp.dtype == torch.uint8:
+        levels = [frame.movedim(0, -1).numpy() for frame in sharp]
+        blurry = torch.from_numpy(average_levels(levels, options.gamma)).movedim(-1, 0)
+    else:
+        blurry = average_frames(sharp, options.gamma)
     if options.noise > 0:
         noise = torch.randn(blurry.shape, generator=generator)
         blurry = blurry + options.noise * noise
@@ -189,7 +212,7 @@ def record_of(
         "stride": options.stride or options.frames,
         "gamma": options.gamma,
         "scale": options.scale,
-        "filter": FILTER if options.scale != 1 else None,
+        "filter": clip.filter if options.scale != 1 else None,
         "crop": box,
         "size": [sharp.shape[-1], sharp.shape[-2]],
         "noise": options.noise,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from blurvid import media
 from blurvid.config import FRAMES, MotionOptions, SynthOptions
-from blurvid.dataset.windows.clips import Clip, load_photo
-from blurvid.dataset.windows.make import Window, generator_of, record_of, scaled
+from blurvid.dataset.windows.clips import Clip, load_scaled
+from blurvid.dataset.windows.make import Frame, Maker, Window, generator_of, record_of
 from blurvid.dataset.windows.records import in_windows
 from blurvid.errors import InputError, OptionError
 from blurvid.synth import margin, simulate
@@ -60,7 +61,7 @@ def simulate_still(
     count: int,
     *,
     skip: Container[int] = (),
-) -> Iterator[Window]:
+) -> Iterator[Maker]:
     """Blur one photo in several ways.
 
     Args:
@@ -72,34 +73,44 @@ def simulate_still(
         skip: numbers of windows, counted from 1, to pass over.
 
     Yields:
-        The windows. Without a crop they are as large as the photo less the room to move.
+        What makes each window. Without a crop they are as large as the photo less the room to
+        move.
 
     Raises:
         OptionError: not seven frames.
-        InputError: an unreadable photo, or one too small for the motion.
+        InputError: from the makers, an unreadable photo, or one too small for the motion.
     """
     if options.frames != FRAMES:
         raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
-    wanted = [number for number in range(1, count + 1) if number not in skip]
-    if not wanted:
-        return
     motion = replace(motion, gammas=((options.gamma, 1.0),))
-    photo = scaled(load_photo(still.path), options.scale)
-    for number in wanted:
-        g = generator_of(options, still, number)
-        back, size, box = _background(photo, still, options, motion, g)
-        layers = [back]
-        for _ in range(motion.layers - 1):
-            other = others[int(torch.randint(len(others), (), generator=g))]
-            front = scaled(load_photo(other.path), options.scale)
-            layers.append(_cover(front, (back.shape[-2], back.shape[-1])))
-        rendered = simulate(torch.stack(layers).unsqueeze(0), size, motion, g)
-        blurry = rendered.blurry[0]
-        if options.noise > 0:
-            blurry = blurry + options.noise * torch.randn(blurry.shape, generator=g)
-        record = record_of(still, options, rendered.frames[0], 0, number, box, motion.sub_frames)
-        record["simulated"] = described(motion)
-        yield Window(blurry.clamp(0, 1), rendered.frames[0], record)
+    photo = Frame(partial(load_scaled, still.path, options.scale))
+    for number in range(1, count + 1):
+        if number not in skip:
+            yield partial(_simulated, still, photo, others, options, motion, number)
+
+
+def _simulated(
+    still: Clip,
+    photo: Frame,
+    others: Sequence[Clip],
+    options: SynthOptions,
+    motion: MotionOptions,
+    number: int,
+) -> Window:
+    g = generator_of(options, still, number)
+    back, size, box = _background(photo.pixels(), still, options, motion, g)
+    layers = [back]
+    for _ in range(motion.layers - 1):
+        other = others[int(torch.randint(len(others), (), generator=g))]
+        front = load_scaled(other.path, options.scale)
+        layers.append(_cover(front, (back.shape[-2], back.shape[-1])))
+    rendered = simulate(torch.stack(layers).unsqueeze(0), size, motion, g)
+    blurry = rendered.blurry[0]
+    if options.noise > 0:
+        blurry = blurry + options.noise * torch.randn(blurry.shape, generator=g)
+    record = record_of(still, options, rendered.frames[0], 0, number, box, motion.sub_frames)
+    record["simulated"] = described(motion)
+    return Window(blurry.clamp(0, 1), rendered.frames[0], record)
 
 
 def described(motion: MotionOptions) -> dict[str, Any]:

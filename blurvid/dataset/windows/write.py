@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from blurvid import media
-from blurvid.config import MotionOptions, SynthOptions
+from blurvid import media, runtime
+from blurvid.config import MOST_MAKERS, MotionOptions, SynthOptions
 from blurvid.dataset.windows.clips import Clip, find_clips
-from blurvid.dataset.windows.make import Window, check_options, make_windows
+from blurvid.dataset.windows.make import Maker, check_options, plan_windows
 from blurvid.dataset.windows.records import (
     BLURRY,
     MANIFEST,
@@ -39,8 +41,8 @@ class WriteSummary:
     """Clips given up, each reported to `on_error`."""
 
 
-Maker = Callable[[Clip, Container[int]], Iterator[Window]]
-"""Makes the windows of a clip, passing over those of some numbers."""
+Plan = Callable[[Clip, Container[int]], Iterator[Maker]]
+"""What makes the windows of a clip, passing over those of some numbers."""
 
 
 def simulate_windows(
@@ -52,6 +54,7 @@ def simulate_windows(
     count: int = 1,
     overwrite: bool = False,
     resume: bool = False,
+    jobs: int | None = None,
     on_window: Callable[[Record], None] | None = None,
     on_error: Callable[[Clip, BlurvidError], None] | None = None,
 ) -> WriteSummary:
@@ -65,6 +68,8 @@ def simulate_windows(
         count: windows of each photo.
         overwrite: replace the windows that an earlier run listed in `out`; other files stay.
         resume: keep the windows of an interrupted run with the same options, write the others.
+        jobs: threads that make windows, by default one a processor, at most `MOST_MAKERS`; the
+            files are the same whatever their number.
         on_window: called with the record of every window written.
         on_error: called with a photo that failed and why; the others go on.
 
@@ -74,10 +79,12 @@ def simulate_windows(
     check_options(options)
     stills = find_stills(sources)
 
-    def make(still: Clip, skip: Container[int]) -> Iterator[Window]:
+    def plan(still: Clip, skip: Container[int]) -> Iterator[Maker]:
         return simulate_still(still, stills, options, motion, count, skip=skip)
 
-    return _write(stills, make, out, options, overwrite, resume, on_window, on_error, motion=motion)
+    return _write(
+        stills, plan, out, options, overwrite, resume, jobs, on_window, on_error, motion=motion
+    )
 
 
 def write_windows(
@@ -87,6 +94,7 @@ def write_windows(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    jobs: int | None = None,
     on_window: Callable[[Record], None] | None = None,
     on_error: Callable[[Clip, BlurvidError], None] | None = None,
 ) -> WriteSummary:
@@ -103,6 +111,8 @@ def write_windows(
         options: see `make_windows`.
         overwrite: replace the windows that an earlier run listed in `out`; other files stay.
         resume: keep the windows of an interrupted run with the same options, write the others.
+        jobs: threads that make windows, by default one a processor, at most `MOST_MAKERS`; the
+            files are the same whatever their number.
         on_window: called with the record of every window written.
         on_error: called with a clip that failed and why; the others go on. None: the first
             failure ends the run.
@@ -118,45 +128,55 @@ def write_windows(
     check_options(options)
     clips = find_clips(sources)
 
-    def make(clip: Clip, skip: Container[int]) -> Iterator[Window]:
-        return make_windows(clip, options, skip=skip)
+    def plan(clip: Clip, skip: Container[int]) -> Iterator[Maker]:
+        return plan_windows(clip, options, skip=skip)
 
-    return _write(clips, make, out, options, overwrite, resume, on_window, on_error)
+    return _write(clips, plan, out, options, overwrite, resume, jobs, on_window, on_error)
 
 
 def _write(
     clips: Sequence[Clip],
-    make: Maker,
+    plan: Plan,
     out: Path,
     options: SynthOptions,
     overwrite: bool,
     resume: bool,
+    jobs: int | None,
     on_window: Callable[[Record], None] | None,
     on_error: Callable[[Clip, BlurvidError], None] | None,
     motion: MotionOptions | None = None,
 ) -> WriteSummary:
-    """Write the windows that `make` makes of the clips."""
+    """Write the windows that are planned for the clips."""
     if overwrite and resume:
         raise OptionError("either overwrite or resume, not both")
+    jobs = min(MOST_MAKERS, runtime.processors()) if jobs is None else jobs
+    if jobs < 1:
+        raise OptionError(f"{jobs} threads that make windows; at least one is needed")
     written = skipped = warned = failed = 0
     try:
         done = _prepare(out, options, overwrite, resume, motion)
-        with (out / UNFINISHED).open("a", encoding="utf-8") as manifest:
+        with (
+            (out / UNFINISHED).open("a", encoding="utf-8") as manifest,
+            runtime.single_threaded_pool(jobs) as pool,
+        ):
             for clip in clips:
                 finished = done.get(clip.name, set())
                 skipped += len(finished)
+                made = _made(plan(clip, finished), out, pool, 2 * jobs)
                 try:
-                    for window in make(clip, finished):
-                        _write_window(window, out, manifest)
+                    for record, scratch in made:
+                        _publish(record, scratch, out, manifest)
                         written += 1
-                        warned += bool(window.record["warnings"])
+                        warned += bool(record["warnings"])
                         if on_window:
-                            on_window(window.record)
+                            on_window(record)
                 except InputError as error:
                     if on_error is None:
                         raise
                     failed += 1
                     on_error(clip, error)
+                finally:
+                    made.close()
         if skipped:
             _write_lines(_in_order(clips, out / UNFINISHED), out / UNFINISHED)
         if written + skipped:
@@ -257,20 +277,67 @@ def _check_inside(folder: Path, out: Path) -> None:
         raise OutputError(f"{folder}: a link leads out of {out}; nothing outside is touched")
 
 
-def _write_window(window: Window, out: Path, manifest: IO[str]) -> None:
-    """Write the images under a temporary name, rename, then add the line."""
+def _made(
+    plan: Iterator[Maker], out: Path, pool: Executor, ahead: int
+) -> Generator[tuple[Record, Path], None, None]:
+    """Make windows side by side; give each, with the folder of its images, in its turn.
+
+    Args:
+        plan: what makes the windows.
+        out: the folder to fill.
+        pool: who makes them.
+        ahead: most windows in work, which bounds the memory.
+    """
+    pending: deque[Future[tuple[Record, Path]]] = deque()
+    failure: InputError | None = None
+    try:
+        while True:
+            while failure is None and len(pending) < ahead:
+                try:
+                    pending.append(pool.submit(_make_window, next(plan), out))
+                except StopIteration:
+                    break
+                except InputError as error:  # those before it are whole
+                    failure = error
+            if not pending:
+                break
+            yield pending[0].result()
+            pending.popleft()
+        if failure is not None:
+            raise failure
+    finally:
+        for future in pending:
+            future.cancel()
+        wait(pending)
+        for future in pending:
+            if not future.cancelled() and future.exception() is None:
+                shutil.rmtree(future.result()[1], ignore_errors=True)
+
+
+def _make_window(make: Maker, out: Path) -> tuple[Record, Path]:
+    """Make a window and write its images to a folder under a temporary name."""
+    window = make()
     folder = out / window.record["window"]
     _check_inside(folder, out)
     scratch = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     scratch.mkdir(parents=True)
     try:
-        media.write_png(window.blurry, scratch / BLURRY)
-        for number, frame in enumerate(window.sharp, start=1):
-            media.write_png(frame, scratch / f"sharp_{number}.png")
-        _remove_window(folder, out)
-        scratch.replace(folder)
-    finally:
+        (scratch / BLURRY).write_bytes(media.quick_png(media.to_uint8(window.blurry)))
+        for number, frame in enumerate(window.frames, start=1):
+            floats = frame.is_floating_point()
+            levels = media.to_uint8(frame) if floats else frame.movedim(0, -1).numpy()
+            (scratch / f"sharp_{number}.png").write_bytes(media.quick_png(levels))
+    except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
-    manifest.write(_line(window.record))
+        raise
+    return window.record, scratch
+
+
+def _publish(record: Record, scratch: Path, out: Path, manifest: IO[str]) -> None:
+    """Give the images of a window their name, then add the line."""
+    folder = out / record["window"]
+    _remove_window(folder, out)
+    scratch.replace(folder)
+    manifest.write(_line(record))
     manifest.flush()
