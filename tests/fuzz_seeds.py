@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageCms
 
 from blurvid import weights
-from blurvid.config import CascadeSpec, DirectSpec
+from blurvid.config import BDIRSpec, CascadeSpec, DirectSpec
 from blurvid.models import build
 
 XMP = (
@@ -27,6 +27,8 @@ XMP = (
 )
 TINY = DirectSpec(channels=(4, 4), blocks=(1, 1))
 SLIM = CascadeSpec(width=0.0625)
+SMALL = BDIRSpec(factor=2, channels=(4, 4), blocks=(1, 1), rec_blocks=1, window=8)
+SHAPES = {"direct": TINY, "cascade": SLIM, "bdirnet": SMALL}
 
 
 @functools.cache
@@ -92,7 +94,7 @@ def photos() -> dict[str, bytes]:
 def weight_set(folder: Path, model: str = "direct") -> Path:
     """A tiny weight set in a new folder."""
     torch.manual_seed(0)
-    net = build(model, TINY if model == "direct" else SLIM)
+    net = build(model, SHAPES[model])
     weights.save(
         net,
         folder,

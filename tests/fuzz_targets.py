@@ -117,7 +117,7 @@ def _set(model: str) -> dict[str, bytes]:
 
 def _weights(place: Path, rng: random.Random) -> str:
     """Weight sets: broken description, header or numbers, with and without right digests."""
-    files = dict(_set(rng.choice(("direct", "cascade"))))
+    files = dict(_set(rng.choice(("direct", "cascade", "bdirnet"))))
     info = json.loads(files["set.json"])
     if rng.random() < 0.6:
         part = rng.choice(sorted(info["files"]))
@@ -326,7 +326,7 @@ def _settings(place: Path, rng: random.Random) -> str:
     return accepted(lambda: check_options(change_settings(TrainOptions(), settings)))
 
 
-COMMANDS = ("extract", "extract", "extract", "synth", "eval", "weights list",
+COMMANDS = ("extract", "extract", "deblur", "synth", "eval", "weights list",
             "weights verify", "weights path", "weights fetch", "weights import", "doctor", "bench",
             "train")  # fmt: skip
 SAFE = {
@@ -372,7 +372,7 @@ def _words(place: Path, rng: random.Random) -> str:
     for argument in command.params:
         if isinstance(argument, click.Argument) and rng.random() < 0.95:
             words.append(rng.choice((files[0], rng.choice(files), rng.choice(WORDS))))
-    if name == "extract" and not {"-o", "--output"} & set(words):
+    if name in ("extract", "deblur") and not {"-o", "--output"} & set(words):
         words += ["-o", str(out / rng.choice(("clip.gif", "a.png", "frames", "x.webp")))]
     (place / "case").write_text(repr(words))
     out.mkdir()

@@ -16,7 +16,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from fuzz_seeds import SLIM, TINY, photos, weight_set
+from fuzz_seeds import SHAPES, TINY, photos, weight_set
 from helpers import invoke
 from PIL import Image
 from safetensors.torch import save_file
@@ -28,7 +28,7 @@ from blurvid.dataset import WindowSource, read_stills
 from blurvid.dataset.windows import read_windows, write_windows
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, WeightsError
 from blurvid.media import video
-from blurvid.models import build
+from blurvid.models import GuidedCascade, build, middle_of
 from blurvid.networks import VGGFeatures
 from blurvid.networks.rows import Activated, Statistics, Stored
 from blurvid.networks.unet import relu_
@@ -581,7 +581,7 @@ def test_errors_are_short_whatever_the_values():
 def lively(model):
     """A model whose parameters are none of them zero."""
     torch.manual_seed(0)
-    net = build(model, TINY if model == "direct" else SLIM)
+    net = build(model, SHAPES[model])
     with torch.no_grad():
         for parameter in net.parameters():
             if not parameter.any():
@@ -591,7 +591,7 @@ def lively(model):
 
 @pytest.fixture(scope="module")
 def models():
-    return {model: lively(model) for model in ("direct", "cascade")}
+    return {model: lively(model) for model in SHAPES}
 
 
 @contextlib.contextmanager
@@ -610,6 +610,7 @@ STAGES = {
     "26": ("stages.26.head.4.weight", "the stage 26 of the cascade model"),
     "17": ("stages.17.head.4.weight", "the stage 17 of the cascade model"),
     "direct": ("head.weight", "the direct model"),
+    "bdirnet": ("reconstruct.head.weight", "the bdirnet model"),
 }
 
 
@@ -624,12 +625,24 @@ STAGES = {
 )
 def test_the_stage_that_is_not_finite_is_named(models, stage, value, passes):
     name, told = STAGES[stage]
-    net = models["direct" if stage == "direct" else "cascade"]
+    net = models.get(stage, models["cascade"])
     extract = Extractor(net, "x", CPU, torch.float32, QualityOptions(passes=passes, scale=1.0))
     photo = media.photo_from_array(torch.rand(3, 20, 20))
     with filled(net, name, value), pytest.raises(BlurvidError, match=f"^{told} .*finite") as caught:
         extract(photo)
     assert type(caught.value) is BlurvidError  # exit code 1
+
+
+def test_another_deblurrer_is_named_where_the_middle_frame_is_not_finite(models):
+    guided = GuidedCascade(models["cascade"], middle_of(models["bdirnet"]))
+    extract = Extractor(guided, "x", CPU, torch.float32, QualityOptions(scale=1.0))
+    photo = media.photo_from_array(torch.rand(3, 20, 20))
+    for (model, name), told in {
+        ("bdirnet", STAGES["bdirnet"][0]): "the bdirnet model",
+        ("cascade", STAGES["35"][0]): "the stage 35 of the cascade model",
+    }.items():
+        with filled(models[model], name, 3e38), pytest.raises(BlurvidError, match=f"^{told} gave"):
+            extract(photo)
 
 
 def test_a_network_that_overflows_ends_with_1_and_writes_nothing(models, tmp_path, surroundings):

@@ -135,7 +135,7 @@ def _check_opcode(name: str, argument: object) -> None:
                 f"asks for {wanted[:80]}, which weights do not need; nothing of it was run"
             )
     elif name in CALLS:
-        raise UntrustedError(f"has the opcode {name}, which weights do not need; nothing was run")
+        raise UntrustedError(f"has the opcode {name}, not of weights; nothing of it was run")
 
 
 def _check_sizes(payload: object, size: int) -> None:
