@@ -52,8 +52,8 @@ def check_kinds(options: KindOptions) -> None:
 
 def reach(options: KindOptions) -> int:
     """How far from a pixel lies what may end up in it [px], for all kinds."""
-    # Half of a path lies on either side of the middle of the exposure.
-    return math.ceil(max(options.walk[1] / 2, options.turn[1] / 2, 3 * options.sigma[1]))
+    # The middle of the exposure need not be that of the path.
+    return math.ceil(max(options.walk[1], options.turn[1], 3 * options.sigma[1]))
 
 
 def walk_kernels(lengths: Tensor, g: torch.Generator) -> Tensor:
