@@ -19,11 +19,17 @@ from blurvid.media.atomic import replacing
 from blurvid.media.metadata import EXIF_PREFIX
 from blurvid.media.photo import Photo
 
-try:
-    from isal import isal_zlib
-except ImportError:
-    isal_zlib = None
 
+def _find_isal() -> Any:
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return None
+    return isal_zlib
+
+
+isal_zlib = _find_isal()
+"""A faster zlib, where it is installed."""
 XMP_KEYWORD = "XML:com.adobe.xmp"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SUB = 1
