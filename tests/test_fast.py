@@ -447,7 +447,7 @@ def test_frames_stay_on_the_device_where_there_is_room():
 
 
 def test_nothing_is_compiled_on_a_cpu(monkeypatch):
-    monkeypatch.setattr(pipeline.extraction.weights, "load", lambda _: DirectNet(TINY))
+    monkeypatch.setattr(pipeline.opening.weights, "load", lambda _: DirectNet(TINY))
     found = models.parts(DirectNet(TINY))
     assert list(found) == ["direct"]
     with pipeline.extractor(run=RunOptions("cpu", compile=True)) as ready:

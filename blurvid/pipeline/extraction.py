@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -15,22 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from blurvid import media, runtime, weights
-from blurvid.config import (
-    LOCAL_WINDOW,
-    MIDDLE,
-    MODELS,
-    PAPER_CROP,
-    ROOMY,
-    OrderOptions,
-    QualityOptions,
-    RunOptions,
-)
+from blurvid import media, runtime
+from blurvid.config import MIDDLE, ROOMY, OrderOptions, QualityOptions
 from blurvid.errors import BlurvidError, DeviceError, OptionError
-from blurvid.models import Fast, SelfEnsemble, SequenceModel, use_window
+from blurvid.models import Fast, SelfEnsemble, SequenceModel
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, in_pieces, plan
-from blurvid.pipeline.middle import AUTO, Middle, check_frame, find_middle, guided
+from blurvid.pipeline.middle import Middle, check_frame
 from blurvid.pipeline.order import arrange, check_direction
 from blurvid.pipeline.scale import check_scale, extract_scaled
 from blurvid.pipeline.tiles import fill_in_tiles
@@ -58,7 +47,7 @@ class Found:
 
 
 class Extractor:
-    """A loaded model on its device, for many photos. Use `extractor` to make one."""
+    """A loaded model on its device, for many photos. `pipeline.opening` makes them."""
 
     def __init__(
         self,
@@ -105,7 +94,7 @@ class Extractor:
             BlurvidError: the network gives values that are not finite even in float32; the
                 message names the stage that gave them first.
         """
-        photo = _read(photo)
+        photo = as_photo(photo)
         started = time.perf_counter()
         found = self.scaled(photo.pixels)
         seconds = time.perf_counter() - started
@@ -327,151 +316,14 @@ def fit(y: Tensor, multiple: int) -> Tensor:
     return F.pad(y, (0, right, 0, below), mode="replicate")[0]
 
 
-def _read(photo: Photo) -> media.Photo:
+def as_photo(photo: Photo) -> media.Photo:
+    """Open a photo, whatever it comes as.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     if isinstance(photo, media.Photo):
         return photo
     value: Any = photo
     opened = isinstance(value, str | Path) or hasattr(value, "read")
     return media.read_photo(value) if opened else media.photo_from_array(value)
-
-
-@contextmanager
-def extractor(
-    weights_name: str | Path | weights.WeightSet | None = None,
-    run: RunOptions = RunOptions(),
-    *,
-    model: str = "auto",
-    quality: QualityOptions = QualityOptions(),
-    middle: str | Path = AUTO,
-    order: OrderOptions = OrderOptions(),
-) -> Iterator[Extractor]:
-    """Load a model and keep it ready for the time of a block.
-
-    Args:
-        weights_name: name or folder of a weight set, or one found already; the released one by
-            default.
-        run: device, precision, threads.
-        model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score, but a
-            cascade where a `middle` is named.
-        quality: what is done besides one plain pass.
-        middle: what gives the middle frame, see `find_middle`.
-        order: which way time runs, in all of the photo and in parts of it.
-
-    Yields:
-        A function from a photo to its `Clip`.
-
-    Raises:
-        OptionError: an option of `quality` or `order` is out of range.
-        InputError: a mask of `order` cannot be read.
-        WeightsError: weights missing or damaged.
-        DeviceError: the device is not there.
-    """
-    if not isinstance(weights_name, weights.WeightSet):
-        if model == "auto" and weights_name is None and str(middle) != AUTO:
-            model = "cascade"
-        weights_name = weights.find(weights_name, model)
-    if weights_name.model not in MODELS:
-        raise OptionError(
-            f"the {weights_name.model} model gives one frame only; use it with --middle, or "
-            "blurvid deblur"
-        )
-    with runtime.running(run) as (device, dtype):
-        network: SequenceModel = weights.load(weights_name)
-        found = None
-        if weights_name.model == "cascade":
-            found = find_middle(middle, weights_name)
-        elif str(middle) != AUTO:
-            found = find_middle(middle)
-        if found is not None:
-            network = guided(network, found)
-        warnings: tuple[str, ...] = ()
-        if quality.statistics == "local":
-            crop = weights_name.crop or PAPER_CROP  # the authors' weights do not tell theirs
-            assert isinstance(network, nn.Module)
-            if not use_window(network, round(LOCAL_WINDOW * crop)):
-                quality = dataclasses.replace(quality, statistics="global")
-                warnings = (
-                    f"local statistics change nothing: the {network.name} model normalizes nothing",
-                )
-        assert isinstance(network, nn.Module)
-        runtime.place(network, device)
-        fast = run.compile and device.type == "cuda"
-        if run.compile and not fast:
-            warnings += (f"compile changes nothing on {device.type}: it is for CUDA devices",)
-        yield Extractor(
-            network,
-            weights_name.name,
-            device,
-            dtype,
-            quality,
-            warnings,
-            run.max_memory,
-            found,
-            order=order,
-            fast=fast,
-        )
-
-
-@contextmanager
-def deblurrer(
-    middle: str | Path = AUTO, run: RunOptions = RunOptions(), *, passes: int = 1
-) -> Iterator[Extractor]:
-    """Load what gives the middle frame alone, and keep it ready for the time of a block.
-
-    Args:
-        middle: see `find_middle`; not a picture.
-        run: device, precision, threads.
-        passes: answers averaged, see `QualityOptions`.
-
-    Yields:
-        A function from a photo to a `Clip` of one frame.
-
-    Raises:
-        OptionError, WeightsError, DeviceError: as their names say.
-    """
-    with runtime.running(run) as (device, dtype):
-        found = find_middle(middle)
-        if found is None or found.frame is not None or not isinstance(found.model, nn.Module):
-            raise OptionError(f"{middle} is a picture, not something that deblurs")
-        runtime.place(found.model, device)
-        quality = QualityOptions(passes=passes, scale=1.0)
-        yield Extractor(found.model, found.name, device, dtype, quality, (), run.max_memory, found)
-
-
-def extract(
-    photo: Photo,
-    *,
-    weights_name: str | Path | weights.WeightSet | None = None,
-    model: str = "auto",
-    run: RunOptions = RunOptions(),
-    quality: QualityOptions = QualityOptions(),
-    middle: str | Path = AUTO,
-    order: OrderOptions = OrderOptions(),
-) -> Clip:
-    """Turn one motion-blurred photo into the seven sharp frames it was made of.
-
-    Args:
-        photo: a path, an open binary file, a PIL image, a numpy array ((H, W, 3) uint8, or
-            float in [0, 1]) or a tensor ((3, H, W) in [0, 1]), RGB.
-        weights_name: name or folder of a weight set; the released one by default.
-        model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score.
-        run: device, precision, threads.
-        quality: what is done besides one plain pass.
-        middle: what gives the middle frame, see `find_middle`.
-        order: which way time runs, in all of the photo and in parts of it.
-
-    Returns:
-        The clip, of the photo's size; it tells which model and weights made it.
-
-    Raises:
-        OptionError: an option is out of range.
-        InputError: an unreadable photo.
-        WeightsError: weights missing or damaged.
-        DeviceError: the device is not there or has too little memory.
-    """
-    photo = _read(photo)
-    with extractor(
-        weights_name, model=model, run=run, quality=quality, middle=middle, order=order
-    ) as ready:
-        clip = ready(photo)
-        return dataclasses.replace(clip, warnings=ready.warnings + clip.warnings)
