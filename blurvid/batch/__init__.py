@@ -1,6 +1,6 @@
 """Many photos: which there are, what goes where, and all of it done, none stopping the rest."""
 
-from blurvid.batch.jobs import STDIN, Job, Outcome
+from blurvid.batch.jobs import STDIN, Job, Made, Outcome
 from blurvid.batch.naming import FIELDS
 from blurvid.batch.plan import plan, plan_single, share
 from blurvid.batch.run import run, writers_here
@@ -10,6 +10,7 @@ __all__ = [
     "FIELDS",
     "STDIN",
     "Job",
+    "Made",
     "Outcome",
     "plan",
     "plan_single",

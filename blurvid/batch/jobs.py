@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blurvid import media
-from blurvid.config import FRAMES
+from blurvid.config import FRAMES, QualityOptions
 from blurvid.errors import BlurvidError, InputError, OptionError
 from blurvid.flow import Motion
 from blurvid.pipeline import Clip
@@ -64,12 +64,61 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What is told of a clip: all but its pixels, so that it can be kept and sent anywhere."""
+
+    width: int
+    height: int
+    model: str
+    weights: str
+    middle: str | None
+    device: str
+    precision: str
+    quality: QualityOptions
+    direction: str
+    flips: tuple[str, ...]
+    scale: float
+    tiles: int
+    seconds: float
+    """Time the network took."""
+    reblur_psnr: float | None
+    """None where it was not asked for, and for a single frame: its average explains nothing."""
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, clip: Clip, measure: bool) -> Made:
+        """Describe a clip.
+
+        Args:
+            clip: what was made.
+            measure: work out the re-blur PSNR.
+        """
+        return cls(
+            width=clip.tensor.shape[-1],
+            height=clip.tensor.shape[-2],
+            model=clip.model,
+            weights=clip.weights,
+            middle=clip.middle,
+            device=clip.device,
+            precision=clip.precision,
+            quality=clip.quality,
+            direction=clip.direction,
+            flips=clip.flips,
+            scale=clip.scale,
+            tiles=clip.tiles,
+            seconds=clip.seconds,
+            reblur_psnr=clip.reblur_psnr if measure else None,
+            warnings=clip.warnings,
+        )
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of one job."""
 
     job: Job
     outputs: list[Path] = field(default_factory=list)
-    clip: Clip | None = None
+    made: Made | None = None
     error: BlurvidError | None = None
     skipped: bool = False
     motion: Motion | None = None
@@ -83,28 +132,20 @@ class Outcome:
         }
         if self.error is not None:
             return record | {"error": str(self.error)}
-        if self.clip is None:
+        if self.made is None:
             return record | {"skipped": True}
-        clip = self.clip
         if self.motion is not None:
             record["motion"] = {
                 name: round(value, 2) for name, value in asdict(self.motion).items()
             }
-        return record | {
-            "width": clip.tensor.shape[-1],
-            "height": clip.tensor.shape[-2],
-            "model": clip.model,
-            "weights": clip.weights,
-            "middle": clip.middle,
-            "device": clip.device,
-            "precision": clip.precision,
-            "quality": asdict(clip.quality),
-            "direction": clip.direction,
-            "flips": list(clip.flips),
-            "scale": clip.scale,
-            "tiles": clip.tiles,
-            "seconds": round(clip.seconds, 3),
-            # The average of a single frame explains nothing.
-            "reblur_psnr": None if self.job.single else round(min(clip.reblur_psnr, 999.0), 2),
-            "warnings": list(clip.warnings),
-        }
+        psnr = self.made.reblur_psnr
+        return (
+            record
+            | asdict(self.made)
+            | {
+                "flips": list(self.made.flips),
+                "seconds": round(self.made.seconds, 3),
+                "reblur_psnr": None if psnr is None else round(min(psnr, 999.0), 2),
+                "warnings": list(self.made.warnings),
+            }
+        )

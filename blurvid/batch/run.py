@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from blurvid import media, runtime
-from blurvid.batch.jobs import STDIN, Job, Outcome
+from blurvid.batch.jobs import STDIN, Job, Made, Outcome
 from blurvid.batch.line import in_turn, overlapped
 from blurvid.config import BATCH_PIXELS, MOST_WRITERS, ClipOptions
 from blurvid.errors import BlurvidError, DeviceError, OptionError, OutputError
@@ -38,7 +38,7 @@ def run(
     on_outcome: Callable[[Outcome], None] | None = None,
     writers: int | None = None,
     pixels: int | None = None,
-    measure: bool = False,
+    measure: bool = True,
     whole: Sequence[Job] | None = None,
 ) -> list[Outcome]:
     """Do jobs; a failed one is reported and the next one taken.
@@ -60,12 +60,12 @@ def run(
             `writers_here`.
         pixels: of photos in work at a time; a larger one is in work alone. By default
             `BATCH_PIXELS`, or less where the extractor may take little memory.
-        measure: work out the re-blur PSNR of clips before they are reported.
+        measure: work out the re-blur PSNR of clips.
         whole: all jobs of the batch of which these are a share; their photos are not written
             over.
 
     Returns:
-        The outcomes, without clips, so that memory does not grow with the batch.
+        The outcomes, in the order of the jobs.
     """
     media.check_clip_options(options)
     writers = writers_here() if writers is None else writers
@@ -82,7 +82,6 @@ def run(
             if on_outcome:
                 on_outcome(outcome)
             outcomes.append(_light(outcome))
-            del outcome  # or its clip would stay while the next one is made
     return outcomes
 
 
@@ -101,13 +100,13 @@ def _named(job: Job, error: BlurvidError) -> BlurvidError:
 
 
 def _light(outcome: Outcome) -> Outcome:
-    """An outcome without what takes memory: its clip, and those that its error holds on to."""
+    """An outcome without what takes memory: the clips that its error holds on to."""
     error: BaseException | None = outcome.error
     while error is not None:
         # A traceback keeps all that the functions which failed had in their hands.
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
-    return replace(outcome, clip=None)
+    return outcome
 
 
 def _identities(jobs: Sequence[Job]) -> frozenset[tuple[int, int]]:
@@ -169,7 +168,8 @@ class Steps:
         try:
             with runtime.memory_guard(torch.device("cpu")):
                 if job.single:
-                    return Outcome(job, [clip.save_still(job.target, overwrite=overwrite)], clip)
+                    still = clip.save_still(job.target, overwrite=overwrite)
+                    return Outcome(job, [still], Made.of(clip, False))
                 outputs = clip.save(
                     job.target,
                     options=self.options,
@@ -183,13 +183,12 @@ class Steps:
                 for path in job.flows:
                     outputs.append(clip.save_flow(path, reverse=reverse, overwrite=overwrite))
                 motion = clip.motion(reverse) if job.flows else None
-                if self.measure:
-                    _ = clip.reblur_psnr  # is kept
+                made = Made.of(clip, self.measure)
         except DeviceError as error:  # too little memory; it knows no name
             return Outcome(job, error=_named(job, error))
         except BlurvidError as error:
             return Outcome(job, error=error)
-        return Outcome(job, outputs, clip, motion=motion)
+        return Outcome(job, outputs, made, motion=motion)
 
     @property
     def _replaces(self) -> bool:

@@ -17,7 +17,7 @@ from blurvid.cli.quality import described
 from blurvid.config import MIDDLE_CHOICES, MOST_WRITERS, ClipOptions
 
 if TYPE_CHECKING:
-    from blurvid.batch import Job, Outcome
+    from blurvid.batch import Job, Made, Outcome
     from blurvid.pipeline import Extractor
 
 
@@ -183,26 +183,26 @@ def _show(outcome: Outcome, as_json: bool, quiet: bool, verbose: bool) -> None:
         click.echo("\n".join(map(str, outcome.outputs)), color=True)
     if outcome.error is not None:
         common.fail(outcome.error)
-    if outcome.clip is not None and not quiet:
-        for warning in outcome.clip.warnings:
-            common.warn(f"{outcome.job.name}: {warning}")
-        if verbose:
-            clip = outcome.clip
-            done = described(clip.quality, clip.scale)
-            common.say(
-                f"{outcome.job.name}: {clip.tensor.shape[-1]}x{clip.tensor.shape[-2]}, "
-                f"{clip.seconds:.2f} s on {clip.device} in {clip.precision}, "
-                f"{f'{done}, ' if done else ''}{_result(outcome)}"
-            )
+    made = outcome.made
+    if made is None or quiet:
+        return
+    for warning in made.warnings:
+        common.warn(f"{outcome.job.name}: {warning}")
+    if verbose:
+        done = described(made.quality, made.scale)
+        common.say(
+            f"{outcome.job.name}: {made.width}x{made.height}, "
+            f"{made.seconds:.2f} s on {made.device} in {made.precision}, "
+            f"{f'{done}, ' if done else ''}{_result(made)}"
+        )
 
 
-def _result(outcome: Outcome) -> str:
+def _result(made: Made) -> str:
     """How good a clip is, as far as that can be known; of a single frame, what made it."""
-    assert outcome.clip is not None
-    if outcome.job.single:
-        return f"by {outcome.clip.weights}"
-    guide = f"middle frame by {outcome.clip.middle}, " if outcome.clip.middle else ""
-    return f"{guide}re-blur {outcome.clip.reblur_psnr:.1f} dB"
+    if made.reblur_psnr is None:
+        return f"by {made.weights}"
+    guide = f"middle frame by {made.middle}, " if made.middle else ""
+    return f"{guide}re-blur {made.reblur_psnr:.1f} dB"
 
 
 @contextmanager
