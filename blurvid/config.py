@@ -122,6 +122,28 @@ BATCH_PIXELS = 8_000_000
 a larger photo is in work alone."""
 MOST_WRITERS = 8
 """Most threads that write the results of a batch unless told otherwise."""
+ENGINES = ("local", "ray")
+"""Who does a batch: this process, or the workers of a Ray cluster."""
+RAY_TRIES = 3
+"""Workers that may die of a photo or clip before it is given up."""
+RAY_THREADS = 4
+"""Most CPU threads of a worker unless told otherwise; more help one photo less than another worker
+helps a batch."""
+RAY_WRITERS = 1
+"""Photos that a worker reads or writes while another is in the network."""
+RAY_STORE = 100 << 20
+"""Shared memory [bytes] of a cluster started for one run; only names and figures go through it."""
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Which Ray cluster, and how much of it."""
+
+    address: str | None = None
+    """`auto` or `HOST:PORT` of a running cluster; None is `RAY_ADDRESS`, or else one on this
+    machine for the time of the run."""
+    workers: int | None = None
+    """Processes that hold the model; None takes one a GPU, or as many as there are CPUs for."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import random
@@ -199,6 +200,17 @@ def room(device: torch.device, max_memory: int | None = None) -> int:
         free = min(psutil.virtual_memory().available, _left_in_group())
     left = FREE_SHARE * free if max_memory is None else min(max_memory - used, free)
     return max(0, int(left))
+
+
+def with_share(options: RunOptions, share: float) -> RunOptions:
+    """Limit this process to a share of the memory that is free, as others take theirs of it.
+
+    Args:
+        options: those of a process on a CPU.
+        share: up to 1.
+    """
+    most = psutil.Process().memory_info().rss + int(share * room(torch.device("cpu")))
+    return dataclasses.replace(options, max_memory=most)
 
 
 def _left_in_group() -> float:

@@ -71,9 +71,10 @@ def run(
     writers = writers_here() if writers is None else writers
     if writers < 0:
         raise OptionError(f"{writers} threads that write; 0 or more are possible")
-    steps = Steps(extract, options, _identities(whole or jobs), overwrite, skip_existing, measure)
+    gate = Gate(identities(whole or jobs), overwrite, skip_existing)
+    steps = Steps(extract, options, gate, measure)
     if writers and len(jobs) > 1:
-        line = overlapped(jobs, steps, writers, pixels or _pixels_for(extract), fail_fast)
+        line = overlapped(jobs, steps, writers, pixels or pixels_for(extract), fail_fast)
     else:
         line = in_turn(jobs, steps, fail_fast)
     outcomes = []
@@ -85,14 +86,14 @@ def run(
     return outcomes
 
 
-def _pixels_for(extract: Extractor) -> int:
+def pixels_for(extract: Extractor) -> int:
     """Pixels of photos in work at a time: a limit to memory leaves an eighth of it for them."""
     if extract.max_memory is None or extract.device.type != "cpu":
         return BATCH_PIXELS
     return min(BATCH_PIXELS, extract.max_memory // (8 * _BYTES))
 
 
-def _named(job: Job, error: BlurvidError) -> BlurvidError:
+def named(job: Job, error: BlurvidError) -> BlurvidError:
     """An error that tells which photo it came from."""
     named = type(error)(f"{job.name}: {error}")
     named.__cause__ = error
@@ -109,7 +110,7 @@ def _light(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _identities(jobs: Sequence[Job]) -> frozenset[tuple[int, int]]:
+def identities(jobs: Sequence[Job]) -> frozenset[tuple[int, int]]:
     """What the photos of jobs are on the disk, whatever they are called."""
     found = set()
     for job in jobs:
@@ -120,21 +121,23 @@ def _identities(jobs: Sequence[Job]) -> frozenset[tuple[int, int]]:
 
 
 @dataclass
-class Steps:
-    """What is done with one job, step by step; an `Outcome` ends it before the last."""
+class Gate:
+    """What is looked at before a photo is taken up."""
 
-    extractor: Extractor
-    options: ClipOptions
     inputs: frozenset[tuple[int, int]]
-    """Device and number of each photo's file."""
+    """Device and number of each photo's file; none of them is written over."""
     overwrite: bool
     skip_existing: bool
-    measure: bool
     cleaned: set[Path] = field(default_factory=set)
     """Folders in which nothing of a killed run is left."""
 
-    def read(self, job: Job) -> media.Photo | Outcome:
-        """Check where the frames will go, and read the photo."""
+    @property
+    def replaces(self) -> bool:
+        """Whether files are written over; also what an interrupted batch left incomplete."""
+        return self.overwrite or self.skip_existing
+
+    def check(self, job: Job) -> Outcome | None:
+        """Check where the frames will go; an outcome where nothing is left to be done."""
         try:
             if job.error is not None:
                 raise job.error
@@ -147,7 +150,36 @@ class Steps:
                     media.remove_stale(folder)
             if self.skip_existing and all(path.exists() for path in files):
                 return Outcome(job, files, skipped=True)
-            job.files(self._replaces)
+            job.files(self.replaces)
+        except BlurvidError as error:
+            return Outcome(job, error=error)
+        return None
+
+    def _refuse_input(self, job: Job, path: Path) -> None:
+        """Refuse to write over a photo of the batch, whatever name leads to it."""
+        try:
+            status = path.stat()
+        except OSError:
+            return
+        if (status.st_dev, status.st_ino) in self.inputs:
+            raise OutputError(f"{job.name}: output {path} is the same file as an input")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What is done with one job, step by step; an `Outcome` ends it before the last."""
+
+    extractor: Extractor
+    options: ClipOptions
+    gate: Gate
+    measure: bool
+
+    def read(self, job: Job) -> media.Photo | Outcome:
+        """Check where the frames will go, and read the photo."""
+        settled = self.gate.check(job)
+        if settled is not None:
+            return settled
+        try:
             if job.photo is None:
                 return media.read_photo(sys.stdin.buffer, name=STDIN)
             return media.read_photo(job.photo)
@@ -159,12 +191,12 @@ class Steps:
         try:
             clip = self.extractor(photo)
         except BlurvidError as error:
-            return Outcome(job, error=_named(job, error))
+            return Outcome(job, error=named(job, error))
         return replace(clip, warnings=clip.warnings + media.lost_in(job.kind, photo))
 
     def write(self, job: Job, clip: Clip) -> Outcome:
         """Write the frames."""
-        overwrite = self._replaces
+        overwrite = self.gate.replaces
         try:
             with runtime.memory_guard(torch.device("cpu")):
                 if job.single:
@@ -185,21 +217,7 @@ class Steps:
                 motion = clip.motion(reverse) if job.flows else None
                 made = Made.of(clip, self.measure)
         except DeviceError as error:  # too little memory; it knows no name
-            return Outcome(job, error=_named(job, error))
+            return Outcome(job, error=named(job, error))
         except BlurvidError as error:
             return Outcome(job, error=error)
         return Outcome(job, outputs, made, motion=motion)
-
-    @property
-    def _replaces(self) -> bool:
-        """Whether files are written over; also what an interrupted batch left incomplete."""
-        return self.overwrite or self.skip_existing
-
-    def _refuse_input(self, job: Job, path: Path) -> None:
-        """Refuse to write over a photo of the batch, whatever name leads to it."""
-        try:
-            status = path.stat()
-        except OSError:
-            return
-        if (status.st_dev, status.st_ino) in self.inputs:
-            raise OutputError(f"{job.name}: output {path} is the same file as an input")

@@ -24,10 +24,12 @@ import click
 from blurvid import errors
 from blurvid.config import (
     DIRECTIONS,
+    ENGINES,
     FREE_SHARE,
     MODELS,
     ClipOptions,
     OrderOptions,
+    RayOptions,
     RunOptions,
 )
 
@@ -241,6 +243,47 @@ compile_option = click.option(
     "each size takes longer.",
 )
 """Whether the network is compiled."""
+
+
+def engine_options(command: Command) -> Command:
+    """Options that say who does the work."""
+    for option in (
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Processes on the Ray cluster.  [default: one a GPU, or as many as there are CPUs "
+            "for]",
+        ),
+        click.option(
+            "--address",
+            metavar="auto|HOST:PORT",
+            help="The Ray cluster.  [default: RAY_ADDRESS, or one on this machine for this run]",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(ENGINES),
+            default=ENGINES[0],
+            show_default=True,
+            help="ray: workers on all machines of a Ray cluster, with a disk that all of them see "
+            "(pip install 'blurvid[ray]').",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def picked_engine(values: dict[str, Any]) -> RayOptions | None:
+    """The cluster that was asked for; None is this process.
+
+    Raises:
+        click.UsageError: options of a cluster without one.
+    """
+    if values["engine"] == "ray":
+        return RayOptions(values["address"], values["workers"])
+    if values["address"] is not None or values["workers"] is not None:
+        raise click.UsageError("--address and --workers are for --engine ray")
+    return None
 
 
 def weights_options(command: Command) -> Command:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from blurvid.cli.photos import (
     batch_options,
     check_sources,
     go_through,
+    go_through_on_ray,
     listed,
     middle_option,
     source_options,
@@ -46,6 +48,7 @@ from blurvid.config import FRAME_FORMATS, QUALITIES, ClipOptions, QualityOptions
 )
 @common.memory_option
 @common.run_options
+@common.engine_options
 @batch_options
 def deblur(output: Path | None, kind: str | None, middle: str, quality: str, **values: Any) -> None:
     """Make each PHOTO sharp: the frame in the middle of its exposure, and nothing else.
@@ -61,11 +64,14 @@ def deblur(output: Path | None, kind: str | None, middle: str, quality: str, **v
       blurvid deblur photo.jpg --middle NAFNet-GoPro-width64.pth
     """
     check_sources(values)
+    ray = common.picked_engine(values)
     from blurvid import batch  # torch loads here, so that --help stays instant
     from blurvid.pipeline import deblurrer
 
     run = common.picked(RunOptions, values)
-    with deblurrer(middle, run, passes=QUALITIES[quality]) as ready:
+    opening = partial(deblurrer, middle, passes=QUALITIES[quality])
+    # Names may need the model's; where workers run it, this process only looks at it.
+    with opening(run=run if ray is None else RunOptions(device="cpu")) as ready:
         whole = batch.plan_single(
             values["photos"],
             output,
@@ -80,4 +86,7 @@ def deblur(output: Path | None, kind: str | None, middle: str, quality: str, **v
             if not values["quiet"]:
                 common.say("No photos in this share.")
             return
-        go_through(whole, jobs, ready, ClipOptions(), values)
+        if ray is None:
+            go_through(whole, jobs, ready, ClipOptions(), values)
+        else:
+            go_through_on_ray(whole, jobs, opening, ClipOptions(), ray, values)

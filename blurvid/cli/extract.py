@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from blurvid.cli.photos import (
     batch_options,
     check_sources,
     go_through,
+    go_through_on_ray,
     listed,
     middle_option,
     source_options,
@@ -59,6 +61,7 @@ from blurvid.config import FORMATS, MIDDLE_CHOICES, ClipOptions, OrderOptions, R
 @common.memory_option
 @common.compile_option
 @common.run_options
+@common.engine_options
 @batch_options
 def extract(
     output: Path | None,
@@ -87,8 +90,10 @@ def extract(
       blurvid extract photo.jpg --middle sharp.png   around a middle frame of your own
       blurvid extract holiday/ -o clips/ --format gif
       find . -name '*.jpg' -print0 | blurvid extract --files-from - -0 -o clips/
+      blurvid extract photos/ -o clips/ --format mp4 --engine ray --address auto
     """
     check_sources(values)
+    ray = common.picked_engine(values)
     from blurvid import batch, weights  # torch loads here, so that --help stays instant
     from blurvid.pipeline import extractor
 
@@ -114,7 +119,14 @@ def extract(
         return
     run, quality = common.picked(RunOptions, values), picked_quality(values)
     order = common.picked(OrderOptions, values)
-    with extractor(chosen, run=run, quality=quality, middle=middle, order=order) as ready:
+    opening = partial(extractor, chosen, quality=quality, middle=middle, order=order)
+    if ray is not None:
+        if not values["quiet"] and (values["verbose"] or named):
+            common.say(f"Model {chosen.model} (weights {chosen.name})")
+        clip_options = common.picked(ClipOptions, values)
+        go_through_on_ray(whole, jobs, opening, clip_options, ray, values)
+        return
+    with opening(run=run) as ready:
         if not values["quiet"] and (values["verbose"] or named):
             score = f", {chosen.score:.2f} dB" if chosen.score is not None else ""
             guide = f", middle frame by {ready.middle.name}" if ready.middle else ""

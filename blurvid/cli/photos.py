@@ -14,10 +14,10 @@ import click
 
 from blurvid.cli import common
 from blurvid.cli.quality import described
-from blurvid.config import MIDDLE_CHOICES, MOST_WRITERS, ClipOptions
+from blurvid.config import MIDDLE_CHOICES, MOST_WRITERS, ClipOptions, RayOptions, RunOptions
 
 if TYPE_CHECKING:
-    from blurvid.batch import Job, Made, Outcome
+    from blurvid.batch import Job, Made, Opening, Outcome, Worker
     from blurvid.pipeline import Extractor
 
 
@@ -135,9 +135,54 @@ def go_through(
     """Do the jobs, tell what becomes of each, and end with the exit code of the first failure."""
     from blurvid import batch
 
-    quiet, as_json, verbose = values["quiet"], values["as_json"], values["verbose"]
-    for warning in () if quiet else ready.warnings:
+    for warning in () if values["quiet"] else ready.warnings:
         common.warn(warning)
+
+    def work(**arguments: Any) -> list[Outcome]:
+        return batch.run(jobs, ready, options, **arguments)
+
+    _go_through(whole, jobs, work, values)
+
+
+def go_through_on_ray(
+    whole: Sequence[Job],
+    jobs: Sequence[Job],
+    opening: Opening,
+    options: ClipOptions,
+    ray: RayOptions,
+    values: dict[str, Any],
+) -> None:
+    """Do the jobs on a cluster; as `go_through`."""
+    from blurvid import batch
+
+    told: set[str] = set()
+
+    def note(worker: Worker) -> None:
+        if values["verbose"]:
+            guide = f", middle frame by {worker.told.middle}" if worker.told.middle else ""
+            common.say(f"{worker.name}: {worker.told.device}{guide}")
+        for warning in worker.told.warnings:
+            if warning not in told and not values["quiet"]:
+                told.add(warning)
+                common.warn(warning)
+
+    def work(**arguments: Any) -> list[Outcome]:
+        run = common.picked(RunOptions, values)
+        trouble = None if values["quiet"] else common.warn
+        return batch.run_on_ray(
+            jobs, opening, options, ray, run, on_worker=note, on_trouble=trouble, **arguments
+        )
+
+    _go_through(whole, jobs, work, values)
+
+
+def _go_through(
+    whole: Sequence[Job],
+    jobs: Sequence[Job],
+    work: Callable[..., list[Outcome]],
+    values: dict[str, Any],
+) -> None:
+    quiet, as_json, verbose = values["quiet"], values["as_json"], values["verbose"]
     started = time.perf_counter()
     with _progress(len(jobs), hidden=quiet or len(jobs) < 2) as advance:
 
@@ -145,10 +190,7 @@ def go_through(
             _show(outcome, as_json, quiet, verbose)
             advance()
 
-        outcomes = batch.run(
-            jobs,
-            ready,
-            options,
+        outcomes = work(
             overwrite=values["overwrite"],
             skip_existing=values["skip_existing"],
             fail_fast=values["fail_fast"],

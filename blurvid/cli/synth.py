@@ -16,6 +16,7 @@ from blurvid.config import (
     MOST_MAKERS,
     Gamma,
     MotionOptions,
+    RunOptions,
     SynthOptions,
 )
 from blurvid.errors import BlurvidError, OptionError
@@ -113,6 +114,7 @@ def gamma_option(default: str | None, text: str) -> Callable[[common.Command], c
     help="Threads that make windows; the files do not depend on it.  [default: one a "
     f"processor, at most {MOST_MAKERS}]",
 )
+@common.engine_options
 @click.option("--overwrite", is_flag=True, help="Replace the windows of an earlier run.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
@@ -142,7 +144,9 @@ def synth(
       blurvid synth GOPRO_Large_all/test -o windows/ --scale 0.45
       blurvid synth clip.mp4 -o windows/ --stride 1 --gamma srgb
       blurvid synth --stills photos/ -o windows/ --count 4
+      blurvid synth clips/ -o windows/ --engine ray --address auto
     """
+    ray = common.picked_engine(values)
     from blurvid.dataset import windows as library
 
     options = dataclasses.replace(common.picked(SynthOptions, values), gamma=parse_gamma(gamma))
@@ -166,6 +170,12 @@ def synth(
         "on_window": note,
         "on_error": give_up,
     }
+    if ray is not None:
+        from blurvid import batch
+
+        trouble = None if quiet else common.warn
+        run = RunOptions(device="cpu", threads=jobs)
+        arguments["team"] = batch.RayTeam(ray, run, jobs, on_trouble=trouble)
     if stills:
         if options.frames != FRAMES:
             raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")

@@ -6,7 +6,7 @@ out of range `OptionError`; each with one line of text that names the file.
 """
 
 from blurvid.media.arrays import photo_from_array
-from blurvid.media.atomic import remove_stale
+from blurvid.media.atomic import own_start, remove_stale
 from blurvid.media.clip import (
     CLIP_SUFFIXES,
     check_clip_options,
@@ -56,6 +56,7 @@ __all__ = [
     "list_photos",
     "lost_in",
     "natural_key",
+    "own_start",
     "photo_from_array",
     "quick_png",
     "read_photo",

@@ -6,7 +6,16 @@ from blurvid.dataset.windows.middles import MiddleWindow, middle_windows
 from blurvid.dataset.windows.read import StoredWindow, is_window_folder, read_windows
 from blurvid.dataset.windows.records import Record, in_windows
 from blurvid.dataset.windows.simulate import find_stills, simulate_still
-from blurvid.dataset.windows.write import WriteSummary, simulate_windows, write_windows
+from blurvid.dataset.windows.write import (
+    Made,
+    Pending,
+    Plan,
+    Team,
+    WriteSummary,
+    make_clip,
+    simulate_windows,
+    write_windows,
+)
 from blurvid.media import FILTER
 
 __all__ = [
@@ -15,9 +24,13 @@ __all__ = [
     "PAIRED",
     "SPARSE",
     "Clip",
+    "Made",
     "MiddleWindow",
+    "Pending",
+    "Plan",
     "Record",
     "StoredWindow",
+    "Team",
     "Window",
     "WriteSummary",
     "check_options",
@@ -25,6 +38,7 @@ __all__ = [
     "find_stills",
     "in_windows",
     "is_window_folder",
+    "make_clip",
     "make_windows",
     "middle_windows",
     "read_windows",

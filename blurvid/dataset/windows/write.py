@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections import deque
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol, TypeAlias
 
 from blurvid import media, runtime
 from blurvid.config import MOST_MAKERS, MotionOptions, SynthOptions
@@ -23,7 +25,7 @@ from blurvid.dataset.windows.records import (
     read_records,
 )
 from blurvid.dataset.windows.simulate import described, find_stills, simulate_still
-from blurvid.errors import BlurvidError, InputError, OptionError, OutputError
+from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,50 @@ class WriteSummary:
     """Clips given up, each reported to `on_error`."""
 
 
-Plan = Callable[[Clip, Container[int]], Iterator[Maker]]
-"""What makes the windows of a clip, passing over those of some numbers."""
+class Plan(Protocol):
+    """What makes the windows of a clip, passing over those of some numbers."""
+
+    def __call__(self, clip: Clip, /, *, skip: Container[int] = ()) -> Iterator[Maker]: ...
+
+
+Pending: TypeAlias = tuple[Clip, Container[int]]
+"""A clip, and the numbers of its windows that are there already."""
+Made: TypeAlias = tuple[Record, Path]
+"""A window's line of the manifest, and the folder of its images under a temporary name."""
+
+
+class Team(Protocol):
+    """Who makes the windows of many clips."""
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the clips are given as they come."""
+        ...
+
+    def __call__(
+        self, clips: Iterable[Pending], plan: Plan, out: Path
+    ) -> Generator[tuple[Clip, Iterator[Made]], None, None]:
+        """Give each clip with its windows, in order of time, and what ends them as an exception."""
+        ...
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Makes windows in threads of this process."""
+
+    count: int
+    in_order = True
+
+    def __call__(
+        self, clips: Iterable[Pending], plan: Plan, out: Path
+    ) -> Generator[tuple[Clip, Iterator[Made]], None, None]:
+        with runtime.single_threaded_pool(self.count) as pool:
+            for pending in clips:
+                made = make_clip(plan, pending, out, pool, 2 * self.count)
+                try:
+                    yield pending[0], made
+                finally:
+                    made.close()
 
 
 def simulate_windows(
@@ -55,6 +99,7 @@ def simulate_windows(
     overwrite: bool = False,
     resume: bool = False,
     jobs: int | None = None,
+    team: Team | None = None,
     on_window: Callable[[Record], None] | None = None,
     on_error: Callable[[Clip, BlurvidError], None] | None = None,
 ) -> WriteSummary:
@@ -70,6 +115,7 @@ def simulate_windows(
         resume: keep the windows of an interrupted run with the same options, write the others.
         jobs: threads that make windows, by default one a processor, at most `MOST_MAKERS`; the
             files are the same whatever their number.
+        team: who makes the windows instead of these threads.
         on_window: called with the record of every window written.
         on_error: called with a photo that failed and why; the others go on.
 
@@ -79,11 +125,10 @@ def simulate_windows(
     check_options(options)
     stills = find_stills(sources)
 
-    def plan(still: Clip, skip: Container[int]) -> Iterator[Maker]:
-        return simulate_still(still, stills, options, motion, count, skip=skip)
-
+    plan = partial(simulate_still, others=stills, options=options, motion=motion, count=count)
+    team = team or _threads(jobs)
     return _write(
-        stills, plan, out, options, overwrite, resume, jobs, on_window, on_error, motion=motion
+        stills, plan, out, options, overwrite, resume, team, on_window, on_error, motion=motion
     )
 
 
@@ -95,6 +140,7 @@ def write_windows(
     overwrite: bool = False,
     resume: bool = False,
     jobs: int | None = None,
+    team: Team | None = None,
     on_window: Callable[[Record], None] | None = None,
     on_error: Callable[[Clip, BlurvidError], None] | None = None,
 ) -> WriteSummary:
@@ -113,6 +159,7 @@ def write_windows(
         resume: keep the windows of an interrupted run with the same options, write the others.
         jobs: threads that make windows, by default one a processor, at most `MOST_MAKERS`; the
             files are the same whatever their number.
+        team: who makes the windows instead of these threads.
         on_window: called with the record of every window written.
         on_error: called with a clip that failed and why; the others go on. None: the first
             failure ends the run.
@@ -128,10 +175,16 @@ def write_windows(
     check_options(options)
     clips = find_clips(sources)
 
-    def plan(clip: Clip, skip: Container[int]) -> Iterator[Maker]:
-        return plan_windows(clip, options, skip=skip)
+    plan = partial(plan_windows, options=options)
+    team = team or _threads(jobs)
+    return _write(clips, plan, out, options, overwrite, resume, team, on_window, on_error)
 
-    return _write(clips, plan, out, options, overwrite, resume, jobs, on_window, on_error)
+
+def _threads(jobs: int | None) -> Threads:
+    jobs = min(MOST_MAKERS, runtime.processors()) if jobs is None else jobs
+    if jobs < 1:
+        raise OptionError(f"{jobs} threads that make windows; at least one is needed")
+    return Threads(jobs)
 
 
 def _write(
@@ -141,7 +194,7 @@ def _write(
     options: SynthOptions,
     overwrite: bool,
     resume: bool,
-    jobs: int | None,
+    team: Team,
     on_window: Callable[[Record], None] | None,
     on_error: Callable[[Clip, BlurvidError], None] | None,
     motion: MotionOptions | None = None,
@@ -149,20 +202,16 @@ def _write(
     """Write the windows that are planned for the clips."""
     if overwrite and resume:
         raise OptionError("either overwrite or resume, not both")
-    jobs = min(MOST_MAKERS, runtime.processors()) if jobs is None else jobs
-    if jobs < 1:
-        raise OptionError(f"{jobs} threads that make windows; at least one is needed")
     written = skipped = warned = failed = 0
     try:
         done = _prepare(out, options, overwrite, resume, motion)
+        skipped = sum(len(done.get(clip.name, ())) for clip in clips)
+        pending = ((clip, done.get(clip.name, set())) for clip in clips)
         with (
             (out / UNFINISHED).open("a", encoding="utf-8") as manifest,
-            runtime.single_threaded_pool(jobs) as pool,
+            contextlib.closing(team(pending, plan, out)) as results,
         ):
-            for clip in clips:
-                finished = done.get(clip.name, set())
-                skipped += len(finished)
-                made = _made(plan(clip, finished), out, pool, 2 * jobs)
+            for clip, made in results:
                 try:
                     for record, scratch in made:
                         _publish(record, scratch, out, manifest)
@@ -170,14 +219,12 @@ def _write(
                         warned += bool(record["warnings"])
                         if on_window:
                             on_window(record)
-                except InputError as error:
+                except (InputError, DeviceError) as error:
                     if on_error is None:
                         raise
                     failed += 1
                     on_error(clip, error)
-                finally:
-                    made.close()
-        if skipped:
+        if skipped or not team.in_order:
             _write_lines(_in_order(clips, out / UNFINISHED), out / UNFINISHED)
         if written + skipped:
             (out / UNFINISHED).replace(out / MANIFEST)
@@ -277,24 +324,26 @@ def _check_inside(folder: Path, out: Path) -> None:
         raise OutputError(f"{folder}: a link leads out of {out}; nothing outside is touched")
 
 
-def _made(
-    plan: Iterator[Maker], out: Path, pool: Executor, ahead: int
-) -> Generator[tuple[Record, Path], None, None]:
+def make_clip(
+    plan: Plan, clip: Pending, out: Path, pool: Executor, ahead: int
+) -> Generator[Made, None, None]:
     """Make windows side by side; give each, with the folder of its images, in its turn.
 
     Args:
         plan: what makes the windows.
+        clip: of which clip, but for which of them.
         out: the folder to fill.
         pool: who makes them.
         ahead: most windows in work, which bounds the memory.
     """
-    pending: deque[Future[tuple[Record, Path]]] = deque()
+    makers = plan(clip[0], skip=clip[1])
+    pending: deque[Future[Made]] = deque()
     failure: InputError | None = None
     try:
         while True:
             while failure is None and len(pending) < ahead:
                 try:
-                    pending.append(pool.submit(_make_window, next(plan), out))
+                    pending.append(pool.submit(_make_window, next(makers), out))
                 except StopIteration:
                     break
                 except InputError as error:  # those before it are whole
@@ -314,7 +363,7 @@ def _made(
                 shutil.rmtree(future.result()[1], ignore_errors=True)
 
 
-def _make_window(make: Maker, out: Path) -> tuple[Record, Path]:
+def _make_window(make: Maker, out: Path) -> Made:
     """Make a window and write its images to a folder under a temporary name."""
     window = make()
     folder = out / window.record["window"]
