@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import safetensors.torch
 import torch
@@ -976,3 +977,66 @@ def test_two_processes_share_the_work(photos, tmp_path):
     weights.verify(saved)
     assert saved.info["recipe"]["processes"] == 2
     assert "".join(output for _, output, _ in found) == f"{out / WEIGHTS_FOLDER}\n"  # said once
+
+
+@pytest.mark.slow
+def test_a_lost_process_is_replaced_and_the_run_goes_on(photos, tmp_path):
+    """One of two processes of torchrun is killed: both begin anew at the last checkpoint."""
+    out, steps = tmp_path / "run", 12
+    slow = "import time; from blurvid.train.trainer import Trainer; from blurvid.cli import main\n"
+    slow += "update = Trainer._update\n"
+    slow += "Trainer._update = lambda *all: time.sleep(0.15) or update(*all)\nmain()\n"
+    (tmp_path / "script.py").write_text(slow)
+    more = ("--steps", steps, "--set", "save_minutes=0")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--max-restarts", "2", "--monitor-interval", "0.1"]
+    command += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    command += [tmp_path / "script.py", *words(photos, out, *more)]
+    agent = subprocess.Popen(
+        command,
+        env=environment(tmp_path) | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not (out / "log.jsonl").exists() or len(log_of(out)) < 4:
+            assert agent.poll() is None, agent.communicate()
+            time.sleep(0.02)
+        before = state_of(out)["step"]
+        second = next(
+            child
+            for child in psutil.Process(agent.pid).children()
+            if child.environ().get("RANK") == "1"
+        )
+        second.kill()
+        stdout, stderr = agent.communicate(timeout=300)
+    finally:
+        for child in psutil.Process(agent.pid).children() if agent.poll() is None else ():
+            child.kill()
+        agent.kill()
+        agent.wait()
+    assert agent.returncode == 0, stderr
+    assert 3 <= before < steps
+    assert [line["step"] for line in log_of(out)] == list(range(1, steps + 1))  # each once
+    kept = state_of(out)
+    assert kept["step"] == steps and kept["processes"] == 2
+    assert all(value.isfinite().all() for value in kept["average"].values())
+    assert stdout == f"{out / WEIGHTS_FOLDER}\n"
+
+    # the same folder again is another run, which is refused; alone it goes on
+    other = run(photos, out, "--steps", steps + 1)
+    assert other.exit_code == 6 and "a run is already there" in other.stderr
+    assert run(photos, out, "--steps", steps + 1, "--resume").exit_code == 0
+    history = json.loads(state_of(out)["history"])
+    assert history[-1]["until_step"] == steps
+    assert history[-1]["options"]["processes"] == 2
+
+
+def test_another_start_of_torchrun_does_not_go_on_unasked(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-1")
+    assert run(photos, tmp_path / "run", "--steps", 1).exit_code == 0
+    assert run(photos, tmp_path / "run", "--steps", 2).exit_code == 0  # a worker started anew
+    assert [line["step"] for line in log_of(tmp_path / "run")] == [1, 2]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-2")
+    assert run(photos, tmp_path / "run", "--steps", 3).exit_code == 6

@@ -61,7 +61,8 @@ def train(
         initial: weights to start from.
         vgg: VGG16 weights for the perceptual loss (safetensors, `conv1_1.weight` and so on).
         resume: go on with the run in `out`. It keeps its shape of the network, as weights to
-            start from keep theirs; options that ask for another one are refused.
+            start from keep theirs; options that ask for another one are refused. Where `torchrun`
+            starts its processes again after one was lost, they go on with their own run unasked.
         on_step: called with each line of the log.
 
     Returns:
@@ -72,20 +73,41 @@ def train(
         InputError, OptionError, OutputError, DeviceError: as their names say.
     """
     check_options(options)
-    state = load_state(out / STATE_FILE) if resume else None
+    state = load_state(out / STATE_FILE) if resume else _own_state(out)
     if state is not None:
         options, initial = _resumed(options, state, out / STATE_FILE), None
     elif initial is not None:
         options = _continued(options, initial)
-    if not resume and (out / STATE_FILE).exists():
-        raise OutputError(f"{out}: a run is already there; resume it or name another folder")
     with runtime.running(run) as (device, dtype), runtime.process_group(device) as device:
         if dtype == torch.float16:
             raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
         trainer = Trainer(options, source(device), out, device, dtype, initial, vgg)
         if state is not None:
             trainer.load(state)
-        return trainer.fit(on_step)
+        try:
+            return trainer.fit(on_step)
+        except RuntimeError as error:
+            if not runtime.lost_another(error):
+                raise
+            raise TrainingError(
+                f"another process was lost at step {trainer.step}; torchrun --max-restarts N goes "
+                f"on with the last checkpoint in {out}, as --resume does"
+            ) from error
+
+
+def _own_state(out: Path) -> dict[str, Any] | None:
+    """The checkpoint in a folder, if this very start of torchrun made it; None if there is none.
+
+    Raises:
+        OutputError: it is of another run.
+    """
+    path, launch = out / STATE_FILE, runtime.launch()
+    if not path.exists():
+        return None
+    state = load_state(path) if launch else {}
+    if not launch or state.get("launch") != launch:
+        raise OutputError(f"{out}: a run is already there; resume it or name another folder")
+    return state
 
 
 def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
@@ -367,6 +389,8 @@ class Trainer:
             else None,
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
+            "processes": self.world,
+            "launch": runtime.launch(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -397,7 +421,8 @@ class Trainer:
             check_optimizer(self.optimizer)
             if self.critic_optimizer:
                 check_optimizer(self.critic_optimizer)
-            if self.world == 1 and self.generator.device.type == "cpu":
+            alone = self.world == state.get("processes", 1) == 1
+            if alone and self.generator.device.type == "cpu":
                 self.generator.set_state(state["generator"])
                 torch.set_rng_state(state["torch_rng"])
             else:  # fresh streams for each process, not those it began with
@@ -408,6 +433,9 @@ class Trainer:
             reason = str(error).partition("\n")[0]
             raise InputError(f"{path}: not a checkpoint of this run ({reason})") from error
         changed = {key: old[key] for key in new if key in old and not _agree(old[key], new[key])}
+        processes = state.get("processes", self.world)
+        if processes != self.world:  # and with them the samples of a step
+            changed["processes"] = processes
         if changed:
             self.history.append({"until_step": self.step, "options": changed})
         if self.rank == 0:
