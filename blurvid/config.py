@@ -115,6 +115,27 @@ class ClipOptions:
     """x264 quality, smaller is better."""
 
 
+SOUNDS = ("stretch", "keep", "drop")
+"""What becomes of the sound of a video: as long as the pictures, at its own speed, or nothing."""
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How the frames of a video, each become seven, are a video again."""
+
+    fps: float | Literal["slow", "keep"] = "slow"
+    """Frames shown per second; `slow` takes the video's own rate, so that it takes seven times as
+    long, `keep` seven times that rate, so that it takes as long as before."""
+    audio: Literal["stretch", "keep", "drop"] = "stretch"
+    """One of `SOUNDS`."""
+    crf: int = 15
+    """x264 quality, smaller is better."""
+
+
+UNKNOWN_FPS = 30.0
+"""Of a video that does not tell its rate."""
+
+
 MOST_MAKERS = 8
 """Most threads that make windows unless told otherwise."""
 BATCH_PIXELS = 8_000_000

@@ -201,6 +201,22 @@ class Size(click.ParamType[int]):
         return int(min(max(amount, 1), sys.maxsize))
 
 
+class Rate(click.ParamType[float | str]):
+    """Frames per second, or how they go with those of a video."""
+
+    name = "N|slow|keep"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        if value in ("slow", "keep"):
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number, slow or keep.", param, ctx)
+
+
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]"
 )
@@ -329,7 +345,12 @@ def clip_options(command: Command) -> Command:
             show_default=True,
             help="Play forth and back, or forth only.",
         ),
-        click.option("--fps", default=default.fps, show_default=True, help="Frames per second."),
+        click.option(
+            "--fps",
+            type=Rate(),
+            help="Frames per second. Of videos also slow (their own rate: 7 times as long) or keep "
+            f"(7 times that: as long as before).  [default: {default.fps:g}; videos: slow]",
+        ),
     ):
         command = option(command)
     return command
@@ -361,9 +382,15 @@ def order_options(command: Command) -> Command:
 
 
 def picked(kind: type[Any], values: dict[str, Any]) -> Any:
-    """Make an options object from the command-line values of its fields."""
-    names = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in values.items() if name in names})
+    """Make an options object from the command-line values of its fields; None is its default."""
+    names = {field.name: field.default for field in fields(kind)}
+    return kind(
+        **{
+            name: names[name] if value is None else value
+            for name, value in values.items()
+            if name in names
+        }
+    )
 
 
 def echo_json(record: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,12 @@ from blurvid.cli.photos import (
     source_options,
 )
 from blurvid.cli.quality import picked_quality, quality_options
+from blurvid.cli.video import audio_option, extract_videos, targets_of, videos_among
 from blurvid.config import FORMATS, MIDDLE_CHOICES, ClipOptions, OrderOptions, RunOptions
+
+if TYPE_CHECKING:
+    from blurvid.pipeline import Extractor
+    from blurvid.weights import WeightSet
 
 
 @click.command()
@@ -54,6 +59,7 @@ from blurvid.config import FORMATS, MIDDLE_CHOICES, ClipOptions, OrderOptions, R
     "May be given again. In a folder, NAME_flow.flo and NAME_flow.png.",
 )
 @common.clip_options
+@audio_option
 @common.order_options
 @common.weights_options
 @middle_option("What gives the cascade its middle frame, or a picture that is it")
@@ -78,6 +84,9 @@ def extract(
     PHOTO is a file, a folder (searched through), a pattern in quotes ('in/**/*.jpg') or - for
     standard input. A folder of photos becomes the same tree of results.
 
+    Of a video, every frame becomes seven, in one order of time: slow motion. A run that was killed
+    goes on when the same command is given again. A GIF is a photo.
+
     \b
     Examples:
       blurvid extract photo.jpg -o clip.mp4
@@ -89,6 +98,8 @@ def extract(
       blurvid extract photo.jpg --quality best       four times as long
       blurvid extract photo.jpg --middle sharp.png   around a middle frame of your own
       blurvid extract holiday/ -o clips/ --format gif
+      blurvid extract clip.mp4 -o slow.mp4           7 times as many frames, and as long
+      blurvid extract clip.mp4 -o smooth.mp4 --fps keep
       find . -name '*.jpg' -print0 | blurvid extract --files-from - -0 -o clips/
       blurvid extract photos/ -o clips/ --format mp4 --engine ray --address auto
     """
@@ -101,6 +112,19 @@ def extract(
     named = model == "auto" and weights_name is None
     guided = named and middle != MIDDLE_CHOICES[0]
     chosen = weights.find(weights_name, "cascade" if guided else model)
+    run, quality = common.picked(RunOptions, values), picked_quality(values)
+    if videos := videos_among(values["photos"]):
+        targets = targets_of(videos, output)
+        with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
+            if not values["quiet"]:
+                if values["verbose"] or named:
+                    _tell(chosen, ready)
+                for warning in ready.warnings:
+                    common.warn(warning)
+            extract_videos(videos, targets, ready, values)
+        return
+    if isinstance(values["fps"], str):
+        raise click.UsageError(f"--fps {values['fps']} is for videos")
     whole = batch.plan(
         values["photos"],
         output,
@@ -117,7 +141,6 @@ def extract(
         if not values["quiet"]:
             common.say("No photos in this share.")
         return
-    run, quality = common.picked(RunOptions, values), picked_quality(values)
     order = common.picked(OrderOptions, values)
     opening = partial(extractor, chosen, quality=quality, middle=middle, order=order)
     if ray is not None:
@@ -128,7 +151,12 @@ def extract(
         return
     with opening(run=run) as ready:
         if not values["quiet"] and (values["verbose"] or named):
-            score = f", {chosen.score:.2f} dB" if chosen.score is not None else ""
-            guide = f", middle frame by {ready.middle.name}" if ready.middle else ""
-            common.say(f"Model {chosen.model} (weights {chosen.name}{score}{guide})")
+            _tell(chosen, ready)
         go_through(whole, jobs, ready, common.picked(ClipOptions, values), values)
+
+
+def _tell(chosen: WeightSet, ready: Extractor) -> None:
+    """Say which model is at work."""
+    score = f", {chosen.score:.2f} dB" if chosen.score is not None else ""
+    guide = f", middle frame by {ready.middle.name}" if ready.middle else ""
+    common.say(f"Model {chosen.model} (weights {chosen.name}{score}{guide})")

@@ -6,7 +6,7 @@ out of range `OptionError`; each with one line of text that names the file.
 """
 
 from blurvid.media.arrays import photo_from_array
-from blurvid.media.atomic import own_start, remove_stale
+from blurvid.media.atomic import own_start, remove_stale, replacing
 from blurvid.media.clip import (
     CLIP_SUFFIXES,
     check_clip_options,
@@ -15,21 +15,36 @@ from blurvid.media.clip import (
     kind_of,
     write_frames,
 )
-from blurvid.media.files import is_photo, is_special, is_video, list_photos, natural_key
+from blurvid.media.files import (
+    holds_video,
+    is_photo,
+    is_special,
+    is_video,
+    list_photos,
+    natural_key,
+)
 from blurvid.media.flow import FLOW_SUFFIXES, check_flow, flow_array, flow_picture, write_flow
 from blurvid.media.montage import check_montage, sheet, write_montage
+from blurvid.media.mp4 import encode
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin
 from blurvid.media.png import quick_png, to_uint8, write_png
 from blurvid.media.read import read_photo
 from blurvid.media.region import Region, RegionLike, region
 from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
+from blurvid.media.shelf import Shelf
 from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
+from blurvid.media.sound import has_sound, join
 from blurvid.media.stills import lost_in, still_suffix
 from blurvid.media.text import reason
 from blurvid.media.video import VideoInfo, decode_video, read_video, video_info
 
 __all__ = [
+    "holds_video",
+    "replacing",
+    "join",
+    "has_sound",
+    "encode",
     "CLIP_SUFFIXES",
     "FILTER",
     "FILTER_VIDEO",
@@ -40,6 +55,7 @@ __all__ = [
     "Photo",
     "Region",
     "RegionLike",
+    "Shelf",
     "VideoInfo",
     "check_clip_options",
     "check_file",

@@ -17,6 +17,10 @@ VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .wmv .3gp .flv .ogv".split()
 )
 
+_PICTURE_BRANDS = frozenset(
+    (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+)
+
 
 def is_photo(path: Path | str) -> bool:
     """Whether the suffix is one of a photo; the file itself is not looked at."""
@@ -35,6 +39,25 @@ def is_special(path: Path) -> bool:
 def is_video(path: Path | str) -> bool:
     """Whether the suffix is one of a video; a GIF counts as a photo."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def holds_video(path: Path | str) -> bool:
+    """Whether a file is to be taken for a video: by its suffix, or else by how it begins.
+
+    What has the suffix of a photo is one, so a GIF and an animated WebP are photos.
+    """
+    if is_video(path) or is_photo(path):
+        return is_video(path)
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(12) if Path(path).is_file() else b""
+    except (OSError, ValueError):
+        return False
+    if start[4:8] == b"ftyp":  # HEIC and AVIF begin so, too
+        return start[8:12] not in _PICTURE_BRANDS
+    return start.startswith((b"\x1a\x45\xdf\xa3", b"FLV\x01")) or (
+        start[:4] == b"RIFF" and start[8:12] == b"AVI "
+    )
 
 
 def natural_key(path: Path | str) -> tuple[tuple[tuple[int, int, str], ...], ...]:

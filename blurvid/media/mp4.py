@@ -25,6 +25,8 @@ _FILTER = (
     "format=yuv420p,"
     "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 )
+_TIMESCALE = 90_000
+"""Ticks a second, the same for all pieces of a video."""
 _LARGE = 4_000_000
 """Pixels of a frame above which x264 looks less far ahead."""
 _FRUGAL = ("-preset", "veryfast", "-x264-params", "rc-lookahead=8")
@@ -48,29 +50,84 @@ def save_mp4(
         OutputError: ffmpeg is missing or failed; with the last line that it wrote.
     """
     height, width = frames[0].shape[:2]
-    edges = ((0, height % 2), (0, width % 2), (0, 0))
-    odd = any(after for _, after in edges)  # otherwise a copy of each would be memory for nothing
-    padded = [
-        np.ascontiguousarray(np.pad(frame, edges, mode="edge") if odd else frame)
-        for frame in frames
-    ]
-    size = f"{width + width % 2}x{height + height % 2}"
-    try:
-        command = [ffmpeg.program(), *ffmpeg.QUIET, "-y"]
-    except RuntimeError as error:
-        raise OutputError(f"{name}: not written: no ffmpeg on this platform") from error
-    command += ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", size]
+    odd = height % 2 or width % 2  # otherwise a copy of each would be memory for nothing
+    padded = [_even(frame) if odd else np.ascontiguousarray(frame) for frame in frames]
+    shown = (padded[index] for index in order)
+    encode(shown, (height, width), path, fps, crf, name)
+
+
+def encode(
+    frames: Iterable[Pixels],
+    size: tuple[int, int],
+    path: Path,
+    fps: float,
+    crf: int,
+    name: Path,
+    *,
+    joinable: bool = False,
+) -> None:
+    """Encode frames as they come, at constant memory.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB (sRGB) each; an odd side gets its last row or column twice.
+        size: H and W.
+        path: a file; it is written over.
+        fps: frames shown per second.
+        crf: quality of x264, 0 to 51, smaller is better.
+        name: the file to name in messages.
+        joinable: for `sound.join`: no frame is stored out of its order.
+
+    Raises:
+        OutputError: ffmpeg is missing or failed; with the last line that it wrote.
+    """
+    height, width = size
+    command = [*start(name), "-f", "rawvideo", "-pixel_format", "rgb24"]
+    command += ["-video_size", f"{width + width % 2}x{height + height % 2}"]
     command += ["-framerate", f"{fps:.6f}", "-i", "pipe:0", "-vf", _FILTER]
     command += ["-c:v", "libx264", "-crf", str(crf), "-movflags", "+faststart"]
+    if joinable:
+        command += ["-bf", "0", "-video_track_timescale", str(_TIMESCALE)]
     if height * width > _LARGE:
         command += _FRUGAL
     command += ["-color_range", "tv", "-colorspace", "bt709"]
     command += ["-color_primaries", "bt709", "-color_trc", "bt709"]
     command += ["-f", "mp4", ffmpeg.as_url(path)]
+    run(command, (_even(frame).data for frame in frames), name)
+
+
+def start(name: Path) -> list[str]:
+    """The beginning of a command line of ffmpeg that writes over its output.
+
+    Args:
+        name: the file to name in messages.
+
+    Raises:
+        OutputError: there is no ffmpeg.
+    """
+    try:
+        return [ffmpeg.program(), *ffmpeg.QUIET, "-y"]
+    except RuntimeError as error:
+        raise OutputError(f"{name}: not written: no ffmpeg on this platform") from error
+
+
+def run(command: list[str], chunks: Iterable[memoryview], name: Path) -> None:
+    """Run ffmpeg on chunks of input, and leave none behind.
+
+    Raises:
+        OutputError: it failed; with the last line that it wrote.
+    """
     with tempfile.TemporaryFile() as log:
-        code = _feed(command, (padded[index].data for index in order), log.fileno())
+        code = _feed(command, chunks, log.fileno())
         if code != 0:
             raise OutputError(f"{name}: not written: ffmpeg: {ffmpeg.cause(code, log)}")
+
+
+def _even(frame: Pixels) -> Pixels:
+    """A frame with even sides, contiguous; itself where it is that already."""
+    height, width = frame.shape[:2]
+    if height % 2 or width % 2:
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(frame)
 
 
 def _feed(command: list[str], chunks: Iterable[memoryview], log: int) -> int:

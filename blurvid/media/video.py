@@ -32,7 +32,7 @@ _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,vc1,dv,asf,flv,"
     "ogg,mxf,gif,yuv4mpegpipe,ivf,obu,nut"
 )
-_ONLY_THIS_FILE = (
+ONLY_THIS_FILE = (
     *("-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS),
     *("-max_pixels", str(MAX_PIXELS)),
 )
@@ -63,22 +63,7 @@ def video_info(path: Path) -> VideoInfo:
     Raises:
         InputError: missing, or not a video.
     """
-    path = Path(path)
-    command = [_program(path), "-hide_banner", "-nostdin", *_ONLY_THIS_FILE]
-    command += ["-i", ffmpeg.as_url(path)]
-    try:
-        # Without an output ffmpeg shows the header and then always fails.
-        run = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            env=ffmpeg.environment(),
-            timeout=_PATIENCE,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"{path}: no header found within {_PATIENCE:.0f} seconds") from error
-    text = run.stderr.decode(errors="replace")
+    text = video_header(path)
     stream = re.search(r"^ +Stream #.*: Video: .*$", text, re.MULTILINE)
     sides = stream and re.search(r", (\d+)x(\d+)\b", stream[0])
     if stream is None or sides is None:
@@ -99,6 +84,33 @@ def video_info(path: Path) -> VideoInfo:
     return VideoInfo(size, fps or None, frames)
 
 
+def video_header(path: Path) -> str:
+    """What ffmpeg says about a video, as text for people.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: missing, or no header found in time.
+    """
+    path = Path(path)
+    command = [_program(path), "-hide_banner", "-nostdin", *ONLY_THIS_FILE]
+    command += ["-i", ffmpeg.as_url(path)]
+    try:
+        # Without an output ffmpeg shows the header and then always fails.
+        run = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            env=ffmpeg.environment(),
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"{path}: no header found within {_PATIENCE:.0f} seconds") from error
+    return run.stderr.decode(errors="replace")
+
+
 def read_video(path: Path, scale: float = 1.0) -> Iterator[NDArray[np.uint8]]:
     """Decode a video, every stored frame once, rotation applied, at constant memory.
 
@@ -115,7 +127,7 @@ def read_video(path: Path, scale: float = 1.0) -> Iterator[NDArray[np.uint8]]:
         InputError: missing (at once); or, while iterating, not a video or damaged.
     """
     path = Path(path)
-    command = [_program(path), *ffmpeg.QUIET, *_ONLY_THIS_FILE, "-i", ffmpeg.as_url(path)]
+    command = [_program(path), *ffmpeg.QUIET, *ONLY_THIS_FILE, "-i", ffmpeg.as_url(path)]
     # PPM pictures bring their size along, so that rotation needs no parsing of headers.
     command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", video_filter(scale)]
     command += ["-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
@@ -136,7 +148,7 @@ def decode_video(path: Path, scale: float = 1.0) -> int:
         InputError: missing, not a video or damaged.
     """
     path = Path(path)
-    command = [_program(path), *ffmpeg.QUIET, *_ONLY_THIS_FILE, "-i", ffmpeg.as_url(path)]
+    command = [_program(path), *ffmpeg.QUIET, *ONLY_THIS_FILE, "-i", ffmpeg.as_url(path)]
     command += ["-map", "0:v:0", "-fps_mode", "passthrough"]
     command += ["-vf", f"{size_filter(scale)}:flags=bicubic"] if scale != 1 else []
     command += ["-progress", "pipe:1", "-f", "null", "-"]

@@ -1,16 +1,21 @@
-"""One photo to seven frames."""
+"""One photo to seven frames, and the frames of a video to seven times as many."""
 
 from blurvid.pipeline.clip import Clip, stem_of
 from blurvid.pipeline.extraction import Extractor, Photo, check_quality, fit
 from blurvid.pipeline.opening import deblurrer, extract, extractor
+from blurvid.pipeline.video import SlowVideo, Step, check_video, extract_video
 
 __all__ = [
     "Clip",
     "Extractor",
     "Photo",
+    "SlowVideo",
+    "Step",
     "check_quality",
+    "check_video",
     "deblurrer",
     "extract",
+    "extract_video",
     "extractor",
     "fit",
     "stem_of",

@@ -1,0 +1,152 @@
+"""The part of `blurvid extract` that takes videos."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from blurvid.cli import common
+from blurvid.config import SOUNDS, VideoOptions
+from blurvid.errors import BlurvidError, OptionError
+
+if TYPE_CHECKING:
+    from blurvid.pipeline import Extractor, SlowVideo, Step
+
+audio_option = click.option(
+    "--audio",
+    type=click.Choice(SOUNDS),
+    default=VideoOptions().audio,
+    show_default=True,
+    help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
+)
+_FOR_PHOTOS = (
+    "kind montage flows bounce reverse seconds flips direction name share lists writers".split()
+)
+"""Parameters that mean nothing to a video."""
+
+
+def videos_among(photos: Sequence[str]) -> list[Path]:
+    """The sources as videos, or none if they are photos.
+
+    Raises:
+        click.UsageError: there are both, or an option that is for photos.
+    """
+    from blurvid import media
+
+    videos = [Path(photo) for photo in photos if photo != "-" and media.holds_video(photo)]
+    if not videos:
+        return []
+    if len(videos) < len(photos):
+        raise click.UsageError("videos and photos have to be extracted by different commands")
+    ctx = click.get_current_context()
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name in _FOR_PHOTOS and given:
+            raise click.UsageError(f"{parameter.opts[0]} is for photos, not for videos")
+    return videos
+
+
+def targets_of(videos: Sequence[Path], output: Path | None) -> list[Path]:
+    """Where each video goes: the output if it is a file, or its name in that folder.
+
+    Raises:
+        OptionError: one file for several, or one name for two.
+    """
+    if output is not None and output.suffix and not output.is_dir():
+        if len(videos) > 1:
+            raise OptionError(f"{output} is one file, but there are {len(videos)} videos")
+        return [output]
+    ending = "_slow" if output is None else ""
+    targets = [(output or Path()) / f"{video.stem}{ending}.mp4" for video in videos]
+    for index, target in enumerate(targets):
+        if target in targets[:index]:
+            raise OptionError(f"two videos would both become {target}")
+    return targets
+
+
+def extract_videos(
+    videos: Sequence[Path], targets: Sequence[Path], ready: Extractor, values: dict[str, Any]
+) -> None:
+    """Do one video after the other, and end with the exit code of the first failure."""
+    from blurvid.pipeline import extract_video
+
+    options = common.picked(VideoOptions, values)
+    failures: list[BlurvidError] = []
+    for video, target in zip(videos, targets, strict=True):
+        if values["skip_existing"] and target.exists():
+            if values["as_json"]:
+                common.echo_json({"input": str(video), "output": str(target), "skipped": True})
+            continue
+        try:
+            with _progress(video.name, values["quiet"]) as step:
+                made = extract_video(
+                    video, target, ready, options, overwrite=values["overwrite"], on_step=step
+                )
+        except BlurvidError as error:
+            failures.append(error)
+            common.fail(error)
+            if values["fail_fast"]:
+                break
+            continue
+        _show(video, made, values)
+    if failures:
+        click.get_current_context().exit(common.exit_code(failures[0]))
+
+
+def _show(video: Path, made: SlowVideo, values: dict[str, Any]) -> None:
+    """The result to stdout; warnings and what is told of it to stderr."""
+    if values["as_json"]:
+        record = dataclasses.asdict(made) | {"input": str(video), "output": str(made.path)}
+        del record["path"]
+        common.echo_json(record | {"skipped": False})
+    else:
+        click.echo(str(made.path), color=True)
+    if values["quiet"]:
+        return
+    for warning in made.warnings:
+        common.warn(f"{video}: {warning}")
+    if made.audio == "drop":
+        common.say(f"{video}: its sound is left out")
+    if values["verbose"]:
+        shots = f"{made.shots} shot{'s' if made.shots != 1 else ''}"
+        common.say(
+            f"{video}: {made.frames} frames to {7 * made.frames} at {made.fps:g} a second, "
+            f"{shots}, {made.turned} turned around, {made.seconds:.1f} s"
+        )
+
+
+@contextmanager
+def _progress(name: str, hidden: bool) -> Iterator[Callable[[Step], None]]:
+    """A bar with the time left on stderr, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    with Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=hidden or not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),
+    ) as progress:
+        task = progress.add_task(name, total=None)
+        first = True
+
+        def show(step: Step) -> None:
+            nonlocal first
+            total = None if step.total is None else max(step.total, step.done)
+            if first:  # what an earlier run had done tells nothing about the speed
+                progress.reset(task, total=total, completed=step.done - 1)
+                first = False
+            progress.update(task, total=total, completed=step.done)
+
+        yield show

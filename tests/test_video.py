@@ -1,0 +1,401 @@
+"""Videos to seven times as many frames: order of time, joints, resuming, sound, errors."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import invoke
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blurvid import media, weights
+from blurvid.config import DirectSpec, QualityOptions, VideoOptions
+from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.flow import Chain, joint, ways
+from blurvid.networks import DirectNet
+from blurvid.pipeline import check_video, extract_video, video
+from blurvid.synth import average_frames
+
+WHOLE_PIECE, PIECE = video.PIECE, 4
+"""Frames a piece here."""
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+SIZE = (32, 48)
+COST = st.floats(0, 10)
+JOINT = st.tuples(st.tuples(COST, COST), st.tuples(COST, COST))
+
+
+@pytest.fixture(autouse=True)
+def short_pieces(monkeypatch):
+    monkeypatch.setattr(video, "PIECE", PIECE)
+
+
+def texture(seed, height=SIZE[0], width=400):
+    noise = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(seed))
+    smooth = F.avg_pool2d(noise, 5, 1, 2)
+    return ((smooth - smooth.mean()) * 3 + 0.5).clamp(0, 1)[0].expand(3, -1, -1)
+
+
+def moving(places, seed=0):
+    """Frames (T, 3, H, W) that show a texture at whole places [px]."""
+    whole = texture(seed)
+    return torch.stack([whole[:, : SIZE[0], x : x + SIZE[1]] for x in places])
+
+
+def sevens_of(count, speed=1, seed=0, start=0):
+    return [
+        moving(range(start + 7 * speed * t, start + 7 * speed * (t + 1), speed), seed)
+        for t in range(count)
+    ]
+
+
+class Known:
+    """Stands for an extractor: knows the frames of each blurry one, in an order of its own."""
+
+    def __init__(self, sevens, turned, fail_at=None):
+        self.sevens, self.turned, self.fail_at = sevens, turned, fail_at
+        self.model = SimpleNamespace(name="known", count=7)
+        self.name, self.dtype, self.middle = "known", torch.float32, None
+        self.quality = QualityOptions()
+        self.asked = []
+
+    def __call__(self, picture):
+        means = [media.to_uint8(average_frames(x, 2.2)).astype(int) for x in self.sevens]
+        number = int(np.argmin([np.abs(mean - picture).mean() for mean in means]))
+        if number == self.fail_at:
+            raise KeyboardInterrupt
+        self.asked.append(number)
+        frames = self.sevens[number]
+        frames = frames.flip(0) if self.turned[number] else frames
+        return SimpleNamespace(frames=media.to_uint8(frames), warnings=())
+
+
+def write_video(path, pictures, fps=10, sound=False):
+    """A video without loss of light; with a second of a tone for each ten frames."""
+    height, width = pictures[0].shape[:2]
+    command = [FFMPEG, "-y", "-loglevel", "error", "-f", "rawvideo", "-pixel_format", "rgb24"]
+    command += ["-video_size", f"{width}x{height}", "-framerate", str(fps), "-i", "pipe:0"]
+    if sound:
+        seconds = len(pictures) / fps
+        command += ["-f", "lavfi", "-i", f"sine=duration={seconds}", "-c:a", "aac"]
+    command += ["-c:v", "libx264rgb", "-qp", "0", "-preset", "ultrafast", str(path)]
+    subprocess.run(command, input=b"".join(p.tobytes() for p in pictures), check=True)
+    return path
+
+
+def blurry(path, sevens, **options):
+    return write_video(path, [media.to_uint8(average_frames(x, 2.2)) for x in sevens], **options)
+
+
+def header(path):
+    command = [FFMPEG, "-hide_banner", "-i", str(path)]
+    return subprocess.run(command, capture_output=True, check=False).stderr.decode()
+
+
+def seconds_of_sound(path):
+    command = [FFMPEG, "-loglevel", "error", "-i", str(path), "-map", "0:a:0", "-ac", "1"]
+    command += ["-ar", "8000", "-f", "s16le", "-"]
+    return len(subprocess.run(command, capture_output=True, check=True).stdout) / 16000
+
+
+# Orders
+
+
+@given(st.lists(JOINT, max_size=7))
+def test_the_best_of_all_chains_is_found(joints):
+    chain = Chain()
+    found = chain.push(None)
+    for costs in joints:
+        found += chain.push(costs)
+    found += chain.finish()
+
+    def total(orders):
+        return sum(
+            costs[a][b] for costs, (a, b) in zip(joints, itertools.pairwise(orders), strict=True)
+        )
+
+    every = itertools.product((False, True), repeat=len(joints) + 1)
+    assert len(found) == len(joints) + 1
+    assert total(found) == pytest.approx(min(map(total, every)))
+
+
+@given(st.lists(st.none() | JOINT, max_size=30), st.integers(1, 4))
+def test_a_chain_never_keeps_more_waiting_than_it_may(joints, horizon):
+    chain = Chain(horizon)
+    given_, decided = 0, 0
+    for costs in [None, *joints]:
+        decided += len(chain.push(costs))
+        given_ += 1
+        assert given_ - decided <= max(horizon, 1)
+    assert decided + len(chain.finish()) == given_
+
+
+def test_a_forced_decision_is_kept_to():
+    tie = ((0.0, 1.0), (1.0, 0.0))  # neighbors are alike, but nothing tells which way
+    chain = Chain(horizon=3)
+    decided = chain.push(None)
+    for _ in range(9):
+        decided += chain.push(tie)
+    assert len(set(decided + chain.finish())) == 1
+
+
+@pytest.mark.parametrize("speed", [1, -1])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_turned_sequences_are_turned_back(speed, seed):
+    start = 0 if speed > 0 else 200
+    sevens = sevens_of(5, speed, seed, start)
+    turned = torch.rand(5, generator=torch.Generator().manual_seed(seed)) < 0.5
+    seen = [ways(x.flip(0) if t else x) for x, t in zip(sevens, turned, strict=True)]
+    chain = Chain()
+    found = chain.push(None)
+    for before, after in itertools.pairwise(seen):
+        found += chain.push(joint(before, after))
+    assert found + chain.finish() == turned.tolist()
+
+
+def test_a_cut_is_seen_and_motion_is_none():
+    first, other = ways(moving(range(7), 0)), ways(moving(range(7), 1))
+    far = ways(moving(range(14, 21), 0))
+    assert joint(first, other) is None
+    assert joint(first, far) is not None
+    still = ways(torch.full((7, 3, *SIZE), 0.5))
+    assert joint(still, still) is not None
+
+
+# Whole videos
+
+
+def test_every_frame_becomes_seven_in_the_order_of_time(tmp_path):
+    sevens = [*sevens_of(4, 1, 0), *sevens_of(4, -1, 1, start=250)]
+    turned = [True, False, False, True, True, True, False, True]
+    source = blurry(tmp_path / "in.mp4", sevens)
+    steps = []
+
+    made = extract_video(source, tmp_path / "out.mp4", Known(sevens, turned), on_step=steps.append)
+
+    assert (made.frames, made.shots, made.turned, made.audio) == (8, 2, sum(turned), "none")
+    assert [(step.done, step.total) for step in steps] == [(i, 8) for i in range(1, 9)]
+    info = media.video_info(tmp_path / "out.mp4")
+    assert info == media.VideoInfo(size=SIZE, fps=10.0, frames=56)
+    truth = media.to_uint8(torch.cat(sevens)).astype(int)
+    shown = list(media.read_video(tmp_path / "out.mp4"))
+    errors = [np.abs(a - b).mean() for a, b in zip(shown, truth, strict=True)]
+    assert max(errors) < 6, errors  # of 255; a frame beside the right one is 20 away
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+def test_a_run_that_was_broken_off_goes_on(tmp_path):
+    count = 2 * PIECE + 3
+    sevens = sevens_of(count)
+    turned = [bool(i % 3) for i in range(count)]
+    source = blurry(tmp_path / "in.mp4", sevens)
+    whole = Known(sevens, turned)
+    extract_video(source, tmp_path / "whole.mp4", whole)
+    assert len(whole.asked) == count
+
+    target = tmp_path / "out.mp4"
+    for fail_at in (1, PIECE + 3, count - 1):
+        with pytest.raises(KeyboardInterrupt):
+            extract_video(source, target, Known(sevens, turned, fail_at))
+        assert not target.exists()
+    last = Known(sevens, turned)
+    steps = []
+    made = extract_video(source, target, last, on_step=steps.append)
+
+    assert last.asked == [count - 1]
+    assert steps[0].done > PIECE
+    assert (made.frames, made.turned) == (count, sum(turned))
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "whole.mp4"]
+
+
+def test_half_a_line_and_lost_frames_are_made_again(tmp_path):
+    sevens = sevens_of(PIECE + 2)
+    turned = [False, True] * (len(sevens) // 2)
+    source = blurry(tmp_path / "in.mp4", sevens)
+    extract_video(source, tmp_path / "whole.mp4", Known(sevens, turned))
+    target = tmp_path / "out.mp4"
+    with pytest.raises(KeyboardInterrupt):
+        extract_video(source, target, Known(sevens, turned, PIECE + 1))
+    work = tmp_path / ".out.mp4.blurvid"
+    log = (work / "joints.jsonl").read_bytes()
+    (work / "joints.jsonl").write_bytes(log[:-7])
+    (work / f"{PIECE:06d}.npy").write_bytes(b"\x93NUMPY")
+
+    extract_video(source, target, Known(sevens, turned))
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_what_waits_does_not_grow_with_the_video(tmp_path):
+    count = 2 * PIECE + 2
+    sevens = sevens_of(count)
+    source = blurry(tmp_path / "in.mp4", sevens)
+    work = tmp_path / ".out.mp4.blurvid"
+    most = 0
+
+    def look(step):
+        nonlocal most
+        most = max(most, len(list(work.glob("0*.npy"))))
+
+    extract_video(source, tmp_path / "out.mp4", Known(sevens, [False] * count), on_step=look)
+    assert PIECE <= most <= PIECE + 4
+
+
+@pytest.mark.parametrize(
+    ("options", "sound", "rate", "words"),
+    [
+        (VideoOptions(), 7 * 0.4, 10, 0),
+        (VideoOptions(fps="keep"), 0.4, 70, 0),
+        (VideoOptions(audio="keep"), 0.4, 10, 1),
+        (VideoOptions(fps=20, audio="stretch"), 3.5 * 0.4, 20, 0),
+        (VideoOptions(audio="drop"), None, 10, 0),
+    ],
+)
+def test_sound_is_stretched_kept_or_dropped(tmp_path, options, sound, rate, words):
+    sevens = sevens_of(4)
+    source = blurry(tmp_path / "in.mp4", sevens, sound=True)
+    made = extract_video(source, tmp_path / "out.mp4", Known(sevens, [False] * 4), options)
+    assert (made.audio, made.fps, len(made.warnings)) == (options.audio, rate, words)
+    assert media.video_info(tmp_path / "out.mp4").fps == rate
+    assert media.has_sound(tmp_path / "out.mp4") == (sound is not None)
+    if sound is not None:
+        assert seconds_of_sound(tmp_path / "out.mp4") == pytest.approx(sound, abs=0.15)
+
+
+# What goes wrong
+
+
+def test_errors_leave_nothing_behind(tmp_path):
+    sevens = sevens_of(2)
+    source = blurry(tmp_path / "in.mp4", sevens)
+    known = Known(sevens, [False] * 2)
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(InputError, match="not a video"):
+        extract_video(tmp_path / "text.mp4", tmp_path / "out.mp4", known)
+    with pytest.raises(InputError, match="no such file"):
+        extract_video(tmp_path / "nowhere.mp4", tmp_path / "out.mp4", known)
+    with pytest.raises(OptionError, match=r"a video becomes a \.mp4 file"):
+        extract_video(source, tmp_path / "out.gif", known)
+    with pytest.raises(OutputError, match="exists already"):
+        extract_video(source, source, known)
+    with pytest.raises(OutputError, match="the same file as the input"):
+        extract_video(source, source, known, overwrite=True)
+    for options in (VideoOptions(fps=0), VideoOptions(fps="x"), VideoOptions(audio="x")):
+        with pytest.raises(OptionError):
+            check_video(options)
+    assert known.asked == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "text.mp4"]
+
+
+def test_work_of_another_run_is_not_mixed_in(tmp_path):
+    sevens = sevens_of(3)
+    source = blurry(tmp_path / "in.mp4", sevens)
+    target = tmp_path / "out.mp4"
+    with pytest.raises(KeyboardInterrupt):
+        extract_video(source, target, Known(sevens, [False] * 3, fail_at=2))
+    with pytest.raises(OutputError, match=r"begun with other settings .*\(crf\); --overwrite"):
+        extract_video(source, target, Known(sevens, [False] * 3), VideoOptions(crf=30))
+    with media.Shelf.opened(target, {}, anew=True):
+        pass
+    again = Known(sevens, [False] * 3)
+    extract_video(source, target, again, overwrite=True)
+    assert again.asked == [0, 1, 2]
+
+
+def test_two_processes_do_not_make_one_output(tmp_path):
+    pytest.importorskip("fcntl")
+    with media.Shelf.opened(tmp_path / "out.mp4", {}):
+        with pytest.raises(OutputError, match="another process is making it"):
+            with media.Shelf.opened(tmp_path / "out.mp4", {}):
+                pass
+
+
+def test_what_is_taken_for_a_video(tmp_path):
+    source = blurry(tmp_path / "in.mp4", sevens_of(1))
+    (tmp_path / "bare").write_bytes(source.read_bytes())
+    (tmp_path / "photo.heics").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "text").write_text("words")
+    found = [name for name in ("in.mp4", "bare") if media.holds_video(tmp_path / name)]
+    assert found == ["in.mp4", "bare"]
+    for name in ("photo.heics", "text", "a.gif", "a.webp", "nowhere", "."):
+        assert not media.holds_video(tmp_path / name)
+
+
+# The command line
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    torch.manual_seed(0)
+    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
+    torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
+    weights.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
+    return folder
+
+
+QUICK = ("--device", "cpu", "--threads", 1)
+
+
+def test_videos_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blurry(Path("in.mp4"), sevens_of(2), sound=True)
+    words = ("extract", "in.mp4", "--weights", tiny, *QUICK)
+    result = invoke(*words, "--audio", "drop", "-v")
+    assert (result.exit_code, result.stdout) == (0, "in_slow.mp4\n")
+    assert "2 frames to 14 at 10 a second, 1 shot" in result.stderr
+    assert "its sound is left out" in result.stderr
+
+    result = invoke(*words, "-o", "out", "--json", "--fps", "keep")
+    record = json.loads(result.stdout)
+    assert (record["output"], record["fps"], record["frames"]) == ("out/in.mp4", 70.0, 2)
+    result = invoke(*words, "-o", "out", "--json", "--skip-existing")
+    assert json.loads(result.stdout)["skipped"] is True
+    assert invoke(*words, "-o", "out").exit_code == 6
+
+    for extra in (("--flip", "1,1"), ("--once",), ("photo.png",)):
+        result = invoke(*words, *extra, "-o", "no")
+        assert result.exit_code == 2, extra
+        assert "photos" in result.stderr
+    assert invoke("extract", "photo.png", "--weights", tiny, "--fps", "keep").exit_code == 2
+    assert not Path("no").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_a_killed_process_goes_on(tmp_path, tiny, surroundings, monkeypatch):
+    rng = np.random.default_rng(0)
+    pictures = list(rng.integers(0, 256, (22, 32, 48, 3), dtype=np.uint8))
+    write_video(tmp_path / "in.mp4", pictures)
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "BLURVID_WEIGHTS": str(tiny),
+    }
+    words = ["extract", "in.mp4", "-q", "--device", "cpu", "--threads", "1", "-o"]
+    command = [sys.executable, "-m", "blurvid", *words]
+    options = {"cwd": tmp_path, "env": environment}
+    process = subprocess.Popen([*command, "out.mp4"], **options)
+    work = tmp_path / ".out.mp4.blurvid"
+    while process.poll() is None and not (work / "piece-000000.mp4").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out.mp4").exists()
+    subprocess.run([*command, "out.mp4"], check=True, **options)
+    monkeypatch.setattr(video, "PIECE", WHOLE_PIECE)
+    here = ("--weights", tiny, *QUICK, "-q", "-o", tmp_path / "whole.mp4")
+    assert invoke("extract", tmp_path / "in.mp4", *here).exit_code == 0
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert len(list(media.read_video(tmp_path / "out.mp4"))) == 7 * 22
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["in.mp4", "out.mp4", "whole.mp4"]
