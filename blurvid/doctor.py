@@ -14,7 +14,7 @@ from blurvid import __version__
 from blurvid.errors import BlurvidError
 
 PACKAGES = (
-    "torch", "numpy", "safetensors", "click", "rich", "pillow", "imageio-ffmpeg",
+    "torch", "numpy", "safetensors", "click", "rich", "pillow", "imageio", "imageio-ffmpeg",
     "platformdirs",
 )  # fmt: skip
 
