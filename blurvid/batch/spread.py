@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -193,7 +193,7 @@ def run_on_ray(
             for job, result in crew.results(left()):
                 if isinstance(result, BlurvidError):
                     result = Outcome(job, error=named(job, result))
-                finish(job, result)
+                finish(job, replace(result, job=job))  # not the copy that travelled
         finally:
             crew.end()
     return [outcomes[place] for place in sorted(outcomes)]
