@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import platform
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from blurvid import __version__
-from blurvid.errors import BlurvidError
 
 PACKAGES = (
     "torch", "numpy", "safetensors", "click", "rich", "pillow", "imageio", "imageio-ffmpeg",
-    "platformdirs",
+    "platformdirs", "psutil",
 )  # fmt: skip
+"""What a checkout needs that was not installed; otherwise the package itself says what."""
+REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*([^;]*?)\s*(?:;.*)?")
+SCARCE = 1 << 30
+"""Free disk space [bytes] below which large photos and batches will fail."""
+NVIDIA = Path("/dev/nvidia0")
+"""What is there when the driver of an NVIDIA GPU works (Linux)."""
 
 
 @dataclass(frozen=True)
@@ -30,35 +40,138 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at versions, devices, codecs, cache and weights, one after the other."""
+    """Look at the install, versions, devices, codecs, cache and weights, one after the other."""
     yield Finding("blurvid", True, f"{__version__}, Python {platform.python_version()}")
-    for package in PACKAGES:
-        try:
-            yield Finding(package, True, importlib.metadata.version(package))
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding(package, False, "not installed; run: pip install blurvid")
-    for name, look in (
-        ("device", _device),
-        ("precision", _precision),
-        ("images", _images),
-        ("video", _video),
-        ("cache", _cache),
-        ("weights", _weights),
+    yield _finding("files", _files, "run: pip install --force-reinstall --no-deps blurvid")
+    for requirement in _requirements():
+        found = _package(requirement)
+        if found is not None:
+            yield found
+    torch = _finding("import torch", _torch, "run: pip install --force-reinstall torch")
+    if not torch.ok:
+        yield torch  # and nothing else would work
+        return
+    for name, look, advice in (
+        ("device", _device, ""),
+        ("precision", _precision, ""),
+        ("images", _images, "run: pip install --force-reinstall pillow"),
+        ("video", _video, _FFMPEG),
+        ("cache", _cache, "BLURVID_HOME names another folder"),
+        ("disk", _disk, "TMPDIR and BLURVID_HOME name other folders"),
+        ("weights", _weights, ""),
     ):
-        yield _finding(name, look)
+        yield _finding(name, look, advice)
 
 
-def _finding(name: str, look: Callable[[], str]) -> Finding:
+_FFMPEG = "run: pip install --force-reinstall imageio-ffmpeg, and unset IMAGEIO_FFMPEG_EXE"
+
+
+class UnwellError(Exception):
+    """What is wrong, in words."""
+
+
+def _finding(name: str, look: Callable[[], str], advice: str) -> Finding:
     try:
         return Finding(name, True, look())
-    except (BlurvidError, OSError, RuntimeError, ImportError) as error:
-        return Finding(name, False, str(error).partition("\n")[0])
+    except Exception as error:  # a broken install raises anything
+        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        return Finding(name, False, f"{text}; {advice}" if advice else text)
+
+
+def _installed() -> importlib.metadata.Distribution | None:
+    """How this very package was installed; None for a checkout that was not."""
+    try:
+        found = importlib.metadata.distribution("blurvid")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return found
+
+
+def _files() -> str:
+    """Compare the files of the package with what the installer noted."""
+    found, here = _installed(), Path(__file__).parent
+    if found is None:
+        return f"not installed, runs from {here}"
+    if found.version != __version__:
+        raise UnwellError(f"{here} is {__version__}, but {found.version} is installed")
+    noted = [file for file in found.files or () if file.hash and file.parts[0] == "blurvid"]
+    if not noted or Path(str(found.locate_file("blurvid"))).resolve() != here.resolve():
+        return f"a checkout, {here}"
+    for file in noted:
+        path = Path(str(file.locate()))
+        assert file.hash is not None
+        digest = hashlib.new(file.hash.mode)
+        with path.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+        if base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() != file.hash.value:
+            raise UnwellError(f"{path} is not as it was installed")
+    return f"{len(noted)}, as they were installed"
+
+
+def _requirements() -> list[str]:
+    """What the package says that it needs, extras last."""
+    found = _installed()
+    needed = PACKAGES if found is None else found.requires or ()
+    return sorted(needed, key=lambda text: "extra ==" in text)
+
+
+def _package(requirement: str) -> Finding | None:
+    """Whether a package is there, in a version that fits; None for an extra that is not there."""
+    match = REQUIREMENT.fullmatch(requirement)
+    if match is None or match[1] == "blurvid":
+        return None
+    name, bounds = match[1], match[2].replace(" ", "")
+    optional = "extra ==" in requirement
+    if re.search(r"extra == [\"'](test|dev)", requirement):
+        return None
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        if optional:
+            return None
+        return Finding(name, False, f"not installed; run: pip install '{name}{bounds}'")
+    if _fits(version, bounds):
+        return Finding(name, True, version)
+    wrong = f"{version} does not fit; run: pip install '{name}{bounds}'"
+    return Finding(name, False, wrong)
+
+
+def _fits(version: str, bounds: str) -> bool:
+    """Whether a version lies within bounds such as `<3,>=1.26`."""
+    here = _release(version)
+    for sign, limit in re.findall(r"(>=|<)([0-9.]+)", bounds):
+        if (here >= _release(limit)) != (sign == ">="):
+            return False
+    return True
+
+
+def _release(version: str) -> tuple[int, ...]:
+    numbers = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
+    parts = [int(part) for part in numbers[0].split(".")] if numbers else []
+    return tuple(parts + [0] * (4 - len(parts)))
+
+
+def _torch() -> str:
+    importlib.import_module("torch")
+    return "works"
 
 
 def _device() -> str:
+    import torch
+
     from blurvid import runtime
 
-    return f"{runtime.describe(runtime.resolve_device('auto'))}, {runtime.threads()} threads"
+    device = runtime.resolve_device("auto")
+    text = f"{runtime.describe(device)}, {runtime.threads()} threads"
+    if device.type == "cuda" or not NVIDIA.exists():
+        return text
+    if torch.version.cuda is None:
+        return f"{text}; there is an NVIDIA GPU, but this torch is a build for CPUs"
+    raise UnwellError(
+        f"an NVIDIA GPU that torch cannot use: it was built for CUDA {torch.version.cuda}; update "
+        "the driver, or install the torch that fits it (nvidia-smi tells)"
+    )
 
 
 def _precision() -> str:
@@ -93,11 +206,28 @@ def _video() -> str:
 def _cache() -> str:
     from blurvid import weights
 
-    folder = weights.cache_dir()
+    with tempfile.TemporaryFile(dir=_there(weights.cache_dir())):
+        return f"{weights.cache_dir()}, writable"
+
+
+def _there(folder: Path) -> Path:
+    """A folder, or the first above it that exists."""
     while not folder.exists():
         folder = folder.parent
-    with tempfile.TemporaryFile(dir=folder):
-        return f"{weights.cache_dir()}, writable"
+    return folder
+
+
+def _disk() -> str:
+    """How much room there is for what is written besides the results."""
+    from blurvid import weights
+
+    room = {}
+    for folder in (Path(tempfile.gettempdir()), weights.cache_dir()):
+        free = shutil.disk_usage(_there(folder)).free
+        if free < SCARCE:
+            raise UnwellError(f"{folder}: only {free / 1e9:.1f} GB free")
+        room[str(folder)] = f"{free / 1e9:.0f} GB free in {folder}"
+    return ", ".join(room.values())
 
 
 def _weights() -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import importlib.metadata
 import json
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import numpy as np
@@ -458,17 +462,86 @@ def test_doctor_is_content(tiny):
         assert f"ok    {name} " in result.stdout
 
 
+def diagnosed():
+    """What `doctor` finds, by name."""
+    result = invoke("doctor", "--json")
+    findings = {entry["name"]: entry for entry in map(json.loads, lines(result.stdout))}
+    assert result.exit_code == (0 if all(entry["ok"] for entry in findings.values()) else 1)
+    return findings
+
+
 def test_doctor_finds_what_is_wrong(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "file/home"))
-    monkeypatch.setattr(doctor, "PACKAGES", ("torch", "no-such-package"))
-    result = invoke("doctor", "--json")
-    assert result.exit_code == 1
-    findings = {entry["name"]: entry for entry in map(json.loads, lines(result.stdout))}
+    needed = ["torch<9,>=2.6", "numpy<1.20,>=1.9", "no-such-package<2,>=1", "rich", "click>=99"]
+    needed += ['no-such-extra>=1; extra == "heif"', 'pillow<2; extra == "test"', "blurvid[fast]"]
+    monkeypatch.setattr(doctor, "_requirements", lambda: needed)
+    findings = diagnosed()
     wrong = {name for name, entry in findings.items() if not entry["ok"]}
-    assert wrong == {"no-such-package", "cache", "weights"}
-    assert "pip install" in findings["no-such-package"]["text"]
+    assert wrong == {"no-such-package", "numpy", "click", "cache", "weights"}
+    assert "pip install 'no-such-package<2,>=1'" in findings["no-such-package"]["text"]
+    assert "does not fit; run: pip install 'numpy<1.20,>=1.9'" in findings["numpy"]["text"]
+    assert "BLURVID_HOME" in findings["cache"]["text"]
     assert "weights fetch" in findings["weights"]["text"]
+    assert "no-such-extra" not in findings and "pillow" not in findings
+
+
+def test_doctor_and_a_torch_that_cannot_be_imported(monkeypatch):
+    def broken(name):
+        raise OSError("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    *_, last = diagnosed().values()
+    assert last["name"] == "import torch" and not last["ok"]
+    assert "libcudart" in last["text"] and "pip install --force-reinstall torch" in last["text"]
+
+
+def test_doctor_compares_files_with_those_installed(tmp_path, monkeypatch):
+    package, noted = tmp_path / "blurvid", tmp_path / "blurvid-0.1.0.dist-info"
+    for folder in (package, noted):
+        folder.mkdir()
+    (package / "doctor.py").write_text("")
+    (package / "weights.bin").write_bytes(b"numbers")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(b"numbers").digest()).decode().rstrip("=")
+    (noted / "RECORD").write_text(f"blurvid/weights.bin,sha256={digest},7\n")
+    (noted / "METADATA").write_text(f"Name: blurvid\nVersion: {blurvid.__version__}\n")
+    distribution = importlib.metadata.PathDistribution(noted)
+    monkeypatch.setattr(doctor, "_installed", lambda: distribution)
+    monkeypatch.setattr(doctor, "__file__", str(package / "doctor.py"))
+    assert doctor._files() == "1, as they were installed"
+    (package / "weights.bin").write_bytes(b"damaged")
+    assert "weights.bin is not as it was installed; run: pip" in diagnosed()["files"]["text"]
+    (package / "weights.bin").unlink()
+    assert not diagnosed()["files"]["ok"]
+    (noted / "METADATA").write_text("Name: blurvid\nVersion: 9.9\n")
+    assert "but 9.9 is installed" in diagnosed()["files"]["text"]
+
+
+def test_doctor_tries_ffmpeg(tmp_path, monkeypatch):
+    broken = tmp_path / "ffmpeg"
+    broken.write_text("#!/bin/sh\necho no such codec >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(broken))
+    found = doctor._finding("video", doctor._video, doctor._FFMPEG)
+    assert not found.ok and "pip install --force-reinstall imageio-ffmpeg" in found.text
+
+
+def test_doctor_knows_a_gpu_that_cannot_be_used(tmp_path, monkeypatch):
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(doctor, "NVIDIA", tmp_path / "nvidia0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "a build for CPUs" in doctor._device()
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    found = doctor._finding("device", doctor._device, "")
+    assert not found.ok and "CUDA 12.8; update the driver" in found.text
+
+
+def test_doctor_tells_of_a_full_disk(monkeypatch):
+    full = SimpleNamespace(total=1, used=1, free=10**8)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: full)
+    found = doctor._finding("disk", doctor._disk, "TMPDIR")
+    assert not found.ok and "only 0.1 GB free" in found.text
 
 
 def test_doctor_finds_damaged_weights(tiny):

@@ -12,7 +12,7 @@ from blurvid.cli import common
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 def doctor(as_json: bool) -> None:
-    """Check versions, devices, codecs, cache and weights; exit 1 if something is wrong.
+    """Check the install, devices, codecs, cache and weights; exit 1 if something is wrong.
 
     \b
     Example:
