@@ -11,6 +11,7 @@ import click
 from blurvid.cli import common
 from blurvid.cli.quality import described, picked_quality, quality_options
 from blurvid.cli.robustness import print_table, score_robustness
+from blurvid.cli.score_video import score_video
 from blurvid.cli.synth import gamma_option, parse_gamma
 from blurvid.config import (
     BLUR_FOLDERS,
@@ -63,6 +64,11 @@ DEFAULT = SynthOptions()
 )
 @click.option("--seed", default=0, show_default=True, help="Of the blurs of --robustness.")
 @click.option(
+    "--video",
+    is_flag=True,
+    help="SRC is clips of a high rate: make blurry videos of them, and score the way back.",
+)
+@click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     help="Repeat a column of the paper's Table 2 on GoPro's test scenes.",
@@ -102,6 +108,7 @@ def evaluate(
     stills: bool,
     limit: int | None,
     seed: int,
+    video: bool,
     as_json: bool,
     quiet: bool,
     **values: Any,
@@ -124,18 +131,31 @@ def evaluate(
     of several models are scored on it: gain over the blurry image, in the domain of their training
     and out of it, with 95 % intervals (bootstrap over clips).
 
+    With --video, windows side by side (--stride above 7: with gaps between them) are a blurry
+    video: in how many of its frames the order of time is right, and PSNR of all frames beside
+    the blurry frames repeated, and faded into one another.
+
     \b
     Examples:
       blurvid eval windows/
+      blurvid eval clips/ --video --stride 9
       blurvid eval windows/ --model cascade --json
       blurvid eval GOPRO_Large_all/ --protocol gopro7
       blurvid eval GOPRO_Large/ --protocol gopro1111 --blur-folder blur_gamma
       blurvid eval windows/ --robustness --middle bdirnet --middle direct
     """
+    if video and (robustness or stills or limit is not None):
+        raise OptionError("--video goes without --robustness, --stills and --limit")
     if robustness:
         _refuse_others({"--protocol": protocol, "--stride": stride, "--gamma": gamma})
         scale = DEFAULT.scale if clip_scale is None else clip_scale
         score_robustness(source, middles, stills, scale, limit, seed, as_json, quiet, values)
+        return
+    if video and (middles or protocol or blur_folder):
+        raise OptionError("--video goes without --middle and --protocol")
+    if video:
+        options = _options(parse_gamma(gamma) if gamma else None, clip_scale, stride)
+        score_video(source, options, weights_name, model, as_json, quiet, values)
         return
     if stills or limit is not None:
         raise OptionError("--stills and --limit go with --robustness")

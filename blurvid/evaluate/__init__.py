@@ -24,9 +24,15 @@ from blurvid.evaluate.robustness import (
 )
 from blurvid.evaluate.sequence import MeanScore, Report, Row, Summary, evaluate, summarise
 from blurvid.evaluate.shared import Extract
+from blurvid.evaluate.video import MOVING, FrameRow, VideoReport, VideoSummary, evaluate_video
 from blurvid.evaluate.windows import windows_from
 
 __all__ = [
+    "MOVING",
+    "FrameRow",
+    "VideoReport",
+    "VideoSummary",
+    "evaluate_video",
     "Benchmark",
     "Extract",
     "FrameScore",

@@ -1,0 +1,77 @@
+"""`blurvid eval --video`: whole videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blurvid.cli import common
+from blurvid.cli.quality import picked_quality
+from blurvid.cli.robustness import print_table
+from blurvid.config import RunOptions, SynthOptions
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import Tensor
+
+    from blurvid.evaluate import FrameRow, VideoReport
+
+
+def score_video(
+    source: Path,
+    options: SynthOptions,
+    weights_name: str | None,
+    model: str,
+    as_json: bool,
+    quiet: bool,
+    values: dict[str, Any],
+) -> None:
+    """Score videos made of clips of a high rate, and print the table."""
+    from blurvid import evaluate as library
+    from blurvid import weights
+    from blurvid.dataset.windows import find_clips
+    from blurvid.pipeline import extractor
+
+    clips = find_clips([source])
+    chosen = weights.find(weights_name, model)
+
+    def show(row: FrameRow) -> None:
+        order = "right" if row.right else "wrong"
+        click.echo(
+            f"{row.clip}/{row.number}: {row.psnr:.2f} dB, {row.motion:.1f} px, {order}", err=True
+        )
+
+    run, quality = common.picked(RunOptions, values), picked_quality(values)
+    with extractor(chosen, run=run, quality=quality) as ready:
+        for warning in ready.warnings:
+            common.warn(warning)
+
+        def extract(y: Tensor) -> Tensor:
+            return ready.scaled(y).frames
+
+        report = library.evaluate_video(extract, clips, options, on_frame=None if quiet else show)
+    if as_json:
+        about = {"model": chosen.model, "weights": chosen.name, "source": str(source)}
+        common.echo_json(about | report.to_json())
+        return
+    click.echo(f"Model {chosen.model} (weights {chosen.name}), {len(report.rows)} blurry frames")
+    print_table(_table(report))
+
+
+def _table(report: VideoReport) -> Table:
+    from rich.table import Table
+
+    from blurvid.evaluate import MOVING
+
+    table = Table(title=f"Order of time where more than {MOVING:g} px move, and PSNR [dB]")
+    names = ("", "n", "moving", "right", "video", "own order", "best order", "repeat", "blend")
+    for name in names:
+        table.add_column(name, justify="left" if not name else "right", overflow="fold")
+    for name, some in {**report.clips, "all": report.mean}.items():
+        share = f"{100 * some.right / some.moving:.1f} %" if some.moving else ""
+        scores = (some.psnr, some.own, some.best, some.repeat, some.blend)
+        cells = (f"{value:.2f}" for value in scores)
+        table.add_row(name, str(some.frames), str(some.moving), share, *cells)
+    return table
