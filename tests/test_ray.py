@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import signal
+import sys
+import time
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -277,7 +279,7 @@ def test_what_a_worker_looks_at_before_it_begins(tmp_path, monkeypatch):
 
 
 def test_ray_is_asked_for_where_it_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     make_photos(tmp_path / "in", 2)
     result = invoke("extract", tmp_path / "in", "-o", tmp_path / "out", "--engine", "ray")
     assert result.exit_code == 2
@@ -313,6 +315,26 @@ def test_seats_are_one_a_gpu_or_as_many_as_there_are_processors_for():
         seats([head], RunOptions(device="cuda"))
     with pytest.raises(DeviceError, match="4 CPUs"):
         seats([head], RunOptions(device="cpu", threads=4))
+
+
+def test_a_polite_kill_has_its_exit_code():
+    """Whatever Ray makes of the exception on its way."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        with pytest.raises(SystemExit) as end, cluster._polite_end() as keep:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray does
+            keep()
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+            except SystemExit:
+                raise SystemExit(1) from None
+        assert end.value.code == 128 + signal.SIGTERM
+        with pytest.raises(SystemExit) as end, cluster._polite_end():
+            sys.exit(7)
+        assert end.value.code == 7
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_options_of_a_cluster_without_one_are_refused(tmp_path):

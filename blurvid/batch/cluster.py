@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from blurvid import runtime
@@ -54,34 +55,41 @@ def joined(options: RayOptions, run: RunOptions) -> Iterator[tuple[Any, Seats]]:
         raise OptionError(
             f"the engine ray needs the package ray ({error}); run: pip install 'blurvid[ray]'"
         ) from None
-    given = ray.is_initialized()
-    address = options.address or os.environ.get("RAY_ADDRESS")
-    threads = run.threads or min(RAY_THREADS, runtime.processors())
-    if not given:
-        own: dict[str, Any] = {}
-        if address is None:
-            cpus = max(runtime.processors(), (options.workers or 0) * threads)
-            own = {
-                "num_cpus": cpus,
-                "include_dashboard": False,
-                "object_store_memory": RAY_STORE,
-            }
-        with _signals_kept():
-            try:
-                ray.init(
-                    address=address or "local",
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    **own,
-                )
-            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-                where = address or "on this machine"
-                raise DeviceError(f"no Ray cluster {where}: {runtime.first_line(error)}") from error
-    try:
-        yield ray, _seats(ray, options, run)
-    finally:
+    with _polite_end() as keep:
+        given = ray.is_initialized()
         if not given:
-            ray.shutdown()
+            _init(ray, options, run)
+            keep()
+        try:
+            yield ray, _seats(ray, options, run)
+        finally:
+            if not given:
+                ray.shutdown()
+
+
+def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
+    """Join the cluster that was asked for, or start one on this machine."""
+    address = options.address or os.environ.get("RAY_ADDRESS")
+    own: dict[str, Any] = {}
+    if address is None:
+        threads = run.threads or min(RAY_THREADS, runtime.processors())
+        own = {
+            "num_cpus": max(runtime.processors(), (options.workers or 0) * threads),
+            "include_dashboard": False,
+            "object_store_memory": RAY_STORE,
+        }
+    try:
+        ray.init(
+            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = runtime.first_line(error)
+        if address is None:
+            raise DeviceError(f"no Ray cluster can be started here: {reason}") from error
+        raise DeviceError(
+            f"no Ray cluster {address}: {reason} (one that asks for a token takes it from "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
+        ) from error
 
 
 def _check(options: RayOptions, run: RunOptions) -> None:
@@ -97,15 +105,39 @@ def _check(options: RayOptions, run: RunOptions) -> None:
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Undo what a block does to the handling of a polite kill."""
-    here = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM)
+def _polite_end() -> Iterator[Callable[[], None]]:
+    """Let a polite kill end a block with the exit code that its handler chose.
+
+    Ray puts a handler of its own in the place of ours, and code 1 in the place of any other.
+
+    Yields:
+        What puts our handler back after Ray has replaced it.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    codes: list[object] = []
+
+    def noting(number: int, frame: FrameType | None) -> Any:
+        try:
+            return handler(number, frame)
+        except SystemExit as end:
+            codes.append(end.code)
+            raise
+
+    def keep() -> None:
+        signal.signal(signal.SIGTERM, noting)
+
+    keep()
     try:
-        yield
+        yield keep
+    except SystemExit:
+        if codes:
+            raise SystemExit(codes[0]) from None
+        raise
     finally:
-        if here:
-            signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _seats(ray: Any, options: RayOptions, run: RunOptions) -> Seats:
