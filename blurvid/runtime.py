@@ -306,7 +306,7 @@ def lost_another(error: RuntimeError) -> bool:
     if isinstance(error, dist.DistError):
         return True
     text = str(error)  # gloo has no class of its own
-    return "gloo" in text or "Connection closed by peer" in text
+    return "gloo/transport" in text or "closed by peer" in text or "reset by peer" in text
 
 
 def count_flop(call: Callable[[], object]) -> int:

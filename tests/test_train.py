@@ -43,6 +43,7 @@ from blurvid.synth import IDEAL, average_frames
 from blurvid.train import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, change_settings, train
 from blurvid.train.objective import AdversarialObjective, Objective, blend_contexts, outer_frames
 from blurvid.train.state import RampedAverage, learning_rate, load_state, save_state
+from blurvid.train.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 REPOSITORY = Path(__file__).parents[1]
@@ -1040,3 +1041,39 @@ def test_another_start_of_torchrun_does_not_go_on_unasked(photos, tmp_path, monk
     assert [line["step"] for line in log_of(tmp_path / "run")] == [1, 2]
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-2")
     assert run(photos, tmp_path / "run", "--steps", 3).exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "text"),
+    [
+        (
+            "[/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:11143",
+            TrainingError,
+            "another process was lost at step 1; torchrun --max-restarts",
+        ),
+        ("no such thing", RuntimeError, "no such thing"),
+    ],
+)
+def test_a_lost_process_is_told_from_a_bug(photos, tmp_path, monkeypatch, problem, kind, text):
+    step = Trainer._update
+
+    def update(self, *batch):
+        if self.step == 1:
+            raise RuntimeError(problem)
+        return step(self, *batch)
+
+    monkeypatch.setattr(Trainer, "_update", update)
+    options = TrainOptions(
+        crop=16,
+        batch=1,
+        max_steps=3,
+        motion=SHORT,
+        direct=DirectSpec(channels=(4, 8), blocks=(1, 1)),
+    )
+
+    def source(device):
+        return SimulatedSource(StillPool([photo(0)], device), options.motion)
+
+    with pytest.raises(kind, match=text):
+        train(options, source, tmp_path / "run", run=CPU)
+    assert state_of(tmp_path / "run")["step"] == 0
