@@ -363,7 +363,7 @@ def test_videos_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch)
     assert json.loads(result.stdout)["skipped"] is True
     assert invoke(*words, "-o", "out").exit_code == 6
 
-    for extra in (("--flip", "1,1"), ("--once",), ("photo.png",)):
+    for extra in (("--flip", "1,1"), ("--once",), ("--engine", "ray"), ("photo.png",)):
         result = invoke(*words, *extra, "-o", "no")
         assert result.exit_code == 2, extra
         assert "photos" in result.stderr

@@ -27,8 +27,9 @@ audio_option = click.option(
     help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
 )
 _FOR_PHOTOS = (
-    "kind montage flows bounce reverse seconds flips direction name share lists writers".split()
-)
+    "kind montage flows bounce reverse seconds flips direction name share lists writers engine "
+    "address workers"
+).split()
 """Parameters that mean nothing to a video."""
 
 
