@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,8 +13,9 @@ from blurvid.config import FRAMES, MIDDLE, SynthOptions
 from blurvid.dataset.windows import Clip, Window, make_windows
 from blurvid.errors import InputError, OptionError
 from blurvid.evaluate.shared import Extract, average, extracted, plain
-from blurvid.flow import Chain, Ways, joint, ways
+from blurvid.flow import meet, ways
 from blurvid.metrics import psnr
+from blurvid.pipeline import Placed, Weaver
 
 MOVING = 2.0
 """Median motion of a window [px] above which its order counts."""
@@ -30,9 +30,9 @@ class FrameRow:
     motion: float
     """Median motion from the first true frame to the last [px]."""
     turned: bool
-    """Whether the seven run against the model's own order."""
+    """Whether the seven, as a whole, run against the model's own order."""
     right: bool
-    """Whether their order is the better one."""
+    """Whether the reverse of what is in the video would be no better."""
     cut: bool
     """Whether a cut was seen before it."""
     psnr: float
@@ -40,7 +40,7 @@ class FrameRow:
     own: float
     """In the model's own order."""
     best: float
-    """In the better order."""
+    """In the better order, all seven as they were extracted."""
     repeat: float
     """Trivial answer: the blurry frame, seven times."""
     blend: float
@@ -140,11 +140,12 @@ class _Seven:
 
     number: int
     motion: float
-    cut: bool
     y: Tensor
     truth: Tensor
     frames: Tensor
-    turned: bool = False
+    own: Tensor
+    """In the model's own order."""
+    placed: Placed[Any] | None = None
 
 
 def _rows(
@@ -155,6 +156,8 @@ def _rows(
     now: _Seven | None = None
     for after in _ordered(extract, name, windows):
         if now is not None:
+            if after.placed is not None and not after.placed.cut:
+                meet(now.frames, after.frames)
             yield _row(name, before, now, after, stride)
         before, now = now, after
     if now is not None:
@@ -163,46 +166,40 @@ def _rows(
 
 def _ordered(extract: Extract, name: str, windows: Iterable[Window]) -> Iterator[_Seven]:
     """Extract the frames of one video and choose their orders."""
-    chain = Chain()
-    waiting: deque[_Seven] = deque()
+    weaver: Weaver[_Seven] = Weaver()
 
-    def leave(decided: list[bool]) -> Iterator[_Seven]:
-        for turned in decided:
-            seven = waiting.popleft()
-            seven.turned = turned
+    def leave(decided: list[Placed[_Seven]]) -> Iterator[_Seven]:
+        for placed in decided:
+            seven = placed.item
+            seven.frames, seven.placed = placed.arranged(seven.own), placed
             yield seven
 
-    last: Ways | None = None
     for number, window in enumerate(windows):
         # A video has 8 bits, before and after.
         y = (window.blurry * 255).round() / 255
         frames = (extracted(extract, f"{name}/{number}", y).cpu() * 255).round() / 255
-        seen = ways(frames)
-        costs = None if last is None else joint(last, seen)
-        yield from leave(chain.push(costs))
         motion = float(window.record["motion"]["median_px"])
-        cut = last is not None and costs is None
-        waiting.append(_Seven(number, motion, cut, y, window.sharp, frames))
-        last = seen
-    yield from leave(chain.finish())
+        seven = _Seven(number, motion, y, window.sharp, frames, frames)
+        yield from leave(weaver.push(seven, ways(frames)))
+    yield from leave(weaver.finish())
 
 
 def _row(
     name: str, before: _Seven | None, now: _Seven, after: _Seven | None, stride: int
 ) -> FrameRow:
-    own = float(psnr(now.frames, now.truth).mean())
-    other = float(psnr(now.frames.flip(0), now.truth).mean())
-    chosen = other if now.turned else own
+    assert now.placed is not None
+    chosen, other = (float(psnr(x, now.truth).mean()) for x in (now.frames, now.frames.flip(0)))
+    both = [float(psnr(x, now.truth).mean()) for x in (now.own, now.own.flip(0))]
     return FrameRow(
         clip=name,
         number=now.number,
         motion=now.motion,
-        turned=now.turned,
-        right=chosen >= max(own, other),
-        cut=now.cut,
+        turned=now.placed.turned,
+        right=chosen >= other,
+        cut=now.placed.cut and now.number > 0,
         psnr=chosen,
-        own=own,
-        best=max(own, other),
+        own=both[0],
+        best=max(both),
         repeat=float(psnr(now.y.expand_as(now.truth), now.truth).mean()),
         blend=float(psnr(_blend(before, now, after, stride), now.truth).mean()),
     )

@@ -1,7 +1,9 @@
 """Dense optical flow: where every pixel of an image goes to. Parameter-free tensor maths."""
 
-from blurvid.flow.chain import Chain, Costs, Ways, joint, ways
+from blurvid.flow.against import against
+from blurvid.flow.chain import Chain, Costs, Joint, Ways, joint, ways
 from blurvid.flow.field import Field, Motion, measure
+from blurvid.flow.meeting import meet
 from blurvid.flow.objects import find_objects, middle_of, region_of
 from blurvid.flow.pyramid import along, estimate
 from blurvid.flow.sampling import pixel_grid, visible, warp
@@ -10,13 +12,16 @@ __all__ = [
     "Chain",
     "Costs",
     "Field",
+    "Joint",
     "Motion",
     "Ways",
+    "against",
     "along",
     "estimate",
     "find_objects",
     "joint",
     "measure",
+    "meet",
     "middle_of",
     "pixel_grid",
     "region_of",

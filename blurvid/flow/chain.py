@@ -68,7 +68,20 @@ def ways(frames: Tensor) -> Ways:
     return Ways(small[1:2], flows[1:] - flows[:1])
 
 
-def joint(before: Ways, after: Ways) -> Costs | None:
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """What two sequences that follow one another tell about their orders."""
+
+    costs: Costs
+    """How hard it is to go from one to the other, in each pair of orders [px² of the small
+    size]."""
+    forth: Tensor
+    """Flow from the middle of the first to that of the second [px], (1, 2, h, w)."""
+    back: Tensor
+    """Flow from the middle of the second to that of the first, likewise."""
+
+
+def joint(before: Ways, after: Ways) -> Joint | None:
     """Tell how well two sequences follow one another, in each pair of orders.
 
     Content is at one place in the middle of the one sequence, a way V further in the middle of the
@@ -82,9 +95,11 @@ def joint(before: Ways, after: Ways) -> Costs | None:
         after: the next one, of the same size.
 
     Returns:
-        The costs [px² of the small size]; None where there is a cut.
+        Costs and flows; None where there is a cut.
     """
-    between = estimate(before.middle, after.middle)
+    pair = torch.cat([before.middle, after.middle])
+    flows = estimate(pair, pair.flip(0))
+    between = flows[:1]
     height, width = between.shape[-2:]
     at = pixel_grid(height, width, between.device) + between
     known = inside(at, height, width)
@@ -100,10 +115,11 @@ def joint(before: Ways, after: Ways) -> Costs | None:
         energy = 4 * (u * u + u * v + v * v) - 12 * between * (u + v) + 12 * between * between
         return float((energy.sum(dim=1, keepdim=True) * known).sum() / count)
 
-    return (
+    costs = (
         (cost(leaving, coming), cost(leaving, -coming)),
         (cost(-leaving, coming), cost(-leaving, -coming)),
     )
+    return Joint(costs, between, flows[1:])
 
 
 def correlation(a: Tensor, b: Tensor, known: Tensor) -> float:

@@ -4,13 +4,16 @@ from blurvid.pipeline.clip import Clip, stem_of
 from blurvid.pipeline.extraction import Extractor, Photo, check_quality, fit
 from blurvid.pipeline.opening import deblurrer, extract, extractor
 from blurvid.pipeline.video import SlowVideo, Step, check_video, extract_video
+from blurvid.pipeline.weave import Placed, Weaver
 
 __all__ = [
     "Clip",
     "Extractor",
     "Photo",
+    "Placed",
     "SlowVideo",
     "Step",
+    "Weaver",
     "check_quality",
     "check_video",
     "deblurrer",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,15 @@ from torch import Tensor
 from blurvid import media, runtime
 from blurvid.config import FRAMES, SOUNDS, UNKNOWN_FPS, ClipOptions, VideoOptions
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.flow import Chain, Costs, Ways, joint, ways
+from blurvid.flow import Costs, Ways, meet, ways
 from blurvid.pipeline.extraction import Extractor
+from blurvid.pipeline.weave import Placed, Weaver
 
 PIECE = 16
 """Frames of the input whose sevens are encoded as one piece, which a killed run need not repeat."""
+_KEPT = 2
+"""Of a piece's sevens so many are kept for the next: the first ones there meet the last here, whose
+order was decided with the ones before."""
 _FORMAT = 1
 """Of the work folder; another one is begun anew."""
 
@@ -201,69 +204,60 @@ class _Run:
                 size = first.shape[0], first.shape[1]
                 media.encode(shown, size, path, fps, crf, target, joinable=True)
             number += 1
-            # The last seven of a piece meet the first of the next.
-            self.shelf.drop(number * PIECE - 1)
+            self.shelf.drop(number * PIECE - _KEPT)
         return [self.shelf.piece(index) for index in range(number)]
 
-    def _pictures(self) -> Iterator[NDArray[np.uint8]]:
+    def _pictures(self) -> Iterator[Sevens]:
         """Frames of the output, from the first that is not encoded."""
-        for index, sevens in self._ordered():
-            if index >= self.begin:
-                yield from sevens
+        before: Tensor | None = None
+        for placed in self._placed():
+            self.turned += placed.turned
+            self.shots += placed.cut
+            if placed.item < self.begin - 1:
+                continue
+            sevens = self.shelf.get(placed.item)
+            if sevens is None:
+                raise OutputError(f"{self.shelf.folder}: frame {placed.item + 1} was removed")
+            with runtime.memory_guard(torch.device("cpu")):
+                frames = placed.arranged(_floats(sevens))
+                if before is not None and not placed.cut:
+                    meet(before, frames)
+            if before is not None and placed.item > self.begin:
+                yield from media.to_uint8(before)
+            before = frames
+        if before is not None and self.count > self.begin:
+            yield from media.to_uint8(before)
 
-    def _ordered(self) -> Iterator[tuple[int, Sevens]]:
-        """Sevens in the order of time, as soon as that is decided."""
-        chain = Chain()
-        waiting: deque[int] = deque()
-
-        def leave(decided: list[bool]) -> Iterator[tuple[int, Sevens]]:
-            for turned in decided:
-                index = waiting.popleft()
-                self.turned += turned
-                if index >= self.begin - 1:
-                    sevens = self.shelf.get(index)
-                    if sevens is None:
-                        raise OutputError(f"{self.shelf.folder}: frame {index} was removed")
-                    yield index, sevens[::-1] if turned else sevens
-
-        for index, costs in self._joints():
-            self.shots += costs is None
-            yield from leave(chain.push(costs))
-            waiting.append(index)
-        yield from leave(chain.finish())
-
-    def _joints(self) -> Iterator[tuple[int, Costs | None]]:
-        """Extract frame after frame, and tell how each follows the one before.
+    def _placed(self) -> Iterator[Placed[int]]:
+        """Extract frame after frame; their numbers and orders, as soon as these are decided.
 
         Frames that are encoded already are only counted; what is on the shelf is not made again.
         """
         notes = self.shelf.joints()
+        weaver: Weaver[int] = Weaver()
         shape: tuple[int, ...] | None = None
-        last: Sevens | None = None
-        before: Ways | None = None
         for index, picture in enumerate(media.read_video(self.source)):
             if shape is not None and picture.shape != shape:
                 raise InputError(f"{self.source}: frame {index + 1} has another size")
             shape = picture.shape
-            note = next(notes, None)
-            after: Ways | None = None
-            sevens: Sevens | None = None
-            if note is None or index >= self.begin - 1:
-                sevens = self._sevens(index, picture)
-            if note is None:
-                assert sevens is not None
-                after = _ways(sevens)
-                if last is not None and before is None:
-                    before = _ways(last)
-                costs = joint(before, after) if before is not None else None
-                self.shelf.note({"costs": costs})
-            else:
-                costs = _costs(note["costs"])
-            last, before = sevens, after
             self.count = index + 1
-            if self.on_step is not None and sevens is not None:
+            note = next(notes, None)
+            first = index <= self.begin - _KEPT
+            if index < self.begin - _KEPT:
+                assert note is not None
+                yield from weaver.repeat(index, _costs(note), None)
+                continue
+            seen = _ways(self._sevens(index, picture))
+            if first and note is not None:
+                yield from weaver.repeat(index, _costs(note), seen)
+            else:
+                decided = weaver.push(index, seen)
+                if note is None:
+                    self.shelf.note({"costs": weaver.costs})
+                yield from decided
+            if self.on_step is not None:
                 self.on_step(Step(self.count, self.total))
-            yield index, costs
+        yield from weaver.finish()
 
     def _sevens(self, index: int, picture: NDArray[np.uint8]) -> Sevens:
         """The seven of a frame, from the shelf or else made and put there."""
@@ -276,15 +270,19 @@ class _Run:
         return sevens
 
 
+def _floats(sevens: Sevens) -> Tensor:
+    """Frames (T, H, W, 3) as (T, 3, H, W), float32 in [0, 1]."""
+    return torch.from_numpy(sevens).permute(0, 3, 1, 2).float() / 255
+
+
 def _ways(sevens: Sevens) -> Ways:
-    few: Tensor = torch.from_numpy(np.stack([sevens[0], sevens[FRAMES // 2], sevens[-1]]))
     with runtime.memory_guard(torch.device("cpu")):
-        return ways(few.permute(0, 3, 1, 2).float() / 255)
+        return ways(_floats(np.stack([sevens[0], sevens[FRAMES // 2], sevens[-1]])))
 
 
-def _costs(noted: Any) -> Costs | None:
+def _costs(note: Mapping[str, Any]) -> Costs | None:
     """Costs as they were before they were noted."""
-    if noted is None:
+    if note["costs"] is None:
         return None
-    (a, b), (c, d) = noted
+    (a, b), (c, d) = note["costs"]
     return (a, b), (c, d)
