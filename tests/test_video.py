@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from blurvid import media, weights
 from blurvid.config import DirectSpec, QualityOptions, VideoOptions
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.flow import Chain, joint, ways
+from blurvid.evaluate import evaluate_video
+from blurvid.flow import Chain, joint, meet, ways
 from blurvid.networks import DirectNet
-from blurvid.pipeline import check_video, extract_video, video
+from blurvid.pipeline import Weaver, check_video, extract_video, video
 from blurvid.synth import average_frames
 
 WHOLE_PIECE, PIECE = video.PIECE, 4
@@ -40,10 +41,10 @@ def short_pieces(monkeypatch):
     monkeypatch.setattr(video, "PIECE", PIECE)
 
 
-def texture(seed, height=SIZE[0], width=400):
+def texture(seed, height=SIZE[0], width=400, grain=5):
     noise = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(seed))
-    smooth = F.avg_pool2d(noise, 5, 1, 2)
-    return ((smooth - smooth.mean()) * 3 + 0.5).clamp(0, 1)[0].expand(3, -1, -1)
+    smooth = F.avg_pool2d(noise, grain, 1, grain // 2)
+    return ((smooth - smooth.mean()) * 0.6 * grain + 0.5).clamp(0, 1)[0].expand(3, -1, -1)
 
 
 def moving(places, seed=0):
@@ -170,6 +171,48 @@ def test_a_cut_is_seen_and_motion_is_none():
     assert joint(first, far) is not None
     still = ways(torch.full((7, 3, *SIZE), 0.5))
     assert joint(still, still) is not None
+
+
+def test_what_moves_against_the_rest_is_turned_on_its_own():
+    above, below = texture(3, 64, grain=15), texture(4, 64, grain=15)
+
+    def at(t):  # the upper half moves to the right, the lower one to the left
+        parts = above[:, :40, 200 - t : 296 - t], below[:, 40:, 100 + t : 196 + t]
+        return torch.cat(parts, dim=1)
+
+    truth = [torch.stack([at(7 * n + t) for t in range(7)]) for n in range(3)]
+    weaver = Weaver()
+    placed = []
+    for x in truth:  # a model that answers with motion to the right
+        answer = torch.cat([x[:, :, :40], x.flip(0)[:, :, 40:]], dim=2)
+        placed += weaver.push(answer, ways(answer))
+    placed += weaver.finish()
+
+    for found, x in zip(placed, truth, strict=True):
+        wrong = (found.item - x).abs().mean()
+        assert (found.arranged(found.item) - x).abs().mean() < 0.35 * wrong
+    assert [found.cut for found in placed] == [True, False, False]
+    # where all move alike, nothing is turned on its own, and no value changes
+    alike = Weaver()
+    plain = [found for x in sevens_of(3) for found in alike.push(x, ways(x))] + alike.finish()
+    assert all(torch.equal(found.arranged(found.item), found.item) for found in plain)
+
+
+def test_sequences_meet_at_their_joints():
+    whole = moving(range(14))
+    before, after = whole[:7] * 0.9, whole[7:] * 0.9 + 0.04  # brighter at once
+
+    def jump(a, b):
+        return float((a[-1].mean() - b[0].mean()).abs())
+
+    ends = before.clone(), after.clone()
+    meet(*ends)
+    assert jump(*ends) < 0.6 * jump(before, after)
+    assert torch.equal(ends[0][:4], before[:4])
+    assert torch.equal(ends[1][3:], after[3:])
+    same = whole[:7].clone(), whole[7:].clone()
+    meet(*same)
+    assert (torch.cat(same) - whole).abs().max() < 0.05
 
 
 # Whole videos
@@ -369,6 +412,45 @@ def test_videos_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch)
         assert "photos" in result.stderr
     assert invoke("extract", "photo.png", "--weights", tiny, "--fps", "keep").exit_code == 2
     assert not Path("no").exists()
+
+
+def test_scores_of_a_video(tmp_path, tiny, surroundings):
+    frames = torch.cat(sevens_of(3))
+    write_video(tmp_path / "fast.mp4", list(media.to_uint8(frames)))
+    words = ("eval", tmp_path / "fast.mp4", "--video", "--weights", tiny, *QUICK)
+    result = invoke(*words, "--json")
+    report = json.loads(result.stdout)
+    assert [(row["number"], row["cut"]) for row in report["rows"]] == [
+        (number, False) for number in range(3)
+    ]
+    mean = report["mean"]
+    assert (mean["frames"], mean["moving"]) == (3, 3)
+    assert mean["repeat"] < mean["blend"]  # nothing stands still
+    assert mean["best"] >= mean["own"]
+    assert result.stderr.count(" dB, ") == 3
+    table = invoke(*words, "--quiet", "--stride", 15)
+    assert table.exit_code == 3  # 21 frames hold one window and a gap
+    assert invoke(*words, "--stride", 3).exit_code == 2
+    assert invoke(*words, "--robustness").exit_code == 2
+
+
+def test_a_perfect_model_scores_perfectly():
+    sevens = sevens_of(4)
+    clip = SimpleNamespace(name="known", path=Path("known"), layout="", warnings=(), filter="")
+    clip.loaders = lambda scale: ((lambda x=x: x) for x in torch.cat(sevens))
+    numbers = iter((0, 1, 2, 3))
+
+    def extract(y):
+        number = next(numbers)
+        return sevens[number].flip(0) if number % 2 else sevens[number]
+
+    report = evaluate_video(extract, [clip])
+    mean = report.clips["known"]
+    assert (mean.right, mean.moving, mean.cuts) == (4, 4, 0)
+    assert [row.turned for row in report.rows] == [False, True, False, True]
+    assert mean.psnr > 45
+    assert mean.own < mean.psnr - 10
+    assert mean.repeat < 30
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
