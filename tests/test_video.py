@@ -427,6 +427,8 @@ def test_scores_of_a_video(tmp_path, tiny, surroundings):
     assert (mean["frames"], mean["moving"]) == (3, 3)
     assert mean["repeat"] < mean["blend"]  # nothing stands still
     assert mean["best"] >= mean["own"]
+    assert report["rows"][0]["jump"] is None
+    assert mean["jump"]["met"] <= mean["jump"]["plain"]
     assert result.stderr.count(" dB, ") == 3
     table = invoke(*words, "--quiet", "--stride", 15)
     assert table.exit_code == 3  # 21 frames hold one window and a gap

@@ -58,6 +58,12 @@ def score_video(
         return
     click.echo(f"Model {chosen.model} (weights {chosen.name}), {len(report.rows)} blurry frames")
     print_table(_table(report))
+    jump = report.mean.jump
+    if jump is not None:
+        click.echo(
+            f"Difference at joints: {jump.met:.2f} levels of 255, {jump.plain:.2f} as extracted, "
+            f"{jump.true:.2f} by motion alone"
+        )
 
 
 def _table(report: VideoReport) -> Table:

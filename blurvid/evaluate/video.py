@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.config import FRAMES, MIDDLE, SynthOptions
@@ -17,8 +18,22 @@ from blurvid.flow import meet, ways
 from blurvid.metrics import psnr
 from blurvid.pipeline import Placed, Weaver
 
+COARSE = 160
+"""Long side at which joints are looked at [px]."""
 MOVING = 2.0
 """Median motion of a window [px] above which its order counts."""
+
+
+@dataclass(frozen=True)
+class Jump:
+    """Mean difference between the frames at a joint, seen coarsely [levels of 255]."""
+
+    plain: float
+    """As they were extracted, in order."""
+    met: float
+    """After they were brought together."""
+    true: float
+    """What motion makes of it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,8 @@ class FrameRow:
     """Trivial answer: the blurry frame, seven times."""
     blend: float
     """Trivial answer: a fade from the middle of one blurry frame to that of the next."""
+    jump: Jump | None = None
+    """From the seven before it; None at the beginning and behind a cut."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,8 @@ class VideoSummary:
     best: float
     repeat: float
     blend: float
+    jump: Jump | None
+    """Means over the joints; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +165,7 @@ class _Seven:
     own: Tensor
     """In the model's own order."""
     placed: Placed[Any] | None = None
+    jump: Jump | None = None
 
 
 def _rows(
@@ -157,7 +177,13 @@ def _rows(
     for after in _ordered(extract, name, windows):
         if now is not None:
             if after.placed is not None and not after.placed.cut:
+                plain_jump = _apart(now.frames, after.frames)
                 meet(now.frames, after.frames)
+                after.jump = Jump(
+                    plain_jump,
+                    _apart(now.frames, after.frames),
+                    _apart(now.truth, after.truth),
+                )
             yield _row(name, before, now, after, stride)
         before, now = now, after
     if now is not None:
@@ -202,7 +228,17 @@ def _row(
         best=max(both),
         repeat=float(psnr(now.y.expand_as(now.truth), now.truth).mean()),
         blend=float(psnr(_blend(before, now, after, stride), now.truth).mean()),
+        jump=now.jump,
     )
+
+
+def _apart(before: Tensor, after: Tensor) -> float:
+    """How far the last frame of one sequence is from the first of the next, seen coarsely."""
+    ends = torch.stack([before[-1], after[0]])
+    scale = COARSE / max(ends.shape[-2:])
+    if scale < 1:
+        ends = F.interpolate(ends, scale_factor=scale, mode="bilinear", antialias=True)
+    return float((ends[0] - ends[1]).abs().mean()) * 255
 
 
 def _blend(before: _Seven | None, now: _Seven, after: _Seven | None, stride: int) -> Tensor:
@@ -227,4 +263,15 @@ def _summary(rows: Sequence[FrameRow]) -> VideoSummary:
         best=average([row.best for row in rows]),
         repeat=average([row.repeat for row in rows]),
         blend=average([row.blend for row in rows]),
+        jump=_mean_jump([row.jump for row in rows if row.jump is not None]),
+    )
+
+
+def _mean_jump(jumps: Sequence[Jump]) -> Jump | None:
+    if not jumps:
+        return None
+    return Jump(
+        average([jump.plain for jump in jumps]),
+        average([jump.met for jump in jumps]),
+        average([jump.true for jump in jumps]),
     )
