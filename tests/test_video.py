@@ -333,6 +333,10 @@ def test_errors_leave_nothing_behind(tmp_path):
         extract_video(source, source, known)
     with pytest.raises(OutputError, match="the same file as the input"):
         extract_video(source, source, known, overwrite=True)
+    given_ = Known(sevens, [False] * 2)
+    given_.middle = SimpleNamespace(frame=sevens[0][3])
+    with pytest.raises(OptionError, match="a picture is the middle frame of one photo"):
+        extract_video(source, tmp_path / "out.mp4", given_)
     for options in (VideoOptions(fps=0), VideoOptions(fps="x"), VideoOptions(audio="x")):
         with pytest.raises(OptionError):
             check_video(options)
@@ -410,7 +414,8 @@ def test_videos_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch)
         result = invoke(*words, *extra, "-o", "no")
         assert result.exit_code == 2, extra
         assert "photos" in result.stderr
-    assert invoke("extract", "photo.png", "--weights", tiny, "--fps", "keep").exit_code == 2
+    for extra in (("--fps", "keep"), ("--audio", "drop")):
+        assert invoke("extract", "photo.png", "--weights", tiny, *extra).exit_code == 2
     assert not Path("no").exists()
 
 

@@ -19,7 +19,13 @@ from blurvid.cli.photos import (
     source_options,
 )
 from blurvid.cli.quality import picked_quality, quality_options
-from blurvid.cli.video import audio_option, extract_videos, targets_of, videos_among
+from blurvid.cli.video import (
+    audio_option,
+    extract_videos,
+    refuse_for_photos,
+    targets_of,
+    videos_among,
+)
 from blurvid.config import FORMATS, MIDDLE_CHOICES, ClipOptions, OrderOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -123,8 +129,7 @@ def extract(
                     common.warn(warning)
             extract_videos(videos, targets, ready, values)
         return
-    if isinstance(values["fps"], str):
-        raise click.UsageError(f"--fps {values['fps']} is for videos")
+    refuse_for_photos(values)
     whole = batch.plan(
         values["photos"],
         output,

@@ -27,9 +27,9 @@ audio_option = click.option(
     help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
 )
 _FOR_PHOTOS = (
-    "kind montage flows bounce reverse seconds flips direction name share lists writers engine "
-    "address workers"
-).split()
+    *("kind", "montage", "flows", "bounce", "reverse", "seconds", "flips", "direction"),
+    *("name", "share", "lists", "writers", "engine", "address", "workers"),
+)
 """Parameters that mean nothing to a video."""
 
 
@@ -53,6 +53,19 @@ def videos_among(photos: Sequence[str]) -> list[Path]:
         if name in _FOR_PHOTOS and given:
             raise click.UsageError(f"{parameter.opts[0]} is for photos, not for videos")
     return videos
+
+
+def refuse_for_photos(values: dict[str, Any]) -> None:
+    """Refuse options that mean nothing to a photo.
+
+    Raises:
+        click.UsageError: there is one.
+    """
+    if isinstance(values["fps"], str):
+        raise click.UsageError(f"--fps {values['fps']} is for videos")
+    source = click.get_current_context().get_parameter_source("audio")
+    if source is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--audio is for videos")
 
 
 def targets_of(videos: Sequence[Path], output: Path | None) -> list[Path]:

@@ -113,6 +113,8 @@ def extract_video(
     check_video(options)
     if target.suffix.lower() != ".mp4":
         raise OptionError(f"{target}: a video becomes a .mp4 file")
+    if extract.middle is not None and extract.middle.frame is not None:
+        raise OptionError("a picture is the middle frame of one photo, not of a video")
     media.check_file(target, overwrite)
     info = media.video_info(source)
     if target.exists() and target.samefile(source):
