@@ -1,8 +1,22 @@
 """What can go wrong, as classes; `cli` turns each into one line and an exit code."""
 
+LONGEST = 2000
+"""Most letters of a message; what is beyond is left out of its middle."""
+
 
 class BlurvidError(Exception):
-    """Base of every error that a user can cause; its text is one line to show."""
+    """Base of every error that a user can cause; its text is one line to show.
+
+    Names in it may come from anywhere: line breaks are shown as escapes, long texts are cut.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+        return "".join(
+            repr(letter)[1:-1] if letter.splitlines() == [""] else letter for letter in text
+        )
 
 
 class OptionError(BlurvidError):

@@ -10,6 +10,7 @@ import os
 import pickle
 import struct
 import tarfile
+import warnings
 import zipfile
 import zlib
 
@@ -145,6 +146,20 @@ def test_numbers_of_any_size_in_a_description_do_no_harm(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "1" * 5000},
+        {"format": 10**4000},
+        {"files": {"direct": {"file": "x" * 5000}}},
+    ],
+)
+def test_refusals_of_a_description_are_short(tmp_path, change):
+    with pytest.raises(WeightsError) as caught:
+        weights.find(changed_set(tmp_path / "set", change))
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_network_of_hundreds_of_blocks_is_not_set_up(tmp_path):
     spec = {"factor": 16, "channels": [2048] * 8, "blocks": [64] * 8, "block": "naf"}
     with pytest.raises(WeightsError, match="at most 128 in all"):
@@ -202,6 +217,17 @@ def test_names_in_a_checkpoint_cannot_be_hidden(tmp_path):
     path = archive(tmp_path / "x.pt", pickle.dumps(Asking(bytearray, 10), protocol=4))
     with pytest.raises(WeightsError, match="opcode STACK_GLOBAL"):
         read_checkpoint(path)
+
+
+def test_old_strings_in_a_checkpoint_bring_no_warning(tmp_path):
+    path = archive(tmp_path / "x.pt", b"(S'\\\x00'\nI1\nd.")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(WeightsError, match="damaged"):
+            read_checkpoint(path)
+        with pytest.raises(InputError, match="cannot read this checkpoint"):
+            load_state(path)
+    assert not said
 
 
 def test_packed_and_ambiguous_checkpoints_are_refused(tmp_path):
@@ -573,6 +599,19 @@ def test_errors_are_short_whatever_the_values():
         with pytest.raises(OptionError) as caught:
             change_settings(TrainOptions(), [setting])
         assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r\x85\u2028b", "x" * 50_000])
+def test_errors_are_one_short_line_whatever_names_a_listing_holds(tmp_path, name):
+    (tmp_path / "clips" / "street" / "frames").mkdir(parents=True)
+    (tmp_path / "clips" / "street" / "frames" / "a.png").write_bytes(photos()["png"])
+    sample = {"clip": "street", "frames": [0], "blurry": name}
+    (tmp_path / "samples.json").write_text(json.dumps({"samples": [sample]}))
+    (window,) = read_windows(tmp_path)
+    with pytest.raises(InputError) as caught:
+        window.blurry()
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 3000
 
 
 # Numbers

@@ -96,15 +96,15 @@ def load_plain(file: BinaryIO) -> object:
         UntrustedError: it asks for something else.
         Exception: whatever zipfile, pickletools or torch raise on damaged files.
     """
-    if _is_legacy(file):
-        source: BinaryIO = _respelled(file)
-    else:
-        _check_archive(file)
-        source = file
-    size = source.seek(0, io.SEEK_END)
-    source.seek(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # of torch, and of Python about strings in old pickles
+        if _is_legacy(file):
+            source: BinaryIO = _respelled(file)
+        else:
+            _check_archive(file)
+            source = file
+        size = source.seek(0, io.SEEK_END)
+        source.seek(0)
         payload = torch.load(source, map_location="cpu", weights_only=True)
     _check_sizes(payload, size)
     return payload
