@@ -172,13 +172,17 @@ def memory_guard(device: torch.device) -> Iterator[None]:
     """Turn a lack of memory inside a block into a `DeviceError`."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise DeviceError(f"{device} ran out of memory") from error
-    except RuntimeError as error:
-        # The CPU allocator has no exception class of its own.
-        if "can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
             raise
         raise DeviceError(f"{device} ran out of memory") from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory."""
+    # The CPU allocator has no exception class of its own.
+    allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return allocator or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def room(device: torch.device, max_memory: int | None = None) -> int:

@@ -29,6 +29,7 @@ FLOORS = {
     "metrics": 1,
     "flow": 1,
     "synth": 1,
+    "locks": 1,
     "runtime": 1,
     "errors": 0,
     "config": 0,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,8 +16,9 @@ import torch
 from blurvid import media, runtime
 from blurvid.batch.jobs import STDIN, Job, Made, Outcome
 from blurvid.batch.line import in_turn, overlapped
-from blurvid.config import BATCH_PIXELS, MOST_WRITERS, ClipOptions
+from blurvid.config import BATCH_PIXELS, FRAME_FORMATS, MOST_WRITERS, ClipOptions
 from blurvid.errors import BlurvidError, DeviceError, OptionError, OutputError
+from blurvid.locks import locked
 from blurvid.pipeline import Clip, Extractor
 
 _BYTES = 130
@@ -46,7 +49,7 @@ def run(
     While the network works on a photo, the next one is read and those before are written, in
     threads. What is in memory at a time does not depend on the number of jobs. Whatever ends
     the run, an interrupt included, nothing goes on afterwards and no temporary file is left;
-    those of runs that were killed are removed.
+    those of runs that were killed are removed. Two processes do not do the same jobs at once.
 
     Args:
         jobs: what to do.
@@ -66,6 +69,10 @@ def run(
 
     Returns:
         The outcomes, in the order of the jobs.
+
+    Raises:
+        OptionError: an option is out of range.
+        OutputError: another process is doing these jobs.
     """
     media.check_clip_options(options)
     writers = writers_here() if writers is None else writers
@@ -78,12 +85,39 @@ def run(
     else:
         line = in_turn(jobs, steps, fail_fast)
     outcomes = []
-    with contextlib.closing(line):
+    with alone(jobs), contextlib.closing(line):
         for outcome in line:
             if on_outcome:
                 on_outcome(outcome)
             outcomes.append(_light(outcome))
     return outcomes
+
+
+def alone(jobs: Sequence[Job]) -> AbstractContextManager[None]:
+    """Keep other processes from the same jobs; other jobs, shares of a batch too, may go on.
+
+    Raises:
+        OutputError: another process is doing these jobs.
+    """
+    if not jobs:
+        return contextlib.nullcontext()
+    targets = "\0".join(f"{job.target.absolute()}\0{job.stem}\0{job.kind}" for job in jobs)
+    key = hashlib.sha256(targets.encode(errors="surrogateescape")).hexdigest()[:16]
+    folder = _folder_of(jobs)
+    return locked(folder / f".blurvid-{key}.lock", folder if len(jobs) > 1 else jobs[0].target)
+
+
+def _folder_of(jobs: Sequence[Job]) -> Path:
+    """The folder that everything goes to, or the first of several that have none in common."""
+    folders = [
+        job.target if job.kind in FRAME_FORMATS and not job.single else job.target.parent
+        for job in jobs
+    ]
+    with contextlib.suppress(ValueError):  # two drives
+        common = Path(os.path.commonpath(folders))
+        if not common.anchor or common != Path(common.anchor):
+            return common
+    return folders[0]
 
 
 def pixels_for(extract: Extractor) -> int:

@@ -129,6 +129,9 @@ class ErrorBoundary(click.Group):
         except errors.BlurvidError as error:
             fail(error)
             ctx.exit(exit_code(error))
+        except MemoryError:
+            fail("not enough memory")
+            ctx.exit(EXIT_CODES[errors.DeviceError])
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)

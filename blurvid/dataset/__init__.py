@@ -8,6 +8,8 @@ from blurvid.dataset.source import (
     Source,
     augment,
     open_source,
+    resume_source,
+    state_of,
 )
 from blurvid.dataset.stills import StillPool, read_stills
 
@@ -22,4 +24,6 @@ __all__ = [
     "mirror",
     "open_source",
     "read_stills",
+    "resume_source",
+    "state_of",
 ]

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from blurvid.errors import OutputError
+from blurvid.locks import remove_free
 from blurvid.media.text import reason
 
 
@@ -32,6 +33,8 @@ _COUNT = itertools.count()
 _TEMPORARY = re.compile(r"\.blurvid-([0-9a-f]{6})-(\d+)-([0-9a-f]{8})-\d+(\.\w+)?")
 """Names of temporary files: host, process number, a random name of the process, count. They are
 hidden, and short whatever the name of the file in the end."""
+_LOCK = re.compile(r"\.blurvid(-[0-9a-f]{16})?\.lock")
+"""Names of locks, which are left over when nobody holds them."""
 STALE = 24 * 3600.0
 """Age [s] at which a temporary file is left over, whoever wrote it."""
 
@@ -84,7 +87,7 @@ def own_start() -> str:
 
 
 def remove_stale(folder: Path, ended: Collection[str] = ()) -> list[Path]:
-    """Remove the temporary files that killed processes left in a folder.
+    """Remove the temporary files and locks that killed processes left in a folder.
 
     A file is left over when the process that wrote it has ended, which can be known on the same
     host only, or when it has not been written to for a day.
@@ -101,6 +104,8 @@ def remove_stale(folder: Path, ended: Collection[str] = ()) -> list[Path]:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
             if match is None:
+                if _LOCK.fullmatch(entry.name) and remove_free(Path(entry.path)):
+                    removed.append(Path(entry.path))
                 continue
             with contextlib.suppress(OSError):
                 old = time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE

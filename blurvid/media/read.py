@@ -15,7 +15,7 @@ from typing import IO, BinaryIO
 
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from blurvid.errors import InputError
+from blurvid.errors import DeviceError, InputError
 from blurvid.media.decode import photo_from_image, photo_from_values
 from blurvid.media.deep import deep_png, deep_tiff, described, make_room
 from blurvid.media.files import is_video
@@ -25,6 +25,7 @@ from blurvid.media.metadata import ORIENTATION, Metadata, metadata_of, metadata_
 from blurvid.media.photo import Photo
 from blurvid.media.repair import repaired_png
 from blurvid.media.text import reason
+from blurvid.runtime import lacks_memory
 
 MAX_PIXELS = 400_000_000
 """Larger images are refused before they are decoded."""
@@ -59,6 +60,7 @@ def read_photo(source: Path | str | BinaryIO, name: str | None = None) -> Photo:
     Raises:
         InputError: missing, a folder, empty, damaged, not an image, or larger than 400
             megapixels.
+        DeviceError: too little memory.
     """
     if isinstance(source, str | Path):
         name = name or str(source)
@@ -77,8 +79,10 @@ def _read(file: BinaryIO | IO[bytes], name: str) -> Photo:
         length = stream.seek(0, io.SEEK_END)
         stream.seek(0)
         start = stream.read(512)
-    except (OSError, MemoryError) as error:
+    except OSError as error:
         raise InputError(f"{name}: {reason(error)}") from error
+    except MemoryError as error:
+        raise DeviceError(f"{name}: not enough memory to read it") from error
     if length > MAX_BYTES:
         raise InputError(f"{name}: more than {MAX_BYTES >> 30} gigabytes, too large for a photo")
     try:
@@ -92,6 +96,8 @@ def _read(file: BinaryIO | IO[bytes], name: str) -> Photo:
     except InputError:
         raise
     except Exception as error:  # decoders raise anything on damaged files
+        if lacks_memory(error):
+            raise DeviceError(f"{name}: not enough memory to read it") from error
         raise InputError(f"{name}: damaged or not supported: {reason(error)}") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from blurvid.config import TrainOptions
 from blurvid.errors import InputError, OutputError
+from blurvid.media import replacing
 from blurvid.weights.pickles import load_plain
 
 DAMAGED = (
@@ -59,18 +59,27 @@ def save_state(state: dict[str, Any], path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with replacing([path]) as (temporary,), temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
+    except RuntimeError as error:  # torch has no other for a disk that is full
+        _raise_interrupt(error)
         raise OutputError(f"{path}: cannot write the checkpoint ({error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+
+
+def _raise_interrupt(error: BaseException) -> None:
+    """Raise the interrupt that came while torch was writing; torch ends with an error of its own.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: what the error came after.
+    """
+    before = error.__context__
+    while before is not None:
+        if isinstance(before, KeyboardInterrupt | SystemExit):
+            raise before from None
+        before = before.__context__
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One training run: data, steps, averaged weights, log and checkpoints."""
+"""A run in progress: data, steps, averaged weights, log and checkpoints."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from blurvid import runtime, weights
-from blurvid.config import FRAMES, RunOptions, TrainOptions, UNetSpec
-from blurvid.dataset import Source
+from blurvid.config import FRAMES, TrainOptions
+from blurvid.dataset import Source, resume_source, state_of
 from blurvid.errors import InputError, OptionError, OutputError, TrainingError
+from blurvid.media import remove_stale, replacing
 from blurvid.models import Trainable, build
 from blurvid.networks import BDIRNet, DirectNet
 from blurvid.train.meter import Meter, TrainStep
 from blurvid.train.objective import AdversarialObjective, Objective, outer_frames
-from blurvid.train.settings import MOST, adopt_spec, check_options, crop_of, spec_asked, stored_spec
+from blurvid.train.settings import MOST, crop_of, spec_asked
 from blurvid.train.state import (
     DAMAGED,
     RampedAverage,
     check_optimizer,
     learning_rate,
-    load_state,
     save_state,
 )
 from blurvid.train.views import ViewObjective
@@ -39,113 +39,8 @@ LOG_FILE = "log.jsonl"
 WEIGHTS_FOLDER = "weights"
 
 
-def train(
-    options: TrainOptions,
-    source: Callable[[torch.device], Source],
-    out: Path,
-    *,
-    run: RunOptions = RunOptions(),
-    initial: weights.WeightSet | None = None,
-    vgg: Path | None = None,
-    resume: bool = False,
-    on_step: Callable[[TrainStep], None] | None = None,
-) -> weights.WeightSet:
-    """Train a model, alone or as one process of `torchrun`.
-
-    Args:
-        options: the run.
-        source: makes the source of training windows on a device.
-        out: folder for the checkpoint (`state.pt`), the log (`log.jsonl`) and the averaged
-            weights (`weights/`, a weight set).
-        run: device, precision, threads.
-        initial: weights to start from.
-        vgg: VGG16 weights for the perceptual loss (safetensors, `conv1_1.weight` and so on).
-        resume: go on with the run in `out`. It keeps its shape of the network, as weights to
-            start from keep theirs; options that ask for another one are refused. Where `torchrun`
-            starts its processes again after one was lost, they go on with their own run unasked.
-        on_step: called with each line of the log.
-
-    Returns:
-        The averaged weights.
-
-    Raises:
-        TrainingError: a loss or weight that is not finite; `out` holds the last good state.
-        InputError, OptionError, OutputError, DeviceError: as their names say.
-    """
-    check_options(options)
-    state = load_state(out / STATE_FILE) if resume else _own_state(out)
-    if state is not None:
-        options, initial = _resumed(options, state, out / STATE_FILE), None
-    elif initial is not None:
-        options = _continued(options, initial)
-    with runtime.running(run) as (device, dtype), runtime.process_group(device) as device:
-        if dtype == torch.float16:
-            raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
-        trainer = Trainer(options, source(device), out, device, dtype, initial, vgg)
-        if state is not None:
-            trainer.load(state)
-        try:
-            return trainer.fit(on_step)
-        except RuntimeError as error:
-            if not runtime.lost_another(error):
-                raise
-            raise TrainingError(
-                f"another process was lost at step {trainer.step}; torchrun --max-restarts N goes "
-                f"on with the last checkpoint in {out}, as --resume does"
-            ) from error
-
-
-def _own_state(out: Path) -> dict[str, Any] | None:
-    """The checkpoint in a folder, if this very start of torchrun made it; None if there is none.
-
-    Raises:
-        OutputError: it is of another run.
-    """
-    path, launch = out / STATE_FILE, runtime.launch()
-    if not path.exists():
-        return None
-    state = load_state(path) if launch else {}
-    if not launch or state.get("launch") != launch:
-        raise OutputError(f"{out}: a run is already there; resume it or name another folder")
-    return state
-
-
-def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
-    """Options of a run that starts from weights, whose shape it takes over."""
-    if (options.model, initial.model) == ("bdirnet", "direct"):
-        return _like_direct(options, initial)
-    if initial.model != options.model:
-        raise OptionError(
-            f"weights {initial.name!r} are for the {initial.model} model, not for {options.model}"
-        )
-    try:
-        return adopt_spec(options, weights.spec_of(initial))
-    except OptionError as error:
-        raise OptionError(f"weights {initial.name!r} do not fit: {error}") from None
-
-
-def _like_direct(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
-    """Options of a BDIRNet whose U-Net starts from the direct model's."""
-    spec = weights.spec_of(initial)
-    shape = {field.name: getattr(spec, field.name) for field in dataclasses.fields(UNetSpec)}
-    asked = {name: getattr(options.bdirnet, name) for name in shape}
-    if asked not in (shape, dataclasses.asdict(UNetSpec())):
-        raise OptionError(f"weights {initial.name!r} have a U-Net of another shape: {shape}")
-    return dataclasses.replace(options, bdirnet=dataclasses.replace(options.bdirnet, **shape))
-
-
-def _resumed(options: TrainOptions, state: dict[str, Any], path: Path) -> TrainOptions:
-    """Options of a run that goes on, with the shape that it began with."""
-    try:
-        options = adopt_spec(options, stored_spec(json.loads(state["options"]), options.model))
-        check_options(options)  # a shape that no network can have, too
-    except (OptionError, *DAMAGED) as error:
-        raise InputError(f"{path}: not a checkpoint of this run ({error})") from error
-    return options
-
-
 class Trainer:
-    """A run in progress. `train` is the way in."""
+    """A run in progress; `blurvid.train.train` is the way in."""
 
     def __init__(
         self,
@@ -322,6 +217,8 @@ class Trainer:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.out}: cannot make this folder ({error.strerror})") from error
+        if self.rank == 0:
+            remove_stale(self.out)
 
     def save(self) -> weights.WeightSet:
         """Write checkpoint and averaged weights.
@@ -372,6 +269,11 @@ class Trainer:
             "precision": str(self.dtype).removeprefix("torch."),
         }
 
+    @property
+    def _exact(self) -> bool:
+        """Whether a run that goes on takes the very steps of one that was not interrupted."""
+        return self.world == 1 and self.generator.device.type == "cpu"
+
     def state(self) -> dict[str, Any]:
         """The checkpoint: plain values and tensors only."""
         return {
@@ -389,6 +291,7 @@ class Trainer:
             else None,
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
+            "source": state_of(self.source) if self._exact else None,
             "processes": self.world,
             "launch": runtime.launch(),
         }
@@ -421,8 +324,8 @@ class Trainer:
             check_optimizer(self.optimizer)
             if self.critic_optimizer:
                 check_optimizer(self.critic_optimizer)
-            alone = self.world == state.get("processes", 1) == 1
-            if alone and self.generator.device.type == "cpu":
+            if self._exact and state.get("processes", 1) == 1:
+                resume_source(self.source, state.get("source"))
                 self.generator.set_state(state["generator"])
                 torch.set_rng_state(state["torch_rng"])
             else:  # fresh streams for each process, not those it began with
@@ -457,12 +360,8 @@ class Trainer:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # cut short by the end of the earlier session
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+        with replacing([path]) as (temporary,):
             temporary.write_text("".join(kept))
-            temporary.replace(path)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot write the log ({error.strerror})") from error
 
 
 def _adamw(parameters: list[nn.Parameter], options: TrainOptions) -> torch.optim.AdamW:

@@ -20,7 +20,8 @@ from typing import BinaryIO
 
 import torch
 
-from blurvid.errors import WeightsError
+from blurvid.errors import DeviceError, WeightsError
+from blurvid.runtime import memory_guard
 from blurvid.weights.sets import refuse_pointer
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -71,7 +72,10 @@ def _check_kind(path: Path, file: BinaryIO) -> None:
 
 def _load(path: Path, file: BinaryIO) -> object:
     try:
-        return load_plain(file)
+        with memory_guard(torch.device("cpu")):
+            return load_plain(file)
+    except DeviceError:
+        raise
     except UntrustedError as error:
         raise WeightsError(f"{path} {error}, do not trust the file") from None
     except Exception as error:  # a damaged or hostile pickle can raise anything

@@ -16,6 +16,7 @@ import platformdirs
 
 from blurvid.config import MODELS, STAGES, TRAINED
 from blurvid.errors import WeightsError
+from blurvid.weights.leftovers import bring_back
 
 FORMAT = 1
 """Version of the layout of a weight set that this code reads and writes."""
@@ -248,14 +249,14 @@ def _problem(info: object) -> str | None:
         return "it is not an object"
     version = info.get("format")
     if isinstance(version, int) and version > FORMAT:
-        return f"format {version} is newer than this blurvid knows; upgrade blurvid"
+        return f"format {version!s:.80} is newer than this blurvid knows; upgrade blurvid"
     if version != FORMAT:
         return "it has no known format"
     name, model, files = info.get("name"), info.get("model"), info.get("files")
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
         return "it has no name"
     if not isinstance(model, str) or model not in PARTS:
-        return f"its model is {model!r}; there are {', '.join(TRAINED)}"
+        return f"its model is {model!r:.80}; there are {', '.join(TRAINED)}"
     if not isinstance(files, dict) or set(files) != set(PARTS[model]):
         return f"the {model} model has the files {', '.join(PARTS[model])}"
     for part, entry in files.items():
@@ -272,7 +273,7 @@ def _entry_problem(entry: object) -> str | None:
     file, digest, size = entry.get("file"), entry.get("sha256"), entry.get("bytes")
     # no separator, drive or leading dot: the name can only mean a file of this directory
     if not isinstance(file, str) or not re.fullmatch(r"\w[\w.-]*\.safetensors", file):
-        return f"{file!r} is not the plain name of a safetensors file"
+        return f"{file!r:.80} is not the plain name of a safetensors file"
     if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
         return "sha256 is missing or malformed"
     if type(size) is not int or not 0 < size <= MAX_FILE_BYTES:
@@ -332,14 +333,18 @@ def _referenced(reference: str | Path, origin: Literal["path", "env"]) -> Weight
         named = _named(text)
         if named is not None:
             return named if origin == "path" else replace(named, origin=origin)
-    if path.is_file():
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError:  # too long a name, or a folder that may not be entered
+        is_file = is_folder = False
+    if is_file:
         if path.name == SET_FILE:
             return read_set(path.parent, origin)
         raise WeightsError(
             f"{path} is a file, not the directory of a weight set; the authors' .pth files "
             "become one with 'blurvid weights import'"
         )
-    if path.is_dir():
+    if is_folder:
         return read_set(path, origin)
     source = "" if origin == "path" else ", which BLURVID_WEIGHTS names,"
     raise WeightsError(
@@ -368,6 +373,7 @@ def default(model: str) -> WeightSet | None:
     Raises:
         WeightsError: it is damaged.
     """
+    bring_back(sets_dir())
     cached = sets_dir() / model
     if (cached / SET_FILE).is_file():
         shadow = read_set(cached, "cache")
@@ -401,6 +407,7 @@ def _agreeing(found: WeightSet, model: str, note: str) -> WeightSet:
 
 def _roots() -> Iterator[tuple[Path, Origin]]:
     """Directories that hold sets, in the order of the search."""
+    bring_back(sets_dir())
     yield sets_dir(), "cache"
     yield released_dir(), "released"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +16,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from blurvid.errors import OutputError, WeightsError
+from blurvid.locks import locked
 from blurvid.models import Spec, Trainable, build, parts
 from blurvid.weights.headers import read_header
+from blurvid.weights.leftovers import PATIENCE, clear, lock_of, staging_beside
 from blurvid.weights.sets import (
     FORMAT,
     SET_FILE,
@@ -163,39 +163,45 @@ def write_info(directory: Path, info: Mapping[str, Any]) -> None:
 def install(target: Path, write: Callable[[Path], None], *, overwrite: bool) -> WeightSet:
     """Make a weight set in a directory beside its place, then move it there.
 
+    One process at a time does so; what killed ones have left is removed.
+
     Args:
         target: where the set goes.
         write: called with the temporary directory, to fill it.
         overwrite: replace a weight set that is there already.
 
     Raises:
-        OutputError: the target exists or cannot be written.
+        OutputError: the target exists, cannot be written, or another process takes long over it.
         WeightsError: what was written is not a weight set.
     """
-    check_free(target, overwrite=overwrite)
-    # a leading dot hides unfinished sets from the search
-    staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    retired = staging.with_name(f"{staging.name}.old")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging.mkdir()
-        write(staging)
-        read_set(staging, "path")
-        if target.exists():
-            target.rename(retired)
-        try:
-            staging.rename(target)
-        except OSError:
-            if retired.exists():
-                retired.rename(target)
-            raise
     except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"{target} cannot be written: {reason}") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if target.exists():  # otherwise the retired set is all there is
-            shutil.rmtree(retired, ignore_errors=True)
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
+    with locked(lock_of(target), target, PATIENCE):
+        clear(target)
+        check_free(target, overwrite=overwrite)
+        staging, retired = staging_beside(target)
+        try:
+            staging.mkdir()
+            write(staging)
+            read_set(staging, "path")
+            if target.exists():
+                target.rename(retired)
+            try:
+                staging.rename(target)
+            except OSError:
+                if retired.exists():
+                    retired.rename(target)
+                raise
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"{target} cannot be written: {reason}") from None
+        finally:
+            try:
+                clear(target)
+            finally:
+                clear(target)  # an interrupt may have broken off the first
     return read_set(target, "path")
 
 

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Protocol, TypeAlias
 
+import torch
+
 from blurvid import media, runtime
 from blurvid.config import MOST_MAKERS, MotionOptions, SynthOptions
 from blurvid.dataset.windows.clips import Clip, find_clips
@@ -26,6 +28,7 @@ from blurvid.dataset.windows.records import (
 )
 from blurvid.dataset.windows.simulate import described, find_stills, simulate_still
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
+from blurvid.locks import LOCK_FILE, locked
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,9 @@ def write_windows(
     Raises:
         OptionError: an option is out of range, or not the one of the run to resume.
         InputError: no clips, or one that fails while `on_error` is None.
-        OutputError: `out` is not empty and neither to overwrite nor to resume, or not writable.
+        OutputError: `out` is not empty and neither to overwrite nor to resume, not writable, or
+            another process writes to it.
+        DeviceError: too little memory; what is written by then stays, to be resumed.
     """
     check_options(options)
     clips = find_clips(sources)
@@ -202,11 +207,37 @@ def _write(
     """Write the windows that are planned for the clips."""
     if overwrite and resume:
         raise OptionError("either overwrite or resume, not both")
-    written = skipped = warned = failed = 0
+    with locked(out / LOCK_FILE, out), runtime.memory_guard(torch.device("cpu")):
+        try:
+            return _write_alone(
+                clips, plan, out, options, overwrite, resume, team, on_window, on_error, motion
+            )
+        except BrokenPipeError:
+            raise  # of what the callbacks print to, not of the windows
+        except OSError as error:
+            raise OutputError(f"{out}: {error.strerror or error}") from error
+
+
+def _write_alone(
+    clips: Sequence[Clip],
+    plan: Plan,
+    out: Path,
+    options: SynthOptions,
+    overwrite: bool,
+    resume: bool,
+    team: Team,
+    on_window: Callable[[Record], None] | None,
+    on_error: Callable[[Clip, BlurvidError], None] | None,
+    motion: MotionOptions | None,
+) -> WriteSummary:
+    """Write windows to a folder that no other process writes to."""
+    written = warned = failed = 0
+    done = _prepare(out, options, overwrite, resume, motion)
+    skipped = sum(len(done.get(clip.name, ())) for clip in clips)
+    pending = ((clip, done.get(clip.name, set())) for clip in clips)
+    media.remove_stale(out)
+    _remove_scratch(clips, out)  # of a run that was killed
     try:
-        done = _prepare(out, options, overwrite, resume, motion)
-        skipped = sum(len(done.get(clip.name, ())) for clip in clips)
-        pending = ((clip, done.get(clip.name, set())) for clip in clips)
         with (
             (out / UNFINISHED).open("a", encoding="utf-8") as manifest,
             contextlib.closing(team(pending, plan, out)) as results,
@@ -224,16 +255,17 @@ def _write(
                         raise
                     failed += 1
                     on_error(clip, error)
-        if skipped or not team.in_order:
-            _write_lines(_in_order(clips, out / UNFINISHED), out / UNFINISHED)
-        if written + skipped:
-            (out / UNFINISHED).replace(out / MANIFEST)
-        else:
-            (out / UNFINISHED).unlink()
-    except BrokenPipeError:
-        raise  # of what the callbacks print to, not of the windows
-    except OSError as error:
-        raise OutputError(f"{out}: {error.strerror or error}") from error
+    finally:  # of this one, where an interrupt came between two steps
+        try:
+            _remove_scratch(clips, out)
+        finally:
+            _remove_scratch(clips, out)
+    if skipped or not team.in_order:
+        _write_lines(_in_order(clips, out / UNFINISHED), out / UNFINISHED)
+    if written + skipped:
+        (out / UNFINISHED).replace(out / MANIFEST)
+    else:
+        (out / UNFINISHED).unlink()
     return WriteSummary(out / MANIFEST, len(clips), written, skipped, warned, failed)
 
 
@@ -248,7 +280,7 @@ def _prepare(
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: a file, not a folder")
     out.mkdir(parents=True, exist_ok=True)
-    if not any(out.iterdir()):
+    if all(path.name == LOCK_FILE for path in out.iterdir()):
         return {}
     if not (overwrite or resume):
         raise OutputError(f"{out}: not empty; overwrite or resume, or choose another folder")
@@ -274,9 +306,8 @@ def _prepare(
 
 
 def _write_lines(records: Sequence[Record], path: Path) -> None:
-    scratch = path.with_name(f".{path.name}")
-    scratch.write_text("".join(map(_line, records)), encoding="utf-8")
-    scratch.replace(path)
+    with media.replacing([path]) as (scratch,):
+        scratch.write_text("".join(map(_line, records)), encoding="utf-8")
 
 
 def _line(record: Record) -> str:
@@ -306,6 +337,15 @@ def _made_with(record: Record, options: SynthOptions, motion: MotionOptions | No
         and (crop[2] if isinstance(crop, list) and len(crop) == 4 else None) == options.crop
         and record.get("simulated") == (described(motion) if motion else None)
     )
+
+
+def _remove_scratch(clips: Sequence[Clip], out: Path) -> None:
+    """Remove the images of windows that were begun and are not whole."""
+    for clip in clips:
+        with contextlib.suppress(OSError, OutputError):
+            _check_inside(out / clip.name, out)
+            for scratch in (out / clip.name).glob(".[0-9]*.partial"):
+                shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _remove_window(folder: Path, out: Path) -> None:
