@@ -250,8 +250,9 @@ class Trials:
             for kill in kills:
                 story.append(str(kill))
                 words = self.target.command(self.inputs, way, here)
+                earlier = _hidden(here)
                 ended = run(words, here, kill, real is not None)
-                self._look(ended, kill, here, whole)
+                self._look(ended, kill, here, whole, earlier)
             before = self.target.done(here, whole)
             stamps = self._stamps(way, here, before)
             words = self.target.command(self.inputs, way, here)
@@ -280,19 +281,25 @@ class Trials:
             steps = [line for line in ended.err.splitlines() if line.startswith("{")]
             assert len(steps) + len(before) == self.target.steps, "steps taken twice or left out"
 
-    def _look(self, ended: Ended, kill: Kill, here: Path, whole: dict[str, bytes]) -> None:
-        """What must be true after a kill."""
-        from fault_targets import files_in, is_hidden
-
+    def _look(
+        self, ended: Ended, kill: Kill, here: Path, whole: dict[str, bytes], earlier: set[str]
+    ) -> None:
+        """What must be true after a kill; `earlier` was left by the one before."""
         polite = POLITE.get(kill.kind)
         killed = polite if polite else (-signal.SIGKILL,)
         finished = (0, *self.spec.twice)
         assert ended.code in (*killed, *finished), f"exit code {ended.code}: {ended.err}"
         if polite:
             assert "Traceback" not in ended.err, ended.err
-            left = [name for name in files_in(here) if is_hidden(name)]
+            left = _hidden(here) - earlier
             assert not left, f"left over after {kill.kind}: {left}"
         self.target.after_kill(here, whole)
+
+
+def _hidden(here: Path) -> set[str]:
+    from fault_targets import files_in, is_hidden
+
+    return {name for name in files_in(here) if is_hidden(name)}
 
 
 def long_run(words: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from blurvid import media, runtime
 from blurvid.batch.cluster import joined
 from blurvid.batch.crew import Crew, Worker
 from blurvid.batch.jobs import Job, Outcome
-from blurvid.batch.run import Gate, Steps, identities, named, pixels_for
+from blurvid.batch.run import Gate, Steps, alone, identities, named, pixels_for
 from blurvid.config import FRAME_FORMATS, RAY_WRITERS, ClipOptions, RayOptions, RunOptions
 from blurvid.dataset.windows import Clip, Made, Pending, Plan, make_clip
 from blurvid.errors import BlurvidError, OptionError, OutputError
@@ -142,6 +142,7 @@ def run_on_ray(
     Raises:
         OptionError: Ray is not installed, or a photo on standard input.
         DeviceError: no such cluster, or no worker can be had.
+        OutputError: another process is doing these jobs.
         BlurvidError: why the model cannot be loaded.
     """
     media.check_clip_options(options)
@@ -184,7 +185,7 @@ def run_on_ray(
     folder = (
         first.target.parent if first.single or first.kind not in FRAME_FORMATS else first.target
     )
-    with joined(ray, run) as (module, seats), _sight(folder) as sight:
+    with alone(jobs), joined(ray, run) as (module, seats), _sight(folder) as sight:
         crew: Crew[Job] = Crew(
             module, seats, work, run, sight,
             in_flight=writers + 1, on_worker=on_worker, on_trouble=on_trouble, on_death=tidy,
