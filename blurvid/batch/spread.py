@@ -57,9 +57,11 @@ class _Photos:
             extractor = network.submit(block.__enter__).result()
             room = _Room(pixels_for(extractor))
 
+            cleaned: set[Path] = set()
+
             def do(job: Job, again: bool) -> Outcome:
                 # The files of a worker that died may be there, whole, and were told to nobody.
-                gate = Gate(frozenset(), self.overwrite or again, False)
+                gate = Gate(frozenset(), self.overwrite or again, False, cleaned)
                 steps = Steps(extractor, self.options, gate, self.measure)
                 photo = steps.read(job)
                 if isinstance(photo, Outcome):
@@ -175,8 +177,9 @@ def run_on_ray(
                 yield None
 
     def tidy(worker: Worker, lost: list[Job]) -> None:
-        for folder in {path.parent for job in lost for path in job.files()}:
-            media.remove_stale(folder, [worker.start])
+        with contextlib.suppress(BlurvidError):  # a folder may be gone
+            for folder in {path.parent for job in lost for path in job.files()}:
+                media.remove_stale(folder, [worker.start])
 
     work = _Photos(opening, options, gate.replaces, measure)
     if not jobs:
