@@ -33,7 +33,7 @@ class Seats:
 def joined(options: RayOptions, run: RunOptions) -> Iterator[tuple[Any, Seats]]:
     """Join a cluster, or start one on this machine for the time of a block.
 
-    Nothing is sent to Ray's authors, no dashboard is started, and Ray's own words are left out.
+    Nothing is sent to Ray's authors, no web page is served, and Ray's own words are left out.
 
     Args:
         options: which cluster, how many workers.
