@@ -23,7 +23,8 @@ from blurvid import media, weights
 from blurvid.config import DirectSpec, QualityOptions, VideoOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.evaluate import evaluate_video
-from blurvid.flow import Chain, joint, meet, ways
+from blurvid.flow import Chain, joint, meet, meeting, ways
+from blurvid.flow import chain as chain_module
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Weaver, check_video, extract_video, video
 from blurvid.synth import average_frames
@@ -39,6 +40,13 @@ JOINT = st.tuples(st.tuples(COST, COST), st.tuples(COST, COST))
 @pytest.fixture(autouse=True)
 def short_pieces(monkeypatch):
     monkeypatch.setattr(video, "PIECE", PIECE)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Motion measured at half of the size, where that is enough and many frames are."""
+    monkeypatch.setattr(chain_module, "LONG_SIDE", SIZE[1] // 2)
+    monkeypatch.setattr(meeting, "LONG_SIDE", SIZE[1] // 2)
 
 
 def texture(seed, height=SIZE[0], width=400, grain=5):
@@ -237,7 +245,7 @@ def test_every_frame_becomes_seven_in_the_order_of_time(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
-def test_a_run_that_was_broken_off_goes_on(tmp_path):
+def test_a_run_that_was_broken_off_goes_on(tmp_path, quick):
     count = 2 * PIECE + 3
     sevens = sevens_of(count)
     turned = [bool(i % 3) for i in range(count)]
@@ -262,7 +270,7 @@ def test_a_run_that_was_broken_off_goes_on(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "whole.mp4"]
 
 
-def test_half_a_line_and_lost_frames_are_made_again(tmp_path):
+def test_half_a_line_and_lost_frames_are_made_again(tmp_path, quick):
     sevens = sevens_of(PIECE + 2)
     turned = [False, True] * (len(sevens) // 2)
     source = blurry(tmp_path / "in.mp4", sevens)
@@ -279,7 +287,7 @@ def test_half_a_line_and_lost_frames_are_made_again(tmp_path):
     assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
-def test_what_waits_does_not_grow_with_the_video(tmp_path):
+def test_what_waits_does_not_grow_with_the_video(tmp_path, quick):
     count = 2 * PIECE + 2
     sevens = sevens_of(count)
     source = blurry(tmp_path / "in.mp4", sevens)
@@ -304,7 +312,7 @@ def test_what_waits_does_not_grow_with_the_video(tmp_path):
         (VideoOptions(audio="drop"), None, 10, 0),
     ],
 )
-def test_sound_is_stretched_kept_or_dropped(tmp_path, options, sound, rate, words):
+def test_sound_is_stretched_kept_or_dropped(tmp_path, quick, options, sound, rate, words):
     sevens = sevens_of(4)
     source = blurry(tmp_path / "in.mp4", sevens, sound=True)
     made = extract_video(source, tmp_path / "out.mp4", Known(sevens, [False] * 4), options)
@@ -344,7 +352,7 @@ def test_errors_leave_nothing_behind(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "text.mp4"]
 
 
-def test_work_of_another_run_is_not_mixed_in(tmp_path):
+def test_work_of_another_run_is_not_mixed_in(tmp_path, quick):
     sevens = sevens_of(3)
     source = blurry(tmp_path / "in.mp4", sevens)
     target = tmp_path / "out.mp4"
@@ -463,7 +471,7 @@ def test_a_perfect_model_scores_perfectly():
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_a_killed_process_goes_on(tmp_path, tiny, surroundings, monkeypatch):
     rng = np.random.default_rng(0)
-    pictures = list(rng.integers(0, 256, (22, 32, 48, 3), dtype=np.uint8))
+    pictures = list(rng.integers(0, 256, (8, 32, 48, 3), dtype=np.uint8))
     write_video(tmp_path / "in.mp4", pictures)
     environment = os.environ | {
         "PYTHONPATH": str(Path(__file__).parents[1]),
@@ -475,16 +483,17 @@ def test_a_killed_process_goes_on(tmp_path, tiny, surroundings, monkeypatch):
     options = {"cwd": tmp_path, "env": environment}
     process = subprocess.Popen([*command, "out.mp4"], **options)
     work = tmp_path / ".out.mp4.blurvid"
-    while process.poll() is None and not (work / "piece-000000.mp4").exists():
+    while process.poll() is None and not (work / "000003.npy").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert (work / "000003.npy").exists()
     assert not (tmp_path / "out.mp4").exists()
     subprocess.run([*command, "out.mp4"], check=True, **options)
     monkeypatch.setattr(video, "PIECE", WHOLE_PIECE)
     here = ("--weights", tiny, *QUICK, "-q", "-o", tmp_path / "whole.mp4")
     assert invoke("extract", tmp_path / "in.mp4", *here).exit_code == 0
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
-    assert len(list(media.read_video(tmp_path / "out.mp4"))) == 7 * 22
+    assert len(list(media.read_video(tmp_path / "out.mp4"))) == 7 * 8
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["in.mp4", "out.mp4", "whole.mp4"]
