@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -50,8 +51,22 @@ def two_workers():
     """Ray with room for two workers, started once."""
     pytest.importorskip("ray")
     options = RayOptions(workers=2)
-    with cluster.joined(options, ONE):
-        yield options
+    try:
+        with cluster.joined(options, ONE):
+            yield options
+    except DeviceError as error:
+        if "timed out during startup" not in str(error):
+            raise
+        end_half_started(error.__cause__)
+        pytest.skip("this machine is too busy: Ray gives itself 30 s to start")
+
+
+def end_half_started(error):
+    """End what Ray had started when its time was over; it leaves that behind."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if type(node).__name__ == "Node":
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 
 
 def test_a_worker_is_killed_and_nothing_is_lost_or_doubled(tmp_path, two_workers):

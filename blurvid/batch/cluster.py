@@ -82,7 +82,7 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
         ray.init(
             address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # of any kind, plain ones too
         reason = runtime.first_line(error)
         if address is None:
             raise DeviceError(f"no Ray cluster can be started here: {reason}") from error
