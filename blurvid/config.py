@@ -128,7 +128,7 @@ class VideoOptions:
     long, `keep` seven times that rate, so that it takes as long as before."""
     audio: Literal["stretch", "keep", "drop"] = "stretch"
     """One of `SOUNDS`."""
-    crf: int = 15
+    crf: int = ClipOptions.crf
     """x264 quality, smaller is better."""
 
 

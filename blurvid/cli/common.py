@@ -351,8 +351,10 @@ def clip_options(command: Command) -> Command:
         click.option(
             "--fps",
             type=Rate(),
+            default=default.fps,
+            show_default=f"{default.fps:g}; videos: slow",
             help="Frames per second. Of videos also slow (their own rate: 7 times as long) or keep "
-            f"(7 times that: as long as before).  [default: {default.fps:g}; videos: slow]",
+            "(7 times that: as long as before).",
         ),
     ):
         command = option(command)
@@ -385,15 +387,9 @@ def order_options(command: Command) -> Command:
 
 
 def picked(kind: type[Any], values: dict[str, Any]) -> Any:
-    """Make an options object from the command-line values of its fields; None is its default."""
-    names = {field.name: field.default for field in fields(kind)}
-    return kind(
-        **{
-            name: names[name] if value is None else value
-            for name, value in values.items()
-            if name in names
-        }
-    )
+    """Make an options object from the command-line values of its fields."""
+    names = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in values.items() if name in names})
 
 
 def echo_json(record: dict[str, Any]) -> None:

@@ -92,6 +92,9 @@ def extract_videos(
     """Do one video after the other, and end with the exit code of the first failure."""
     from blurvid.pipeline import extract_video
 
+    source = click.get_current_context().get_parameter_source("fps")
+    if source is not ParameterSource.COMMANDLINE:
+        values = values | {"fps": VideoOptions().fps}
     options = common.picked(VideoOptions, values)
     failures: list[BlurvidError] = []
     for video, target in zip(videos, targets, strict=True):
