@@ -7,6 +7,10 @@ from typing import Any, Literal
 
 FRAMES = 7
 """Frames extracted from one photo (Jin et al. 2018, section 5)."""
+LEAST_FRAMES = 3
+"""Fewest frames that are made of these seven..."""
+MOST_FRAMES = 49
+"""...and most: seven between two of them."""
 MIDDLE = 4
 """Number of the middle frame; frames are counted from 1, arrays from 0."""
 STAGES = ("middle", "35", "26", "17")

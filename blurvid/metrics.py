@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,26 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 def psnr_of(error: Tensor) -> Tensor:
     """Peak signal-to-noise ratio [dB] of mean squared errors, data range 1; of none, infinite."""
     return -10.0 * error.log10()  # log10(0) = -inf
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Rank correlation of two lists of numbers (Spearman 1904); equal numbers share their rank.
+
+    Args:
+        a: at least two finite numbers.
+        b: as many.
+
+    Returns:
+        From -1 to 1; NaN where all numbers of a list are equal.
+    """
+    ranks = []
+    for values in (a, b):
+        x = torch.tensor(values, dtype=torch.float64)
+        below, equal = x[:, None] > x, x[:, None] == x
+        rank = (below.double() + 0.5 * equal.double()).sum(dim=1)
+        ranks.append(rank - rank.mean())
+    first, second = ranks
+    return float((first * second).sum() / (first.norm() * second.norm()))
 
 
 def _gaussian(x: Tensor) -> Tensor:

@@ -322,7 +322,8 @@ def test_records_are_plain_json(tmp_path, extract):
     assert done["model"] == "still"
     assert done["precision"] == "float32"
     assert done["reblur_psnr"] > 80
-    assert done["warnings"] == []
+    assert done["trust"]["reasons"] == ["still"]
+    assert done["warnings"] == ["no motion found; the frames hardly differ from the photo"]
     assert failed == {
         "input": str(photos[1]),
         "outputs": [],

@@ -79,12 +79,15 @@ def frames_of(run):
         paths = [Path(line) for line in result.stdout.splitlines()]
         assert len(paths) == 7
         assert len({path.read_bytes() for path in paths}) == 1
-        warned = result.stderr.splitlines()
+        # The weights are untrained: the frames are the photo, and some photos are smooth.
+        usual = ("no motion found", "blurred alike in all directions")
+        lines = result.stderr.splitlines()
+        warned = [line for line in lines if not any(text in line for text in usual)]
         if warns:
             assert any(warns in line for line in warned), result.stderr
             assert all(line.startswith(f"Warning: {photo}: ") for line in warned)
         else:
-            assert result.stderr == ""
+            assert warned == []
         return paths[0]
 
     return frames_of

@@ -49,9 +49,9 @@ def red_of(number):
     return 255 - 30 * number
 
 
-def write(path, options=ClipOptions(), **shape):
+def write(path, options=ClipOptions(), maps=None, **shape):
     frames, photo = clip_of(**shape)
-    media.write_frames(frames, path, photo=photo, options=options, facts=FACTS)
+    media.write_frames(frames, path, photo=photo, options=options, facts=FACTS, maps=maps)
     return frames
 
 
@@ -469,6 +469,29 @@ def test_zoom_shows_the_pixels_themselves(page):
     assert np.median(counts) == pytest.approx(side**2, rel=0.2)
     page.press("0")
     assert page.percent() == 200
+
+
+def test_what_to_believe_lies_over_the_frames(page, tmp_path):
+    assert not page.find("trust").is_displayed()
+    error, reblur = torch.zeros(2, 12, 18)
+    error[:, 9:] = 1.0
+    write(tmp_path / "a.html", maps=media.TrustMaps(error, reblur))
+    page.open(tmp_path / "a.html")
+    page.click("compare")
+    plain = page.pixels()
+    page.press("t")
+    assert page.status() == "expected error"
+    assert page.find("tag-map").text == "expected error, 0 to 38 of 255"
+    seen = page.pixels()
+    half = plain.shape[1] // 2
+    assert np.array_equal(seen[:, : half - 30], plain[:, : half - 30])
+    assert (seen[:, half + 30 :].sum(axis=2) > 500).all()
+    page.click("trust")
+    assert page.status() == "re-blur error"
+    assert np.array_equal(page.pixels(), plain)  # there is none
+    page.press("t")
+    assert page.status() == "no map"
+    assert page.find("trust").get_attribute("aria-pressed") == "false"
 
 
 def test_moving_the_view(page):

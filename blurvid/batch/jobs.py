@@ -35,6 +35,10 @@ class Job:
     """Whether the target is a file for the middle frame alone."""
     flows: tuple[Path, ...] = ()
     """Where the motion goes besides."""
+    trusts: tuple[Path, ...] = ()
+    frames: int = FRAMES
+    """How many of them."""
+    """Where the maps of trust go besides."""
 
     @property
     def name(self) -> str:
@@ -46,12 +50,12 @@ class Job:
 
         Raises:
             OutputError: one cannot be written, or is there already and not to be overwritten.
-            OptionError: the sheet or the motion is one of the other files.
+            OptionError: the sheet, the motion or the trust is one of the other files.
         """
         if self.single:
             media.check_file(self.target, overwrite)
             return [self.target]
-        files = media.check_target(self.target, self.stem, FRAMES, overwrite, self.kind)
+        files = media.check_target(self.target, self.stem, self.frames, overwrite, self.kind)
         if self.montage is not None:
             if self.montage in files:
                 raise OptionError(f"{self.montage} is meant for a frame and for the montage")
@@ -60,6 +64,10 @@ class Job:
             if path in files:
                 raise OptionError(f"{path} is meant for the motion and for something else")
             files.append(media.check_flow(path, overwrite))
+        for path in self.trusts:
+            if path in files:
+                raise OptionError(f"{path} is meant for the trust and for something else")
+            files.append(media.check_trust(path, overwrite))
         return files
 
 
@@ -69,6 +77,7 @@ class Made:
 
     width: int
     height: int
+    frames: int
     model: str
     weights: str
     middle: str | None
@@ -83,6 +92,8 @@ class Made:
     """Time the network took."""
     reblur_psnr: float | None
     """None where it was not asked for, and for a single frame: its average explains nothing."""
+    trust: dict[str, Any] | None
+    """How far to believe it, as `Trust.record` tells; None as for the re-blur."""
     warnings: tuple[str, ...]
 
     @classmethod
@@ -96,6 +107,7 @@ class Made:
         return cls(
             width=clip.tensor.shape[-1],
             height=clip.tensor.shape[-2],
+            frames=len(clip.tensor),
             model=clip.model,
             weights=clip.weights,
             middle=clip.middle,
@@ -108,6 +120,7 @@ class Made:
             tiles=clip.tiles,
             seconds=clip.seconds,
             reblur_psnr=clip.reblur_psnr if measure else None,
+            trust=clip.trust().record() if measure and len(clip.tensor) > 1 else None,
             warnings=clip.warnings,
         )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from blurvid import media
 from blurvid.batch.jobs import Job
 from blurvid.batch.naming import Template, named
 from blurvid.batch.sources import find
-from blurvid.config import FORMATS, FRAME_FORMATS
+from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES
 from blurvid.errors import OptionError, OutputError
 
 
@@ -22,6 +23,8 @@ def plan(
     listed: Sequence[Path] = (),
     name: str | None = None,
     flows: Sequence[Path] = (),
+    trusts: Sequence[Path] = (),
+    frames: int = FRAMES,
     model: str = "",
     weights: str = "",
 ) -> list[Job]:
@@ -40,6 +43,8 @@ def plan(
         name: template for names below `out`, of the fields in `FIELDS`; by default the photo's.
         flows: files for the motion, whose suffixes name their kind, for one photo; or folders, in
             which the tree of a source folder is kept and each photo has a `.flo` and a `.png`.
+        frames: how many each photo gives.
+        trusts: the same for the maps of trust, `.npy` and `.png`.
         model: what `{model}` means in it.
         weights: what `{weights}` means in it.
 
@@ -52,7 +57,7 @@ def plan(
             that is wrong or gives two photos one name.
     """
     template = None if name is None else Template(name, model, weights)
-    outside = [folder for folder in (out, montage, *flows) if folder is not None]
+    outside = [folder for folder in (out, montage, *flows, *trusts) if folder is not None]
     found = find(sources, listed, outside)
     many = len(found) > 1 or found[0].in_folder
     if out is not None and _is_file(out, many, kind):
@@ -68,8 +73,20 @@ def plan(
             raise OptionError(f"{out} and --format {kind} contradict each other")
         stem = found[0].relative.stem
         sheet = _montage(montage, Path(stem), many)
-        moved = _flows(flows, Path(stem), many)
-        return [Job(found[0].photo, out, stem, suffix, montage=sheet, flows=moved)]
+        moved, trusted = _flows(flows, Path(stem), many), _trusts(trusts, Path(stem), many)
+        return [
+            Job(
+                found[0].photo,
+                out,
+                stem,
+                suffix,
+                None,
+                sheet,
+                flows=moved,
+                trusts=trusted,
+                frames=frames,
+            )
+        ]
     kind = kind or ("mp4" if out is None else "png")
     if kind not in FORMATS:
         raise OptionError(f"no format named {kind!r}; use {', '.join(FORMATS)}")
@@ -80,8 +97,9 @@ def plan(
         single = kind in FRAME_FORMATS
         target = target.parent if single else target.with_name(f"{target.name}.{kind}")
         sheet = _montage(montage, base, many)
-        moved = _flows(flows, base, many)
-        jobs.append(Job(entry.photo, target, base.name, kind, entry.error, sheet, flows=moved))
+        moved, trusted = _flows(flows, base, many), _trusts(trusts, base, many)
+        job = Job(entry.photo, target, base.name, kind, entry.error, sheet)
+        jobs.append(replace(job, flows=moved, trusts=trusted, frames=frames))
     return jobs
 
 
@@ -169,10 +187,27 @@ def _montage(montage: Path | None, base: Path, many: bool) -> Path | None:
 
 def _flows(flows: Sequence[Path], base: Path, many: bool) -> tuple[Path, ...]:
     """Where the motion of a photo goes whose frames are named `base`."""
+    return _besides("flow", flows, media.FLOW_SUFFIXES, (".flo", ".png"), base, many)
+
+
+def _trusts(trusts: Sequence[Path], base: Path, many: bool) -> tuple[Path, ...]:
+    """Where the maps of trust go of a photo whose frames are named `base`."""
+    return _besides("trust", trusts, media.TRUST_SUFFIXES, (".npy", ".png"), base, many)
+
+
+def _besides(
+    word: str,
+    targets: Sequence[Path],
+    suffixes: Sequence[str],
+    ends: Sequence[str],
+    base: Path,
+    many: bool,
+) -> tuple[Path, ...]:
+    """Where something besides goes, of a photo whose frames are named `base`."""
     paths: list[Path] = []
-    for path in flows:
-        if not _is_file(path, many, None, media.FLOW_SUFFIXES):
-            paths += [path / base.with_name(f"{base.name}_flow{end}") for end in (".flo", ".png")]
+    for path in targets:
+        if not _is_file(path, many, None, suffixes):
+            paths += [path / base.with_name(f"{base.name}_{word}{end}") for end in ends]
         elif many:
             raise OptionError(f"{path} is one file, but there are many photos: name a folder")
         else:

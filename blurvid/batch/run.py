@@ -16,13 +16,15 @@ import torch
 from blurvid import media, runtime
 from blurvid.batch.jobs import STDIN, Job, Made, Outcome
 from blurvid.batch.line import in_turn, overlapped
-from blurvid.config import BATCH_PIXELS, FRAME_FORMATS, MOST_WRITERS, ClipOptions
+from blurvid.config import BATCH_PIXELS, FRAME_FORMATS, FRAMES, MOST_WRITERS, ClipOptions
 from blurvid.errors import BlurvidError, DeviceError, OptionError, OutputError
 from blurvid.locks import locked
 from blurvid.pipeline import Clip, Extractor
 
 _BYTES = 130
 """Of memory for one pixel of a photo in work: photo and frames as floats, frames as bytes."""
+_FRAME_BYTES = 15
+"""Of these, for each frame where there are more or fewer than seven besides the seven."""
 
 
 def writers_here() -> int:
@@ -81,7 +83,7 @@ def run(
     gate = Gate(identities(whole or jobs), overwrite, skip_existing)
     steps = Steps(extract, options, gate, measure)
     if writers and len(jobs) > 1:
-        line = overlapped(jobs, steps, writers, pixels or pixels_for(extract), fail_fast)
+        line = overlapped(jobs, steps, writers, pixels or pixels_for(extract, jobs), fail_fast)
     else:
         line = in_turn(jobs, steps, fail_fast)
     outcomes = []
@@ -120,11 +122,14 @@ def _folder_of(jobs: Sequence[Job]) -> Path:
     return folders[0]
 
 
-def pixels_for(extract: Extractor) -> int:
+def pixels_for(extract: Extractor, jobs: Sequence[Job] = ()) -> int:
     """Pixels of photos in work at a time: a limit to memory leaves an eighth of it for them."""
+    more = max((job.frames for job in jobs if job.frames != FRAMES), default=0)
+    size = _BYTES + more * _FRAME_BYTES
+    usual = BATCH_PIXELS * _BYTES // size
     if extract.max_memory is None or extract.device.type != "cpu":
-        return BATCH_PIXELS
-    return min(BATCH_PIXELS, extract.max_memory // (8 * _BYTES))
+        return usual
+    return min(usual, extract.max_memory // (8 * size))
 
 
 def named(job: Job, error: BlurvidError) -> BlurvidError:
@@ -236,6 +241,10 @@ class Steps:
                 if job.single:
                     still = clip.save_still(job.target, overwrite=overwrite)
                     return Outcome(job, [still], Made.of(clip, False))
+                if job.frames != len(clip.tensor):
+                    extractor = self.extractor
+                    on_cpu = extractor.device.type == "cpu"
+                    clip = clip.resample(job.frames, extractor.max_memory if on_cpu else None)
                 outputs = clip.save(
                     job.target,
                     options=self.options,
@@ -248,6 +257,8 @@ class Steps:
                 reverse = self.options.reverse
                 for path in job.flows:
                     outputs.append(clip.save_flow(path, reverse=reverse, overwrite=overwrite))
+                for path in job.trusts:
+                    outputs.append(clip.save_trust(path, overwrite=overwrite))
                 motion = clip.motion(reverse) if job.flows else None
                 made = Made.of(clip, self.measure)
         except DeviceError as error:  # too little memory; it knows no name

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from blurvid.evaluate import (
+        BetweenReport,
+        BetweenRow,
         MeanScore,
         MiddleRow,
         MiddleSummary,
@@ -78,6 +80,13 @@ DEFAULT = SynthOptions()
     type=click.Choice(BLUR_FOLDERS),
     help=f"Stored blurry images that gopro1111 takes.  [default: {BLUR_FOLDERS[0]}]",
 )
+@click.option(
+    "--frames",
+    type=int,
+    metavar="N",
+    help="Score the frames that `extract --frames N` makes between the seven, on averages of N "
+    "frames of the clips in SRC: 13, 19, 25 and so on.",
+)
 @gamma_option(
     None,
     "Camera response of the re-blur, and of windows made of clips.  "
@@ -100,6 +109,7 @@ def evaluate(
     model: str,
     protocol: str | None,
     blur_folder: str | None,
+    frames: int | None,
     gamma: str | None,
     clip_scale: float | None,
     stride: int | None,
@@ -120,7 +130,8 @@ def evaluate(
 
     forward is PSNR in the order given; pPSNR that of the better order of time, chosen for each
     window as a whole. The blurry photo and the middle frame, each repeated seven times, are what
-    a model must beat; the true middle frame repeated is there for reference.
+    a model must beat; the true middle frame repeated is there for reference. The last line tells
+    how well the expected PSNR of `extract` (trust) ranks the windows, beside simpler numbers.
 
     With --protocol, SRC is a copy of GoPro's data (or its test folder), and the scores of the
     middle frame stand beside those that the paper's Table 2 gives for Jin 2018 and Nah 2017:
@@ -142,12 +153,14 @@ def evaluate(
       blurvid eval windows/ --model cascade --json
       blurvid eval GOPRO_Large_all/ --protocol gopro7
       blurvid eval GOPRO_Large/ --protocol gopro1111 --blur-folder blur_gamma
+      blurvid eval clips/ --frames 13 --stride 3
       blurvid eval windows/ --robustness --middle bdirnet --middle direct
     """
     if video and (robustness or stills or limit is not None):
         raise OptionError("--video goes without --robustness, --stills and --limit")
     if robustness:
-        _refuse_others({"--protocol": protocol, "--stride": stride, "--gamma": gamma})
+        others: dict[str, object] = {"--protocol": protocol, "--stride": stride, "--gamma": gamma}
+        _refuse_others(others | {"--frames": frames})
         scale = DEFAULT.scale if clip_scale is None else clip_scale
         score_robustness(source, middles, stills, scale, limit, seed, as_json, quiet, values)
         return
@@ -168,7 +181,11 @@ def evaluate(
 
     response = parse_gamma(gamma) if gamma else None
     benchmark = None
-    if protocol:
+    if frames is not None:
+        if protocol or blur_folder:
+            raise OptionError("--frames does not go with --protocol")
+        inner = library.windows_of(source, frames, _options(response, clip_scale, stride))
+    elif protocol:
         _refuse_fixed(protocol, {"--clip-scale": clip_scale, "--stride": stride})
         benchmark = library.open_protocol(protocol, source, gamma=response, blur_folder=blur_folder)
         for warning in benchmark.warnings:
@@ -178,14 +195,17 @@ def evaluate(
             raise OptionError(f"--blur-folder goes with --protocol {PROTOCOLS[1]} only")
         windows = library.windows_from(source, _options(response, clip_scale, stride))
 
-    def show(row: Row | MiddleRow) -> None:
-        value = row.score.ppsnr if isinstance(row, library.Row) else row.score.psnr
+    def show(row: Row | MiddleRow | BetweenRow) -> None:
+        if isinstance(row, library.BetweenRow):
+            value = row.between.motion
+        else:
+            value = row.score.ppsnr if isinstance(row, library.Row) else row.score.psnr
         click.echo(f"{row.window}: {value:.2f} dB", err=True)
 
     guided = bool(middles) and model == "auto" and weights_name is None
     chosen = weights.find(weights_name, "cascade" if guided else model)
     on_window = None if quiet else show
-    report: Report | ProtocolReport
+    report: Report | ProtocolReport | BetweenReport
     run, quality = common.picked(RunOptions, values), picked_quality(values)
     with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
         for warning in ready.warnings:
@@ -194,7 +214,9 @@ def evaluate(
         def extract(y: Tensor) -> Tensor:
             return ready.scaled(y).frames
 
-        if benchmark:
+        if frames is not None:
+            report = library.evaluate_between(extract, inner, frames, on_window=on_window)
+        elif benchmark:
             report = benchmark.score(extract, on_window=on_window)
         else:
             report = library.evaluate(extract, windows, response, on_window=on_window)
@@ -213,9 +235,41 @@ def evaluate(
         common.echo_json(about | report.to_json())
     elif isinstance(report, library.ProtocolReport):
         _show_protocol(report, title)
+    elif isinstance(report, library.BetweenReport):
+        click.echo(f"Model {title}, {len(report.rows)} windows of {frames} frames")
+        print_table(_between_table(report))
     else:
         click.echo(f"Model {title}, {len(report.rows)} windows")
         print_table(_table({**report.groups, "all": report.mean}))
+        _show_ranking(report)
+
+
+def _between_table(report: BetweenReport) -> Table:
+    from rich.table import Table
+
+    mean = report.mean
+    table = Table(title="PSNR [dB]; in the better order of time")
+    for name in ("", "at the seven", "between, by motion", "blended", "nearest"):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, seven, score in (
+        ("extracted", f"{mean.seven:.2f}", mean.between),
+        ("of the true seven", "", mean.of_true),
+    ):
+        values = (score.motion, score.blend, score.nearest)
+        table.add_row(name, seven, *(f"{value:.2f}" for value in values))
+    return table
+
+
+def _show_ranking(report: Report) -> None:
+    """How well the windows are ranked by what is known without their true frames."""
+    ranking = report.ranking
+    if ranking is None:
+        return
+    click.echo(
+        f"Trust: the expected PSNR is off by {ranking.error:.1f} dB on average; rank correlation "
+        f"with pPSNR {ranking.expected:.2f} (re-blur {ranking.reblur:.2f}, motion found "
+        f"{ranking.motion:.2f}, slopes of the blurry photo {ranking.texture:.2f})"
+    )
 
 
 def _refuse_others(given: dict[str, object]) -> None:

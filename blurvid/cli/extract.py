@@ -26,7 +26,16 @@ from blurvid.cli.video import (
     targets_of,
     videos_among,
 )
-from blurvid.config import FORMATS, MIDDLE_CHOICES, ClipOptions, OrderOptions, RunOptions
+from blurvid.config import (
+    FORMATS,
+    FRAMES,
+    LEAST_FRAMES,
+    MIDDLE_CHOICES,
+    MOST_FRAMES,
+    ClipOptions,
+    OrderOptions,
+    RunOptions,
+)
 
 if TYPE_CHECKING:
     from blurvid.pipeline import Extractor
@@ -50,6 +59,15 @@ if TYPE_CHECKING:
     "photo.  [default: png]",
 )
 @click.option(
+    "--frames",
+    type=click.IntRange(LEAST_FRAMES, MOST_FRAMES),
+    default=FRAMES,
+    show_default=True,
+    metavar="N",
+    help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure. Those at the times "
+    "of the seven are these, others are made between them by their motion.",
+)
+@click.option(
     "--montage",
     type=click.Path(path_type=Path),
     metavar="FILE.png|FOLDER",
@@ -63,6 +81,16 @@ if TYPE_CHECKING:
     metavar="FILE|FOLDER",
     help="Also write the motion from frame 1 to frame 7: .flo or .npy (pixels), or .png (colours). "
     "May be given again. In a folder, NAME_flow.flo and NAME_flow.png.",
+)
+@click.option(
+    "--trust",
+    "trusts",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE|FOLDER",
+    help="Also write how far off the frames may be, and what their average does not explain of the "
+    "photo: .npy (two maps) or .png (drawn over the photo). In a folder, NAME_trust.npy and "
+    "NAME_trust.png.",
 )
 @common.clip_options
 @audio_option
@@ -78,8 +106,10 @@ if TYPE_CHECKING:
 def extract(
     output: Path | None,
     kind: str | None,
+    frames: int,
     montage: Path | None,
     flows: tuple[Path, ...],
+    trusts: tuple[Path, ...],
     weights_name: str | None,
     model: str,
     middle: str,
@@ -99,8 +129,10 @@ def extract(
       blurvid extract photo.jpg -o frames/           seven PNG files
       blurvid extract photo.tif -o out/ --format tiff
       blurvid extract photo.jpg -o clip.html         a player for any browser
+      blurvid extract photo.jpg -o clip.mp4 --frames 25 --fps 30
       blurvid extract photo.jpg --direction left --flip 10%,20%,30%,40%
       blurvid extract photo.jpg --flow motion.flo --flow motion.png
+      blurvid extract photo.jpg --trust doubts.png
       blurvid extract photo.jpg --quality best       four times as long
       blurvid extract photo.jpg --middle sharp.png   around a middle frame of your own
       blurvid extract holiday/ -o clips/ --format gif
@@ -138,6 +170,8 @@ def extract(
         listed=listed(values),
         name=values["name"],
         flows=flows,
+        trusts=trusts,
+        frames=frames,
         model=chosen.model,
         weights=chosen.name,
     )

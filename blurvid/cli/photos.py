@@ -244,7 +244,8 @@ def _result(made: Made) -> str:
     if made.reblur_psnr is None:
         return f"by {made.weights}"
     guide = f"middle frame by {made.middle}, " if made.middle else ""
-    return f"{guide}re-blur {made.reblur_psnr:.1f} dB"
+    expected = f", expected {made.trust['psnr']:.0f} dB" if made.trust else ""
+    return f"{guide}re-blur {made.reblur_psnr:.1f} dB{expected}"
 
 
 @contextmanager

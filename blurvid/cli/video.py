@@ -27,8 +27,8 @@ audio_option = click.option(
     help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
 )
 _FOR_PHOTOS = (
-    *("kind", "montage", "flows", "bounce", "reverse", "seconds", "flips", "direction"),
-    *("name", "share", "lists", "writers", "engine", "address", "workers"),
+    *("kind", "montage", "flows", "trusts", "frames", "bounce", "reverse", "seconds", "flips"),
+    *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
 )
 """Parameters that mean nothing to a video."""
 

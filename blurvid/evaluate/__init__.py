@@ -1,5 +1,12 @@
 """Scores of an extractor on windows with known frames, beside the trivial answers."""
 
+from blurvid.evaluate.between import (
+    BetweenReport,
+    BetweenRow,
+    BetweenScore,
+    evaluate_between,
+    windows_of,
+)
 from blurvid.evaluate.middle import (
     FrameScore,
     MiddleReport,
@@ -22,7 +29,7 @@ from blurvid.evaluate.robustness import (
     evaluate_robustness,
     moments_from,
 )
-from blurvid.evaluate.sequence import MeanScore, Report, Row, Summary, evaluate, summarise
+from blurvid.evaluate.sequence import MeanScore, Ranking, Report, Row, Summary, evaluate, summarise
 from blurvid.evaluate.shared import Extract
 from blurvid.evaluate.video import MOVING, FrameRow, VideoReport, VideoSummary, evaluate_video
 from blurvid.evaluate.windows import windows_from
@@ -34,6 +41,9 @@ __all__ = [
     "VideoSummary",
     "evaluate_video",
     "Benchmark",
+    "BetweenReport",
+    "BetweenRow",
+    "BetweenScore",
     "Extract",
     "FrameScore",
     "MeanScore",
@@ -45,16 +55,19 @@ __all__ = [
     "Protocol",
     "ProtocolReport",
     "Published",
+    "Ranking",
     "Report",
     "RobustnessReport",
     "Row",
     "Summary",
     "domain_of",
     "evaluate",
+    "evaluate_between",
     "evaluate_middle",
     "evaluate_robustness",
     "moments_from",
     "open_protocol",
     "summarise",
     "windows_from",
+    "windows_of",
 ]

@@ -11,7 +11,8 @@ from blurvid.dataset.windows import StoredWindow
 from blurvid.errors import InputError
 from blurvid.evaluate.shared import Extract, average, extracted, plain
 from blurvid.evaluate.windows import check_counts
-from blurvid.metrics import SequenceScore, psnr, score_sequence
+from blurvid.metrics import SequenceScore, psnr, score_sequence, spearman
+from blurvid.pipeline.trust import assess
 from blurvid.synth.blur import average_frames
 
 
@@ -33,6 +34,12 @@ class Row:
     """Trivial answer: the extracted middle frame, seven times."""
     true_middle: SequenceScore
     """For reference: the true middle frame, seven times; its own frame is infinitely good."""
+    expected: float
+    """PSNR [dB] that `pipeline.trust` expects, without the truth."""
+    motion: float
+    """95th percentile of the ways found in the frames [px]."""
+    texture: float
+    """Energy of the blurry image's slopes [dB]."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,26 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """How well numbers known without the truth tell better windows from worse ones.
+
+    Each is Spearman's rank correlation with pPSNR over the windows, 1 for the same order; the
+    others are there to compare the first with. NaN where all windows are alike.
+    """
+
+    expected: float
+    """Of the expected PSNR."""
+    reblur: float
+    """Of the PSNR of the re-blur."""
+    motion: float
+    """Of the motion found, the shorter the better."""
+    texture: float
+    """Of the energy of the blurry image's slopes, the less the better."""
+    error: float
+    """Mean difference between expected and true PSNR, without its sign [dB]."""
+
+
+@dataclass(frozen=True)
 class Report:
     """Scores of all windows, and their means."""
 
@@ -84,6 +111,21 @@ class Report:
         names = dict.fromkeys(row.group for row in self.rows)
         return {name: summarise([r for r in self.rows if r.group == name]) for name in names}
 
+    @property
+    def ranking(self) -> Ranking | None:
+        """How well the trust ranks the windows; None of fewer than three."""
+        rows = self.rows
+        if len(rows) < 3:
+            return None
+        true = [row.score.ppsnr for row in rows]
+        return Ranking(
+            expected=spearman([row.expected for row in rows], true),
+            reblur=spearman([row.reblur for row in rows], true),
+            motion=spearman([-row.motion for row in rows], true),
+            texture=spearman([-row.texture for row in rows], true),
+            error=average([abs(row.expected - row.score.ppsnr) for row in rows]),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Give everything as plain values.
 
@@ -97,6 +139,7 @@ class Report:
             "clips": len({row.clip for row in self.rows}),
             "mean": asdict(self.mean),
             "groups": {name: asdict(summary) for name, summary in self.groups.items()},
+            "trust": None if self.ranking is None else asdict(self.ranking),
             "rows": [asdict(row) for row in self.rows],
         }
         values: dict[str, Any] = plain(whole)
@@ -161,6 +204,7 @@ def _score(extract: Extract, window: StoredWindow, gamma: Gamma) -> Row:
     if truth.shape[1:] != y.shape:
         raise InputError(f"{window.name}: blurry image and sharp frames differ in size")
     frames = extracted(extract, window.name, y)
+    trust = assess(frames.cpu(), y)
     y, truth = y.to(frames.device), truth.to(frames.device)
     middle = MIDDLE - 1
     return Row(
@@ -173,6 +217,9 @@ def _score(extract: Extract, window: StoredWindow, gamma: Gamma) -> Row:
         blurry=score_sequence(y.expand_as(truth), truth),
         middle=score_sequence(frames[middle].expand_as(truth), truth),
         true_middle=score_sequence(truth[middle].expand_as(truth), truth),
+        expected=trust.psnr,
+        motion=trust.motion,
+        texture=trust.texture,
     )
 
 

@@ -3,9 +3,10 @@
 from blurvid.flow.against import against
 from blurvid.flow.chain import Chain, Costs, Joint, Ways, joint, ways
 from blurvid.flow.field import Field, Motion, measure
+from blurvid.flow.inner import between, mutual_flow
 from blurvid.flow.meeting import meet
 from blurvid.flow.objects import find_objects, middle_of, region_of
-from blurvid.flow.pyramid import along, estimate
+from blurvid.flow.pyramid import along, estimate, neighboring
 from blurvid.flow.sampling import pixel_grid, visible, warp
 
 __all__ = [
@@ -17,11 +18,14 @@ __all__ = [
     "Ways",
     "against",
     "along",
+    "between",
     "estimate",
     "find_objects",
     "joint",
     "measure",
     "meet",
+    "mutual_flow",
+    "neighboring",
     "middle_of",
     "pixel_grid",
     "region_of",

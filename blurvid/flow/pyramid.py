@@ -92,6 +92,21 @@ def along(frames: Tensor) -> Tensor:
         return rescale(found, (frames.shape[-2], frames.shape[-1]))[0]
 
 
+@torch.no_grad()
+def neighboring(first: Tensor, last: Tensor) -> Tensor:
+    """Measure the flow between neighbours of a sequence, with less effort than `estimate`.
+
+    Args:
+        first: images (B, 3, H, W), RGB, in [0, 1].
+        last: the images that follow each, same shape, range and colour order.
+
+    Returns:
+        Displacements [px], (B, 2, H, W) float32, x to the right, y downwards.
+    """
+    found = _solve(_pyramid(first), _pyramid(last), _NEIGHBORS)
+    return rescale(found, (first.shape[-2], first.shape[-1]))
+
+
 def _check(images: Tensor) -> None:
     if images.dim() != 4 or images.shape[1] != 3 or not images.numel():
         raise InputError(f"flow needs images (B, 3, H, W): {tuple(images.shape)}")

@@ -24,6 +24,7 @@ from blurvid.media.files import (
     natural_key,
 )
 from blurvid.media.flow import FLOW_SUFFIXES, check_flow, flow_array, flow_picture, write_flow
+from blurvid.media.maps import TrustMaps
 from blurvid.media.montage import check_montage, sheet, write_montage
 from blurvid.media.mp4 import encode
 from blurvid.media.photo import Photo
@@ -37,6 +38,7 @@ from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
 from blurvid.media.sound import has_sound, join
 from blurvid.media.stills import lost_in, still_suffix
 from blurvid.media.text import reason
+from blurvid.media.trust import TRUST_SUFFIXES, check_trust, trust_picture, write_trust
 from blurvid.media.video import VideoInfo, decode_video, read_video, video_info
 
 __all__ = [
@@ -50,18 +52,21 @@ __all__ = [
     "FILTER_VIDEO",
     "FLOW_SUFFIXES",
     "STILL_SUFFIXES",
+    "TRUST_SUFFIXES",
     "Movable",
     "Origin",
     "Photo",
     "Region",
     "RegionLike",
     "Shelf",
+    "TrustMaps",
     "VideoInfo",
     "check_clip_options",
     "check_file",
     "check_flow",
     "check_montage",
     "check_target",
+    "check_trust",
     "decode_video",
     "flow_array",
     "flow_picture",
@@ -85,10 +90,12 @@ __all__ = [
     "still_kind",
     "still_suffix",
     "to_uint8",
+    "trust_picture",
     "video_info",
     "write_flow",
     "write_frames",
     "write_montage",
     "write_png",
     "write_still",
+    "write_trust",
 ]

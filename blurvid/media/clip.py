@@ -17,6 +17,7 @@ from blurvid.errors import OptionError, OutputError
 from blurvid.media.atomic import replacing
 from blurvid.media.color import srgb_converter
 from blurvid.media.gif import save_gif
+from blurvid.media.maps import TrustMaps
 from blurvid.media.mp4 import save_mp4
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin, save_player
@@ -78,7 +79,8 @@ def _check_target(target: Path, stem: str, count: int, overwrite: bool, kind: st
         if not stem or Path(stem).name != stem:
             raise OptionError(f"{stem!r} is not a name for files in a folder")
         suffix = still_suffix(kind)
-        paths = [target / f"{stem}_{number}{suffix}" for number in range(1, count + 1)]
+        digits = len(str(count))
+        paths = [target / f"{stem}_{number:0{digits}d}{suffix}" for number in range(1, count + 1)]
     else:
         paths = [target]
     for path in paths:
@@ -118,12 +120,14 @@ def write_frames(
     kind: str | None = None,
     facts: Mapping[str, str] | None = None,
     objects: Sequence[Movable] = (),
+    maps: TrustMaps | None = None,
     origin: Origin | None = None,
 ) -> list[Path]:
     """Write frames as `.mp4`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
 
-    A folder gets `STEM_1.png` and so on, or files of another of `config.FRAME_FORMATS`, with
-    profile, EXIF, XMP, alpha and depth of the photo as far as the format can; there
+    A folder gets `STEM_1.png` and so on (`STEM_01.png` of ten or more), or files of another of
+    `config.FRAME_FORMATS`, with profile, EXIF, XMP, alpha and depth of the photo as far as the
+    format can; there
     `options.reverse` counts, the rest of `options` does not. All others carry no profile and
     hardly any alpha, so their frames are brought to sRGB and put on white.
     GIF and WebP loop for ever. The player (`.html`) starts with the speed and order of
@@ -140,6 +144,7 @@ def write_frames(
         kind: one of `config.FORMATS`, whatever the target is called; by default its name tells.
         facts: what the player says about the frames, each fact under its name.
         objects: what can be turned around in the player.
+        maps: what the player can lay over the frames.
         origin: how the player's user can make other files of the same.
 
     Returns:
@@ -166,7 +171,7 @@ def write_frames(
             pixels = flat_frames(frames, photo)
             path = temporaries[0]
             if kind == "html":
-                _save_player(pixels, path, photo, options, facts or {}, objects, origin)
+                _save_player(pixels, path, photo, options, facts or {}, objects, maps, origin)
             else:
                 _save_clip(kind, pixels, path, target, options)
     return paths
@@ -197,6 +202,7 @@ def _save_player(
     options: ClipOptions,
     facts: Mapping[str, str],
     objects: Sequence[Movable],
+    maps: TrustMaps | None,
     origin: Origin | None,
 ) -> None:
     """Write a player to a path that is new."""
@@ -217,6 +223,7 @@ def _save_player(
         fps=options.fps,
         bounce=options.bounce,
         objects=objects,
+        maps=maps,
         origin=origin,
     )
 

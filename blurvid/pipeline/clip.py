@@ -12,12 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurvid import media, metrics
-from blurvid.config import DEFAULT_GAMMA, ClipOptions, QualityOptions
+from blurvid import media, metrics, runtime
+from blurvid.config import DEFAULT_GAMMA, FRAMES, ClipOptions, QualityOptions
+from blurvid.errors import OptionError
 from blurvid.flow import Field, Motion, measure
-from blurvid.pipeline.memory import in_pieces
+from blurvid.pipeline.memory import in_pieces, room_for
 from blurvid.pipeline.order import arrange, check_direction
 from blurvid.pipeline.replay import movables, origin
+from blurvid.pipeline.resample import check_frames, resample
+from blurvid.pipeline.trust import Trust, assess, reblur_map
 from blurvid.synth import average_frames
 
 
@@ -26,7 +29,8 @@ class Clip:
     """The seven frames of one photo."""
 
     tensor: Tensor
-    """x[1..7], (7, 3, H, W) float32 RGB in [0, 1], on the CPU; H x W as the upright photo."""
+    """x[1..7], (7, 3, H, W) float32 RGB in [0, 1], on the CPU; H x W as the upright photo. After
+    `resample`, N frames instead."""
     photo: media.Photo
     model: str
     """Name of the model that made them."""
@@ -50,11 +54,51 @@ class Clip:
     """Where the dominant motion was made to point."""
     flips: tuple[str, ...] = ()
     """Names of the regions in which time was turned around."""
+    trusted: Trust | None = None
+    """How far they can be believed, where that is known already; see `trust`."""
+    seven: Tensor | None = None
+    """The seven frames, where `tensor` holds another number."""
 
     @property
     def frames(self) -> NDArray[np.uint8]:
-        """The frames, uint8 (7, H, W, 3) RGB."""
+        """The frames, uint8 (7, H, W, 3) RGB; N of them after `resample`."""
         return media.to_uint8(self.tensor)
+
+    @property
+    def _own(self) -> Tensor:
+        """The seven frames that the model gave."""
+        return self.tensor if self.seven is None else self.seven
+
+    def resample(self, count: int, max_memory: int | None = None) -> Clip:
+        """Spread another number of frames evenly over the exposure.
+
+        The first and the last frame stay; those at the times of the seven are these, bit by bit,
+        others are made of the two beside them by their motion. What is known of the clip (re-blur,
+        motion, trust) stays that of the seven.
+
+        Args:
+            count: how many, 3 to 49.
+            max_memory: most memory to take [bytes]; beyond, the frames are put on disk.
+
+        Returns:
+            A clip of so many frames.
+
+        Raises:
+            OptionError: no such number, or a clip of a single frame.
+        """
+        own = self._own
+        if len(own) != FRAMES:
+            raise OptionError(f"{count} frames need the {FRAMES} of a sequence, not {len(own)}")
+        check_frames(count)
+        if count == FRAMES:
+            return dataclasses.replace(self, tensor=own, seven=None)
+
+        def allocate(count: int, height: int, width: int) -> Tensor:
+            return room_for(height, width, count, max_memory)
+
+        with runtime.memory_guard(torch.device("cpu")):
+            found = resample(own, count, allocate)
+        return dataclasses.replace(self, tensor=found, seven=own)
 
     def face(self, direction: str) -> Clip:
         """Turn time, for the whole clip, so that the dominant motion points in a direction.
@@ -94,6 +138,9 @@ class Clip:
         return self._arranged("auto", (media.region(region),))
 
     def _arranged(self, direction: str, flips: tuple[media.Region, ...]) -> Clip:
+        if self.seven is not None:
+            turned = self.resample(FRAMES)._arranged(direction, flips)
+            return turned.resample(len(self.tensor))
         frames = self.tensor.clone()
         warnings = arrange(frames, direction, flips)
         return dataclasses.replace(
@@ -116,9 +163,45 @@ class Clip:
         # In pieces: light of all frames at once would take twice their memory.
         errors = [
             (average_frames(frames, gamma) - seen).square().sum(dtype=torch.float64)
-            for frames, seen in in_pieces(self.tensor, self.photo.pixels)
+            for frames, seen in in_pieces(self._own, self.photo.pixels)
         ]
         return float(metrics.psnr_of(torch.stack(errors).sum() / self.photo.pixels.numel()))
+
+    def trust(self) -> Trust:
+        """How far the frames can be believed: an expected PSNR, maps, and what speaks against it.
+
+        The same for the seven frames in any order of time.
+        """
+        if self.trusted is not None:
+            return self.trusted
+        return self._assessed
+
+    @functools.cached_property
+    def _assessed(self) -> Trust:
+        fixed = self.quality.scale != "auto"
+        return assess(self._own, self.photo.pixels, self.scale, fixed=fixed)
+
+    @functools.cached_property
+    def reblur_map(self) -> Tensor:
+        """Where the average of the frames does not explain the photo, see `trust.reblur_map`."""
+        return reblur_map(self._own, self.photo.pixels, self.quality.constraint)
+
+    def save_trust(self, target: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the maps of `trust` and re-blur: as `.npy`, or drawn over the photo as `.png`.
+
+        Args:
+            target: a file; the suffix names the kind.
+            overwrite: replace an existing file.
+
+        Returns:
+            The file written.
+
+        Raises:
+            OutputError: the file exists, or cannot be written.
+            OptionError: another suffix.
+        """
+        maps = media.TrustMaps(self.trust().error, self.reblur_map)
+        return media.write_trust(maps, Path(target), self.photo, overwrite=overwrite)
 
     def flow(self, reverse: bool = False) -> NDArray[np.float32]:
         """Motion during the exposure: where each pixel of frame 1 is in frame 7.
@@ -164,7 +247,7 @@ class Clip:
 
     def _field(self, reverse: bool) -> Field:
         if reverse not in self._fields:
-            self._fields[reverse] = measure(self.tensor, reverse)
+            self._fields[reverse] = measure(self._own, reverse)
         return self._fields[reverse]
 
     def save(
@@ -244,9 +327,16 @@ class Clip:
     def _told(self) -> dict[str, Any]:
         """What a player shows besides: how the frames came about, and what moves on its own."""
         reblur = f"{min(self.reblur_psnr, 999.0):.1f} dB"
+        trust = self.trust()
         return {
-            "facts": {"model": self.model, "weights": self.weights, "re-blur PSNR": reblur},
-            "objects": movables(self.tensor, self._field(False)),
+            "facts": {
+                "model": self.model,
+                "weights": self.weights,
+                "re-blur PSNR": reblur,
+                "expected PSNR": f"{trust.psnr:.0f} dB",
+            },
+            "maps": media.TrustMaps(trust.error, self.reblur_map),
+            "objects": movables(self._own, self._field(False)),
             "origin": origin(
                 self.photo,
                 self.model,
@@ -255,6 +345,7 @@ class Clip:
                 self.middle,
                 self.direction,
                 self.flips,
+                len(self.tensor),
             ),
         }
 

@@ -18,11 +18,12 @@ from blurvid.config import MIDDLE, ROOMY, OrderOptions, QualityOptions
 from blurvid.errors import BlurvidError, DeviceError, OptionError
 from blurvid.models import Fast, SelfEnsemble, SequenceModel
 from blurvid.pipeline.clip import Clip
-from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, in_pieces, plan
+from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, in_pieces, plan, room_for
 from blurvid.pipeline.middle import Middle, check_frame
 from blurvid.pipeline.order import arrange, check_direction
 from blurvid.pipeline.scale import check_scale, extract_scaled
 from blurvid.pipeline.tiles import fill_in_tiles
+from blurvid.pipeline.trust import assess
 from blurvid.synth import constrain
 
 Photo: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
@@ -98,7 +99,11 @@ class Extractor:
         started = time.perf_counter()
         found = self.scaled(photo.pixels)
         seconds = time.perf_counter() - started
+        trust = None
         with runtime.memory_guard(torch.device("cpu")):
+            if self.model.count > 1:
+                fixed = self.quality.scale != "auto"
+                trust = assess(found.frames, photo.pixels, found.scale, fixed=fixed)
             notes = arrange(found.frames, self.direction, self.flips)
         return Clip(
             tensor=found.frames,
@@ -108,13 +113,14 @@ class Extractor:
             device=runtime.describe(found.device),
             precision=str(found.dtype).removeprefix("torch."),
             seconds=seconds,
-            warnings=photo.warnings + found.warnings + notes,
+            warnings=photo.warnings + found.warnings + (trust.warnings if trust else ()) + notes,
             tiles=found.tiles,
             scale=found.scale,
             quality=self.quality,
             middle=self.middle.name if self.middle and self.model.count > 1 else None,
             direction=self.direction,
             flips=tuple(region.name for region in self.flips),
+            trusted=trust,
         )
 
     def scaled(self, y: Tensor) -> Found:
@@ -152,12 +158,8 @@ class Extractor:
 
     def _room_for(self, height: int, width: int) -> Tensor:
         """Room for the frames, on disk where there is too little memory."""
-        cpu = torch.device("cpu")
-        room = runtime.room(cpu, self.max_memory if self.device == cpu else None)
-        count = self.model.count
-        if count * FRAME_SIZE * height * width > room:
-            return frames_on_disk(height, width, count)
-        return torch.empty(count, 3, height, width)
+        most = self.max_memory if self.device.type == "cpu" else None
+        return room_for(height, width, self.model.count, most)
 
     @torch.no_grad()
     def frames(self, y: Tensor) -> Found:

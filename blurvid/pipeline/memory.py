@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blurvid import runtime
 from blurvid.config import FRAMES
 from blurvid.errors import DeviceError
 from blurvid.models import SequenceModel
@@ -164,6 +165,23 @@ class OnDisk(Tensor):
     def _let_go(self) -> None:
         if hasattr(mmap, "MADV_DONTNEED"):
             self.file.madvise(mmap.MADV_DONTNEED)
+
+
+def room_for(height: int, width: int, count: int = FRAMES, most: int | None = None) -> Tensor:
+    """Make room for frames, on disk where there is too little memory.
+
+    Args:
+        height: H.
+        width: W.
+        count: T.
+        most: most memory that the process may take [bytes].
+
+    Returns:
+        (T, 3, H, W) float32, on the CPU.
+    """
+    if count * FRAME_SIZE * height * width > runtime.room(torch.device("cpu"), most):
+        return frames_on_disk(height, width, count)
+    return torch.empty(count, 3, height, width)
 
 
 def frames_on_disk(height: int, width: int, count: int = FRAMES) -> Tensor:

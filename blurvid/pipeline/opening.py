@@ -11,6 +11,7 @@ from torch import nn
 
 from blurvid import runtime, weights
 from blurvid.config import (
+    FRAMES,
     LOCAL_WINDOW,
     MODELS,
     PAPER_CROP,
@@ -23,6 +24,7 @@ from blurvid.models import SequenceModel, use_window
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.extraction import Extractor, Photo, as_photo
 from blurvid.pipeline.middle import AUTO, find_middle, guided
+from blurvid.pipeline.resample import check_frames
 
 
 @contextmanager
@@ -137,6 +139,7 @@ def extract(
     quality: QualityOptions = QualityOptions(),
     middle: str | Path = AUTO,
     order: OrderOptions = OrderOptions(),
+    frames: int = FRAMES,
 ) -> Clip:
     """Turn one motion-blurred photo into the seven sharp frames it was made of.
 
@@ -149,6 +152,7 @@ def extract(
         quality: what is done besides one plain pass.
         middle: what gives the middle frame, see `find_middle`.
         order: which way time runs, in all of the photo and in parts of it.
+        frames: how many, see `Clip.resample`.
 
     Returns:
         The clip, of the photo's size; it tells which model and weights made it.
@@ -159,9 +163,11 @@ def extract(
         WeightsError: weights missing or damaged.
         DeviceError: the device is not there or has too little memory.
     """
+    check_frames(frames)
     photo = as_photo(photo)
     with extractor(
         weights_name, model=model, run=run, quality=quality, middle=middle, order=order
     ) as ready:
         clip = ready(photo)
-        return dataclasses.replace(clip, warnings=ready.warnings + clip.warnings)
+        clip = dataclasses.replace(clip, warnings=ready.warnings + clip.warnings)
+    return clip if frames == FRAMES else clip.resample(frames, run.max_memory)

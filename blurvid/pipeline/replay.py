@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid import media
-from blurvid.config import QUALITIES, QualityOptions
+from blurvid.config import FRAMES, QUALITIES, QualityOptions
 from blurvid.flow import Field, find_objects, middle_of, region_of
 from blurvid.flow.seam import LONG_SIDE, weights
 
@@ -51,6 +51,7 @@ def origin(
     middle: str | None,
     direction: str,
     flips: Sequence[str],
+    frames: int = FRAMES,
 ) -> media.Origin:
     """The command line that gives the frames of a clip again."""
     name = "photo.jpg" if photo.name == "-" else Path(photo.name).name or "photo.jpg"
@@ -72,6 +73,8 @@ def origin(
         words += ["--direction", direction]
     for region in flips:
         words += ["--flip", region]
+    if frames != FRAMES:
+        words += ["--frames", str(frames)]
     stem = Path(name).stem
     outputs = {end.upper(): shlex.quote(f"{stem}.{end}") for end in ("mp4", "gif", "webp")}
     return media.Origin(shlex.join(words), outputs)

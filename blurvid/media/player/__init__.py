@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
+
 Pixels = NDArray[np.uint8]
 
 _CODECS: tuple[tuple[float, str, dict[str, Any]], ...] = (
@@ -62,6 +64,7 @@ def save_player(
     fps: float,
     bounce: bool,
     objects: Sequence[Movable] = (),
+    maps: TrustMaps | None = None,
     origin: Origin | None = None,
 ) -> None:
     """Write a page on which the frames can be played, scrubbed, zoomed and compared.
@@ -79,6 +82,7 @@ def save_player(
         fps: frames shown per second at first.
         bounce: whether to play forth and back at first, or forth only, again and again.
         objects: what can be turned around by a click, larger ones first.
+        maps: where the frames can be believed, to be laid over them; None leaves that out.
         origin: how to make files of what is shown; None leaves that out.
 
     Raises:
@@ -89,6 +93,7 @@ def save_player(
     images = [("Blurry photo", "blurry", blurry)] if blurry is not None else []
     images += [(f"Frame {number}", "frame", frame) for number, frame in enumerate(frames, start=1)]
     figures = [_figure(*image) for image in images] + [_object(thing) for thing in objects]
+    figures += [] if maps is None else _maps(maps)
     told = {"size": f"{width} × {height}", **facts}
     page = Template(_part("player.html")).substitute(
         # The page is text of its own; what it is filled with is not looked through again.
@@ -156,6 +161,23 @@ def _object(thing: Movable) -> str:
         f'<img class="object" alt="" data-at="{_escaped(thing.at)}" hidden '
         f'src="data:image/png;base64,{data}">'
     )
+
+
+def _maps(maps: TrustMaps) -> list[str]:
+    """What can be laid over the frames; the colours tell how much."""
+    texts = []
+    for name, plane, full in (
+        ("expected error", maps.error, FULL_ERROR),
+        ("re-blur error", maps.reblur, FULL_REBLUR),
+    ):
+        stream = io.BytesIO()
+        Image.fromarray(colored(plane, full)).save(stream, format="png")
+        data = base64.b64encode(stream.getvalue()).decode()
+        texts.append(
+            f'<img class="map" alt="" data-name="{name}" data-full="{255 * full:.0f}" hidden '
+            f'src="data:image/png;base64,{data}">'
+        )
+    return texts
 
 
 def _figure(label: str, kind: str, image: Pixels) -> str:

@@ -7,6 +7,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const PAN_STEP = 0.1; // of the visible part
   const CLICK = 5; // screen pixels that a pointer may move in a click
   const COPY_PIXELS = 4e6; // larger images play from copies of this size
+  const MOST_NUMBERS = 15; // below the slider
   const SPEEDS = [0.25, 0.5, 1, 2];
 
   const find = (id) => document.getElementById(id);
@@ -20,6 +21,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const frames = [...document.querySelectorAll("img.frame")];
   const blurry = document.querySelector("img.blurry"); // may be missing
+  const maps = [...document.querySelectorAll("img.map")]; // what to believe; may be missing
   const objects = makeObjects([...document.querySelectorAll("img.object")]);
   const count = frames.length;
   const bitmaps = new Map(); // image -> what is drawn for it
@@ -34,6 +36,7 @@ document.addEventListener("DOMContentLoaded", () => {
     mode: player.dataset.mode,
     fps: Number(player.dataset.fps),
     comparing: blurry !== null,
+    map: -1, // map that lies over the frames
     pointed: -1, // object that is pointed out
     wipe: 0.5, // part of the stage that shows the blurry photo
     zoom: 1, // times the size that fits the stage
@@ -77,6 +80,11 @@ document.addEventListener("DOMContentLoaded", () => {
     context.clearRect(0, 0, w, h);
     drawImage(drawable(shown()), w, h);
     if (objects.flipped().length) drawImage(objects.turnedPart(drawable(opposite())), w, h);
+    if (state.map >= 0) {
+      context.imageSmoothingEnabled = true; // a map is coarse
+      drawImage(maps[state.map], w, h);
+      context.imageSmoothingEnabled = scale() <= PIXELATED;
+    }
     if (state.pointed >= 0) drawImage(objects.all[state.pointed].shape, w, h);
     if (state.comparing) {
       context.save();
@@ -127,6 +135,10 @@ document.addEventListener("DOMContentLoaded", () => {
     find("play").classList.toggle("playing", state.playing);
     find("play").setAttribute("aria-label", state.playing ? "Pause" : "Play");
     find("reverse").setAttribute("aria-pressed", state.reversed);
+    const map = maps[state.map];
+    find("trust").setAttribute("aria-pressed", Boolean(map));
+    find("tag-map").hidden = !map;
+    if (map) find("tag-map").textContent = `${map.dataset.name}, 0 to ${map.dataset.full} of 255`;
     find("compare").setAttribute("aria-pressed", state.comparing);
     [...find("objects").querySelectorAll("button")].forEach((button, i) => {
       button.setAttribute("aria-pressed", objects.all[i].flipped);
@@ -240,6 +252,12 @@ document.addEventListener("DOMContentLoaded", () => {
     objects.toggle(number);
     change({ pointed: -1 }); // it is not in the way of what it shows now
     tell(`object ${number + 1} ${objects.all[number].flipped ? "turned around" : "as it was"}`);
+  }
+
+  /** Lay the next map over the frames, after the last one none. */
+  function nextMap() {
+    change({ map: state.map + 1 < maps.length ? state.map + 1 : -1 });
+    tell(state.map >= 0 ? maps[state.map].dataset.name : "no map");
   }
 
   /** What the photo shows at a place of the stage, as parts of the photo. */
@@ -372,6 +390,7 @@ document.addEventListener("DOMContentLoaded", () => {
     "=": () => zoomBy(ZOOM_STEP), // + without Shift on many keyboards
     "-": () => zoomBy(1 / ZOOM_STEP),
     "0": fit,
+    t: () => maps.length && nextMap(),
   };
   const TIME_KEYS = {
     " ": () => play(!state.playing),
@@ -429,10 +448,12 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   for (let number = 1; number <= count; number += 1) {
     const tick = document.createElement("span");
-    tick.textContent = number;
+    if ((number - 1) % Math.ceil(count / MOST_NUMBERS) === 0) tick.textContent = number;
     find("ticks").append(tick);
   }
   find("compare").hidden = !blurry;
+  find("trust").hidden = !maps.length;
+  find("trust").addEventListener("click", nextMap);
   if (find("command")) {
     find("copy").addEventListener("click", copy);
     find("kind").addEventListener("change", () => change({}));
@@ -457,7 +478,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   async function start() {
     await decode(shown());
-    await objects.load();
+    await Promise.all([objects.load(), ...maps.map((map) => map.decode())]);
     objects.all.forEach((object, i) => {
       const button = document.createElement("button");
       button.type = "button";

@@ -1,0 +1,129 @@
+"""How far frames can be believed, to files: numbers, a picture, and what a player lays over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from blurvid.errors import OptionError
+from blurvid.media.atomic import replacing
+from blurvid.media.clip import check_file, flat_frames
+from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
+from blurvid.media.photo import Photo
+
+TRUST_SUFFIXES = (".npy", ".png")
+
+_LONG_SIDE = 1280
+"""Larger photos are drawn at this long side [px]."""
+_LEGEND = 60
+"""Height of the legend below each map [px]."""
+_FONT = 18
+_PALE = 0.35
+"""How much is left of the photo below a map."""
+
+
+def check_trust(target: Path, overwrite: bool = False) -> Path:
+    """Find out early whether maps can be written, before any work is done for them.
+
+    Args:
+        target: the file.
+        overwrite: whether it may be replaced.
+
+    Returns:
+        The file.
+
+    Raises:
+        OptionError: a suffix that is not known.
+        OutputError: the file exists already, or cannot be made there.
+    """
+    target = Path(target)
+    if target.suffix.lower() not in TRUST_SUFFIXES:
+        raise OptionError(f"{target}: trust is written as {', '.join(TRUST_SUFFIXES)}")
+    check_file(target, overwrite)
+    return target
+
+
+def write_trust(maps: TrustMaps, target: Path, photo: Photo, *, overwrite: bool = False) -> Path:
+    """Write maps by what the file is called.
+
+    `.npy` holds (H, W, 2) float32, errors of the frames as they are expected and of their average
+    as it is, both root mean squares, 1 being white. `.png` draws both over the photo, at most
+    1280 px wide and high each, with what the colours mean.
+
+    Args:
+        maps: the errors.
+        target: the file; its folder is made if missing.
+        photo: what the frames came from.
+        overwrite: replace an existing file.
+
+    Returns:
+        The file.
+
+    Raises:
+        OptionError: another suffix.
+        OutputError: the file exists already, or cannot be written.
+    """
+    target = check_trust(target, overwrite)
+    height, width = photo.pixels.shape[-2:]
+    with replacing([target]) as (temporary,), temporary.open("xb") as file:
+        if target.suffix.lower() == ".png":
+            trust_picture(maps, photo).save(file, format="PNG")
+            return target
+        header = {"descr": "<f4", "fortran_order": False, "shape": (height, width, 2)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in _rows(maps, height, width):
+            file.write(row.tobytes())
+    return target
+
+
+def _rows(maps: TrustMaps, height: int, width: int) -> Iterator[NDArray[np.float32]]:
+    """Both maps at full size, row by row, (W, 2) each; a cell has one value."""
+    planes = [plane.cpu().numpy() for plane in (maps.error, maps.reblur)]
+    low, narrow = planes[0].shape
+    columns = np.arange(width) * narrow // width
+    for y in range(height):
+        row = [plane[y * low // height][columns] for plane in planes]
+        yield np.ascontiguousarray(np.stack(row, axis=-1), "<f4")
+
+
+def trust_picture(maps: TrustMaps, photo: Photo) -> Image.Image:
+    """Draw the error expected and, below it, that of the re-blur over a pale photo."""
+    pixels = photo.pixels
+    scale = min(1.0, _LONG_SIDE / max(pixels.shape[-2:]))
+    size = [max(1, round(side * scale)) for side in pixels.shape[-2:]]
+    if scale < 1:
+        pixels = F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
+    (seen,) = flat_frames(pixels[None], Photo(pixels, icc=photo.icc, name=photo.name))
+    ground = Image.fromarray(seen).convert("L").convert("RGB")
+    ground = Image.blend(Image.new("RGB", ground.size), ground, _PALE)
+    parts = [
+        (maps.error, FULL_ERROR, "error to expect of the frames"),
+        (maps.reblur, FULL_REBLUR, "what their average does not explain"),
+    ]
+    legends = [_legend(full, text) for _, full, text in parts]
+    width = max(ground.width, *(legend.width for legend in legends))
+    page = Image.new("RGB", (width, 2 * (ground.height + _LEGEND)), "white")
+    for number, ((plane, full, _), legend) in enumerate(zip(parts, legends, strict=True)):
+        top = number * (ground.height + _LEGEND)
+        over = Image.fromarray(colored(plane, full)).resize(ground.size, Image.Resampling.BILINEAR)
+        page.paste(Image.alpha_composite(ground.convert("RGBA"), over).convert("RGB"), (0, top))
+        page.paste(legend, (0, top + ground.height))
+    return page
+
+
+def _legend(full: float, text: str) -> Image.Image:
+    """The colours, and what they mean."""
+    font = ImageFont.load_default(_FONT)
+    ramp = Image.fromarray(colored(torch.linspace(0, full, 160).expand(20, -1), full))
+    ramp = Image.alpha_composite(Image.new("RGBA", ramp.size, "black"), ramp).convert("RGB")
+    words = f"0 to {255 * full:.0f} of 255: {text}"
+    page = Image.new("RGB", (ramp.width + 30 + round(font.getlength(words)), _LEGEND), "white")
+    page.paste(ramp, (10, 20))
+    ImageDraw.Draw(page).text((ramp.width + 20, 30), words, fill="black", font=font, anchor="lm")
+    return page

@@ -1,0 +1,274 @@
+"""How far the frames of a photo can be believed, from the frames and the photo alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blurvid.config import DEFAULT_GAMMA, Gamma
+from blurvid.errors import InputError
+from blurvid.flow import neighboring, warp
+from blurvid.flow.pyramid import LUMA
+from blurvid.pipeline.memory import PIXELS_AT_ONCE
+from blurvid.pipeline.scale import LEAST_SIDE, SCALES, TRAINED_MOTION
+from blurvid.synth import average_frames
+
+CELL = 8
+"""Least side of a cell, for which one error is expected [px]..."""
+CELLS = 160
+"""...and most cells along the longer side; the motion is measured at this size."""
+SIGNS = {
+    "change": (-0.21, 1e-6),
+    "texture": (0.10, 1e-6),
+    "mismatch": (0.59, 1e-6),
+    "way": (0.44, 0.1),
+}
+"""What tells of the squared error of a cell: the variance of its pixels over the frames, the energy
+of the photo's slopes, the squared difference between the first frame and the last brought back
+along the motion, and the motion's length [px]. The error is a product of powers; here are the
+exponent of each, and what is added to it first."""
+FACTOR = 0.0786
+"""The product's constant factor. It and the exponents fit the errors of `direct` on 80 windows
+simulated from photos held out from training and on 47 windows of clips, none of which is
+scored by `blurvid eval` for the README."""
+
+LONGEST = TRAINED_MOTION
+"""Motion that the network saw [px] above which its frames are not to be believed."""
+FULL = 11.0
+"""The same where the network could not be shown the photo any smaller: it may have shortened
+longer motion to this."""
+STILL = 0.1
+"""Change between the frames, as a share of the photo's slopes, where each is largest, below which
+nothing moves: 75 % of sharp photos are below, 1 % of simulated and real motion."""
+SOFT = 0.315
+"""Sharpness below which a photo is blurred alike in all directions: 90 % of simulated defocus of
+0.7 to 3 px are below, no windows of straight motion, 5 % of random walks and turning cameras."""
+_SHARP_SIDE = 1280
+"""Larger photos are judged at this long side [px]: what is soft in single pixels is no blur."""
+
+LONG_TEXT = "motion of about {way:.0f} px or more is beyond what the network was trained for"
+SOFT_TEXT = "blurred alike in all directions, as out of focus; that blur stays in the frames"
+STILL_TEXT = "no motion found; the frames hardly differ from the photo"
+
+
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """What to expect of the frames of a photo."""
+
+    psnr: float
+    """PSNR against the true frames to be expected [dB], in the better order of time."""
+    error: Tensor
+    """Expected error, root mean square over a cell's pixels, colours and frames, (h, w) float32;
+    of the photo from top to bottom and left to right."""
+    size: tuple[int, int]
+    """Height and width of the photo [px]."""
+    motion: float
+    """95th percentile of the ways from the first frame to the last [px of the photo]."""
+    texture: float
+    """Energy of the photo's slopes [dB]."""
+    sharpness: float
+    """Of the photo, in the direction in which it is sharpest: energy of its slopes, as a share of
+    that at half the size. About 0.25 is blurred, 1 is sharp."""
+    reasons: tuple[str, ...]
+    """Why not to believe the frames: `long`, `defocus`, `still`."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The reasons in words."""
+        texts = {"long": LONG_TEXT, "defocus": SOFT_TEXT, "still": STILL_TEXT}
+        return tuple(texts[reason].format(way=self.motion) for reason in self.reasons)
+
+    def record(self) -> dict[str, Any]:
+        """The numbers as plain values."""
+        return {
+            "psnr": round(self.psnr, 2),
+            "motion": round(self.motion, 2),
+            "sharpness": round(self.sharpness, 3),
+            "reasons": list(self.reasons),
+        }
+
+
+@torch.no_grad()
+def assess(
+    frames: Tensor,
+    y: Tensor,
+    scale: float = 1.0,
+    *,
+    fixed: bool = False,
+) -> Trust:
+    """Say how far frames can be believed.
+
+    Large photos are looked at in every so many rows, and their motion at `CELLS` px, so that this
+    takes little time and memory.
+
+    Args:
+        frames: x[1..7], (7, 3, H, W), RGB, in [0, 1].
+        y: the photo, (3, H, W).
+        scale: size at which the network saw it, as a share of its own.
+        fixed: the scale was given, not measured.
+
+    Returns:
+        The trust. It does not depend on the response of the photo's camera, and frames made to
+        average to the photo are not believed for that.
+
+    Raises:
+        InputError: a single frame.
+    """
+    if len(frames) < 2:
+        raise InputError("a single frame does not tell how far it can be believed")
+    height, width = y.shape[-2:]
+    signs = _cells(frames, y)
+    ways, mismatch = _motion(frames)
+    shape = (signs["change"].shape[-2], signs["change"].shape[-1])
+    signs["way"], signs["mismatch"] = _resized(ways, shape), _resized(mismatch, shape)
+    error = torch.full(shape, FACTOR)
+    for name, (exponent, least) in SIGNS.items():
+        error *= (signs[name] + least) ** exponent
+    motion = float(ways.flatten().quantile(0.95))
+    most = {name: float(sign.flatten().quantile(0.99)) for name, sign in signs.items()}
+    sharp = sharpness(y)
+    smallest = min(height, width) * _next(scale) < LEAST_SIDE
+    reasons = []
+    if motion * scale > (FULL if fixed or smallest else LONGEST):
+        reasons.append("long")
+    if sharp < SOFT:
+        reasons.append("defocus")
+    if most["change"] < STILL**2 * (most["texture"] + 1e-5):
+        reasons.append("still")
+    return Trust(
+        psnr=-10 * math.log10(float(error.mean())),
+        error=error.sqrt(),
+        size=(height, width),
+        motion=motion,
+        texture=10 * math.log10(max(float(signs["texture"].mean()), 1e-12)),
+        sharpness=sharp,
+        reasons=tuple(reasons),
+    )
+
+
+def sharpness(y: Tensor) -> float:
+    """Tell how sharp an image is, in the direction in which it is sharpest.
+
+    Motion leaves edges along it sharp, defocus none. In images of the world the energy of slopes
+    between neighbouring pixels is about the same at every size; blur takes it from the larger.
+
+    Args:
+        y: (3, H, W), RGB, in [0, 1].
+
+    Returns:
+        Energy of the slopes, as a share of that at half the size; 1 where there are none.
+    """
+    gray = _luma(y)[None, None]
+    scale = min(1.0, _SHARP_SIDE / max(gray.shape[-2:]))
+    if scale < 1:
+        size = [max(1, round(side * scale)) for side in gray.shape[-2:]]
+        gray = F.interpolate(gray, size=size, mode="bilinear", antialias=True)
+    fine, coarse = gray[0, 0], F.avg_pool2d(gray, 2, ceil_mode=True)[0, 0]
+    shares = [a / b for a, b in zip(_slopes(fine), _slopes(coarse), strict=True) if b > 1e-7]
+    return max(shares, default=1.0)
+
+
+def _slopes(x: Tensor) -> list[float]:
+    """Mean squared differences between neighbours: across, down, and on both diagonals."""
+    pairs = (
+        (x[:, 1:], x[:, :-1]),
+        (x[1:], x[:-1]),
+        (x[1:, 1:], x[:-1, :-1]),
+        (x[1:, :-1], x[:-1, 1:]),
+    )
+    return [float((a - b).square().mean()) if a.numel() else 0.0 for a, b in pairs]
+
+
+def _luma(image: Tensor) -> Tensor:
+    """Brightness of (..., 3, H, W)."""
+    return torch.einsum("...chw,c->...hw", image.float(), image.new_tensor(LUMA).float())
+
+
+def _cells(frames: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """What a look at each pixel tells of the cells: change and texture."""
+
+    def look(piece: Tensor, seen: Tensor, skip: int) -> Tensor:
+        gray = _luma(seen)
+        across = F.pad(gray[:, 1:] - gray[:, :-1], (0, 1)).square()
+        down = F.pad(gray[1:] - gray[:-1], (0, 0, 0, 1)).square()
+        piece = piece[..., ::skip, :].float()
+        change = (piece - piece.mean(dim=0)).square().mean(dim=(0, 1))
+        return torch.stack([change, (across + down)[::skip]])
+
+    change, texture = _means(frames, y, look)
+    return {"change": _smooth(change), "texture": _smooth(texture)}
+
+
+@torch.no_grad()
+def reblur_map(frames: Tensor, y: Tensor, gamma: Gamma | None = None) -> Tensor:
+    """Tell where the average of the frames does not explain the photo.
+
+    Args:
+        frames: x[1..7], (7, 3, H, W), RGB, in [0, 1].
+        y: the photo, (3, H, W).
+        gamma: response of the photo's camera; `DEFAULT_GAMMA` where it is not known.
+
+    Returns:
+        Root mean square of the difference in each cell, (h, w) float32, as `Trust.error`.
+    """
+    response = DEFAULT_GAMMA if gamma is None else gamma
+
+    def look(piece: Tensor, seen: Tensor, skip: int) -> Tensor:
+        average = average_frames(piece[..., ::skip, :].float(), response)
+        return (average - seen[..., ::skip, :]).square().mean(dim=0, keepdim=True)
+
+    return _means(frames, y, look)[0].sqrt()
+
+
+def _means(frames: Tensor, y: Tensor, look: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
+    """Means over cells of what a look at the pixels gives, (N, h, w).
+
+    Args:
+        frames: (T, 3, H, W), which may lie on disk.
+        y: (3, H, W).
+        look: gives of some rows, of which every so many count, (N, counted rows, W).
+    """
+    height, width = y.shape[-2:]
+    skip = math.ceil(max(height, width) / (CELL * CELLS))  # rows of large photos are much alike
+    side = CELL * skip
+    step = side * max(1, PIXELS_AT_ONCE // (width * CELL))
+    found = []
+    for top in range(0, height, step):
+        planes = look(frames[..., top : top + step, :], y[..., top : top + step, :], skip)
+        # Of a cell's rows, every so many are there; of its columns all.
+        means = F.avg_pool2d(planes[None], (CELL, side), ceil_mode=True, count_include_pad=False)
+        found.append(means[0])
+    return torch.cat(found, dim=1)
+
+
+def _smooth(cells: Tensor) -> Tensor:
+    """Mean over 3x3 cells."""
+    return F.avg_pool2d(cells[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+
+
+def _motion(frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths of the ways from first to last frame [px of full size], and what they miss."""
+    height, width = frames.shape[-2:]
+    scale = min(1.0, CELLS / max(height, width))
+    ends = [frames[i][None].float() for i in (0, -1)]
+    if scale < 1:
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        ends = [F.interpolate(x, size=size, mode="bilinear", antialias=True) for x in ends]
+    flow = neighboring(*ends)
+    missed = (warp(ends[1], flow) - ends[0]).square().mean(dim=1)[0]
+    return flow[0].norm(dim=0) / scale, missed
+
+
+def _resized(x: Tensor, shape: tuple[int, int]) -> Tensor:
+    return F.interpolate(x[None, None], size=shape, mode="bilinear", antialias=True)[0, 0]
+
+
+def _next(scale: float) -> float:
+    """The next smaller of the scales that are chosen from."""
+    return max((other for other in SCALES if other < 0.99 * scale), default=0.0)

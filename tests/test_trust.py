@@ -1,0 +1,266 @@
+"""How far frames can be believed: the number, the maps, the warnings, with the command."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import invoke
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from blurvid import media, synth, weights
+from blurvid.config import DirectSpec
+from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.media.maps import FULL_ERROR, TrustMaps, colored
+from blurvid.metrics import spearman
+from blurvid.networks import DirectNet
+from blurvid.pipeline import Clip
+from blurvid.pipeline.trust import CELLS, SOFT, assess, reblur_map, sharpness
+
+HEIGHT, WIDTH = 96, 128
+
+
+def scene(height=HEIGHT, width=WIDTH, seed=0):
+    """A sharp picture: patches of colour with hard edges."""
+    g = torch.Generator().manual_seed(seed)
+    return (
+        sum(
+            F.interpolate(torch.rand(1, 3, n, n + 2, generator=g), (height, width), mode="nearest")[
+                0
+            ]
+            for n in (4, 9, 19, 31)
+        )
+        / 4
+    )
+
+
+def moving(step, height=HEIGHT, width=WIDTH):
+    """Frames of a picture that moves by so many whole pixels a frame, and their average."""
+    wide = scene(height, width + 6 * step)
+    frames = torch.stack([wide[..., i * step : i * step + width] for i in range(7)])
+    return frames, synth.average_frames(frames, 2.2)
+
+
+def clip_of(frames, y):
+    return Clip(frames, media.Photo(y, name="photo.png"), "direct", "w", "cpu", "float32", 0.1)
+
+
+# the number and the warnings
+
+
+def test_longer_motion_is_believed_less():
+    found = [assess(*moving(step)) for step in (1, 2)]
+    assert found[0].psnr > found[1].psnr
+    assert [trust.reasons for trust in found] == [(), ()]
+    assert found[0].motion == pytest.approx(6, abs=1)
+    assert found[1].motion == pytest.approx(12, abs=2)
+
+
+def test_frames_that_contradict_each_other_are_believed_less():
+    frames, y = moving(1)
+    sound = assess(frames, y)
+    torn = frames.clone()
+    torn[-1, :, :, WIDTH // 2 :] = torch.rand(3, HEIGHT, WIDTH // 2)
+    broken = assess(torn, y)
+    assert broken.psnr < sound.psnr - 2
+    left, right = broken.error.chunk(2, dim=1)
+    assert right.mean() > 2 * left.mean()
+
+
+def test_the_reblur_map_tells_where_the_average_differs():
+    frames, y = moving(1)
+    y = y.clone()
+    y[:, :32, :32] += 0.1
+    found = reblur_map(frames, y)
+    assert found[:4, :4].mean() == pytest.approx(0.1, rel=0.01)
+    assert found[5:, 5:].max() < 1e-3
+
+
+@pytest.mark.parametrize("gamma", [1.0, 2.2, "srgb"])
+def test_the_reblur_map_knows_the_response_of_the_camera(gamma):
+    frames, _ = moving(1)
+    y = synth.average_frames(frames, gamma)
+    assert reblur_map(frames, y, gamma).max() < 1e-3
+    clip = clip_of(frames, y)
+    quality = dataclasses.replace(clip.quality, constraint=gamma)
+    assert dataclasses.replace(clip, quality=quality).reblur_map.max() < 1e-3
+
+
+def test_a_photo_without_motion():
+    y = scene()
+    trust = assess(y.expand(7, -1, -1, -1), y)
+    assert trust.reasons == ("still",)
+    assert trust.warnings == ("no motion found; the frames hardly differ from the photo",)
+
+
+@pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (HEIGHT // 2, WIDTH)])
+def test_defocus_is_not_motion(size):
+    y = scene(*size)
+    soft = synth.camera.defocus(y[None], torch.tensor([1.6]))[0]
+    assert "defocus" in assess(soft.expand(7, -1, -1, -1), soft).reasons
+    for frames, blurry in (moving(1, *size), moving(2, *size), (y.expand(7, -1, -1, -1), y)):
+        assert "defocus" not in assess(frames, blurry).reasons
+    assert sharpness(soft) < SOFT < sharpness(moving(2, *size)[1])
+    assert sharpness(torch.full((3, 5, 7), 0.5)) == 1
+
+
+def test_motion_beyond_what_was_trained():
+    frames, y = moving(2)  # 12 px
+    assert assess(frames, y).reasons == ()
+    assert assess(frames, y, fixed=True).reasons == ("long",)  # it may have been shortened to this
+    assert assess(frames, y, scale=0.5, fixed=True).reasons == ()
+    (warning,) = assess(frames, y, scale=1.0, fixed=True).warnings
+    assert warning.startswith("motion of about 1") and "beyond" in warning
+    small = moving(2, 64, 96)  # no room for a smaller scale
+    assert assess(*small, scale=1.0).reasons == ("long",)
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_any_size_has_a_number(height, width):
+    frames = torch.rand(7, 3, height, width, generator=torch.Generator().manual_seed(1))
+    trust = assess(frames, frames.mean(0))
+    assert 0 < trust.psnr < 100
+    assert (
+        trust.error.shape
+        == reblur_map(frames, frames[0]).shape
+        == (-(-height // 8), -(-width // 8))
+    )
+    json.dumps(trust.record(), allow_nan=False)
+
+
+def test_large_photos_are_looked_at_in_parts(monkeypatch):
+    frames, y = moving(1, 96, 200)
+    whole = assess(frames, y)
+    monkeypatch.setattr("blurvid.pipeline.trust.PIXELS_AT_ONCE", 1)  # a row of cells at a time
+    strips = assess(frames, y)
+    torch.testing.assert_close(strips.error, whole.error, rtol=0.1, atol=1e-4)
+    assert strips.psnr == pytest.approx(whole.psnr, abs=0.1)
+    assert max(assess(*moving(1, 16, 8 * CELLS + 100)).error.shape) <= CELLS
+
+
+def test_a_single_frame_tells_nothing():
+    with pytest.raises(InputError, match="single frame"):
+        assess(scene()[None], scene())
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=30))
+def test_rank_correlation(pairs):
+    a, b = (np.array(values, float) for values in zip(*pairs, strict=True))
+    ranks = []
+    for x in (a, b):
+        order = sorted(x)
+        ranks.append([order.index(v) + (order.count(v) - 1) / 2 for v in x])
+    if len({*a}) > 1 and len({*b}) > 1:
+        expected = np.corrcoef(*ranks)[0, 1]
+        assert spearman(a.tolist(), b.tolist()) == pytest.approx(expected, abs=1e-9)
+    else:
+        assert np.isnan(spearman(a.tolist(), b.tolist()))
+
+
+# from Python, and files
+
+
+def test_the_trust_of_a_clip():
+    frames, y = moving(1)
+    clip = clip_of(frames, y)
+    assert clip.trust() is clip.trust()
+    assert clip.trust().psnr == assess(frames, y).psnr
+    fixed = dataclasses.replace(clip.quality, scale=1.0)
+    assert dataclasses.replace(clip_of(*moving(2)), quality=fixed).trust().reasons == ("long",)
+
+
+def test_files(tmp_path):
+    frames, y = moving(1)
+    clip = clip_of(frames, y)
+    assert clip.save_trust(tmp_path / "new/a.npy") == tmp_path / "new/a.npy"
+    found = np.load(tmp_path / "new/a.npy")
+    assert (found.shape, found.dtype) == ((HEIGHT, WIDTH, 2), np.float32)
+    assert found[20, 50].tolist() == [
+        clip.trust().error[2, 6].item(), clip.reblur_map[2, 6].item(),
+    ]  # fmt: skip
+    clip.save_trust(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert (image.mode, image.height) == ("RGB", 2 * (HEIGHT + 60))
+    before = (tmp_path / "a.png").read_bytes()
+    with pytest.raises(OutputError, match="exists"):
+        clip.save_trust(tmp_path / "a.png")
+    with pytest.raises(OptionError, match=r"trust is written as \.npy, \.png"):
+        clip.save_trust(tmp_path / "a.flo")
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_a_picture_is_lighter_where_more_is_wrong(tmp_path):
+    error = torch.zeros(HEIGHT // 8, WIDTH // 8)
+    error[:, 8:] = FULL_ERROR
+    photo = media.Photo(torch.full((3, HEIGHT, WIDTH), 0.5))
+    page = np.asarray(media.trust_picture(TrustMaps(error, torch.zeros_like(error)), photo))
+    bright = page[:HEIGHT].astype(int).sum(axis=2)
+    assert bright[:, :60].max() < 0.5 * 3 * 128 < bright[:, 80:WIDTH].min()
+    assert (page[HEIGHT + 60 : 2 * HEIGHT + 60, :WIDTH] == page[5, 5]).all()
+    assert colored(torch.tensor([[0.0, 9.0]]), 1.0)[0, :, 3].tolist() == [0, 204]
+
+
+# with the command
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with untrained weights and photos."""
+    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
+    told = {"seven_frame_psnr": 26.5}
+    weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
+    for name in ("a", "in/a", "in/deep/c"):
+        media.write_png(scene(16, 24), tmp_path / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words):
+    return invoke("extract", *words, "--weights=w", "--threads=1", "--device=cpu", "--seconds=0")
+
+
+def test_one_photo_and_its_trust(here):
+    result = run("a.png", "-o", "a.html", "--trust", "t/a.npy", "--trust", "doubt.png", "--json")
+    record = json.loads(result.stdout)
+    assert record["outputs"] == ["a.html", "t/a.npy", "doubt.png"]
+    assert set(record["trust"]) == {"psnr", "motion", "sharpness", "reasons"}
+    assert record["trust"]["reasons"] == ["still"]
+    assert "Warning: a.png: no motion found" in result.stderr
+    assert np.load("t/a.npy").shape == (16, 24, 2)
+    text = Path("a.html").read_text()
+    assert f"{record['trust']['psnr']:.0f} dB" in text
+    assert text.count('class="map"') == 2
+
+
+def test_many_photos_and_their_trust(here):
+    result = run("in", "-o", "out", "--format", "gif", "--trust", "out", "-q")
+    assert result.stdout.split() == [
+        "out/a.gif", "out/a_trust.npy", "out/a_trust.png",
+        "out/deep/c.gif", "out/deep/c_trust.npy", "out/deep/c_trust.png",
+    ]  # fmt: skip
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("a.png", "in", "-o", "out", "--trust", "m.npy"), 2, "is one file"),
+        (("a.png", "-o", "a.mp4", "--trust", "m.jpg"), 2, "m.jpg: trust is written as .npy"),
+        (("a.png", "-o", "o", "--trust", "o/a_3.png"), 2, "for the trust and for something else"),
+        (("a.png", "-o", "a.mp4", "--flow", "b.npy", "--trust", "b.npy"), 2, "something else"),
+        (("a.png", "-o", "a.mp4", "--trust", "a.png", "--overwrite"), 6, "same file as an input"),
+    ],
+)
+def test_trust_that_cannot_be_written(here, words, code, message):
+    before = sorted(here.rglob("*"))
+    result = run(*words)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert sorted(here.rglob("*")) == before
