@@ -172,7 +172,7 @@ def memory_guard(device: torch.device) -> Iterator[None]:
     """Turn a lack of memory inside a block into a `DeviceError`."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ValueError) as error:
         if not lacks_memory(error):
             raise
         raise DeviceError(f"{device} ran out of memory") from error
@@ -180,9 +180,11 @@ def memory_guard(device: torch.device) -> Iterator[None]:
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether an error says that there is too little memory."""
-    # The CPU allocator has no exception class of its own.
+    # The CPU allocator has no exception class of its own, and a digest that OpenSSL finds no
+    # memory for ends in a ValueError that says just this.
     allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return allocator or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    digest = isinstance(error, ValueError) and str(error) == "no reason supplied"
+    return allocator or digest or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def room(device: torch.device, max_memory: int | None = None) -> int:

@@ -75,7 +75,7 @@ def refused(result, code):
 @posix
 def test_killed_at_random_moments_nothing_is_half_or_done_twice():
     found = subprocess.run(
-        [sys.executable, REPOSITORY / "tests" / "faults.py", "--kills=4", "--real=0", "--short"],
+        [sys.executable, REPOSITORY / "tests" / "faults.py", "--kills=2", "--real=0", "--short"],
         env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         timeout=2 * PATIENCE, check=False,
     )  # fmt: skip

@@ -365,8 +365,8 @@ def test_local_statistics_mean_nothing_to_the_direct_model(direct):
     options = QualityOptions(statistics="local")
     clip = blurvid.extract(photo, weights_name=direct, run=CPU, quality=options)
     assert clip.quality == QualityOptions()
-    assert len(clip.warnings) == 1
     assert "local statistics change nothing" in clip.warnings[0]
+    assert not any("statistics" in warning for warning in clip.warnings[1:])
     assert torch.equal(clip.tensor, run(direct, photo))
 
 

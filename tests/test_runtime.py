@@ -107,6 +107,9 @@ def test_lack_of_memory_is_a_device_error():
     with pytest.raises(DeviceError, match="out of memory"):
         with runtime.running(RunOptions(device="cpu")):
             raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(DeviceError, match="out of memory"):
+        with runtime.running(RunOptions(device="cpu")):
+            raise ValueError("no reason supplied")  # what hashlib says then
 
 
 def test_other_errors_pass():
