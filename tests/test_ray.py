@@ -15,11 +15,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from helpers import invoke
 from PIL import Image
 
 from blurvid import __version__, batch, pipeline
-from blurvid.batch import cluster, crew
+from blurvid.batch import cluster, crew, spread
 from blurvid.batch.cluster import Seats
 from blurvid.batch.crew import Crew, Worker
 from blurvid.config import RAY_TRIES, ClipOptions, RayOptions, RunOptions
@@ -369,3 +370,19 @@ def test_records_of_workers_are_plain(tmp_path):
         jobs = batch.plan([make_photos(tmp_path / "in", 1)], tmp_path / "out", "gif")
         record = batch.run(jobs, ready, QUICK)[0].record()
     assert json.loads(json.dumps(record)) == record
+
+
+def test_a_worker_keeps_memory_for_the_frames_asked_for(monkeypatch):
+    asked, counted = [], spread.pixels_for
+    monkeypatch.setattr(spread, "pixels_for", lambda *given: asked.append(counted(*given)) or 1)
+    extractor = SimpleNamespace(
+        max_memory=1 << 30, device=torch.device("cpu"), middle=None, warnings=()
+    )
+    for frames in (7, 49):
+        opening = partial(contextlib.nullcontext, extractor)
+        work = spread._Photos(lambda run, o=opening: o(), QUICK, False, True, frames)
+        with work.opened(ONE):
+            pass
+
+    seven, many = asked
+    assert 1.5 * many < seven

@@ -83,7 +83,9 @@ def run(
     gate = Gate(identities(whole or jobs), overwrite, skip_existing)
     steps = Steps(extract, options, gate, measure)
     if writers and len(jobs) > 1:
-        line = overlapped(jobs, steps, writers, pixels or pixels_for(extract, jobs), fail_fast)
+        line = overlapped(
+            jobs, steps, writers, pixels or pixels_for(extract, most_frames(jobs)), fail_fast
+        )
     else:
         line = in_turn(jobs, steps, fail_fast)
     outcomes = []
@@ -122,10 +124,19 @@ def _folder_of(jobs: Sequence[Job]) -> Path:
     return folders[0]
 
 
-def pixels_for(extract: Extractor, jobs: Sequence[Job] = ()) -> int:
-    """Pixels of photos in work at a time: a limit to memory leaves an eighth of it for them."""
-    more = max((job.frames for job in jobs if job.frames != FRAMES), default=0)
-    size = _BYTES + more * _FRAME_BYTES
+def most_frames(jobs: Sequence[Job]) -> int:
+    """The largest number of frames that one of the jobs asks for."""
+    return max((job.frames for job in jobs), default=FRAMES)
+
+
+def pixels_for(extract: Extractor, frames: int = FRAMES) -> int:
+    """Pixels of photos in work at a time: a limit to memory leaves an eighth of it for them.
+
+    Args:
+        extract: the extractor.
+        frames: made of each photo; others than the seven take memory besides these.
+    """
+    size = _BYTES + (frames if frames != FRAMES else 0) * _FRAME_BYTES
     usual = BATCH_PIXELS * _BYTES // size
     if extract.max_memory is None or extract.device.type != "cpu":
         return usual

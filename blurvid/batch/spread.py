@@ -16,7 +16,7 @@ from blurvid import media, runtime
 from blurvid.batch.cluster import joined
 from blurvid.batch.crew import Crew, Worker
 from blurvid.batch.jobs import Job, Outcome
-from blurvid.batch.run import Gate, Steps, alone, identities, named, pixels_for
+from blurvid.batch.run import Gate, Steps, alone, identities, most_frames, named, pixels_for
 from blurvid.config import FRAME_FORMATS, RAY_WRITERS, ClipOptions, RayOptions, RunOptions
 from blurvid.dataset.windows import Clip, Made, Pending, Plan, make_clip
 from blurvid.errors import BlurvidError, OptionError, OutputError
@@ -44,6 +44,8 @@ class _Photos:
     options: ClipOptions
     overwrite: bool
     measure: bool
+    frames: int
+    """Largest number that is made of a photo."""
 
     @contextlib.contextmanager
     def opened(self, run: RunOptions) -> Iterator[tuple[Told, Callable[[Job, bool], Outcome]]]:
@@ -55,7 +57,7 @@ class _Photos:
             # Settings of torch belong to the thread in which they were made.
             block = self.opening(run=run)
             extractor = network.submit(block.__enter__).result()
-            room = _Room(pixels_for(extractor))
+            room = _Room(pixels_for(extractor, self.frames))
 
             cleaned: set[Path] = set()
 
@@ -181,7 +183,7 @@ def run_on_ray(
             for folder in {path.parent for job in lost for path in job.files()}:
                 media.remove_stale(folder, [worker.start])
 
-    work = _Photos(opening, options, gate.replaces, measure)
+    work = _Photos(opening, options, gate.replaces, measure, most_frames(jobs))
     if not jobs:
         return []
     first = jobs[0]
