@@ -91,6 +91,16 @@ def test_the_reblur_map_knows_the_response_of_the_camera(gamma):
     assert dataclasses.replace(clip, quality=quality).reblur_map.max() < 1e-3
 
 
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_noise_that_nobody_sees_is_no_motion(level):
+    noise = torch.randn(7, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    frames = (level + noise / 255 / 2).clamp(0, 1)
+
+    found = assess(frames, torch.full((3, 64, 96), level))
+
+    assert (found.motion, found.reasons) == (0, ("still",))
+
+
 def test_a_photo_without_motion():
     y = scene()
     trust = assess(y.expand(7, -1, -1, -1), y)

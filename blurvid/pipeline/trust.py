@@ -35,7 +35,7 @@ along the motion, and the motion's length [px]. The error is a product of powers
 exponent of each, and what is added to it first."""
 FACTOR = 0.0786
 """The product's constant factor. It and the exponents fit the errors of `direct` on 80 windows
-simulated from photos held out from training and on 47 windows of clips, none of which is
+simulated from photos held out from training and on 42 windows of clips, none of which is
 scored by `blurvid eval` for the README."""
 
 LONGEST = TRAINED_MOTION
@@ -45,7 +45,9 @@ FULL = 11.0
 longer motion to this."""
 STILL = 0.1
 """Change between the frames, as a share of the photo's slopes, where each is largest, below which
-nothing moves: 75 % of sharp photos are below, 1 % of simulated and real motion."""
+nothing moves: 75 % of sharp photos are below, 2.5 % of simulated motion."""
+_UNSEEN = 1 / 255
+"""Change that nobody sees, root mean square; what moves in such frames is the network's noise."""
 SOFT = 0.315
 """Sharpness below which a photo is blurred alike in all directions: 90 % of simulated defocus of
 0.7 to 3 px are below, no windows of straight motion, 5 % of random walks and turning cameras."""
@@ -124,14 +126,16 @@ def assess(
         raise InputError("a single frame does not tell how far it can be believed")
     height, width = y.shape[-2:]
     signs = _cells(frames, y)
+    most = {name: float(sign.flatten().quantile(0.99)) for name, sign in signs.items()}
     ways, mismatch = _motion(frames)
+    if most["change"] < _UNSEEN**2:
+        ways = torch.zeros_like(ways)
     shape = (signs["change"].shape[-2], signs["change"].shape[-1])
     signs["way"], signs["mismatch"] = _resized(ways, shape), _resized(mismatch, shape)
     error = torch.full(shape, FACTOR)
     for name, (exponent, least) in SIGNS.items():
         error *= (signs[name] + least) ** exponent
     motion = float(ways.flatten().quantile(0.95))
-    most = {name: float(sign.flatten().quantile(0.99)) for name, sign in signs.items()}
     sharp = sharpness(y)
     smallest = min(height, width) * _next(scale) < LEAST_SIDE
     reasons = []
@@ -139,7 +143,7 @@ def assess(
         reasons.append("long")
     if sharp < SOFT:
         reasons.append("defocus")
-    if most["change"] < STILL**2 * (most["texture"] + 1e-5):
+    if most["change"] < max(STILL**2 * most["texture"], _UNSEEN**2):
         reasons.append("still")
     return Trust(
         psnr=-10 * math.log10(float(error.mean())),
