@@ -9,6 +9,7 @@ import torch
 from blurvid import media
 from blurvid.config import ClipOptions
 from blurvid.errors import InputError, OutputError
+from blurvid.media import video
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 ONCE = ClipOptions(seconds=0, bounce=False, crf=4)
@@ -97,6 +98,33 @@ def test_rotation_is_respected(tmp_path):
     assert first.shape == (32, 16, 3)
     assert first[4, 8, 0] > 200  # turned counter-clockwise: right is now up
     assert first[28, 8, 0] < 50
+
+
+STREAM = "  Stream #0:0(und): Video: hevc, {}, 100x60{}, 25 fps, 25 tbr\n"
+
+
+@pytest.mark.parametrize(
+    ("colours", "pixel", "aspect", "hdr", "interlaced"),
+    [
+        ("yuv420p(tv, bt709, progressive)", "", (1, 1), False, False),
+        ("yuv420p(top first)", " [SAR 16:15 DAR 16:9]", (16, 15), False, True),
+        (
+            "yuv422p10le(tv, bt2020nc/bt2020/smpte2084, bottom coded first (swapped))",
+            " [SAR 1:1 DAR 5:3], SAR 4:3 DAR 20:9",
+            (4, 3),
+            True,
+            True,
+        ),
+        ("yuv420p10le(tv, bt2020nc/bt2020/arib-std-b67)", " [SAR 0:1]", (1, 1), True, False),
+    ],
+)
+def test_what_a_header_says(tmp_path, monkeypatch, colours, pixel, aspect, hdr, interlaced):
+    monkeypatch.setattr(video, "video_header", lambda path: STREAM.format(colours, pixel))
+
+    info = media.video_info(tmp_path)
+
+    assert (info.size, info.fps, info.aspect) == ((60, 100), 25, aspect)
+    assert (info.hdr, info.interlaced) == (hdr, interlaced)
 
 
 def test_a_dropped_iterator_ends_the_decoder(tmp_path, monkeypatch):

@@ -71,8 +71,9 @@ def sevens_of(count, speed=1, seed=0, start=0):
 class Known:
     """Stands for an extractor: knows the frames of each blurry one, in an order of its own."""
 
-    def __init__(self, sevens, turned, fail_at=None):
+    def __init__(self, sevens, turned, fail_at=None, doubts=()):
         self.sevens, self.turned, self.fail_at = sevens, turned, fail_at
+        self.doubts = doubts
         self.model = SimpleNamespace(name="known", count=7)
         self.name, self.dtype, self.middle = "known", torch.float32, None
         self.quality = QualityOptions()
@@ -86,7 +87,13 @@ class Known:
         self.asked.append(number)
         frames = self.sevens[number]
         frames = frames.flip(0) if self.turned[number] else frames
-        return SimpleNamespace(frames=media.to_uint8(frames), warnings=())
+        trust = SimpleNamespace(
+            reasons=self.doubts, warnings=tuple(f"{x} {number}" for x in self.doubts)
+        )
+        warnings = (*trust.warnings, "in tiles") if self.doubts else ()
+        return SimpleNamespace(
+            frames=media.to_uint8(frames), warnings=warnings, trust=lambda: trust
+        )
 
 
 def write_video(path, pictures, fps=10, sound=False):
@@ -324,6 +331,37 @@ def test_sound_is_stretched_kept_or_dropped(tmp_path, quick, options, sound, rat
 
 
 # What goes wrong
+
+
+def test_sound_that_begins_later_is_stretched_from_the_start(tmp_path, quick):
+    sevens = sevens_of(10)
+    blurry(tmp_path / "plain.mkv", sevens, sound=True)
+    command = [FFMPEG, "-loglevel", "error", "-i", "plain.mkv", "-itsoffset", "0.3"]
+    command += ["-i", "plain.mkv", "-map", "0:v", "-map", "1:a", "-c", "copy", "late.mkv"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+
+    made = extract_video(tmp_path / "late.mkv", tmp_path / "out.mp4", Known(sevens, [False] * 10))
+
+    command = [FFMPEG, "-loglevel", "error", "-i", str(made.path), "-map", "0:a:0", "-ac", "1"]
+    command += ["-ar", "8000", "-f", "s16le", "-"]
+    raw = subprocess.run(command, capture_output=True, check=True).stdout
+    loud = np.abs(np.frombuffer(raw, np.int16).astype(int)) > 500
+    assert loud.argmax() / 8000 == pytest.approx(7 * 0.3, abs=0.4)
+    assert any("10 frames, where its length and rate make 13" in w for w in made.warnings)
+
+
+def test_pixels_keep_their_shape_and_doubts_are_counted(tmp_path, quick):
+    sevens = sevens_of(2)
+    blurry(tmp_path / "square.mkv", sevens)
+    command = [FFMPEG, "-loglevel", "error", "-i", "square.mkv", "-vf", "setsar=4/3"]
+    command += ["-c:v", "libx264rgb", "-qp", "0", "wide.mp4"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    extract = Known(sevens, [False] * 2, doubts=("still",))
+
+    made = extract_video(tmp_path / "wide.mp4", tmp_path / "out.mp4", extract)
+
+    assert "SAR 4:3" in header(made.path)
+    assert made.warnings == ("in tiles", "no motion found in 2 of 2 frames")
 
 
 def test_errors_leave_nothing_behind(tmp_path):

@@ -64,6 +64,7 @@ def encode(
     crf: int,
     name: Path,
     *,
+    aspect: tuple[int, int] = (1, 1),
     joinable: bool = False,
 ) -> None:
     """Encode frames as they come, at constant memory.
@@ -75,6 +76,7 @@ def encode(
         fps: frames shown per second.
         crf: quality of x264, 0 to 51, smaller is better.
         name: the file to name in messages.
+        aspect: width to height of a pixel when shown.
         joinable: for `sound.join`: no frame is stored out of its order.
 
     Raises:
@@ -83,7 +85,8 @@ def encode(
     height, width = size
     command = [*start(name), "-f", "rawvideo", "-pixel_format", "rgb24"]
     command += ["-video_size", f"{width + width % 2}x{height + height % 2}"]
-    command += ["-framerate", f"{fps:.6f}", "-i", "pipe:0", "-vf", _FILTER]
+    command += ["-framerate", f"{fps:.6f}", "-i", "pipe:0"]
+    command += ["-vf", f"{_FILTER},setsar={aspect[0]}/{aspect[1]}"]
     command += ["-c:v", "libx264", "-crf", str(crf), "-movflags", "+faststart"]
     if joinable:
         command += ["-bf", "0", "-video_track_timescale", str(_TIMESCALE)]

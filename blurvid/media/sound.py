@@ -12,6 +12,8 @@ _SLOWEST = 0.5
 """Slowest tempo of one `atempo` of ffmpeg; slower ones are made by several."""
 _FASTEST = 2.0
 """Beyond this tempo it leaves out samples."""
+_FROM_THE_START = "aresample=async=1:first_pts=0"
+"""Puts silence before sound that begins later than the pictures, which is then stretched, too."""
 _BITRATE = "160k"
 
 
@@ -52,7 +54,7 @@ def join(
         command += [*ONLY_THIS_FILE, "-i", ffmpeg.as_url(sound)]
         command += ["-map", "0:v:0", "-map", "1:a:0?", "-c:a", "aac", "-b:a", _BITRATE]
         if slower != 1:
-            command += ["-filter:a", tempo(1 / slower)]
+            command += ["-filter:a", f"{_FROM_THE_START},{tempo(1 / slower)}"]
     command += ["-c:v", "copy", "-movflags", "+faststart", "-map_metadata", "-1"]
     command += ["-f", "mp4", ffmpeg.as_url(path)]
     mp4.run(command, (), name)

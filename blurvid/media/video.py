@@ -49,6 +49,11 @@ class VideoInfo:
     frames: int | None
     """Number of frames, from duration and fps, so that it may be off by a few; None if
     unknown."""
+    aspect: tuple[int, int] = (1, 1)
+    """Width to height of a pixel as displayed, rotation applied."""
+    hdr: bool = False
+    """Whether brightness is stored as PQ or HLG, which `read_video` does not convert."""
+    interlaced: bool = False
 
 
 def video_info(path: Path) -> VideoInfo:
@@ -72,8 +77,13 @@ def video_info(path: Path) -> VideoInfo:
     # Of what follows the stream's line, only this stream's own notes tell its rotation.
     notes = re.split(r"^ +Stream #", text[stream.end() :], maxsplit=1, flags=re.MULTILINE)[0]
     turn = re.search(r"rotation of (-?[\d.]+) degrees", notes)
+    # The container's own aspect follows the codec's, and counts.
+    pixel = re.findall(r"\bSAR (\d+):(\d+)\b", stream[0])
+    aspect = (int(pixel[-1][0]), int(pixel[-1][1])) if pixel else (1, 1)
+    if 0 in aspect:
+        aspect = (1, 1)
     if turn is not None and round(float(turn[1]) / 90) % 2:
-        size = (size[1], size[0])
+        size, aspect = size[::-1], aspect[::-1]
     speed = re.search(r"([\d.]+)(k?) (?:fps|tbr)\b", stream[0])
     fps = float(speed[1]) * (1000 if speed[2] else 1) if speed else None
     length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", text)
@@ -81,7 +91,9 @@ def video_info(path: Path) -> VideoInfo:
     if length is not None and fps:
         seconds = int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3])
         frames = round(seconds * fps) or None
-    return VideoInfo(size, fps or None, frames)
+    hdr = re.search(r"\b(smpte2084|arib-std-b67)\b", stream[0]) is not None
+    fields = re.search(r"[(, ](top|bottom) (first|coded first)", stream[0]) is not None
+    return VideoInfo(size, fps or None, frames, aspect, hdr, fields)
 
 
 def video_header(path: Path) -> str:

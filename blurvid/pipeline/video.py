@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,14 @@ PIECE = 16
 _KEPT = 2
 """Of a piece's sevens so many are kept for the next: the first ones there meet the last here, whose
 order was decided with the ones before."""
+_UNEVEN = 0.05
+"""Share of the frames that may be more or fewer than the header says before a word is said."""
+_DOUBTS = {
+    "long": "motion beyond what the network was trained for",
+    "defocus": "blurred alike in all directions, as out of focus",
+    "still": "no motion found",
+}
+"""What is said of the reasons not to believe a frame's seven, see `trust.Trust`."""
 _FORMAT = 1
 """Of the work folder; another one is begun anew."""
 
@@ -127,6 +136,10 @@ def extract_video(
     fps = {"slow": own, "keep": FRAMES * own}.get(str(options.fps), options.fps)
     assert not isinstance(fps, str)
     slower = FRAMES * own / fps
+    if info.hdr:
+        warnings.append("its brightness is HDR (PQ or HLG) and is not converted; colours look dull")
+    if info.interlaced:
+        warnings.append("its frames are interlaced: deinterlace them first (ffmpeg -vf bwdif)")
     audio = options.audio if media.has_sound(source) else "none"
     if audio == "keep" and abs(slower - 1) > 1e-6:
         warnings.append(
@@ -135,7 +148,7 @@ def extract_video(
     started = time.perf_counter()
     about = _about(source, extract, options, fps)
     with media.Shelf.opened(target, about, anew=overwrite) as shelf:
-        run = _Run(source, shelf, extract, info.frames, on_step)
+        run = _Run(source, shelf, extract, info, on_step)
         pieces = run.pieces(fps, options.crf, target)
         sound = source if audio in ("stretch", "keep") else None
         with media.replacing([target]) as (path,):
@@ -143,6 +156,11 @@ def extract_video(
                 pieces, path, target, sound=sound, slower=slower if audio == "stretch" else 1.0
             )
         shelf.remove()
+    if info.frames is not None and abs(info.frames - run.count) > max(2, _UNEVEN * run.count):
+        warnings.append(
+            f"it has {run.count} frames, where its length and rate make {info.frames}: "
+            "time may run unevenly, or apart from the sound"
+        )
     return SlowVideo(
         path=target,
         frames=run.count,
@@ -179,13 +197,16 @@ class _Run:
         source: Path,
         shelf: media.Shelf,
         extract: Extractor,
-        total: int | None,
+        info: media.VideoInfo,
         on_step: Callable[[Step], None] | None,
     ) -> None:
         self.source, self.shelf, self.extract = source, shelf, extract
-        self.total, self.on_step = total, on_step
+        self.info, self.on_step = info, on_step
         self.count = self.shots = self.turned = 0
-        self.warnings: dict[str, None] = {}
+        self.made = 0
+        """Frames of the input that this run extracted."""
+        self.told: dict[str, None] = {}
+        self.doubts: Counter[str] = Counter()
         noted = sum(1 for _ in shelf.joints())
         done = 0
         while shelf.piece(done).exists() and (done + 1) * PIECE <= noted:
@@ -194,6 +215,12 @@ class _Run:
         """Pieces made by an earlier run."""
         self.begin = done * PIECE
         """First frame of the input that is still to be encoded."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was said of single frames: each once, doubts with the number of frames."""
+        doubts = (f"{_DOUBTS[k]} in {n} of {self.made} frames" for k, n in self.doubts.items())
+        return (*self.told, *doubts)
 
     def pieces(self, fps: float, crf: int, target: Path) -> list[Path]:
         """Encode all that is not encoded yet; the files, in order."""
@@ -204,7 +231,8 @@ class _Run:
             with media.replacing([self.shelf.piece(number)]) as (path,):
                 shown = itertools.chain([first], rest)
                 size = first.shape[0], first.shape[1]
-                media.encode(shown, size, path, fps, crf, target, joinable=True)
+                aspect = self.info.aspect
+                media.encode(shown, size, path, fps, crf, target, aspect=aspect, joinable=True)
             number += 1
             self.shelf.drop(number * PIECE - _KEPT)
         return [self.shelf.piece(index) for index in range(number)]
@@ -258,7 +286,7 @@ class _Run:
                     self.shelf.note({"costs": weaver.costs})
                 yield from decided
             if self.on_step is not None:
-                self.on_step(Step(self.count, self.total))
+                self.on_step(Step(self.count, self.info.frames))
         yield from weaver.finish()
 
     def _sevens(self, index: int, picture: NDArray[np.uint8]) -> Sevens:
@@ -266,7 +294,10 @@ class _Run:
         sevens = self.shelf.get(index)
         if sevens is None:
             clip = self.extract(picture)
-            self.warnings |= dict.fromkeys(clip.warnings)
+            trust = clip.trust()
+            self.made += 1
+            self.doubts.update(trust.reasons)
+            self.told |= dict.fromkeys(w for w in clip.warnings if w not in trust.warnings)
             sevens = clip.frames
             self.shelf.put(index, sevens)
         return sevens
