@@ -451,10 +451,12 @@ def test_videos_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch)
 
     result = invoke(*words, "-o", "out", "--json", "--fps", "keep")
     record = json.loads(result.stdout)
-    assert (record["output"], record["fps"], record["frames"]) == ("out/in.mp4", 70.0, 2)
+    assert (record["outputs"], record["fps"], record["frames"]) == (["out/in.mp4"], 70.0, 2)
     result = invoke(*words, "-o", "out", "--json", "--skip-existing")
     assert json.loads(result.stdout)["skipped"] is True
-    assert invoke(*words, "-o", "out").exit_code == 6
+    result = invoke(*words, "-o", "out", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["outputs"]) == (6, [])
+    assert json.loads(result.stdout)["error"] in result.stderr
 
     for extra in (("--flip", "1,1"), ("--once",), ("--engine", "ray"), ("photo.png",)):
         result = invoke(*words, *extra, "-o", "no")

@@ -331,13 +331,16 @@ def clip_options(command: Command) -> Command:
     default = ClipOptions()
     for option in (
         click.option(
-            "--crf", default=default.crf, show_default=True, help="H.264 quality, 0 is best."
+            "--crf",
+            default=default.crf,
+            show_default=True,
+            help="H.264 quality, from 0 (best) to 51.",
         ),
         click.option(
             "--seconds",
             default=default.seconds,
             show_default=True,
-            help="Loop a video until it lasts at least this long.",
+            help="Loop an MP4 of a photo until it lasts at least this long [s].",
         ),
         click.option(
             "--reverse", is_flag=True, help="Turn the order of time around, after all else."
@@ -352,9 +355,8 @@ def clip_options(command: Command) -> Command:
             "--fps",
             type=Rate(),
             default=default.fps,
-            show_default=f"{default.fps:g}; videos: slow",
             help="Frames per second. Of videos also slow (their own rate: 7 times as long) or keep "
-            "(7 times that: as long as before).",
+            f"(7 times that: as long as before).  [default: {default.fps:g}; videos: slow]",
         ),
     ):
         command = option(command)

@@ -89,8 +89,8 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="FILE|FOLDER",
     help="Also write how far off the frames may be, and what their average does not explain of the "
-    "photo: .npy (two maps) or .png (drawn over the photo). In a folder, NAME_trust.npy and "
-    "NAME_trust.png.",
+    "photo: .npy (two maps) or .png (drawn over the photo). May be given again. In a folder, "
+    "NAME_trust.npy and NAME_trust.png.",
 )
 @common.clip_options
 @audio_option

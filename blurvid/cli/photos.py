@@ -66,7 +66,12 @@ def batch_options(command: common.Command) -> common.Command:
             "-v", "--verbose", is_flag=True, help="Say what is used and how long it takes."
         ),
         click.option("-q", "--quiet", is_flag=True, help="Errors only."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object a photo on stdout."),
+        click.option(
+            "--json",
+            "as_json",
+            is_flag=True,
+            help="One JSON object a line on stdout, for each file.",
+        ),
         click.option(
             "--jobs",
             "writers",

@@ -100,7 +100,7 @@ def extract_videos(
     for video, target in zip(videos, targets, strict=True):
         if values["skip_existing"] and target.exists():
             if values["as_json"]:
-                common.echo_json({"input": str(video), "output": str(target), "skipped": True})
+                common.echo_json({"input": str(video), "outputs": [str(target)], "skipped": True})
             continue
         try:
             with _progress(video.name, values["quiet"]) as step:
@@ -110,6 +110,8 @@ def extract_videos(
         except BlurvidError as error:
             failures.append(error)
             common.fail(error)
+            if values["as_json"]:
+                common.echo_json({"input": str(video), "outputs": [], "error": str(error)})
             if values["fail_fast"]:
                 break
             continue
@@ -121,9 +123,9 @@ def extract_videos(
 def _show(video: Path, made: SlowVideo, values: dict[str, Any]) -> None:
     """The result to stdout; warnings and what is told of it to stderr."""
     if values["as_json"]:
-        record = dataclasses.asdict(made) | {"input": str(video), "output": str(made.path)}
+        record = {"input": str(video), "outputs": [str(made.path)]} | dataclasses.asdict(made)
         del record["path"]
-        common.echo_json(record | {"skipped": False})
+        common.echo_json(record | {"seconds": round(made.seconds, 3)})
     else:
         click.echo(str(made.path), color=True)
     if values["quiet"]:
