@@ -11,6 +11,8 @@ LEAST_FRAMES = 3
 """Fewest frames that are made of these seven..."""
 MOST_FRAMES = 49
 """...and most: seven between two of them."""
+MOST_BEYOND = 4
+"""Most frames before the first of the seven, and after the last."""
 MIDDLE = 4
 """Number of the middle frame; frames are counted from 1, arrays from 0."""
 STAGES = ("middle", "35", "26", "17")

@@ -36,9 +36,16 @@ class Job:
     flows: tuple[Path, ...] = ()
     """Where the motion goes besides."""
     trusts: tuple[Path, ...] = ()
-    frames: int = FRAMES
-    """How many of them."""
     """Where the maps of trust go besides."""
+    frames: int = FRAMES
+    """How many over the exposure."""
+    beyond: int = 0
+    """How many more at each end."""
+
+    @property
+    def count(self) -> int:
+        """How many frames it gives."""
+        return self.frames + 2 * self.beyond
 
     @property
     def name(self) -> str:
@@ -55,7 +62,7 @@ class Job:
         if self.single:
             media.check_file(self.target, overwrite)
             return [self.target]
-        files = media.check_target(self.target, self.stem, self.frames, overwrite, self.kind)
+        files = media.check_target(self.target, self.stem, self.count, overwrite, self.kind)
         if self.montage is not None:
             if self.montage in files:
                 raise OptionError(f"{self.montage} is meant for a frame and for the montage")
@@ -78,6 +85,8 @@ class Made:
     width: int
     height: int
     frames: int
+    beyond: int
+    """How many of them lie before the exposure, and as many after it."""
     model: str
     weights: str
     middle: str | None
@@ -108,6 +117,7 @@ class Made:
             width=clip.tensor.shape[-1],
             height=clip.tensor.shape[-2],
             frames=len(clip.tensor),
+            beyond=clip.beyond,
             model=clip.model,
             weights=clip.weights,
             middle=clip.middle,

@@ -25,6 +25,7 @@ def plan(
     flows: Sequence[Path] = (),
     trusts: Sequence[Path] = (),
     frames: int = FRAMES,
+    beyond: int = 0,
     model: str = "",
     weights: str = "",
 ) -> list[Job]:
@@ -43,7 +44,8 @@ def plan(
         name: template for names below `out`, of the fields in `FIELDS`; by default the photo's.
         flows: files for the motion, whose suffixes name their kind, for one photo; or folders, in
             which the tree of a source folder is kept and each photo has a `.flo` and a `.png`.
-        frames: how many each photo gives.
+        frames: how many each photo gives over its exposure.
+        beyond: how many more at each end.
         trusts: the same for the maps of trust, `.npy` and `.png`.
         model: what `{model}` means in it.
         weights: what `{weights}` means in it.
@@ -85,6 +87,7 @@ def plan(
                 flows=moved,
                 trusts=trusted,
                 frames=frames,
+                beyond=beyond,
             )
         ]
     kind = kind or ("mp4" if out is None else "png")
@@ -99,7 +102,7 @@ def plan(
         sheet = _montage(montage, base, many)
         moved, trusted = _flows(flows, base, many), _trusts(trusts, base, many)
         job = Job(entry.photo, target, base.name, kind, entry.error, sheet)
-        jobs.append(replace(job, flows=moved, trusts=trusted, frames=frames))
+        jobs.append(replace(job, flows=moved, trusts=trusted, frames=frames, beyond=beyond))
     return jobs
 
 

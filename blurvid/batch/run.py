@@ -19,7 +19,7 @@ from blurvid.batch.line import in_turn, overlapped
 from blurvid.config import BATCH_PIXELS, FRAME_FORMATS, FRAMES, MOST_WRITERS, ClipOptions
 from blurvid.errors import BlurvidError, DeviceError, OptionError, OutputError
 from blurvid.locks import locked
-from blurvid.pipeline import Clip, Extractor
+from blurvid.pipeline import Clip, Extractor, extend
 
 _BYTES = 130
 """Of memory for one pixel of a photo in work: photo and frames as floats, frames as bytes."""
@@ -126,7 +126,7 @@ def _folder_of(jobs: Sequence[Job]) -> Path:
 
 def most_frames(jobs: Sequence[Job]) -> int:
     """The largest number of frames that one of the jobs asks for."""
-    return max((job.frames for job in jobs), default=FRAMES)
+    return max((job.count for job in jobs), default=FRAMES)
 
 
 def pixels_for(extract: Extractor, frames: int = FRAMES) -> int:
@@ -239,7 +239,7 @@ class Steps:
     def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
         """Run the network."""
         try:
-            clip = self.extractor(photo)
+            clip = extend(self.extractor, self.extractor(photo), job.beyond)
         except BlurvidError as error:
             return Outcome(job, error=named(job, error))
         return replace(clip, warnings=clip.warnings + media.lost_in(job.kind, photo))
@@ -252,7 +252,7 @@ class Steps:
                 if job.single:
                     still = clip.save_still(job.target, overwrite=overwrite)
                     return Outcome(job, [still], Made.of(clip, False))
-                if job.frames != len(clip.tensor):
+                if job.count != len(clip.tensor):
                     extractor = self.extractor
                     on_cpu = extractor.device.type == "cpu"
                     clip = clip.resample(job.frames, extractor.max_memory if on_cpu else None)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from blurvid.evaluate import (
         BetweenReport,
         BetweenRow,
+        BeyondReport,
+        BeyondRow,
         MeanScore,
         MiddleRow,
         MiddleSummary,
@@ -87,6 +89,13 @@ DEFAULT = SynthOptions()
     help="Score the frames that `extract --frames N` makes between the seven, on averages of N "
     "frames of the clips in SRC: 13, 19, 25 and so on.",
 )
+@click.option(
+    "--beyond",
+    type=int,
+    metavar="K",
+    help="Score the frames that `extract --beyond K` makes, on averages of 7 frames of the clips "
+    "in SRC that have K more on both sides.",
+)
 @gamma_option(
     None,
     "Camera response of the re-blur, and of windows made of clips.  "
@@ -110,6 +119,7 @@ def evaluate(
     protocol: str | None,
     blur_folder: str | None,
     frames: int | None,
+    beyond: int | None,
     gamma: str | None,
     clip_scale: float | None,
     stride: int | None,
@@ -154,18 +164,19 @@ def evaluate(
       blurvid eval GOPRO_Large_all/ --protocol gopro7
       blurvid eval GOPRO_Large/ --protocol gopro1111 --blur-folder blur_gamma
       blurvid eval clips/ --frames 13 --stride 3
+      blurvid eval clips/ --beyond 3 --stride 1
       blurvid eval windows/ --robustness --middle bdirnet --middle direct
     """
     if video and (robustness or stills or limit is not None):
         raise OptionError("--video goes without --robustness, --stills and --limit")
     if robustness:
         others: dict[str, object] = {"--protocol": protocol, "--stride": stride, "--gamma": gamma}
-        _refuse_others(others | {"--frames": frames})
+        _refuse_others(others | {"--frames": frames, "--beyond": beyond})
         scale = DEFAULT.scale if clip_scale is None else clip_scale
         score_robustness(source, middles, stills, scale, limit, seed, as_json, quiet, values)
         return
-    if video and (middles or protocol or blur_folder):
-        raise OptionError("--video goes without --middle and --protocol")
+    if video and (middles or protocol or blur_folder or beyond is not None):
+        raise OptionError("--video goes without --middle, --protocol and --beyond")
     if video:
         options = _options(parse_gamma(gamma) if gamma else None, clip_scale, stride)
         score_video(source, options, weights_name, model, as_json, quiet, values)
@@ -177,11 +188,15 @@ def evaluate(
     middle = middles[0] if middles else MIDDLE_CHOICES[0]
     from blurvid import evaluate as library
     from blurvid import weights
-    from blurvid.pipeline import extractor
+    from blurvid.pipeline import extended, extractor
 
     response = parse_gamma(gamma) if gamma else None
     benchmark = None
-    if frames is not None:
+    if beyond is not None:
+        if frames is not None or protocol or blur_folder:
+            raise OptionError("--beyond does not go with --frames and --protocol")
+        outer = library.windows_beyond(source, beyond, _options(response, clip_scale, stride))
+    elif frames is not None:
         if protocol or blur_folder:
             raise OptionError("--frames does not go with --protocol")
         inner = library.windows_of(source, frames, _options(response, clip_scale, stride))
@@ -195,9 +210,11 @@ def evaluate(
             raise OptionError(f"--blur-folder goes with --protocol {PROTOCOLS[1]} only")
         windows = library.windows_from(source, _options(response, clip_scale, stride))
 
-    def show(row: Row | MiddleRow | BetweenRow) -> None:
+    def show(row: Row | MiddleRow | BetweenRow | BeyondRow) -> None:
         if isinstance(row, library.BetweenRow):
             value = row.between.motion
+        elif isinstance(row, library.BeyondRow):
+            value = row.beyond[0].made
         else:
             value = row.score.ppsnr if isinstance(row, library.Row) else row.score.psnr
         click.echo(f"{row.window}: {value:.2f} dB", err=True)
@@ -205,7 +222,7 @@ def evaluate(
     guided = bool(middles) and model == "auto" and weights_name is None
     chosen = weights.find(weights_name, "cascade" if guided else model)
     on_window = None if quiet else show
-    report: Report | ProtocolReport | BetweenReport
+    report: Report | ProtocolReport | BetweenReport | BeyondReport
     run, quality = common.picked(RunOptions, values), picked_quality(values)
     with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
         for warning in ready.warnings:
@@ -214,7 +231,14 @@ def evaluate(
         def extract(y: Tensor) -> Tensor:
             return ready.scaled(y).frames
 
-        if frames is not None:
+        if beyond is not None:
+
+            def more(y: Tensor) -> Tensor:
+                found = ready.scaled(y)
+                return extended(ready, found.frames, y, beyond, found.scale)[0]
+
+            report = library.evaluate_beyond(more, outer, beyond, on_window=on_window)
+        elif frames is not None:
             report = library.evaluate_between(extract, inner, frames, on_window=on_window)
         elif benchmark:
             report = benchmark.score(extract, on_window=on_window)
@@ -238,6 +262,9 @@ def evaluate(
     elif isinstance(report, library.BetweenReport):
         click.echo(f"Model {title}, {len(report.rows)} windows of {frames} frames")
         print_table(_between_table(report))
+    elif isinstance(report, library.BeyondReport):
+        click.echo(f"Model {title}, {len(report.rows)} windows of 7 frames")
+        print_table(_beyond_table(report))
     else:
         click.echo(f"Model {title}, {len(report.rows)} windows")
         print_table(_table({**report.groups, "all": report.mean}))
@@ -257,6 +284,20 @@ def _between_table(report: BetweenReport) -> Table:
     ):
         values = (score.motion, score.blend, score.nearest)
         table.add_row(name, seven, *(f"{value:.2f}" for value in values))
+    return table
+
+
+def _beyond_table(report: BeyondReport) -> Table:
+    from rich.table import Table
+
+    mean = report.mean
+    table = Table(title="PSNR [dB]; both ends, in the better order of time")
+    for name in ("frames away", "made", "outermost of the seven", "blurry"):
+        table.add_column(name, justify="right")
+    table.add_row("0", f"{mean.outermost:.2f}")
+    for score in mean.beyond:
+        values = (score.made, score.repeated, score.blurry)
+        table.add_row(str(score.away), *(f"{value:.2f}" for value in values))
     return table
 
 

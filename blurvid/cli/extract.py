@@ -31,6 +31,7 @@ from blurvid.config import (
     FRAMES,
     LEAST_FRAMES,
     MIDDLE_CHOICES,
+    MOST_BEYOND,
     MOST_FRAMES,
     ClipOptions,
     OrderOptions,
@@ -66,6 +67,16 @@ if TYPE_CHECKING:
     metavar="N",
     help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure. Those at the times "
     "of the seven are these, others are made between them by their motion.",
+)
+@click.option(
+    "--beyond",
+    type=click.IntRange(0, MOST_BEYOND),
+    default=0,
+    show_default=True,
+    metavar="K",
+    help="K more frames before the exposure and K after it; files are numbered from the first of "
+    "all. Guesses: the cascade applies its outermost network to its own frames again, direct lets "
+    "everything move on as it did between the outermost two.",
 )
 @click.option(
     "--montage",
@@ -107,6 +118,7 @@ def extract(
     output: Path | None,
     kind: str | None,
     frames: int,
+    beyond: int,
     montage: Path | None,
     flows: tuple[Path, ...],
     trusts: tuple[Path, ...],
@@ -130,6 +142,7 @@ def extract(
       blurvid extract photo.tif -o out/ --format tiff
       blurvid extract photo.jpg -o clip.html         a player for any browser
       blurvid extract photo.jpg -o clip.mp4 --frames 25 --fps 30
+      blurvid extract photo.jpg -o clip.mp4 --beyond 1
       blurvid extract photo.jpg --direction left --flip 10%,20%,30%,40%
       blurvid extract photo.jpg --flow motion.flo --flow motion.png
       blurvid extract photo.jpg --trust doubts.png
@@ -144,8 +157,9 @@ def extract(
     check_sources(values)
     ray = common.picked_engine(values)
     from blurvid import batch, weights  # torch loads here, so that --help stays instant
-    from blurvid.pipeline import extractor
+    from blurvid.pipeline import check_beyond, extractor
 
+    check_beyond(beyond, frames)
     # A middle frame of one's own is for the cascade; the direct model has no such place.
     named = model == "auto" and weights_name is None
     guided = named and middle != MIDDLE_CHOICES[0]
@@ -172,6 +186,7 @@ def extract(
         flows=flows,
         trusts=trusts,
         frames=frames,
+        beyond=beyond,
         model=chosen.model,
         weights=chosen.name,
     )

@@ -7,6 +7,13 @@ from blurvid.evaluate.between import (
     evaluate_between,
     windows_of,
 )
+from blurvid.evaluate.beyond import (
+    BeyondReport,
+    BeyondRow,
+    BeyondScore,
+    evaluate_beyond,
+    windows_beyond,
+)
 from blurvid.evaluate.middle import (
     FrameScore,
     MiddleReport,
@@ -44,6 +51,9 @@ __all__ = [
     "BetweenReport",
     "BetweenRow",
     "BetweenScore",
+    "BeyondReport",
+    "BeyondRow",
+    "BeyondScore",
     "Extract",
     "FrameScore",
     "MeanScore",
@@ -63,11 +73,13 @@ __all__ = [
     "domain_of",
     "evaluate",
     "evaluate_between",
+    "evaluate_beyond",
     "evaluate_middle",
     "evaluate_robustness",
     "moments_from",
     "open_protocol",
     "summarise",
+    "windows_beyond",
     "windows_from",
     "windows_of",
 ]

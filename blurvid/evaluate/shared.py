@@ -17,23 +17,24 @@ Extract: TypeAlias = Callable[[Tensor], Tensor]
 they are clamped to [0, 1], not rounded, before they are scored."""
 
 
-def extracted(extract: Extract, name: str, y: Tensor) -> Tensor:
+def extracted(extract: Extract, name: str, y: Tensor, count: int = FRAMES) -> Tensor:
     """Run an extractor on one blurry image.
 
     Args:
         extract: the extractor.
         name: name of the window, for messages.
         y: blurry image, (3, H, W), RGB, float32 in [0, 1].
+        count: how many frames it gives.
 
     Returns:
-        The frames, (7, 3, H, W), float32 in [0, 1], on the device where the extractor left them.
+        The frames, (T, 3, H, W), float32 in [0, 1], on the device where the extractor left them.
 
     Raises:
         InputError: frames of the wrong shape, or with values that are not finite.
     """
     with torch.no_grad():
         frames = extract(y)
-    wanted = (FRAMES, *y.shape)
+    wanted = (count, *y.shape)
     if frames.shape != wanted:
         raise InputError(
             f"{name}: the frames extracted have the shape {tuple(frames.shape)}, not {wanted}"

@@ -6,6 +6,7 @@ from blurvid.flow.field import Field, Motion, measure
 from blurvid.flow.inner import between, mutual_flow
 from blurvid.flow.meeting import meet
 from blurvid.flow.objects import find_objects, middle_of, region_of
+from blurvid.flow.outer import onward
 from blurvid.flow.pyramid import along, estimate, neighboring
 from blurvid.flow.sampling import pixel_grid, visible, warp
 
@@ -27,6 +28,7 @@ __all__ = [
     "mutual_flow",
     "neighboring",
     "middle_of",
+    "onward",
     "pixel_grid",
     "region_of",
     "visible",

@@ -79,7 +79,7 @@ def _rows(
     size = (first.shape[-2], first.shape[-1])
     here = pixel_grid(bottom - top, size[1], first.device)
     here[:, 1] += top
-    forth, back = (_at(flow, here, size) for flow in flows)
+    forth, back = (at(flow, here, size) for flow in flows)
     total = torch.zeros(())
     image = torch.zeros(())
     for source, flow, way, part, near in (
@@ -87,7 +87,7 @@ def _rows(
         (last, flows[1], (1 - s) * (1 - s) * forth - s * (1 - s) * back, 1 - s, s),
     ):
         there = here + way
-        astray = there + part * _at(flow, there, size) - here
+        astray = there + part * at(flow, there, size) - here
         weight = astray.square().sum(dim=1, keepdim=True).div_(-2 * ASTRAY**2).exp_()
         weight = near * (weight + 1e-3)  # where neither fits, both count
         total = total + weight
@@ -95,7 +95,7 @@ def _rows(
     return (image / total)[0]
 
 
-def _at(flow: Tensor, where: Tensor, size: tuple[int, int]) -> Tensor:
+def at(flow: Tensor, where: Tensor, size: tuple[int, int]) -> Tensor:
     """A flow (2, h, w) at pixel coordinates (1, 2, rows, W) of an image of a size."""
     low, narrow = flow.shape[-2:]
     ratio = where.new_tensor([narrow / size[1], low / size[0]]).view(1, 2, 1, 1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from blurvid.config import STAGES, TRAINED, BDIRSpec, CascadeSpec, DirectSpec
 from blurvid.errors import OptionError
+from blurvid.models.beyond import Onward, onward_of
 from blurvid.models.cascade import Cascade
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.models.fast import Fast, Replay
@@ -21,6 +22,7 @@ __all__ = [
     "Fast",
     "GivenMiddle",
     "GuidedCascade",
+    "Onward",
     "Replay",
     "SelfEnsemble",
     "SequenceModel",
@@ -28,6 +30,7 @@ __all__ = [
     "Trainable",
     "build",
     "middle_of",
+    "onward_of",
     "order_agreement",
     "parts",
     "use_window",

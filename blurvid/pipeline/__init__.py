@@ -1,5 +1,6 @@
 """One photo to seven frames, and the frames of a video to seven times as many."""
 
+from blurvid.pipeline.beyond import check_beyond, extend, extended
 from blurvid.pipeline.clip import Clip, stem_of
 from blurvid.pipeline.extraction import Extractor, Photo, check_quality, fit
 from blurvid.pipeline.opening import deblurrer, extract, extractor
@@ -14,9 +15,12 @@ __all__ = [
     "SlowVideo",
     "Step",
     "Weaver",
+    "check_beyond",
     "check_quality",
     "check_video",
     "deblurrer",
+    "extend",
+    "extended",
     "extract",
     "extract_video",
     "extractor",

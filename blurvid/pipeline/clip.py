@@ -30,7 +30,7 @@ class Clip:
 
     tensor: Tensor
     """x[1..7], (7, 3, H, W) float32 RGB in [0, 1], on the CPU; H x W as the upright photo. After
-    `resample`, N frames instead."""
+    `resample`, N frames instead; with frames beyond the exposure, these at both ends."""
     photo: media.Photo
     model: str
     """Name of the model that made them."""
@@ -58,10 +58,12 @@ class Clip:
     """How far they can be believed, where that is known already; see `trust`."""
     seven: Tensor | None = None
     """The seven frames, where `tensor` holds another number."""
+    beyond: int = 0
+    """Frames before the first of the seven, and as many after the last."""
 
     @property
     def frames(self) -> NDArray[np.uint8]:
-        """The frames, uint8 (7, H, W, 3) RGB; N of them after `resample`."""
+        """The frames, uint8 (T, H, W, 3) RGB, as many as in `tensor`."""
         return media.to_uint8(self.tensor)
 
     @property
@@ -74,7 +76,7 @@ class Clip:
 
         The first and the last frame stay; those at the times of the seven are these, bit by bit,
         others are made of the two beside them by their motion. What is known of the clip (re-blur,
-        motion, trust) stays that of the seven.
+        motion, trust) stays that of the seven. Frames beyond the exposure are left out.
 
         Args:
             count: how many, 3 to 49.
@@ -91,14 +93,14 @@ class Clip:
             raise OptionError(f"{count} frames need the {FRAMES} of a sequence, not {len(own)}")
         check_frames(count)
         if count == FRAMES:
-            return dataclasses.replace(self, tensor=own, seven=None)
+            return dataclasses.replace(self, tensor=own, seven=None, beyond=0)
 
         def allocate(count: int, height: int, width: int) -> Tensor:
             return room_for(height, width, count, max_memory)
 
         with runtime.memory_guard(torch.device("cpu")):
             found = resample(own, count, allocate)
-        return dataclasses.replace(self, tensor=found, seven=own)
+        return dataclasses.replace(self, tensor=found, seven=own, beyond=0)
 
     def face(self, direction: str) -> Clip:
         """Turn time, for the whole clip, so that the dominant motion points in a direction.
@@ -138,6 +140,11 @@ class Clip:
         return self._arranged("auto", (media.region(region),))
 
     def _arranged(self, direction: str, flips: tuple[media.Region, ...]) -> Clip:
+        if self.beyond:
+            raise OptionError(
+                "frames beyond the exposure follow the order of time they were made for; "
+                "choose it when extracting, or leave them out by resample(7)"
+            )
         if self.seven is not None:
             turned = self.resample(FRAMES)._arranged(direction, flips)
             return turned.resample(len(self.tensor))
@@ -345,7 +352,8 @@ class Clip:
                 self.middle,
                 self.direction,
                 self.flips,
-                len(self.tensor),
+                len(self.tensor) - 2 * self.beyond,
+                self.beyond,
             ),
         }
 

@@ -21,6 +21,7 @@ from blurvid.config import (
 )
 from blurvid.errors import OptionError
 from blurvid.models import SequenceModel, use_window
+from blurvid.pipeline.beyond import check_beyond, extend
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.extraction import Extractor, Photo, as_photo
 from blurvid.pipeline.middle import AUTO, find_middle, guided
@@ -140,6 +141,7 @@ def extract(
     middle: str | Path = AUTO,
     order: OrderOptions = OrderOptions(),
     frames: int = FRAMES,
+    beyond: int = 0,
 ) -> Clip:
     """Turn one motion-blurred photo into the seven sharp frames it was made of.
 
@@ -153,6 +155,7 @@ def extract(
         middle: what gives the middle frame, see `find_middle`.
         order: which way time runs, in all of the photo and in parts of it.
         frames: how many, see `Clip.resample`.
+        beyond: how many more at each end, outside of the exposure, see `pipeline.beyond.extend`.
 
     Returns:
         The clip, of the photo's size; it tells which model and weights made it.
@@ -164,10 +167,11 @@ def extract(
         DeviceError: the device is not there or has too little memory.
     """
     check_frames(frames)
+    check_beyond(beyond, frames)
     photo = as_photo(photo)
     with extractor(
         weights_name, model=model, run=run, quality=quality, middle=middle, order=order
     ) as ready:
-        clip = ready(photo)
+        clip = extend(ready, ready(photo), beyond)
         clip = dataclasses.replace(clip, warnings=ready.warnings + clip.warnings)
     return clip if frames == FRAMES else clip.resample(frames, run.max_memory)

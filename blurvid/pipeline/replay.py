@@ -52,6 +52,7 @@ def origin(
     direction: str,
     flips: Sequence[str],
     frames: int = FRAMES,
+    beyond: int = 0,
 ) -> media.Origin:
     """The command line that gives the frames of a clip again."""
     name = "photo.jpg" if photo.name == "-" else Path(photo.name).name or "photo.jpg"
@@ -75,6 +76,8 @@ def origin(
         words += ["--flip", region]
     if frames != FRAMES:
         words += ["--frames", str(frames)]
+    if beyond:
+        words += ["--beyond", str(beyond)]
     stem = Path(name).stem
     outputs = {end.upper(): shlex.quote(f"{stem}.{end}") for end in ("mp4", "gif", "webp")}
     return media.Origin(shlex.join(words), outputs)
