@@ -182,11 +182,12 @@ def run(*words):
 @pytest.mark.parametrize("name", ["w", "c"])
 def test_every_output_has_them(here, name):
     words = ("--weights", name, "--middle=auto" if name == "w" else "--middle=own")
-    told = run("-o", "f", "--beyond=2", "--montage=m.png", "--json", *words).stdout
-    record = json.loads(told)
+    sheet = ["m.png"] if name == "w" else []
+    more = [f"--montage={path}" for path in sheet]
+    record = json.loads(run("-o", "f", "--beyond=2", "--json", *more, *words).stdout)
     assert (record["frames"], record["beyond"]) == (11, 2)
     names = [f"a_{n:02d}.png" for n in range(1, 12)]
-    assert record["outputs"] == [f"f/{name}" for name in names] + ["m.png"]
+    assert record["outputs"] == [f"f/{name}" for name in names] + sheet
     run("-o", "s", *words)
     inner = [(here / f"f/a_{n + 2:02d}.png").read_bytes() for n in range(1, 8)]
     assert inner == [(here / f"s/a_{n}.png").read_bytes() for n in range(1, 8)]
