@@ -355,6 +355,7 @@ def clip_options(command: Command) -> Command:
             "--fps",
             type=Rate(),
             default=default.fps,
+            metavar="N|slow|keep",
             help="Frames per second. Of videos also slow (their own rate: 7 times as long) or keep "
             f"(7 times that: as long as before).  [default: {default.fps:g}; videos: slow]",
         ),

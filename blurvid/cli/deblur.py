@@ -19,10 +19,11 @@ from blurvid.cli.photos import (
     source_options,
 )
 from blurvid.cli.quality import NAMES
+from blurvid.cli.sections import SectionedCommand
 from blurvid.config import FRAME_FORMATS, QUALITIES, ClipOptions, QualityOptions, RunOptions
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @source_options
 @click.option(
     "-o",
