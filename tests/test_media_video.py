@@ -127,6 +127,18 @@ def test_what_a_header_says(tmp_path, monkeypatch, colours, pixel, aspect, hdr, 
     assert (info.hdr, info.interlaced) == (hdr, interlaced)
 
 
+def test_the_cover_of_a_song_is_no_video(tmp_path):
+    command = [FFMPEG, "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=32x32:duration=1"]
+    command += ["-f", "lavfi", "-i", "sine=duration=0.1", "-map", "0", "-map", "1"]
+    command += ["-frames:v", "1", "-c:v", "mjpeg", "-disposition:v", "attached_pic", "song.m4a"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+
+    with pytest.raises(InputError, match="not a video"):
+        media.video_info(tmp_path / "song.m4a")
+    with pytest.raises(InputError, match="frame 1 not read"):
+        next(media.read_video(tmp_path / "song.m4a"))
+
+
 def test_a_dropped_iterator_ends_the_decoder(tmp_path, monkeypatch):
     started = []
     popen = subprocess.Popen

@@ -418,8 +418,10 @@ def test_what_is_taken_for_a_video(tmp_path):
     (tmp_path / "bare").write_bytes(source.read_bytes())
     (tmp_path / "photo.heics").write_bytes(b"\0\0\0\x18ftypheic")
     (tmp_path / "text").write_text("words")
-    found = [name for name in ("in.mp4", "bare") if media.holds_video(tmp_path / name)]
-    assert found == ["in.mp4", "bare"]
+    for name, lead in (("plain.ts", b""), ("camcorder.tp", bytes(4))):
+        (tmp_path / name).write_bytes(2 * (lead + b"G" + bytes(187)))
+    for name in ("in.mp4", "bare", "plain.ts", "camcorder.tp"):
+        assert media.holds_video(tmp_path / name), name
     for name in ("photo.heics", "text", "a.gif", "a.webp", "nowhere", "."):
         assert not media.holds_video(tmp_path / name)
 

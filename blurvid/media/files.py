@@ -50,11 +50,13 @@ def holds_video(path: Path | str) -> bool:
         return is_video(path)
     try:
         with Path(path).open("rb") as file:
-            start = file.read(12) if Path(path).is_file() else b""
+            start = file.read(200) if Path(path).is_file() else b""
     except (OSError, ValueError):
         return False
     if start[4:8] == b"ftyp":  # HEIC and AVIF begin so, too
         return start[8:12] not in _PICTURE_BRANDS
+    if start[::188][:2] == b"GG" or start[4::192][:2] == b"GG":
+        return True  # MPEG transport streams, plain or of camcorders: packets of one length
     return start.startswith((b"\x1a\x45\xdf\xa3", b"FLV\x01")) or (
         start[:4] == b"RIFF" and start[8:12] == b"AVI "
     )

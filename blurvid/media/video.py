@@ -69,7 +69,7 @@ def video_info(path: Path) -> VideoInfo:
         InputError: missing, or not a video.
     """
     text = video_header(path)
-    stream = re.search(r"^ +Stream #.*: Video: .*$", text, re.MULTILINE)
+    stream = re.search(r"^ +Stream #.*: Video: (?!.*\(attached pic\)).*$", text, re.MULTILINE)
     sides = stream and re.search(r", (\d+)x(\d+)\b", stream[0])
     if stream is None or sides is None:
         raise InputError(f"{path}: not a video that ffmpeg can read")
@@ -141,7 +141,7 @@ def read_video(path: Path, scale: float = 1.0) -> Iterator[NDArray[np.uint8]]:
     path = Path(path)
     command = [_program(path), *ffmpeg.QUIET, *ONLY_THIS_FILE, "-i", ffmpeg.as_url(path)]
     # PPM pictures bring their size along, so that rotation needs no parsing of headers.
-    command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", video_filter(scale)]
+    command += ["-map", "0:V:0", "-fps_mode", "passthrough", "-vf", video_filter(scale)]
     command += ["-c:v", "ppm", "-f", "image2pipe", "pipe:1"]
     return _frames(path, command)
 
@@ -161,7 +161,7 @@ def decode_video(path: Path, scale: float = 1.0) -> int:
     """
     path = Path(path)
     command = [_program(path), *ffmpeg.QUIET, *ONLY_THIS_FILE, "-i", ffmpeg.as_url(path)]
-    command += ["-map", "0:v:0", "-fps_mode", "passthrough"]
+    command += ["-map", "0:V:0", "-fps_mode", "passthrough"]
     command += ["-vf", f"{size_filter(scale)}:flags=bicubic"] if scale != 1 else []
     command += ["-progress", "pipe:1", "-f", "null", "-"]
     with tempfile.TemporaryFile() as log:
