@@ -167,15 +167,19 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextlib.contextmanager
-def memory_guard(device: torch.device) -> Iterator[None]:
+class memory_guard:  # noqa: N801, used as a function
     """Turn a lack of memory inside a block into a `DeviceError`."""
-    try:
-        yield
-    except (RuntimeError, MemoryError, ValueError) as error:
-        if not lacks_memory(error):
-            raise
-        raise DeviceError(f"{device} ran out of memory") from error
+
+    # Not made of a generator, which from Python 3.12 on keeps what the block had in its hands.
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None and lacks_memory(error):
+            raise DeviceError(f"{self.device} ran out of memory") from error
 
 
 def lacks_memory(error: BaseException) -> bool:
