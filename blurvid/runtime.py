@@ -184,9 +184,9 @@ class memory_guard:  # noqa: N801, used as a function
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether an error says that there is too little memory."""
-    # The CPU allocator has no exception class of its own, and a digest that OpenSSL finds no
-    # memory for ends in a ValueError that says just this.
-    allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    # The CPU allocator and Python's locks ("can't allocate read lock") have no exception class of
+    # their own, and a digest that OpenSSL finds no memory for ends in a ValueError that says this.
+    allocator = isinstance(error, RuntimeError) and "can't allocate" in str(error)
     digest = isinstance(error, ValueError) and str(error) == "no reason supplied"
     return allocator or digest or isinstance(error, torch.OutOfMemoryError | MemoryError)
 

@@ -380,6 +380,7 @@ def test_compiling_is_asked_for(tmp_path, monkeypatch):
 
 @pytest.mark.slow  # loads torch's compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own parts
+@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # on Python 3.13.0
 @pytest.mark.parametrize("works", [True, False])
 def test_compiling(tmp_path, monkeypatch, works):
     from torch._dynamo.exc import TorchDynamoException

@@ -129,9 +129,6 @@ class ErrorBoundary(click.Group):
         except errors.BlurvidError as error:
             fail(error)
             ctx.exit(exit_code(error))
-        except MemoryError:
-            fail("not enough memory")
-            ctx.exit(EXIT_CODES[errors.DeviceError])
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)
@@ -140,6 +137,20 @@ class ErrorBoundary(click.Group):
             for stream in (sys.stdout, sys.stderr):
                 _silence(stream)
             ctx.exit(BROKEN_PIPE)
+        except Exception as error:
+            if not _lacks_memory(error):
+                raise
+            fail("not enough memory")
+            ctx.exit(EXIT_CODES[errors.DeviceError])
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether an error says so; where torch is not loaded, it needs none to be told."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from blurvid.runtime import lacks_memory
+
+    return lacks_memory(error)
 
 
 def _open_streams() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
+import queue
 import signal
+import subprocess
+import threading
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +37,90 @@ def environment() -> dict[str, str]:
 def as_url(path: Path) -> str:
     """Name a file so that no character of it (`-`, `:`, `%`) means anything to ffmpeg."""
     return f"file:{path.absolute()}"
+
+
+class Program:
+    """A program that has ended when the block has, wherever an interrupt hits this thread.
+
+    One that was lost while it began would write its file after that was removed. So it is started
+    by another thread, which no interrupt reaches, and only as long as it is wanted. What the two
+    share is made of C: it cannot be broken off in the middle, with a lock held. For the same
+    reason nothing has begun when the block is entered.
+
+    Args:
+        command: the program and its arguments.
+        stdin: as for `subprocess.Popen`; like the others.
+        stdout: where results go.
+        stderr: where words go.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        stdin: int | IO[bytes],
+        stdout: int | IO[bytes],
+        stderr: int | IO[bytes],
+    ) -> None:
+        self._command = command
+        self._streams = stdin, stdout, stderr
+        self._lock = threading.Lock()
+        self._wanted = True
+        self._programs: list[subprocess.Popen[bytes]] = []
+        self._told: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Start it, once.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        _thread.start_new_thread(self._start, ())  # a `Thread` waits for its start, locks in hand
+        problem = self._told.get()
+        if problem is not None:
+            raise problem
+        return self._programs[0]
+
+    def _start(self) -> None:
+        problem = None
+        try:
+            with self._lock:
+                if self._wanted:
+                    stdin, stdout, stderr = self._streams
+                    self._programs.append(
+                        subprocess.Popen(
+                            self._command,
+                            stdin=stdin,
+                            stdout=stdout,
+                            stderr=stderr,
+                            env=environment(),
+                        )
+                    )
+        except BaseException as error:  # for the thread that asked
+            problem = error
+        self._told.put(problem)
+
+    def end(self) -> None:
+        """End it, whatever it is doing; it cannot begin any more."""
+        with self._lock:
+            self._wanted = False
+        for program in self._programs:
+            if program.poll() is None:
+                program.kill()
+            for stream in (program.stdin, program.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+            program.wait()
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.end()
+        finally:
+            self.end()  # an interrupt may have broken off the first
 
 
 def cause(code: int, log: IO[bytes]) -> str:

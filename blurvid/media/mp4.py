@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -135,24 +134,9 @@ def _even(frame: Pixels) -> Pixels:
 
 def _feed(command: list[str], chunks: Iterable[memoryview], log: int) -> int:
     """Run a program on chunks of input; return its exit status, and leave none behind."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> None:
-        started.append(
-            subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                env=ffmpeg.environment(),
-            )
-        )
-
-    # In a thread of its own, so that an interrupt of this one cannot lose a program that begins.
-    starter = ThreadPoolExecutor(1)
-    try:
-        starter.submit(start).result()
-        (process,) = started
+    program = ffmpeg.Program(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+    with program:
+        process = program.begin()
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # it gave up; its log says why
                 for chunk in chunks:
@@ -160,12 +144,3 @@ def _feed(command: list[str], chunks: Iterable[memoryview], log: int) -> int:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
         return process.wait()
-    finally:
-        starter.shutdown()
-        for process in started:
-            if process.poll() is None:
-                process.kill()
-                with contextlib.suppress(OSError):
-                    if process.stdin is not None:
-                        process.stdin.close()
-                process.wait()

@@ -197,14 +197,9 @@ def _frames(path: Path, command: list[str]) -> Iterator[NDArray[np.uint8]]:
     """Run ffmpeg and take its pictures apart."""
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=ffmpeg.environment(),
-        )
-        stack.callback(_end, process)
+        process = stack.enter_context(
+            ffmpeg.Program(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        ).begin()
         stream = process.stdout
         count = 0
         frame = _next_picture(stream) if stream is not None else None
@@ -236,11 +231,3 @@ def _fill(stream: IO[bytes], room: memoryview) -> bool:
             return False
         room = room[count:]
     return True
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a decoder, whatever it is doing."""
-    process.kill()
-    if process.stdout is not None:
-        process.stdout.close()
-    process.wait()
