@@ -63,18 +63,12 @@ class Job:
             media.check_file(self.target, overwrite)
             return [self.target]
         files = media.check_target(self.target, self.stem, self.count, overwrite, self.kind)
-        if self.montage is not None:
-            if self.montage in files:
-                raise OptionError(f"{self.montage} is meant for a frame and for the montage")
-            files.append(media.check_montage(self.montage, overwrite))
-        for path in self.flows:
-            if path in files:
-                raise OptionError(f"{path} is meant for the motion and for something else")
-            files.append(media.check_flow(path, overwrite))
-        for path in self.trusts:
-            if path in files:
-                raise OptionError(f"{path} is meant for the trust and for something else")
-            files.append(media.check_trust(path, overwrite))
+        sheets = () if self.montage is None else (self.montage,)
+        for kind, paths in (("montage", sheets), ("flow", self.flows), ("trust", self.trusts)):
+            for path in paths:
+                if path in files:
+                    raise OptionError(f"{path} is meant for the {kind} and for something else")
+                files.append(media.check_besides(kind, path, overwrite))
         return files
 
 

@@ -13,6 +13,9 @@ from blurvid.batch.sources import find
 from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES
 from blurvid.errors import OptionError, OutputError
 
+_ENDS = {"montage": (".png",), "flow": (".flo", ".png"), "trust": (".npy", ".png")}
+"""What each photo gets of `media.BESIDES` where a folder is named for it."""
+
 
 def plan(
     sources: Sequence[str | Path],
@@ -62,6 +65,18 @@ def plan(
     outside = [folder for folder in (out, montage, *flows, *trusts) if folder is not None]
     found = find(sources, listed, outside)
     many = len(found) > 1 or found[0].in_folder
+
+    def completed(job: Job, base: Path) -> Job:
+        sheets = _besides("montage", () if montage is None else (montage,), base, many)
+        return replace(
+            job,
+            montage=next(iter(sheets), None),
+            flows=_besides("flow", flows, base, many),
+            trusts=_besides("trust", trusts, base, many),
+            frames=frames,
+            beyond=beyond,
+        )
+
     if out is not None and _is_file(out, many, kind):
         if many:
             raise OptionError(
@@ -74,22 +89,7 @@ def plan(
         if kind not in (None, suffix):
             raise OptionError(f"{out} and --format {kind} contradict each other")
         stem = found[0].relative.stem
-        sheet = _montage(montage, Path(stem), many)
-        moved, trusted = _flows(flows, Path(stem), many), _trusts(trusts, Path(stem), many)
-        return [
-            Job(
-                found[0].photo,
-                out,
-                stem,
-                suffix,
-                None,
-                sheet,
-                flows=moved,
-                trusts=trusted,
-                frames=frames,
-                beyond=beyond,
-            )
-        ]
+        return [completed(Job(found[0].photo, out, stem, suffix), Path(stem))]
     kind = kind or ("mp4" if out is None else "png")
     if kind not in FORMATS:
         raise OptionError(f"no format named {kind!r}; use {', '.join(FORMATS)}")
@@ -99,10 +99,7 @@ def plan(
         target = folder / base
         single = kind in FRAME_FORMATS
         target = target.parent if single else target.with_name(f"{target.name}.{kind}")
-        sheet = _montage(montage, base, many)
-        moved, trusted = _flows(flows, base, many), _trusts(trusts, base, many)
-        job = Job(entry.photo, target, base.name, kind, entry.error, sheet)
-        jobs.append(replace(job, flows=moved, trusts=trusted, frames=frames, beyond=beyond))
+        jobs.append(completed(Job(entry.photo, target, base.name, kind, entry.error), base))
     return jobs
 
 
@@ -177,40 +174,12 @@ def share(jobs: Sequence[Job], number: int, count: int) -> list[Job]:
     return list(jobs[number - 1 :: count])
 
 
-def _montage(montage: Path | None, base: Path, many: bool) -> Path | None:
-    """Where the sheet of a photo goes whose frames are named `base`."""
-    if montage is None:
-        return None
-    if not _is_file(montage, many, None, (".png",)):
-        return montage / base.with_name(f"{base.name}_montage.png")
-    if many:
-        raise OptionError(f"{montage} is one file, but there are many photos: name a folder")
-    return montage
-
-
-def _flows(flows: Sequence[Path], base: Path, many: bool) -> tuple[Path, ...]:
-    """Where the motion of a photo goes whose frames are named `base`."""
-    return _besides("flow", flows, media.FLOW_SUFFIXES, (".flo", ".png"), base, many)
-
-
-def _trusts(trusts: Sequence[Path], base: Path, many: bool) -> tuple[Path, ...]:
-    """Where the maps of trust go of a photo whose frames are named `base`."""
-    return _besides("trust", trusts, media.TRUST_SUFFIXES, (".npy", ".png"), base, many)
-
-
-def _besides(
-    word: str,
-    targets: Sequence[Path],
-    suffixes: Sequence[str],
-    ends: Sequence[str],
-    base: Path,
-    many: bool,
-) -> tuple[Path, ...]:
-    """Where something besides goes, of a photo whose frames are named `base`."""
+def _besides(kind: str, targets: Sequence[Path], base: Path, many: bool) -> tuple[Path, ...]:
+    """Where one of `media.BESIDES` goes, of a photo whose frames are named `base`."""
     paths: list[Path] = []
     for path in targets:
-        if not _is_file(path, many, None, suffixes):
-            paths += [path / base.with_name(f"{base.name}_{word}{end}") for end in ends]
+        if not _is_file(path, many, None, media.BESIDES[kind]):
+            paths += [path / base.with_name(f"{base.name}_{kind}{end}") for end in _ENDS[kind]]
         elif many:
             raise OptionError(f"{path} is one file, but there are many photos: name a folder")
         else:

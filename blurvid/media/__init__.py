@@ -8,7 +8,9 @@ out of range `OptionError`; each with one line of text that names the file.
 from blurvid.media.arrays import photo_from_array
 from blurvid.media.atomic import own_start, remove_stale, replacing
 from blurvid.media.clip import (
+    BESIDES,
     CLIP_SUFFIXES,
+    check_besides,
     check_clip_options,
     check_file,
     check_target,
@@ -23,9 +25,9 @@ from blurvid.media.files import (
     list_photos,
     natural_key,
 )
-from blurvid.media.flow import FLOW_SUFFIXES, check_flow, flow_array, flow_picture, write_flow
+from blurvid.media.flow import flow_array, flow_picture, write_flow
 from blurvid.media.maps import TrustMaps
-from blurvid.media.montage import check_montage, sheet, write_montage
+from blurvid.media.montage import sheet, write_montage
 from blurvid.media.mp4 import encode
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin
@@ -38,21 +40,15 @@ from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
 from blurvid.media.sound import has_sound, join
 from blurvid.media.stills import lost_in, still_suffix
 from blurvid.media.text import reason
-from blurvid.media.trust import TRUST_SUFFIXES, check_trust, trust_picture, write_trust
+from blurvid.media.trust import trust_picture, write_trust
 from blurvid.media.video import VideoInfo, decode_video, read_video, video_info
 
 __all__ = [
-    "holds_video",
-    "replacing",
-    "join",
-    "has_sound",
-    "encode",
+    "BESIDES",
     "CLIP_SUFFIXES",
     "FILTER",
     "FILTER_VIDEO",
-    "FLOW_SUFFIXES",
     "STILL_SUFFIXES",
-    "TRUST_SUFFIXES",
     "Movable",
     "Origin",
     "Photo",
@@ -61,18 +57,20 @@ __all__ = [
     "Shelf",
     "TrustMaps",
     "VideoInfo",
+    "check_besides",
     "check_clip_options",
     "check_file",
-    "check_flow",
-    "check_montage",
     "check_target",
-    "check_trust",
     "decode_video",
+    "encode",
     "flow_array",
     "flow_picture",
+    "has_sound",
+    "holds_video",
     "is_photo",
     "is_special",
     "is_video",
+    "join",
     "kind_of",
     "list_photos",
     "lost_in",
@@ -85,6 +83,7 @@ __all__ = [
     "reason",
     "region",
     "remove_stale",
+    "replacing",
     "scaled",
     "sheet",
     "still_kind",

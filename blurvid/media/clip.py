@@ -27,6 +27,8 @@ from blurvid.media.text import reason
 from blurvid.media.webp import save_webp
 
 CLIP_SUFFIXES = (".mp4", ".gif", ".webp", ".html")
+BESIDES = {"montage": (".png",), "flow": (".flo", ".npy", ".png"), "trust": (".npy", ".png")}
+"""What can be written besides the frames, and the suffixes that each may have."""
 
 
 def kind_of(target: Path) -> str:
@@ -98,6 +100,28 @@ def check_file(path: Path, overwrite: bool = False) -> None:
         _check_file(path, overwrite)
     except OSError as error:
         raise OutputError(f"{path}: not written: {reason(error)}") from error
+
+
+def check_besides(kind: str, target: Path, overwrite: bool = False) -> Path:
+    """Find out early whether something besides the frames can be written.
+
+    Args:
+        kind: one of `BESIDES`.
+        target: the file.
+        overwrite: whether it may be replaced.
+
+    Returns:
+        The file.
+
+    Raises:
+        OptionError: a suffix that is not known.
+        OutputError: the file exists already, or cannot be made there.
+    """
+    target = Path(target)
+    if target.suffix.lower() not in BESIDES[kind]:
+        raise OptionError(f"{target}: {kind} is written as {', '.join(BESIDES[kind])}")
+    check_file(target, overwrite)
+    return target
 
 
 def _check_file(path: Path, overwrite: bool) -> None:

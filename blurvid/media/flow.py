@@ -10,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from blurvid.errors import OptionError
 from blurvid.flow import Field
 from blurvid.media.atomic import replacing
-from blurvid.media.clip import check_file
-
-FLOW_SUFFIXES = (".flo", ".npy", ".png")
+from blurvid.media.clip import check_besides
 
 _MAGIC = b"PIEH"
 """First bytes of a .flo file; as a little-endian float32, 202021.25."""
@@ -27,27 +24,6 @@ can be told apart there (Baker et al. 2011, after their published code)."""
 _LEGEND = 120
 """Height of the legend below the picture [px]."""
 _FONT = 18
-
-
-def check_flow(target: Path, overwrite: bool = False) -> Path:
-    """Find out early whether a flow can be written, before any work is done for it.
-
-    Args:
-        target: the file.
-        overwrite: whether it may be replaced.
-
-    Returns:
-        The file.
-
-    Raises:
-        OptionError: a suffix that is not known.
-        OutputError: the file exists already, or cannot be made there.
-    """
-    target = Path(target)
-    if target.suffix.lower() not in FLOW_SUFFIXES:
-        raise OptionError(f"{target}: motion is written as {', '.join(FLOW_SUFFIXES)}")
-    check_file(target, overwrite)
-    return target
 
 
 def write_flow(field: Field, target: Path, *, overwrite: bool = False) -> Path:
@@ -69,7 +45,7 @@ def write_flow(field: Field, target: Path, *, overwrite: bool = False) -> Path:
         OptionError: another suffix.
         OutputError: the file exists already, or cannot be written.
     """
-    target = check_flow(target, overwrite)
+    target = check_besides("flow", target, overwrite)
     suffix = target.suffix.lower()
     with replacing([target]) as (temporary,), temporary.open("xb") as file:
         if suffix == ".png":

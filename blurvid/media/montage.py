@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from blurvid.errors import OptionError
 from blurvid.media.atomic import replacing
-from blurvid.media.clip import check_file, flat_frames
+from blurvid.media.clip import check_besides, flat_frames
 from blurvid.media.photo import Photo
 from blurvid.media.png import save_png
 
@@ -55,32 +54,11 @@ def write_montage(frames: Tensor, target: Path, photo: Photo, *, overwrite: bool
     if frames.ndim != 4 or 0 in frames.shape or frames.shape[1:] != photo.pixels.shape:
         shape = (tuple(frames.shape), tuple(photo.pixels.shape))
         raise ValueError(f"frames of shape {shape[0]} of a photo of shape {shape[1]}")
-    target = check_montage(target, overwrite)
+    target = check_besides("montage", target, overwrite)
     (blurry,) = flat_frames(photo.pixels[None], photo)
     page = montage(blurry, flat_frames(frames, photo))
     with replacing([target]) as (temporary,):
         save_png(page, temporary, None)
-    return target
-
-
-def check_montage(target: Path, overwrite: bool = False) -> Path:
-    """Find out early whether a sheet can be written, before any work is done for it.
-
-    Args:
-        target: the file.
-        overwrite: whether it may be replaced.
-
-    Returns:
-        The file.
-
-    Raises:
-        OptionError: a suffix other than `.png`.
-        OutputError: the file exists already, or cannot be made there.
-    """
-    target = Path(target)
-    if target.suffix.lower() != ".png":
-        raise OptionError(f"{target}: a montage is a .png file")
-    check_file(target, overwrite)
     return target
 
 

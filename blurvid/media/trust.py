@@ -11,13 +11,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from blurvid.errors import OptionError
 from blurvid.media.atomic import replacing
-from blurvid.media.clip import check_file, flat_frames
+from blurvid.media.clip import check_besides, flat_frames
 from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 from blurvid.media.photo import Photo
-
-TRUST_SUFFIXES = (".npy", ".png")
 
 _LONG_SIDE = 1280
 """Larger photos are drawn at this long side [px]."""
@@ -26,27 +23,6 @@ _LEGEND = 60
 _FONT = 18
 _PALE = 0.35
 """How much is left of the photo below a map."""
-
-
-def check_trust(target: Path, overwrite: bool = False) -> Path:
-    """Find out early whether maps can be written, before any work is done for them.
-
-    Args:
-        target: the file.
-        overwrite: whether it may be replaced.
-
-    Returns:
-        The file.
-
-    Raises:
-        OptionError: a suffix that is not known.
-        OutputError: the file exists already, or cannot be made there.
-    """
-    target = Path(target)
-    if target.suffix.lower() not in TRUST_SUFFIXES:
-        raise OptionError(f"{target}: trust is written as {', '.join(TRUST_SUFFIXES)}")
-    check_file(target, overwrite)
-    return target
 
 
 def write_trust(maps: TrustMaps, target: Path, photo: Photo, *, overwrite: bool = False) -> Path:
@@ -69,7 +45,7 @@ def write_trust(maps: TrustMaps, target: Path, photo: Photo, *, overwrite: bool 
         OptionError: another suffix.
         OutputError: the file exists already, or cannot be written.
     """
-    target = check_trust(target, overwrite)
+    target = check_besides("trust", target, overwrite)
     height, width = photo.pixels.shape[-2:]
     with replacing([target]) as (temporary,), temporary.open("xb") as file:
         if target.suffix.lower() == ".png":

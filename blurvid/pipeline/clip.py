@@ -244,7 +244,7 @@ class Clip:
             OutputError: the file exists, or cannot be written.
             OptionError: another suffix.
         """
-        target = media.check_flow(Path(target), overwrite)
+        target = media.check_besides("flow", Path(target), overwrite)
         return media.write_flow(self._field(reverse), target, overwrite=overwrite)
 
     @functools.cached_property
