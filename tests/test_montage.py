@@ -197,7 +197,11 @@ def test_many_photos_and_their_sheets(here):
     [
         (("a.png", "b.png", "-o", "out", "--montage", "sheet.png"), 2, "is one file"),
         (("a.png", "-o", "a.mp4", "--montage", "sheet.jpg"), 2, "is written as .png"),
-        (("a.png", "-o", "out", "--montage", "out/a_3.png"), 2, "for the montage and for something else"),
+        (
+            ("a.png", "-o", "out", "--montage", "out/a_3.png"),
+            2,
+            "for the montage and for something else",
+        ),
         (("a.png", "-o", "a.mp4", "--montage", "b.png"), 6, "b.png: exists already"),
         (("a.png", "-o", "a.mp4", "--montage", "a.png", "--overwrite"), 6, "same file as an input"),
         (("a.png", "-o", "a.mp4", "--montage", "a.png/b.png"), 6, "file, not a folder"),

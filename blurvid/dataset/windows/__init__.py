@@ -6,16 +6,8 @@ from blurvid.dataset.windows.middles import MiddleWindow, middle_windows
 from blurvid.dataset.windows.read import StoredWindow, is_window_folder, read_windows
 from blurvid.dataset.windows.records import Record, in_windows
 from blurvid.dataset.windows.simulate import find_stills, simulate_still
-from blurvid.dataset.windows.write import (
-    Made,
-    Pending,
-    Plan,
-    Team,
-    WriteSummary,
-    make_clip,
-    simulate_windows,
-    write_windows,
-)
+from blurvid.dataset.windows.team import Made, Pending, Plan, Team, make_clip
+from blurvid.dataset.windows.write import WriteSummary, simulate_windows, write_windows
 from blurvid.media import FILTER
 
 __all__ = [
