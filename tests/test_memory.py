@@ -506,7 +506,7 @@ def test_room_is_a_share_of_what_is_free_or_what_the_user_leaves(tmp_path, monke
     most = runtime.room(CPU, 2**60)
     assert free < most
     (tmp_path / "memory.max").write_text("max\n")
-    monkeypatch.setattr(runtime, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(runtime.memory, "CONTROL_GROUP", tmp_path)
     assert runtime.room(CPU) > 100 * MEGA
     (tmp_path / "memory.max").write_text("9000000\n")
     (tmp_path / "memory.current").write_text("4000000\n")
