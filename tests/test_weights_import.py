@@ -223,7 +223,7 @@ def test_renamed_files_land_in_their_stage_and_published_ones_are_known(
     swapped = {"middle": "F35_N8.pth", "35": "center_v3.pth", "26": "a", "17": "b"}
     for stage, name in swapped.items():
         (tmp_path / name).symlink_to(files[stage])
-    digest = weights.sets.sha256_of(files["middle"])
+    digest = weights.describe.sha256_of(files["middle"])
     monkeypatch.setitem(authors.PUBLISHED, "middle", digest)
     report = weights.import_authors([tmp_path / name for name in swapped.values()], "mine")
     assert [file.path.name for file in report.files] == list(swapped.values())

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from blurvid.cli import common
 from blurvid.cli.quality import described, picked_quality, quality_options
-from blurvid.cli.robustness import print_table, score_robustness
+from blurvid.cli.robustness import score_robustness
 from blurvid.cli.score_video import score_video
+from blurvid.cli.scores import AnyReport, show_report
 from blurvid.cli.synth import gamma_option, parse_gamma
 from blurvid.config import (
     BLUR_FOLDERS,
@@ -25,22 +27,13 @@ from blurvid.config import (
 from blurvid.errors import OptionError
 
 if TYPE_CHECKING:
-    from rich.table import Table
     from torch import Tensor
 
-    from blurvid.evaluate import (
-        BetweenReport,
-        BetweenRow,
-        BeyondReport,
-        BeyondRow,
-        MeanScore,
-        MiddleRow,
-        MiddleSummary,
-        ProtocolReport,
-        Report,
-        Row,
-        Summary,
-    )
+    from blurvid.evaluate import BetweenRow, BeyondRow, MiddleRow, Row
+    from blurvid.pipeline import Extractor
+
+Scoring: TypeAlias = "Callable[[Extractor], AnyReport]"
+OnWindow: TypeAlias = "Callable[[Row | MiddleRow | BetweenRow | BeyondRow], None] | None"
 
 DEFAULT = SynthOptions()
 
@@ -186,68 +179,35 @@ def evaluate(
     if len(middles) > 1:
         raise OptionError("several --middle go with --robustness only")
     middle = middles[0] if middles else MIDDLE_CHOICES[0]
-    from blurvid import evaluate as library
     from blurvid import weights
-    from blurvid.pipeline import extended, extractor
+    from blurvid.pipeline import extractor
 
     response = parse_gamma(gamma) if gamma else None
-    benchmark = None
+    options = _options(response, clip_scale, stride)
+    on_window = None if quiet else _show_window
     if beyond is not None:
         if frames is not None or protocol or blur_folder:
             raise OptionError("--beyond does not go with --frames and --protocol")
-        outer = library.windows_beyond(source, beyond, _options(response, clip_scale, stride))
+        score = _beyond(source, beyond, options, on_window)
     elif frames is not None:
         if protocol or blur_folder:
             raise OptionError("--frames does not go with --protocol")
-        inner = library.windows_of(source, frames, _options(response, clip_scale, stride))
+        score = _between(source, frames, options, on_window)
     elif protocol:
         _refuse_fixed(protocol, {"--clip-scale": clip_scale, "--stride": stride})
-        benchmark = library.open_protocol(protocol, source, gamma=response, blur_folder=blur_folder)
-        for warning in benchmark.warnings:
-            common.warn(warning)
+        score = _as_published(source, protocol, response, blur_folder, on_window)
     else:
         if blur_folder:
             raise OptionError(f"--blur-folder goes with --protocol {PROTOCOLS[1]} only")
-        windows = library.windows_from(source, _options(response, clip_scale, stride))
-
-    def show(row: Row | MiddleRow | BetweenRow | BeyondRow) -> None:
-        if isinstance(row, library.BetweenRow):
-            value = row.between.motion
-        elif isinstance(row, library.BeyondRow):
-            value = row.beyond[0].made
-        else:
-            value = row.score.ppsnr if isinstance(row, library.Row) else row.score.psnr
-        click.echo(f"{row.window}: {value:.2f} dB", err=True)
+        score = _seven(source, options, response, on_window)
 
     guided = bool(middles) and model == "auto" and weights_name is None
     chosen = weights.find(weights_name, "cascade" if guided else model)
-    on_window = None if quiet else show
-    report: Report | ProtocolReport | BetweenReport | BeyondReport
     run, quality = common.picked(RunOptions, values), picked_quality(values)
     with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
         for warning in ready.warnings:
             common.warn(warning)
-
-        def extract(y: Tensor) -> Tensor:
-            return ready.scaled(y).frames
-
-        if beyond is not None:
-
-            def more(y: Tensor) -> Tensor:
-                found = ready.scaled(y)
-                return extended(ready, found.frames, y, beyond, found.scale)[0]
-
-            report = library.evaluate_beyond(more, outer, beyond, on_window=on_window)
-        elif frames is not None:
-            report = library.evaluate_between(extract, inner, frames, on_window=on_window)
-        elif benchmark:
-            report = benchmark.score(extract, on_window=on_window)
-        else:
-            report = library.evaluate(extract, windows, response, on_window=on_window)
-    done = described(ready.quality)
-    if ready.middle is not None:
-        done = ", ".join(filter(None, (f"middle frame by {ready.middle.name}", done)))
-    title = f"{chosen.model} (weights {chosen.name}{f', {done}' if done else ''})"
+        report = score(ready)
     if as_json:
         about = {
             "model": chosen.model,
@@ -257,60 +217,79 @@ def evaluate(
             "quality": dataclasses.asdict(ready.quality),
         }
         common.echo_json(about | report.to_json())
-    elif isinstance(report, library.ProtocolReport):
-        _show_protocol(report, title)
-    elif isinstance(report, library.BetweenReport):
-        click.echo(f"Model {title}, {len(report.rows)} windows of {frames} frames")
-        print_table(_between_table(report))
-    elif isinstance(report, library.BeyondReport):
-        click.echo(f"Model {title}, {len(report.rows)} windows of 7 frames")
-        print_table(_beyond_table(report))
-    else:
-        click.echo(f"Model {title}, {len(report.rows)} windows")
-        print_table(_table({**report.groups, "all": report.mean}))
-        _show_ranking(report)
-
-
-def _between_table(report: BetweenReport) -> Table:
-    from rich.table import Table
-
-    mean = report.mean
-    table = Table(title="PSNR [dB]; in the better order of time")
-    for name in ("", "at the seven", "between, by motion", "blended", "nearest"):
-        table.add_column(name, justify="left" if not name else "right")
-    for name, seven, score in (
-        ("extracted", f"{mean.seven:.2f}", mean.between),
-        ("of the true seven", "", mean.of_true),
-    ):
-        values = (score.motion, score.blend, score.nearest)
-        table.add_row(name, seven, *(f"{value:.2f}" for value in values))
-    return table
-
-
-def _beyond_table(report: BeyondReport) -> Table:
-    from rich.table import Table
-
-    mean = report.mean
-    table = Table(title="PSNR [dB]; both ends, in the better order of time")
-    for name in ("frames away", "made", "outermost of the seven", "blurry"):
-        table.add_column(name, justify="right")
-    table.add_row("0", f"{mean.outermost:.2f}")
-    for score in mean.beyond:
-        values = (score.made, score.repeated, score.blurry)
-        table.add_row(str(score.away), *(f"{value:.2f}" for value in values))
-    return table
-
-
-def _show_ranking(report: Report) -> None:
-    """How well the windows are ranked by what is known without their true frames."""
-    ranking = report.ranking
-    if ranking is None:
         return
-    click.echo(
-        f"Trust: the expected PSNR is off by {ranking.error:.1f} dB on average; rank correlation "
-        f"with pPSNR {ranking.expected:.2f} (re-blur {ranking.reblur:.2f}, motion found "
-        f"{ranking.motion:.2f}, slopes of the blurry photo {ranking.texture:.2f})"
+    done = described(ready.quality)
+    if ready.middle is not None:
+        done = ", ".join(filter(None, (f"middle frame by {ready.middle.name}", done)))
+    show_report(report, f"{chosen.model} (weights {chosen.name}{f', {done}' if done else ''})")
+
+
+# What is scored on is opened before the weights are; each gives how an extractor is scored on it.
+
+
+def _seven(
+    source: Path, options: SynthOptions, response: Gamma | None, on_window: OnWindow
+) -> Scoring:
+    from blurvid import evaluate as library
+
+    windows = library.windows_from(source, options)
+    return lambda ready: library.evaluate(_frames(ready), windows, response, on_window=on_window)
+
+
+def _between(source: Path, frames: int, options: SynthOptions, on_window: OnWindow) -> Scoring:
+    from blurvid import evaluate as library
+
+    windows = library.windows_of(source, frames, options)
+    return lambda ready: library.evaluate_between(
+        _frames(ready), windows, frames, on_window=on_window
     )
+
+
+def _beyond(source: Path, beyond: int, options: SynthOptions, on_window: OnWindow) -> Scoring:
+    from blurvid import evaluate as library
+    from blurvid.pipeline import extended
+
+    windows = library.windows_beyond(source, beyond, options)
+
+    def score(ready: Extractor) -> AnyReport:
+        def more(y: Tensor) -> Tensor:
+            found = ready.scaled(y)
+            return extended(ready, found.frames, y, beyond, found.scale)[0]
+
+        return library.evaluate_beyond(more, windows, beyond, on_window=on_window)
+
+    return score
+
+
+def _as_published(
+    source: Path,
+    protocol: str,
+    response: Gamma | None,
+    blur_folder: str | None,
+    on_window: OnWindow,
+) -> Scoring:
+    from blurvid import evaluate as library
+
+    benchmark = library.open_protocol(protocol, source, gamma=response, blur_folder=blur_folder)
+    for warning in benchmark.warnings:
+        common.warn(warning)
+    return lambda ready: benchmark.score(_frames(ready), on_window=on_window)
+
+
+def _frames(ready: Extractor) -> Callable[[Tensor], Tensor]:
+    return lambda y: ready.scaled(y).frames
+
+
+def _show_window(row: Row | MiddleRow | BetweenRow | BeyondRow) -> None:
+    from blurvid import evaluate as library
+
+    if isinstance(row, library.BetweenRow):
+        value = row.between.motion
+    elif isinstance(row, library.BeyondRow):
+        value = row.beyond[0].made
+    else:
+        value = row.score.ppsnr if isinstance(row, library.Row) else row.score.psnr
+    click.echo(f"{row.window}: {value:.2f} dB", err=True)
 
 
 def _refuse_others(given: dict[str, object]) -> None:
@@ -329,65 +308,3 @@ def _refuse_fixed(protocol: str, given: dict[str, float | None]) -> None:
     for option, value in given.items():
         if value is not None:
             raise OptionError(f"{option} is fixed by --protocol {protocol}")
-
-
-def _show_protocol(report: ProtocolReport, model: str) -> None:
-    benchmark = report.benchmark
-    click.echo(f"{benchmark.protocol.column}.")
-    click.echo(f"Model {model}, {benchmark.images} images of {len(benchmark.scenes)} scenes")
-    print_table(_middle_table(report, model))
-    if report.sequence:
-        print_table(_table({"all": report.sequence.mean}))
-    click.echo("Left open by the paper, done here as follows:")
-    for question, answer in benchmark.choices.items():
-        click.echo(f"  {question}: {answer}")
-
-
-def _middle_table(report: ProtocolReport, model: str) -> Table:
-    from rich.table import Table
-
-    table = Table(title="Middle frame: PSNR [dB] and SSIM")
-    for name in ("", "n", "PSNR", "SSIM", "blurry PSNR", "blurry SSIM"):
-        table.add_column(name, justify="left" if not name else "right")
-    for figure in report.benchmark.protocol.published:
-        table.add_row(f"{figure.method}, published", "", f"{figure.psnr:.2f}")
-    table.add_row(model, *_middle_cells(report.middle.mean))
-    table.add_section()
-    for scene, summary in report.middle.clips.items():
-        table.add_row(f"  {scene}", *_middle_cells(summary))
-    return table
-
-
-def _middle_cells(summary: MiddleSummary) -> list[str]:
-    scores = (summary.score, summary.blurry)
-    cells = [cell for s in scores for cell in (f"{s.psnr:.2f}", f"{s.ssim:.3f}")]
-    return [str(summary.windows), *cells]
-
-
-def _table(summaries: dict[str, Summary]) -> Table:
-    from rich.table import Table
-
-    table = Table(title="PSNR [dB]; frames 1..7 in the better order of time")
-    for name in ("", "n", "forward", "pPSNR", *"1234567", "SSIM", "re-blur"):
-        table.add_column(name, justify="left" if not name else "right")
-    for group, summary in summaries.items():
-        count = str(summary.windows)
-        for label, score, reblur in (
-            (group, summary.score, f"{summary.reblur:.1f}"),
-            ("  blurry x 7", summary.blurry, ""),
-            ("  middle x 7", summary.middle, ""),
-            ("  true middle x 7", summary.true_middle, ""),
-        ):
-            table.add_row(label, count, *_cells(score), reblur)
-            count = ""
-        table.add_section()
-    return table
-
-
-def _cells(score: MeanScore) -> list[str]:
-    return [
-        f"{score.psnr:.2f}",
-        f"{score.ppsnr:.2f}",
-        *(f"{value:.2f}" for value in score.per_frame),
-        f"{score.pssim:.3f}",
-    ]

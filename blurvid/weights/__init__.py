@@ -6,19 +6,11 @@ written raises `OutputError`. Only `fetch` uses the network.
 """
 
 from blurvid.weights.authors import ImportedFile, ImportReport, import_authors
+from blurvid.weights.describe import SET_FILE, WeightSet, verify
 from blurvid.weights.download import fetch
 from blurvid.weights.foreign import SUFFIXES as FOREIGN_SUFFIXES
 from blurvid.weights.foreign import load_foreign
-from blurvid.weights.sets import (
-    SET_FILE,
-    WeightSet,
-    best_middle,
-    cache_dir,
-    default,
-    find,
-    list_sets,
-    verify,
-)
+from blurvid.weights.sets import best_middle, cache_dir, default, find, list_sets
 from blurvid.weights.specs import spec_of, spec_problem
 from blurvid.weights.store import load, save
 from blurvid.weights.vgg import load_vgg

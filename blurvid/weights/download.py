@@ -22,16 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
 from blurvid.errors import BlurvidError, WeightsError
-from blurvid.weights.sets import (
-    MAX_SET_BYTES,
-    NAME,
-    SET_FILE,
-    WeightSet,
-    find,
-    parse_info,
-    read_set,
-    sets_dir,
-)
+from blurvid.weights.describe import MAX_SET_BYTES, NAME, SET_FILE, WeightSet, parse_info, read_set
+from blurvid.weights.sets import find, sets_dir
 from blurvid.weights.store import install, load, write_info
 
 MAX_BYTES = 200 * 10**6

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from blurvid.errors import WeightsError
-from blurvid.weights.sets import refuse_pointer
+from blurvid.weights.describe import refuse_pointer
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 """Files that may hold one."""

@@ -10,7 +10,7 @@ from typing import Any
 from blurvid.config import BDIRSpec, CascadeSpec, DirectSpec, UNetSpec
 from blurvid.errors import WeightsError
 from blurvid.models import Spec
-from blurvid.weights.sets import SET_FILE, WeightSet
+from blurvid.weights.describe import SET_FILE, WeightSet
 
 MAX_LEVELS = 8
 MAX_BLOCKS = 128

@@ -18,16 +18,9 @@ from torch.overrides import TorchFunctionMode
 from blurvid.errors import OutputError, WeightsError
 from blurvid.locks import locked
 from blurvid.models import Spec, Trainable, build, parts
+from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, check_digest, check_size, read_set
 from blurvid.weights.headers import read_header
 from blurvid.weights.leftovers import PATIENCE, clear, lock_of, staging_beside
-from blurvid.weights.sets import (
-    FORMAT,
-    SET_FILE,
-    WeightSet,
-    check_digest,
-    check_size,
-    read_set,
-)
 from blurvid.weights.specs import spec_of
 
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}

@@ -1,0 +1,216 @@
+"""What a weight set says about itself, and whether its files are what it says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from blurvid.config import STAGES, TRAINED
+from blurvid.errors import WeightsError
+
+FORMAT = 1
+"""Version of the layout of a weight set that this code reads and writes."""
+SET_FILE = "set.json"
+SCORE = "seven_frame_psnr"
+"""The score [dB] by which `auto` compares models."""
+MIDDLE_SCORE = "middle_gain"
+"""The score [dB] by which `auto` compares what gives the middle frame: what it gains over the
+blurry photo, on average over kinds of blur (`blurvid eval --robustness`)."""
+PARTS = {"cascade": STAGES, "direct": ("direct",), "bdirnet": ("bdirnet",)}
+"""Parts of each model, a file each."""
+MAX_SCORE = 1e6
+"""Scores [dB] beyond, NaN and infinity are no scores."""
+MAX_SET_BYTES = 2**20
+MAX_FILE_BYTES = 2**30
+MAX_CROP = 2**20
+"""Sides of training crops [px] beyond are not believed."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Names under which a set can be kept in the cache."""
+
+LFS_POINTER = b"version https://git-lfs"
+
+Origin = Literal["path", "env", "cache", "released"]
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """A weight set whose `set.json` has been read; its files have not."""
+
+    name: str
+    model: str
+    """One of `config.TRAINED`."""
+    path: Path
+    """The directory."""
+    info: dict[str, Any] = field(hash=False, repr=False)
+    """What `set.json` says, unknown keys included."""
+    score: float | None
+    """PSNR of the seven frames [dB] in the released evaluation; None when not known."""
+    middle_score: float | None
+    """Gain of the middle frame [dB], mean over kinds of blur; None when not known."""
+    origin: Origin
+    """How it was found."""
+
+    @property
+    def crop(self) -> int | None:
+        """Side of the crops that its training ended with [px]; None where it does not tell."""
+        recipe = self.info.get("recipe")
+        phases = recipe.get("phases") if isinstance(recipe, dict) else None
+        last = phases[-1] if isinstance(phases, list) and phases else recipe
+        crop = last.get("crop") if isinstance(last, dict) else None
+        return crop if type(crop) is int and 0 < crop <= MAX_CROP else None
+
+    def file(self, part: str) -> Path:
+        """Path of the file that holds a part."""
+        return self.path / str(self.info["files"][part]["file"])
+
+
+def read_set(directory: Path, origin: Origin) -> WeightSet:
+    """Read and check a `set.json`.
+
+    Raises:
+        WeightsError: it is missing, unreadable, or does not describe a weight set.
+    """
+    path = directory / SET_FILE
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SET_BYTES + 1)
+    except FileNotFoundError:
+        raise WeightsError(f"{directory} is not a weight set: it has no {SET_FILE}") from None
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+    refuse_pointer(path, data)
+    return WeightSet(path=directory, origin=origin, **_described(path, data))
+
+
+def verify(weight_set: WeightSet) -> None:
+    """Compare every file of a set with the size and SHA-256 in its `set.json`.
+
+    Raises:
+        WeightsError: a file is missing, is a Git LFS pointer, or differs.
+    """
+    for part, entry in weight_set.info["files"].items():
+        path = weight_set.file(part)
+        check_size(path, entry["bytes"])
+        check_digest(path, sha256_of(path), entry["sha256"])
+
+
+def parse_info(path: Path | str, data: bytes) -> dict[str, Any]:
+    """Parse and check the contents of a `set.json`; `path` is for messages."""
+    info: dict[str, Any] = _described(path, data)["info"]
+    return info
+
+
+def _described(path: Path | str, data: bytes) -> dict[str, Any]:
+    """Fields of the `WeightSet` that a `set.json` describes."""
+    if len(data) > MAX_SET_BYTES:
+        raise WeightsError(f"{path} is too large to be the description of a weight set")
+    try:
+        info = json.loads(data)
+    except (ValueError, RecursionError):
+        raise WeightsError(f"{path} is not valid JSON; get the weight set again") from None
+    problem = _problem(info)
+    if problem is not None:
+        raise WeightsError(f"{path} does not describe a weight set: {problem}")
+    return {
+        "name": info["name"],
+        "model": info["model"],
+        "info": info,
+        "score": _score(info, SCORE),
+        "middle_score": _score(info, MIDDLE_SCORE),
+    }
+
+
+def _score(info: dict[str, Any], name: str) -> float | None:
+    """A score of a set, where it is a number."""
+    scores = info.get("scores")
+    score = scores.get(name) if isinstance(scores, dict) else None
+    # whole numbers in JSON may be too large for a float; comparing them is safe
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        return None
+    return float(score) if -MAX_SCORE < score < MAX_SCORE else None
+
+
+def _problem(info: object) -> str | None:
+    """First thing that is wrong with the contents of a `set.json`."""
+    if not isinstance(info, dict):
+        return "it is not an object"
+    version = info.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        return f"format {version!s:.80} is newer than this blurvid knows; upgrade blurvid"
+    if version != FORMAT:
+        return "it has no known format"
+    name, model, files = info.get("name"), info.get("model"), info.get("files")
+    if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
+        return "it has no name"
+    if not isinstance(model, str) or model not in PARTS:
+        return f"its model is {model!r:.80}; there are {', '.join(TRAINED)}"
+    if not isinstance(files, dict) or set(files) != set(PARTS[model]):
+        return f"the {model} model has the files {', '.join(PARTS[model])}"
+    for part, entry in files.items():
+        problem = _entry_problem(entry)
+        if problem is not None:
+            return f"{part}: {problem}"
+    return None
+
+
+def _entry_problem(entry: object) -> str | None:
+    """First thing that is wrong with the entry of a file."""
+    if not isinstance(entry, dict):
+        return "the entry is not an object"
+    file, digest, size = entry.get("file"), entry.get("sha256"), entry.get("bytes")
+    # no separator, drive or leading dot: the name can only mean a file of this directory
+    if not isinstance(file, str) or not re.fullmatch(r"\w[\w.-]*\.safetensors", file):
+        return f"{file!r:.80} is not the plain name of a safetensors file"
+    if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        return "sha256 is missing or malformed"
+    if type(size) is not int or not 0 < size <= MAX_FILE_BYTES:
+        return "bytes is missing or out of range"
+    return None
+
+
+def refuse_pointer(path: Path, head: bytes) -> None:
+    """Raise WeightsError when the file that begins with `head` is a Git LFS pointer."""
+    if head.startswith(LFS_POINTER):
+        raise WeightsError(
+            f"{path} is a Git LFS pointer, not the file itself; run 'git lfs pull' in its "
+            "repository"
+        )
+
+
+def check_size(path: Path, size: int) -> None:
+    """Raise WeightsError unless the file is there and has the size it should have."""
+    try:
+        actual = path.stat().st_size
+        with path.open("rb") as file:
+            refuse_pointer(path, file.read(len(LFS_POINTER)))
+    except FileNotFoundError:
+        raise WeightsError(f"{path} is missing; get the weight set again") from None
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+    if actual != size:
+        raise WeightsError(
+            f"{path} has {actual} bytes instead of {size}; it is incomplete or was changed, "
+            "get the weight set again"
+        )
+
+
+def check_digest(path: Path, digest: str, expected: str) -> None:
+    """Raise WeightsError unless the digests agree."""
+    if digest != expected:
+        raise WeightsError(
+            f"{path} does not have the SHA-256 in {SET_FILE}; it is damaged or was changed, "
+            "get the weight set again"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, read in chunks."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
