@@ -8,7 +8,7 @@ import click
 
 from blurvid import __version__
 from blurvid.cli.bench import bench
-from blurvid.cli.common import ErrorBoundary
+from blurvid.cli.boundary import ErrorBoundary
 from blurvid.cli.deblur import deblur
 from blurvid.cli.doctor import doctor
 from blurvid.cli.evaluate import evaluate

@@ -1,0 +1,118 @@
+"""The one place where an error becomes a message and an exit code, and a signal an end."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import signal
+import sys
+import threading
+import traceback
+from typing import Any
+
+import click
+
+from blurvid import errors
+from blurvid.cli.common import EXIT_CODES, exit_code, fail, silence
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141  # as a shell counts it: 128 + SIGPIPE
+
+
+class ErrorBoundary(click.Group):
+    """The one place where a library error becomes a message and an exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        _open_streams()
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if error.errno == errno.EPIPE or not _of_stdout(error):
+                raise
+            silence(sys.stdout)
+            fail(f"standard output: not written: {_words(error)}")
+            sys.exit(EXIT_CODES[errors.OutputError])
+
+    def invoke(self, ctx: click.Context) -> object:
+        # Names of files need not be text in the terminal's encoding.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+                stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+        # A polite kill, or the end of a terminal, ends like Ctrl-C: temporary files are removed.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)
+            hangup = getattr(signal, "SIGHUP", None)
+            if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:  # not nohup
+                signal.signal(hangup, _terminate)
+        try:
+            result = super().invoke(ctx)
+            if sys.stdout is not None:  # Python itself looks at it only after all is over
+                sys.stdout.flush()
+            return result
+        except errors.BlurvidError as error:
+            fail(error)
+            ctx.exit(exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            # The reader of our output has gone; nothing more can be said to it.
+            for stream in (sys.stdout, sys.stderr):
+                silence(stream)
+            ctx.exit(BROKEN_PIPE)
+        except Exception as error:
+            if not _lacks_memory(error):
+                raise
+            fail("not enough memory")
+            ctx.exit(EXIT_CODES[errors.DeviceError])
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether an error says so; where torch is not loaded, it needs none to be told."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from blurvid.runtime import lacks_memory
+
+    return lacks_memory(error)
+
+
+def _open_streams() -> None:
+    """Let standard streams that are closed (`>&-`) lead nowhere.
+
+    The next file to be opened would get the number of a closed one, and what a library writes
+    to standard error would end in a result.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+        else:
+            continue
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+
+
+def _of_stdout(error: OSError) -> bool:
+    """Whether an error came from writing results, and not from a file."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # fails again where something is still held back
+    except OSError:
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    module = str(frame.f_globals.get("__name__"))
+    return error.filename is None and module.partition(".")[0] in ("click", "rich")
+
+
+def _words(error: OSError) -> str:
+    """Cause of an error, without importing what knows all of them."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "the disk is full" if full else str(error.strerror or error).lower()
+
+
+def _terminate(signum: int, frame: object) -> None:
+    sys.exit(128 + signum)
