@@ -271,6 +271,20 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, tiny_cascade, optio
     assert all(same(a, b) for a, b in zip(files[:half], files[half:], strict=True))
 
 
+def test_a_run_that_is_to_stop_is_saved_and_goes_on_as_if_it_had_not(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options = replace(DIRECT, save_minutes=1000.0)
+    train(options, simulated, whole, run=CPU)
+    answers = iter([False, False, True])
+    found = train(options, simulated, parts, run=CPU, stop=lambda: next(answers))
+    assert state_of(parts)["step"] == 2
+    assert found.path == parts / WEIGHTS_FOLDER
+    weights.verify(found)
+    train(options, simulated, parts, run=CPU, resume=True)
+    for part in ("model", "average"):
+        assert same(state_of(parts)[part], state_of(whole)[part])
+
+
 def test_the_log_of_a_resumed_run_has_every_step_once(tmp_path):
     options = replace(DIRECT, save_minutes=0.0)
     with pytest.raises(KeyboardInterrupt):
@@ -857,6 +871,51 @@ def test_a_killed_run_resumes(photos, tmp_path):
     weights.verify(weights.find(out / WEIGHTS_FOLDER))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+@pytest.mark.parametrize("signals", [["SIGINT"], ["SIGTERM"], ["SIGTERM", "SIGINT"]])
+def test_a_polite_end_saves_the_step_at_hand_and_a_second_one_does_not_wait(
+    photos, tmp_path, signals
+):
+    def defaults():  # pytest may itself run where these are ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    out = tmp_path / "run"
+    more = ["--steps", 100_000, "--set", "save_minutes=1000"]
+    if len(signals) > 1:  # the step at hand takes very long
+        more += ["--batch", 400]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "blurvid", *words(photos, out, *more)],
+        env=environment(tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=defaults,
+    )
+    try:
+        done = out / (LOG_FILE if len(signals) == 1 else STATE_FILE)
+        wait_for(done.exists, process)
+        for name in signals:
+            process.send_signal(getattr(signal, name))
+            if name != signals[-1]:
+                assert any("Ending after this step" in line for line in process.stderr)
+        err = process.communicate(timeout=180)[1]
+    finally:
+        process.kill()
+    assert "Traceback" not in err
+    assert not [path for path in out.rglob(".blurvid-*")]
+    if len(signals) > 1:
+        assert process.returncode == 130
+        assert state_of(out)["step"] <= 1
+        return
+    assert process.returncode == (130 if signals == ["SIGINT"] else 143)
+    assert f"Saved in {out}; the same command with --resume goes on." in err
+    step = state_of(out)["step"]
+    assert step >= 1
+    assert run(photos, out, "--steps", step + 1, "--resume", "-q").exit_code == 0
+    assert state_of(out)["step"] == step + 1
+
+
 def test_a_preview_shows_what_the_run_sees_and_trains_nothing(photos, tmp_path):
     sheet = tmp_path / "sheets" / "samples.png"
     arguments = ["train", "--data", photos, "--preview", sheet, "--crop", 32, "--seed", 3]
@@ -916,8 +975,8 @@ def patched_init(self, options, *rest):
     late = rank == 1  # as if its clock were behind: the first process says when to save
     init(self, dataclasses.replace(options, save_minutes=1e9) if late else options, *rest)
 
-def patched_fit(self, on_step):
-    result = fit(self, on_step)
+def patched_fit(self, *callbacks):
+    result = fit(self, *callbacks)
     kept = {"model": self.model.state_dict(), "average": self.average.state_dict()}
     torch.save(kept | {"draws": self.generator.get_state()}, self.out / f"rank_{rank}.pt")
     return result

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +118,9 @@ def train(
     quiet: bool,
     **values: Any,
 ) -> None:
-    """Train a model until the budget is spent; a killed run goes on with --resume.
+    """Train a model until the budget is spent; a run that ended before goes on with --resume.
+
+    Ctrl-C ends it after the step at hand, which is saved; a second one at once.
 
     The log is OUT/log.jsonl, the averaged weights are the weight set OUT/weights. Started by
     torchrun, the processes share the work.
@@ -145,18 +150,65 @@ def train(
         return
     if out is None:
         raise click.UsageError("Missing option '--out'.")
-    weight_set = train(
-        options,
-        source,
-        out,
-        run=place,
-        initial=_initial(init, options.model) if init else None,
-        vgg=vgg,
-        resume=resume,
-        on_step=None if quiet else _show,
-    )
+    with _Ending() as ending:
+        weight_set = train(
+            options,
+            source,
+            out,
+            run=place,
+            initial=_initial(init, options.model) if init else None,
+            vgg=vgg,
+            resume=resume,
+            on_step=None if quiet else _show,
+            stop=ending.asked,
+        )
+    if ending.signal is not None:
+        common.say(f"Saved in {out}; the same command with --resume goes on.")
+        ending.finish()
     if os.environ.get("RANK", "0") == "0":
         click.echo(weight_set.path)
+
+
+class _Ending:
+    """Lets the first Ctrl-C or polite kill end a run after the step at hand, a second at once.
+
+    A process of `torchrun` ends at once: the others wait for what it does in the step.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        """What asked for the end; None as long as nothing has."""
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def asked(self) -> bool:
+        """Whether the run shall end."""
+        return self.signal is not None
+
+    def finish(self) -> None:
+        """End as the signal would have ended it."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.signal is not None:
+            sys.exit(128 + self.signal)
+
+    def __enter__(self) -> _Ending:
+        alone = int(os.environ.get("WORLD_SIZE", "1")) < 2
+        if alone and threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                if number is not None and callable(signal.getsignal(number)):  # not ignored
+                    self._handlers[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.__exit__()
+        self.signal = signal.Signals(number)
+        with contextlib.suppress(RuntimeError):  # a line may just be being written
+            common.say("Ending after this step; again to end at once, with the last checkpoint.")
 
 
 def _initial(name: str, model: str) -> WeightSet:

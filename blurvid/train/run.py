@@ -34,6 +34,7 @@ def train(
     vgg: Path | None = None,
     resume: bool = False,
     on_step: Callable[[TrainStep], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> weights.WeightSet:
     """Train a model, alone or as one process of `torchrun`.
 
@@ -49,6 +50,8 @@ def train(
             start from keep theirs; options that ask for another one are refused. Where `torchrun`
             starts its processes again after one was lost, they go on with their own run unasked.
         on_step: called with each line of the log.
+        stop: asked before each step; where it says so, the run is saved and ends early, to be
+            resumed. Not asked in a process of several.
 
     Returns:
         The averaged weights.
@@ -60,7 +63,7 @@ def train(
     """
     check_options(options)
     with _alone(out):
-        return _train(options, source, out, run, initial, vgg, resume, on_step)
+        return _train(options, source, out, run, initial, vgg, resume, on_step, stop)
 
 
 def _alone(out: Path) -> AbstractContextManager[None]:
@@ -79,6 +82,7 @@ def _train(
     vgg: Path | None,
     resume: bool,
     on_step: Callable[[TrainStep], None] | None,
+    stop: Callable[[], bool],
 ) -> weights.WeightSet:
     """Train in a folder that no other run is in."""
     state = load_state(out / STATE_FILE) if resume else _own_state(out)
@@ -93,7 +97,7 @@ def _train(
         if state is not None:
             trainer.load(state)
         try:
-            return trainer.fit(on_step)
+            return trainer.fit(on_step, stop)
         except RuntimeError as error:
             if not runtime.lost_another(error):
                 raise

@@ -113,8 +113,10 @@ class Trainer:
         x = y.unsqueeze(1).expand(1, count, 3, side, side)
         return runtime.count_flop(lambda: self.objective(y, x)) * self.crop**2 // side**2
 
-    def fit(self, on_step: Callable[[TrainStep], None] | None) -> weights.WeightSet:
-        """Run until the budget is spent."""
+    def fit(
+        self, on_step: Callable[[TrainStep], None] | None, stop: Callable[[], bool]
+    ) -> weights.WeightSet:
+        """Run until the budget is spent, or until it is to stop; the last step is saved."""
         wrapped, critic = self._wrapped(self.objective), None
         objective = runtime.compiled(wrapped) if self.options.compile else wrapped
         if self.critic is not None:
@@ -134,6 +136,9 @@ class Trainer:
                 saved = time.monotonic()
             if progress >= 1:
                 break
+            # Of several processes one that is told to end ends: the others cannot do without it.
+            if self.world == 1 and stop():
+                return self.save()
             lr = learning_rate(progress, self.options)
             for optimizer in filter(None, (self.optimizer, self.critic_optimizer)):
                 for group in optimizer.param_groups:
