@@ -30,6 +30,7 @@ FLOORS = {
     "flow": 1,
     "synth": 1,
     "locks": 1,
+    "interrupts": 1,
     "runtime": 1,
     "errors": 0,
     "config": 0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import queue
 import threading
 from collections import deque
@@ -12,6 +11,7 @@ from typing import Protocol, TypeAlias
 
 from blurvid import media
 from blurvid.batch.jobs import Job, Outcome
+from blurvid.interrupts import break_off
 from blurvid.pipeline import Clip
 
 PATIENCE = 30.0
@@ -260,9 +260,7 @@ class _Crew:
         while self.untold:
             thread = self.untold.pop()
             if thread.ident is not None and self.busy:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(thread.ident), ctypes.py_object(_Stopped)
-                )
+                break_off(thread, _Stopped)
         for _ in self.threads:
             self.tasks.put(None)
         for thread in self.threads:

@@ -14,6 +14,8 @@ from typing import IO
 
 import imageio_ffmpeg
 
+from blurvid.interrupts import UNBROKEN
+
 QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")
 """Options before all others: no banner, no keyboard, only errors on stderr."""
 
@@ -44,8 +46,8 @@ class Program:
 
     One that was lost while it began would write its file after that was removed. So it is started
     by another thread, which no interrupt reaches, and only as long as it is wanted. What the two
-    share is made of C: it cannot be broken off in the middle, with a lock held. For the same
-    reason nothing has begun when the block is entered.
+    share is made of C: a Ctrl-C cannot break it off in the middle, with a lock held. For the
+    same reason nothing has begun when the block is entered.
 
     Args:
         command: the program and its arguments.
@@ -75,8 +77,10 @@ class Program:
         Raises:
             OSError: it cannot be started.
         """
-        _thread.start_new_thread(self._start, ())  # a `Thread` waits for its start, locks in hand
-        problem = self._told.get()
+        with UNBROKEN:
+            # A `Thread` would wait for its start with locks in hand.
+            _thread.start_new_thread(self._start, ())
+            problem = self._told.get()
         if problem is not None:
             raise problem
         return self._programs[0]
