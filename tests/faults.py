@@ -363,12 +363,14 @@ def _import_all() -> None:
 def main() -> int:
     """Read the words and run."""
     if sys.argv[1:2] == ["--child"]:
-        if sys.argv[2:3] == ["weights"]:  # of a small cascade
-            from fault_targets import slim_import
+        try:
+            if sys.argv[2:3] == ["weights"]:  # of a small cascade
+                from fault_targets import slim_import
 
-            slim_import()
-        from blurvid.cli import main as blurvid
-
+                slim_import()
+            from blurvid.cli import main as blurvid
+        except KeyboardInterrupt:  # this file's own start, not blurvid's
+            return 130
         blurvid(sys.argv[2:], prog_name="blurvid")
         return 0
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

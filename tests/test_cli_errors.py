@@ -18,7 +18,7 @@ import torch
 from helpers import invoke
 from PIL import Image
 
-from blurvid import batch, media, weights
+from blurvid import batch, cli, media, weights
 from blurvid.cli import common
 from blurvid.config import DirectSpec
 from blurvid.networks import DirectNet
@@ -332,6 +332,59 @@ def test_a_full_disk_behind_standard_error(here, tiny):
             stdout=subprocess.PIPE, stderr=sink,
         )  # fmt: skip
     assert (found.returncode, found.stdout) == (3, b"out/a.gif\n")
+
+
+@posix
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["extract", "LONG", "-o", "x.mp4"],
+        ["extract", "LONG/0.png", "-o", "x.mp4"],
+        ["synth", "LONG", "-o", "x"],
+        ["synth", "--stills", "LONG", "-o", "x"],
+        ["synth", "in", "-o", "LONG"],
+        ["eval", "LONG"],
+        ["train", "--data", "LONG", "--out", "x"],
+        ["train", "--data", "in", "--out", "LONG"],
+        ["train", "--data", "in", "--preview", "LONG"],
+        ["weights", "import", "LONG"],
+        ["extract", "in", "-o", "LONG"],
+        ["extract", "in", "-o", "LONG.mp4"],
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_no_file_can_have(here, tiny, monkeypatch, words):
+    monkeypatch.setenv("BLURVID_WEIGHTS", str(tiny))
+    Path("in").mkdir()
+    Image.new("RGB", (200, 200)).save("in/0.png")
+    result = invoke(*(word.replace("LONG", "a" * 300) for word in words))
+    assert result.exit_code in (2, 3, 4, 6), result.stderr
+    *before, last = result.stderr.splitlines()
+    assert last.startswith("Error: ")
+    assert not before or result.exit_code in (2, 6)
+    assert "too long" in last
+    assert everything(here) == ["in/0.png"]
+
+
+def test_a_path_that_the_system_refuses(here, monkeypatch):
+    def refuse(path, **options):
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    stat = Path.stat
+    monkeypatch.setattr(Path, "stat", refuse)
+    result = invoke("synth", "locked", "-o", "x")
+    assert (result.exit_code, result.stderr) == (3, "Error: locked: permission denied\n")
+
+
+def test_an_interrupt_before_the_command_begins(here, monkeypatch):
+    def interrupted(*words, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.main, "parse_args", interrupted)
+    result = invoke("extract", "in")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
 
 
 def test_messages_are_one_line():

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -35,7 +35,19 @@ class ErrorBoundary(click.Group):
             fail(f"standard output: not written: {_words(error)}")
             sys.exit(EXIT_CODES[errors.OutputError])
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **options)
+        except KeyboardInterrupt:
+            _interrupted()
+
     def invoke(self, ctx: click.Context) -> object:
+        try:
+            return self._invoke(ctx)
+        except KeyboardInterrupt:
+            _interrupted()
+
+    def _invoke(self, ctx: click.Context) -> object:
         # Names of files need not be text in the terminal's encoding.
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
@@ -55,19 +67,26 @@ class ErrorBoundary(click.Group):
         except errors.BlurvidError as error:
             fail(error)
             ctx.exit(exit_code(error))
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             # The reader of our output has gone; nothing more can be said to it.
             for stream in (sys.stdout, sys.stderr):
                 silence(stream)
             ctx.exit(BROKEN_PIPE)
         except Exception as error:
+            if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+                # The system refuses a path before anything is done with it: a name too long, a
+                # folder that may not be entered.
+                fail(f"{os.fsdecode(error.filename)}: {_words(error)}")
+                ctx.exit(EXIT_CODES[errors.InputError])
             if not _lacks_memory(error):
                 raise
             fail("not enough memory")
             ctx.exit(EXIT_CODES[errors.DeviceError])
+
+
+def _interrupted() -> NoReturn:
+    click.echo("Interrupted.", err=True)
+    sys.exit(INTERRUPTED)
 
 
 def _lacks_memory(error: Exception) -> bool:
@@ -110,8 +129,11 @@ def _of_stdout(error: OSError) -> bool:
 
 def _words(error: OSError) -> str:
     """Cause of an error, without importing what knows all of them."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "the disk is full" if full else str(error.strerror or error).lower()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    if error.errno == errno.ENAMETOOLONG:
+        return "the name is too long"
+    return str(error.strerror or error).lower()
 
 
 def _terminate(signum: int, frame: object) -> None:
