@@ -21,7 +21,6 @@ from PIL import Image
 import blurvid
 from blurvid import bench, config, doctor, media, weights
 from blurvid.cli import common, main
-from blurvid.cli.sections import SECTIONS
 from blurvid.config import DirectSpec, SynthOptions
 from blurvid.dataset.windows import read_windows
 from blurvid.errors import BlurvidError
@@ -121,13 +120,14 @@ def test_every_option_is_explained(path, command):
     assert silent == []
 
 
-@pytest.mark.parametrize("name", ["extract", "deblur"])
+@pytest.mark.parametrize("name", ["extract", "deblur", "synth", "eval", "train"])
 def test_long_help_stands_below_headings(name):
     command = main.get_command(click.Context(main), name)
     options = [option for option in command.params if isinstance(option, click.Option)]
-    placed = [parameter for names in SECTIONS.values() for parameter in names]
+    placed = [parameter for names in command.sections.values() for parameter in names]
     assert len(placed) == len(set(placed))
     assert {option.name for option in options} <= set(placed)
+    assert "help" in placed
     shown = invoke(name, "--help").stdout
     for option in options:
         assert len(re.findall(rf"^  (?:-\w, )?{option.opts[-1]}[ ,]", shown, re.M)) == 1, option

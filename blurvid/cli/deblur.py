@@ -19,11 +19,11 @@ from blurvid.cli.photos import (
     source_options,
 )
 from blurvid.cli.quality import NAMES
-from blurvid.cli.sections import SectionedCommand
+from blurvid.cli.sections import EXTRACTION, SectionedCommand
 from blurvid.config import FRAME_FORMATS, QUALITIES, ClipOptions, QualityOptions, RunOptions
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, sections=EXTRACTION)
 @source_options
 @click.option(
     "-o",

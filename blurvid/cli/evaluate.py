@@ -14,6 +14,7 @@ from blurvid.cli.quality import described, picked_quality, quality_options
 from blurvid.cli.robustness import score_robustness
 from blurvid.cli.score_video import score_video
 from blurvid.cli.scores import AnyReport, show_report
+from blurvid.cli.sections import SCORES, SectionedCommand
 from blurvid.cli.synth import gamma_option, parse_gamma
 from blurvid.config import (
     BLUR_FOLDERS,
@@ -38,7 +39,7 @@ OnWindow: TypeAlias = "Callable[[Row | MiddleRow | BetweenRow | BeyondRow], None
 DEFAULT = SynthOptions()
 
 
-@click.command("eval")
+@click.command("eval", cls=SectionedCommand, sections=SCORES)
 @click.argument("source", type=common.existing, metavar="SRC")
 @common.weights_options
 @click.option(

@@ -19,7 +19,7 @@ from blurvid.cli.photos import (
     source_options,
 )
 from blurvid.cli.quality import picked_quality, quality_options
-from blurvid.cli.sections import SectionedCommand
+from blurvid.cli.sections import EXTRACTION, SectionedCommand
 from blurvid.cli.video import (
     audio_option,
     extract_videos,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from blurvid.weights import WeightSet
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=SectionedCommand, sections=EXTRACTION)
 @source_options
 @click.option(
     "-o",

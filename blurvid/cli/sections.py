@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import click
 
-SECTIONS = {
+_MODEL = (
+    *("model", "weights_name", "middle", "middles", "quality"),
+    *("constraint", "statistics", "scale"),
+)
+_WHERE = (
+    *("device", "precision", "threads", "max_memory", "compile"),
+    *("engine", "address", "workers", "writers", "jobs"),
+)
+_TOLD = ("fail_fast", "as_json", "quiet", "verbose", "help")
+
+EXTRACTION = {
     "Sources": ("lists", "null", "share"),
     "Results": (
         *("output", "kind", "name", "frames", "beyond", "montage", "flows", "trusts"),
@@ -12,30 +25,60 @@ SECTIONS = {
     ),
     "Clips": ("fps", "bounce", "seconds", "crf", "audio"),
     "Order of time": ("direction", "flips", "reverse"),
-    "Model": (
-        *("model", "weights_name", "middle", "quality"),
-        *("constraint", "statistics", "scale"),
-    ),
-    "Where it runs": (
-        *("device", "precision", "threads", "max_memory", "compile"),
-        *("engine", "address", "workers", "writers"),
-    ),
-    "What is told": ("fail_fast", "as_json", "quiet", "verbose"),
+    "Model": _MODEL,
+    "Where it runs": _WHERE,
+    "What is told": _TOLD,
 }
-"""Headings, in order, and the parameters below each."""
+"""Headings of `extract` and `deblur`, in order, and the parameters below each."""
+SCORES = {
+    "What is scored": (
+        *("frames", "beyond", "video", "robustness", "stills", "limit", "seed"),
+        *("protocol", "blur_folder"),
+    ),
+    "Windows of clips": ("gamma", "clip_scale", "stride"),
+    "Model": _MODEL,
+    "Where it runs": _WHERE,
+    "What is told": _TOLD,
+}
+"""Those of `eval`."""
+WINDOWS = {
+    "Results": ("output", "overwrite", "resume"),
+    "Windows": ("frames", "stride", "scale", "crop", "gamma", "noise", "seed"),
+    "Simulated motion": ("stills", "count", "max_path", "layers", "order"),
+    "Where it runs": _WHERE,
+    "What is told": _TOLD,
+}
+"""Those of `synth`."""
+TRAINING = {
+    "Run": ("data", "out", "sheet", "init", "resume", "minutes", "max_steps"),
+    "Model": ("model", "stages"),
+    "Steps": ("batch", "crop", "lr", "seed", "settings"),
+    "Losses": ("order", "loss", "adversarial", "perceptual", "vgg"),
+    "Where it runs": _WHERE,
+    "What is told": _TOLD,
+}
+"""Those of `train`."""
 
 
 class SectionedCommand(click.Command):
-    """A command whose options stand below the headings of `SECTIONS`."""
+    """A command whose options stand below headings.
+
+    Args:
+        sections: the headings in order, and the names of the parameters below each.
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[str]], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.sections = sections
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
-        left = {str(option.name): option for option in options}
-        last = list(SECTIONS)[-1]
-        for title, names in SECTIONS.items():
-            below = [left.pop(name) for name in names if name in left]
-            if title == last:  # --help, which click adds
-                below += left.values()
+        found = {
+            str(param.name): param
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option)
+        }
+        for title, names in self.sections.items():
+            below = [found[name] for name in names if name in found]
             records = [record for option in below if (record := option.get_help_record(ctx))]
             if records:
                 with formatter.section(title):

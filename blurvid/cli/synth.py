@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
+from blurvid.cli.sections import WINDOWS, SectionedCommand
 from blurvid.config import (
     DEFAULT_GAMMA,
     FRAMES,
@@ -53,7 +54,7 @@ def gamma_option(default: str | None, text: str) -> Callable[[common.Command], c
     )  # fmt: skip
 
 
-@click.command()
+@click.command(cls=SectionedCommand, sections=WINDOWS)
 @click.argument("sources", nargs=-1, required=True, type=common.existing, metavar="SRC...")
 @click.option(
     "-o",
@@ -78,7 +79,7 @@ def gamma_option(default: str | None, text: str) -> Callable[[common.Command], c
 @click.option(
     "--noise", default=DEFAULT.noise, show_default=True, help="Of the blurry image; paper: 0.01."
 )
-@click.option("--seed", default=DEFAULT.seed, show_default=True)
+@click.option("--seed", default=DEFAULT.seed, show_default=True, help="Of crops, noise and motion.")
 @click.option("--stills", is_flag=True, help="SRC are sharp photos: simulate motion.")
 @click.option(
     "--count",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
+from blurvid.cli.sections import TRAINING, SectionedCommand
 from blurvid.config import CROPS, STAGES, TRAINED, RunOptions, TrainOptions
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 DEFAULT = TrainOptions()
 
 
-@click.command()
+@click.command(cls=SectionedCommand, sections=TRAINING)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -47,7 +48,13 @@ DEFAULT = TrainOptions()
     metavar="FILE.png",
     help="Write a sheet of training samples to look at, and train nothing.",
 )
-@click.option("--model", type=click.Choice(TRAINED), default=DEFAULT.model, show_default=True)
+@click.option(
+    "--model",
+    type=click.Choice(TRAINED),
+    default=DEFAULT.model,
+    show_default=True,
+    help="bdirnet gives the middle frame only.",
+)
 @click.option(
     "--stage",
     "stages",
@@ -59,7 +66,7 @@ DEFAULT = TrainOptions()
 )
 @click.option("--minutes", default=DEFAULT.minutes, show_default=True, help="Time budget.")
 @click.option("--steps", "max_steps", type=int, help="Budget in steps instead of time.")
-@click.option("--batch", default=DEFAULT.batch, show_default=True)
+@click.option("--batch", default=DEFAULT.batch, show_default=True, help="Samples of a step.")
 @click.option(
     "--crop",
     type=int,
@@ -90,7 +97,12 @@ DEFAULT = TrainOptions()
     help="Weight of that loss on the middle frame; needs --vgg.",
 )
 @click.option("--vgg", type=click.Path(path_type=Path), help="VGG16 weights (safetensors).")
-@click.option("--seed", default=DEFAULT.seed, show_default=True)
+@click.option(
+    "--seed",
+    default=DEFAULT.seed,
+    show_default=True,
+    help="Of samples and first weights; on a CPU the same one gives the same bytes.",
+)
 @click.option(
     "--init",
     metavar="NAME|DIR",
