@@ -75,7 +75,7 @@ def tiny_cascade(monkeypatch):
 
 @pytest.fixture
 def surroundings(tmp_path, monkeypatch):
-    """An empty cache, no released weights, signals afterwards as they were."""
+    """An empty cache, no released weights; no command leaves signals other than they were."""
     from blurvid import weights
 
     monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
@@ -84,5 +84,4 @@ def surroundings(tmp_path, monkeypatch):
     polite = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = [signal.getsignal(number) for number in polite]
     yield
-    for number, handler in zip(polite, before, strict=True):
-        signal.signal(number, handler)
+    assert before == [signal.getsignal(number) for number in polite]

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import json
 import re
-import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,16 +30,10 @@ QUICK = ("--device", "cpu", "--precision", "fp32", "--threads", "1")
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
-    """An empty cache, no released weights, an empty current folder, signals as they were."""
-    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
-    monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
+def here(surroundings, tmp_path, monkeypatch):
+    """An empty current folder, besides an empty cache and no released weights."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def lines(text):

@@ -53,18 +53,10 @@ def moving(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
-    """An empty cache, no released weights, an empty current folder, signals as they were."""
-    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
-    monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
+def here(surroundings, tmp_path, monkeypatch):
+    """An empty current folder, besides an empty cache and no released weights."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    polite = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = [signal.getsignal(number) for number in polite]
-    yield
-    for number, handler in zip(polite, before, strict=True):
-        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -533,9 +525,13 @@ def test_the_end_of_a_terminal_in_a_batch(run, monkeypatch, before, code):
             assert signal.getsignal(signal.SIGHUP) != signal.SIG_DFL  # which would end the tests
             signal.raise_signal(signal.SIGHUP)
 
-    signal.signal(signal.SIGHUP, before)
     monkeypatch.setattr(media.clip, "save_gif", hung_up)
-    result = run("in", "-o", "out", "--format", "gif", "--jobs", 0)
+    outside = signal.signal(signal.SIGHUP, before)
+    try:
+        result = run("in", "-o", "out", "--format", "gif", "--jobs", 0)
+        assert signal.getsignal(signal.SIGHUP) == before
+    finally:
+        signal.signal(signal.SIGHUP, outside)
     assert result.exit_code == code
     names = ["a.gif"] if code else ["a.gif", "b.gif", "c.gif"]
     assert result.stdout.splitlines() == [f"out/{name}" for name in names]

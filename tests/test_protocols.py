@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -398,9 +397,8 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
     monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
-    before = signal.getsignal(signal.SIGTERM)
     (tmp_path / "home/weights").mkdir(parents=True)
-    yield weights.save(
+    return weights.save(
         DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1))),
         tmp_path / "home/weights/direct",
         name="direct",
@@ -409,7 +407,6 @@ def tiny(tmp_path, monkeypatch):
         scores={},
         licence="MIT",
     )
-    signal.signal(signal.SIGTERM, before)
 
 
 def run(*words):

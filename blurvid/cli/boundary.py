@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import io
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
@@ -43,7 +45,8 @@ class ErrorBoundary(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return self._invoke(ctx)
+            with _ending_politely():
+                return self._invoke(ctx)
         except KeyboardInterrupt:
             _interrupted()
 
@@ -53,12 +56,6 @@ class ErrorBoundary(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 utf8 = codecs.lookup(stream.encoding).name == "utf-8"
                 stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
-        # A polite kill, or the end of a terminal, ends like Ctrl-C: temporary files are removed.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _terminate)
-            hangup = getattr(signal, "SIGHUP", None)
-            if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:  # not nohup
-                signal.signal(hangup, _terminate)
         try:
             result = super().invoke(ctx)
             if sys.stdout is not None:  # Python itself looks at it only after all is over
@@ -134,6 +131,25 @@ def _words(error: OSError) -> str:
     if error.errno == errno.ENAMETOOLONG:
         return "the name is too long"
     return str(error.strerror or error).lower()
+
+
+@contextlib.contextmanager
+def _ending_politely() -> Iterator[None]:
+    """Let a polite kill, or the end of a terminal, end a block like Ctrl-C: nothing is left over.
+
+    Afterwards such a signal ends the process as ever, while Python clears up.
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _terminate)
+        hangup = getattr(signal, "SIGHUP", None)
+        if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:  # not nohup
+            before[hangup] = signal.signal(hangup, _terminate)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _terminate(signum: int, frame: object) -> None:
