@@ -196,6 +196,8 @@ def test_a_list_of_photos(run):
         (("a.png", "--shard", "0/2"), 2, "'0/2' is not I/N"),
         (("a.png", "--shard", "2"), 2, "'2' is not I/N"),
         (("a.png", "--jobs", "-1"), 2, "-1 is not in the range"),
+        (("a.png", "--jobs", "1" + 20 * "0"), 2, "0 threads that write; 0 to 1024 are possible"),
+        (("a.png", "--threads", "1" + 20 * "0"), 2, "0 CPU threads; 1 to 1024 are possible"),
     ],
 )
 def test_wrong_words(run, words, code, problem):

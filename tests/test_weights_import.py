@@ -213,8 +213,11 @@ def test_the_four_files_become_the_same_cascade(cascade, files, tmp_path):
     assert (frames - y.unsqueeze(1)).abs().mean() > 0.1  # they do say something
     assert torch.equal(loaded(y), frames)
 
+    leftover = found.path.with_name(f".{found.path.name}.0123abcd")  # of a process that was killed
+    (leftover / "half").mkdir(parents=True)
     with pytest.raises(OutputError, match="exists already"):
         weights.import_authors(order)
+    assert not leftover.exists()
 
 
 def test_renamed_files_land_in_their_stage_and_published_ones_are_known(

@@ -98,8 +98,10 @@ def _check(options: RayOptions, run: RunOptions) -> None:
             f"{options.address}: run the command on a machine of the cluster, with --address auto "
             "or HOST:PORT"
         )
-    if options.workers is not None and options.workers < 1:
-        raise OptionError(f"{options.workers} workers; at least one is needed")
+    if options.workers is not None:
+        runtime.check_threads(options.workers, "workers")
+    if run.threads is not None:
+        runtime.check_threads(run.threads, "CPU threads")
     if run.device.startswith("cuda:"):
         raise OptionError(f"{run.device}: Ray hands out the GPUs; use --device cuda")
 

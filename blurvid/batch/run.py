@@ -17,7 +17,7 @@ from blurvid import media, runtime
 from blurvid.batch.jobs import STDIN, Job, Made, Outcome
 from blurvid.batch.line import in_turn, overlapped
 from blurvid.config import BATCH_PIXELS, FRAME_FORMATS, FRAMES, MOST_WRITERS, ClipOptions
-from blurvid.errors import BlurvidError, DeviceError, OptionError, OutputError
+from blurvid.errors import BlurvidError, DeviceError, OutputError
 from blurvid.locks import locked
 from blurvid.pipeline import Clip, Extractor, extend
 
@@ -78,8 +78,7 @@ def run(
     """
     media.check_clip_options(options)
     writers = writers_here() if writers is None else writers
-    if writers < 0:
-        raise OptionError(f"{writers} threads that write; 0 or more are possible")
+    runtime.check_threads(writers, "threads that write", least=0)
     gate = Gate(identities(whole or jobs), overwrite, skip_existing)
     steps = Steps(extract, options, gate, measure)
     if writers and len(jobs) > 1:

@@ -153,8 +153,7 @@ def run_on_ray(
     if any(job.photo is None for job in jobs):
         raise OptionError("standard input cannot be read on other machines; name files")
     writers = RAY_WRITERS if writers is None else writers
-    if writers < 0:
-        raise OptionError(f"{writers} photos beside the network; 0 or more are possible")
+    runtime.check_threads(writers, "photos beside the network", least=0)
     gate = Gate(identities(whole or jobs), overwrite, skip_existing)
     outcomes: dict[int, Outcome] = {}
     number = {id(job): place for place, job in enumerate(jobs)}

@@ -109,6 +109,8 @@ UNKNOWN_FPS = 30.0
 """Of a video that does not tell its rate."""
 
 
+MOST_THREADS = 1024
+"""Most threads or processes of one kind that may be asked for; a larger number is a mistake."""
 MOST_MAKERS = 8
 """Most threads that make windows unless told otherwise."""
 BATCH_PIXELS = 8_000_000

@@ -1,6 +1,12 @@
 """Device, precision, memory, seed and threads: what touches torch's global state."""
 
-from blurvid.runtime.cores import processors, single_thread, single_threaded_pool, threads
+from blurvid.runtime.cores import (
+    check_threads,
+    processors,
+    single_thread,
+    single_threaded_pool,
+    threads,
+)
 from blurvid.runtime.devices import describe, place, release, resolve_device, synchronize, to_host
 from blurvid.runtime.group import launch, lost_another, process_group
 from blurvid.runtime.memory import lacks_memory, memory_guard, room, with_share
@@ -19,6 +25,7 @@ __all__ = [
     "Recording",
     "autocast",
     "autocast_dtype",
+    "check_threads",
     "compiled",
     "count_flop",
     "describe",

@@ -9,11 +9,29 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from blurvid.config import MOST_THREADS
+from blurvid.errors import OptionError
+
 
 def processors() -> int:
     """How many processors this process may use."""
     may_use = getattr(os, "sched_getaffinity", None)
     return (len(may_use(0)) if may_use else os.cpu_count()) or 1
+
+
+def check_threads(count: int, what: str, least: int = 1) -> None:
+    """Refuse a number of threads or processes that makes no sense.
+
+    Args:
+        count: how many.
+        what: they are, for the message.
+        least: how many there must be.
+
+    Raises:
+        OptionError: fewer, or more than `MOST_THREADS`.
+    """
+    if not least <= count <= MOST_THREADS:
+        raise OptionError(f"{count} {what}; {least} to {MOST_THREADS} are possible")
 
 
 def single_threaded_pool(workers: int) -> ThreadPoolExecutor:

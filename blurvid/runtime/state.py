@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from blurvid.config import RunOptions
-from blurvid.errors import OptionError
+from blurvid.runtime.cores import check_threads
 from blurvid.runtime.devices import resolve_device
 from blurvid.runtime.memory import memory_guard
 from blurvid.runtime.precision import resolve_precision
@@ -30,8 +30,7 @@ def running(options: RunOptions) -> Iterator[tuple[torch.device, torch.dtype]]:
     dtype = resolve_precision(options.precision, device)
     before = torch.get_num_threads()
     if options.threads is not None:
-        if options.threads < 1:
-            raise OptionError(f"--threads must be at least 1, not {options.threads}")
+        check_threads(options.threads, "CPU threads")
         torch.set_num_threads(options.threads)
     try:
         with memory_guard(device):

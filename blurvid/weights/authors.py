@@ -20,7 +20,7 @@ from blurvid.models import parts
 from blurvid.weights.describe import NAME, WeightSet, sha256_of
 from blurvid.weights.pickles import read_checkpoint
 from blurvid.weights.sets import find, sets_dir
-from blurvid.weights.store import check_free, fill, save, shapes_problem, skeleton
+from blurvid.weights.store import check_place, fill, save, shapes_problem, skeleton
 
 PUBLISHED = {
     "middle": "33977601d6919f3af9f4fdf49397f3946594aabb415495af06b2f9989460d37a",
@@ -119,7 +119,7 @@ def import_authors(
     """
     if not NAME.fullmatch(name):
         raise WeightsError(f"{name!r} cannot be the name of a set; use letters, digits, . _ and -")
-    check_free(sets_dir() / name, overwrite=overwrite)
+    check_place(sets_dir() / name, overwrite=overwrite)
     model = skeleton("cascade")
     modules = parts(model)
     found: dict[str, ImportedFile] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -173,7 +174,7 @@ def install(target: Path, write: Callable[[Path], None], *, overwrite: bool) -> 
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
     with locked(lock_of(target), target, PATIENCE):
         clear(target)
-        check_free(target, overwrite=overwrite)
+        _check_free(target, overwrite=overwrite)
         staging, retired = staging_beside(target)
         try:
             staging.mkdir()
@@ -230,7 +231,19 @@ def _some(names: set[str]) -> str:
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
 
 
-def check_free(target: Path, *, overwrite: bool) -> None:
+def check_place(target: Path, *, overwrite: bool) -> None:
+    """Find out early whether a set can be put in a place, and remove what killed processes left.
+
+    Raises:
+        OutputError: as `install`.
+    """
+    if os.path.lexists(target.parent):
+        with locked(lock_of(target), target, PATIENCE):
+            clear(target)
+            _check_free(target, overwrite=overwrite)
+
+
+def _check_free(target: Path, *, overwrite: bool) -> None:
     """Raise OutputError when a set cannot be put in this place."""
     try:
         if not target.exists() or (target.is_dir() and not any(target.iterdir())):

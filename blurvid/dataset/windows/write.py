@@ -130,8 +130,7 @@ def write_windows(
 
 def _threads(jobs: int | None) -> Threads:
     jobs = min(MOST_MAKERS, runtime.processors()) if jobs is None else jobs
-    if jobs < 1:
-        raise OptionError(f"{jobs} threads that make windows; at least one is needed")
+    runtime.check_threads(jobs, "threads that make windows")
     return Threads(jobs)
 
 
