@@ -41,7 +41,7 @@ KINDS = {
     "Ctrl-C": (signal.SIGINT, True),
 }
 """Signals, and whether programs that were started get them, too."""
-POLITE = {"SIGTERM": (128 + signal.SIGTERM, -signal.SIGTERM), "Ctrl-C": (130,)}
+POLITE = {"SIGTERM": (128 + signal.SIGTERM, -signal.SIGTERM), "Ctrl-C": (130, -signal.SIGINT)}
 """Exit codes after kills that are asked for politely."""
 
 
