@@ -214,7 +214,7 @@ def test_a_program_is_not_lost_wherever_it_is_broken_off(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="runs a shell")
 def test_what_breaks_a_thread_off_does_not_hit_the_one_that_starts_a_program(monkeypatch):
     """Before Python 3.12 both have the same number for a moment; one waited for the other then."""
-    lost, delays = [], np.random.default_rng(0).uniform(0, 6e-4, 300)
+    lost, delays = [], np.random.default_rng(0).uniform(0, 6e-4, 150)
     monkeypatch.setattr("sys.unraisablehook", lost.append)
     nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
 
