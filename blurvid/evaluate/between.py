@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,17 @@ import torch
 from torch import Tensor
 
 from blurvid.config import FRAMES, MOST_FRAMES, SynthOptions
-from blurvid.dataset.windows import StoredWindow, check_options, find_clips
+from blurvid.dataset.windows import StoredWindow
 from blurvid.errors import InputError, OptionError
-from blurvid.evaluate.shared import Extract, average, extracted, plain
-from blurvid.evaluate.windows import on_the_fly
-from blurvid.metrics import PSNR_CEILING, psnr
+from blurvid.evaluate.shared import (
+    Extract,
+    average,
+    extracted,
+    in_better_order,
+    plain,
+)
+from blurvid.evaluate.windows import windows_with
+from blurvid.metrics import psnr
 from blurvid.pipeline.resample import places, resample
 
 
@@ -91,9 +97,7 @@ def windows_of(source: Path, count: int, options: SynthOptions) -> Iterator[Stor
     if (count - 1) % (FRAMES - 1) or not FRAMES < count <= MOST_FRAMES:
         fit = ", ".join(str(n) for n in range(2 * FRAMES - 1, MOST_FRAMES + 1, FRAMES - 1))
         raise OptionError(f"--frames {count}: scores need the seven among the true frames: {fit}")
-    options = replace(options, frames=count)
-    check_options(options)
-    return on_the_fly(find_clips([source]), options)
+    return windows_with(source, count, options)
 
 
 def evaluate_between(
@@ -120,12 +124,7 @@ def evaluate_between(
         frames = extracted(extract, window.name, y).cpu()
         step = (count - 1) // (FRAMES - 1)
         seven = truth[::step]
-        # A frame that is exactly right must not drown the others.
-        forward, backward = (
-            psnr(order, seven).clamp(max=PSNR_CEILING).mean() for order in (frames, frames.flip(0))
-        )
-        if backward > forward:
-            frames = frames.flip(0)
+        frames = in_better_order(frames, seven)
         rows.append(
             BetweenRow(
                 window=window.name,

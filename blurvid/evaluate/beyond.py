@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from blurvid.config import FRAMES, MOST_BEYOND, SynthOptions
-from blurvid.dataset.windows import StoredWindow, check_options, find_clips
+from blurvid.dataset.windows import StoredWindow
 from blurvid.errors import InputError, OptionError
-from blurvid.evaluate.shared import Extract, average, extracted, plain
-from blurvid.evaluate.windows import on_the_fly
-from blurvid.metrics import PSNR_CEILING, psnr
+from blurvid.evaluate.shared import (
+    Extract,
+    average,
+    extracted,
+    in_better_order,
+    plain,
+)
+from blurvid.evaluate.windows import windows_with
+from blurvid.metrics import psnr
 from blurvid.synth import average_frames
 
 
@@ -95,9 +101,7 @@ def windows_beyond(source: Path, count: int, options: SynthOptions) -> Iterator[
     """
     if not 1 <= count <= MOST_BEYOND:
         raise OptionError(f"--beyond {count}: scores are for 1 to {MOST_BEYOND}")
-    options = replace(options, frames=FRAMES + 2 * count)
-    check_options(options)
-    return on_the_fly(find_clips([source]), options)
+    return windows_with(source, FRAMES + 2 * count, options)
 
 
 def evaluate_beyond(
@@ -124,13 +128,7 @@ def evaluate_beyond(
         truth = window.sharp()
         y = average_frames(truth[first : last + 1], window.gamma).clamp(0, 1)
         frames = extracted(extract, window.name, y, FRAMES + 2 * count).cpu()
-        # Chosen by the seven alone; one that is exactly right must not drown the others.
-        forward, backward = (
-            psnr(order[first : last + 1], truth[first : last + 1]).clamp(max=PSNR_CEILING).mean()
-            for order in (frames, frames.flip(0))
-        )
-        if backward > forward:
-            frames = frames.flip(0)
+        frames = in_better_order(frames, truth, slice(first, last + 1))
         scores = []
         for away in range(1, count + 1):
             true = truth[[first - away, last + away]]

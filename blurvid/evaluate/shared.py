@@ -11,6 +11,7 @@ from torch import Tensor
 
 from blurvid.config import FRAMES
 from blurvid.errors import InputError
+from blurvid.metrics import PSNR_CEILING, psnr
 
 Extract: TypeAlias = Callable[[Tensor], Tensor]
 """Gives for y (3, H, W), RGB, float32 in [0, 1], its seven frames (7, 3, H, W) in order of time;
@@ -42,6 +43,22 @@ def extracted(extract: Extract, name: str, y: Tensor, count: int = FRAMES) -> Te
     if not bool(frames.isfinite().all()):
         raise InputError(f"{name}: the frames extracted are not all finite numbers")
     return frames.detach().float().clamp(0, 1)
+
+
+def in_better_order(frames: Tensor, truth: Tensor, seven: slice = slice(None)) -> Tensor:
+    """Turn extracted frames to the order of time that is closer to the true ones.
+
+    Args:
+        frames: (T, 3, H, W).
+        truth: the frames at these times, same shape.
+        seven: which of them decide; the same from both ends.
+    """
+    # A frame that is exactly right must not drown the others.
+    forward, backward = (
+        psnr(order[seven], truth[seven]).clamp(max=PSNR_CEILING).mean()
+        for order in (frames, frames.flip(0))
+    )
+    return frames.flip(0) if backward > forward else frames
 
 
 def average(values: Sequence[float]) -> float:

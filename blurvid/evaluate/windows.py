@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def windows_from(source: Path, options: SynthOptions | None = None) -> Iterable[
     check_options(options)
     if options.frames != FRAMES:
         raise OptionError(f"scores need windows of {FRAMES} frames, not {options.frames}")
+    return on_the_fly(find_clips([source]), options)
+
+
+def windows_with(source: Path, frames: int, options: SynthOptions) -> Iterator[StoredWindow]:
+    """Windows of another number of sharp frames, made of clips on the fly.
+
+    Args:
+        source: clips, see `dataset.windows.find_clips`.
+        frames: in each.
+        options: how else windows are made.
+
+    Raises:
+        InputError: no clips there.
+        OptionError: options out of range.
+    """
+    options = replace(options, frames=frames)
+    check_options(options)
     return on_the_fly(find_clips([source]), options)
 
 
