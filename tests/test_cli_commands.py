@@ -133,6 +133,7 @@ def test_the_whole_tool_has_help():
     for name in ("extract", "synth", "eval", "train", "bench", "weights", "doctor"):
         assert f"\n  {name} " in result.stdout
     assert "blurvid extract photo.jpg -o clip.mp4" in result.stdout
+    assert "..." not in result.stdout.partition("Commands:")[2]  # no summary is cut off
 
 
 def test_examples_in_help_name_real_options():

@@ -23,7 +23,9 @@ from blurvid.cli.sections import EXTRACTION, SectionedCommand
 from blurvid.config import FRAME_FORMATS, QUALITIES, ClipOptions, QualityOptions, RunOptions
 
 
-@click.command(cls=SectionedCommand, sections=EXTRACTION)
+@click.command(
+    cls=SectionedCommand, sections=EXTRACTION, short_help="Make photos sharp: their middle frames."
+)
 @source_options
 @click.option(
     "-o",

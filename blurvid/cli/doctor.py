@@ -9,7 +9,7 @@ import click
 from blurvid.cli import common
 
 
-@click.command()
+@click.command(short_help="Check the install, devices, codecs, cache and weights.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 def doctor(as_json: bool) -> None:
     """Check the install, devices, codecs, cache and weights; exit 1 if something is wrong.

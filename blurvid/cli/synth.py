@@ -54,7 +54,11 @@ def gamma_option(default: str | None, text: str) -> Callable[[common.Command], c
     )  # fmt: skip
 
 
-@click.command(cls=SectionedCommand, sections=WINDOWS)
+@click.command(
+    cls=SectionedCommand,
+    sections=WINDOWS,
+    short_help="Make blurry/sharp windows of clips or photos.",
+)
 @click.argument("sources", nargs=-1, required=True, type=common.existing, metavar="SRC...")
 @click.option(
     "-o",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEFAULT = TrainOptions()
 
 
-@click.command(cls=SectionedCommand, sections=TRAINING)
+@click.command(cls=SectionedCommand, sections=TRAINING, short_help="Train a model.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
