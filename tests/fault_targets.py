@@ -20,10 +20,10 @@ from test_weights_import import authors_state
 
 from blurvid import weights
 from blurvid.config import DirectSpec
+from blurvid.lab.train.state import load_state
 from blurvid.media.mp4 import save_mp4
 from blurvid.models import build, parts
 from blurvid.networks import DirectNet
-from blurvid.train.state import load_state
 from blurvid.weights import authors, store
 
 Files = dict[str, bytes]
@@ -183,8 +183,8 @@ class Train:
         for number in range(3):
             coarse = noise.integers(0, 256, (12, 12, 3), np.uint8)
             Image.fromarray(coarse).resize((64, 64)).save(place / "stills" / f"{number}.png")
-        from blurvid.config import MotionOptions, SynthOptions
-        from blurvid.dataset.windows import simulate_windows
+        from blurvid.lab.data.windows import simulate_windows
+        from blurvid.lab.options import MotionOptions, SynthOptions
 
         motion = MotionOptions(max_path=4, layers=1)
         simulate_windows([place / "stills"], place / "windows", SynthOptions(), motion)

@@ -354,7 +354,8 @@ def _import_all() -> None:
     import rich.progress  # noqa: F401
     import torch._dynamo  # noqa: F401
 
-    from blurvid import batch, cli, dataset, pipeline, train, weights  # noqa: F401
+    from blurvid import batch, cli, pipeline, weights  # noqa: F401
+    from blurvid.lab import data, train  # noqa: F401
     from blurvid.runtime import count_flop
 
     count_flop(lambda: None)

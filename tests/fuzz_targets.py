@@ -40,17 +40,18 @@ from PIL import Image
 
 from blurvid import media, weights
 from blurvid.cli import main
-from blurvid.config import FRAME_FORMATS, SynthOptions, TrainOptions
-from blurvid.dataset import WindowSource, read_stills
-from blurvid.dataset.windows import read_windows
-from blurvid.dataset.windows.write import write_windows
+from blurvid.config import FRAME_FORMATS
 from blurvid.errors import BlurvidError
-from blurvid.evaluate import evaluate
+from blurvid.lab.data import WindowSource, read_stills
+from blurvid.lab.data.windows import read_windows
+from blurvid.lab.data.windows.write import write_windows
+from blurvid.lab.evaluate import evaluate
+from blurvid.lab.options import SynthOptions, TrainOptions
+from blurvid.lab.train.settings import change_settings, check_options
+from blurvid.lab.train.state import load_state
 from blurvid.media.stills import save_still
 from blurvid.media.video import read_video, video_info
 from blurvid.runtime import count_flop
-from blurvid.train.settings import change_settings, check_options
-from blurvid.train.state import load_state
 from blurvid.weights.pickles import read_checkpoint
 
 CODES = frozenset((0, 2, 3, 4, 5, 6))

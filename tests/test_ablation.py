@@ -12,17 +12,19 @@ from helpers import Recorder
 from torch import nn
 from torch.testing import assert_close
 
-from blurvid import losses, media, weights
+from blurvid import media, weights
 from blurvid.cli import main
-from blurvid.config import STAGES, CascadeSpec, SynthOptions, TrainOptions
-from blurvid.dataset import source
-from blurvid.dataset.windows import write_windows
+from blurvid.config import STAGES, CascadeSpec
 from blurvid.errors import OptionError
+from blurvid.lab import losses
+from blurvid.lab.data import source
+from blurvid.lab.data.windows import write_windows
+from blurvid.lab.options import SynthOptions, TrainOptions
+from blurvid.lab.train import check_options
+from blurvid.lab.train.objective import Objective
 from blurvid.models import Cascade
 from blurvid.models.cascade import align_pairs
 from blurvid.networks import FrameNet
-from blurvid.train import check_options
-from blurvid.train.objective import Objective
 
 pytestmark = pytest.mark.usefixtures("surroundings", "tiny_cascade")
 TINY = CascadeSpec(width=0.0625)

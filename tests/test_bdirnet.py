@@ -11,28 +11,23 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from blurvid import losses, weights
-from blurvid.config import (
-    BDIRSpec,
-    DirectSpec,
-    KindOptions,
-    MotionOptions,
-    RunOptions,
-    TrainOptions,
-)
-from blurvid.dataset import SimulatedSource, StillPool
-from blurvid.dataset.kinds import KindSource
+from blurvid import weights
+from blurvid.config import BDIRSpec, DirectSpec, RunOptions
 from blurvid.errors import OptionError, WeightsError
+from blurvid.lab import losses
+from blurvid.lab.data import SimulatedSource, StillPool
+from blurvid.lab.data.kinds import KindSource
+from blurvid.lab.options import KindOptions, MotionOptions, TrainOptions
+from blurvid.lab.synth import KINDS, blur, reach
+from blurvid.lab.synth.kinds import convolve, rotations, turn, walk_kernels
+from blurvid.lab.train import train
+from blurvid.lab.train.settings import check_options
+from blurvid.lab.train.state import load_state
+from blurvid.lab.train.views import ViewObjective
 from blurvid.models import build
 from blurvid.networks import SAID, SAIR, BDIRNet, DirectNet, DistillNet, RecNet
 from blurvid.networks.bdirnet import local_statistics
 from blurvid.runtime import autocast
-from blurvid.synth import KINDS, blur, reach
-from blurvid.synth.kinds import convolve, rotations, turn, walk_kernels
-from blurvid.train import train
-from blurvid.train.settings import check_options
-from blurvid.train.state import load_state
-from blurvid.train.views import ViewObjective
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)

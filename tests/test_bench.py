@@ -13,7 +13,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from blurvid import config, media, runtime
-from blurvid.bench import (
+from blurvid.config import BDIRSpec, CascadeSpec, ClipOptions, DirectSpec, RunOptions
+from blurvid.errors import DeviceError, OptionError, OutputError
+from blurvid.lab.bench import (
     Baseline,
     Report,
     Row,
@@ -31,16 +33,7 @@ from blurvid.bench import (
     ways,
     write_plot,
 )
-from blurvid.config import (
-    BDIRSpec,
-    BenchOptions,
-    CascadeSpec,
-    ClipOptions,
-    DirectSpec,
-    RunOptions,
-    SynthOptions,
-)
-from blurvid.errors import DeviceError, OptionError, OutputError
+from blurvid.lab.options import RESOLUTIONS, BenchOptions, SynthOptions
 from blurvid.models import Cascade, build, fast, use_window
 from blurvid.networks import DirectNet, FrameSpec
 from blurvid.networks.blocks import activated
@@ -178,8 +171,8 @@ def test_models_are_left_as_they_were(tiny):
 
 
 def test_figures_of_the_paper(tiny, cascade, monkeypatch):
-    for name in config.RESOLUTIONS:
-        monkeypatch.setitem(config.RESOLUTIONS, name, (20, 20))
+    for name in RESOLUTIONS:
+        monkeypatch.setitem(RESOLUTIONS, name, (20, 20))
     once = BenchOptions(1, 0)
     report = bench(["320", "1080"], models={"cascade": cascade}, run=RUN, options=once)
     found = [(row.resolution, row.name, row.paper_seconds) for row in report.rows]
@@ -648,7 +641,7 @@ def test_names_of_sizes(monkeypatch):
     assert photo_sizes(["720", "720", "12mp"]) == {"720": P720, "12mp": (3000, 4000)}
     assert photo_sizes(["30x20"]) == {"30x20": (20, 30)}  # width first
     assert list(photo_sizes(["paper"])) == ["320", "480", "720"]
-    assert list(photo_sizes(["all"])) == list(config.RESOLUTIONS)
+    assert list(photo_sizes(["all"])) == list(RESOLUTIONS)
     sweep = [height * width for height, width in photo_sizes(["sweep"]).values()]
     assert sweep == sorted(sweep)
     assert sweep[0] < 0.1e6 and sweep[-1] == 12e6

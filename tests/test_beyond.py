@@ -10,14 +10,15 @@ from test_frames import HEIGHT, WIDTH, at, clip_of, seven
 
 import blurvid
 from blurvid import flow, media, weights
-from blurvid.config import CascadeSpec, DirectSpec, OrderOptions, QualityOptions, SynthOptions
+from blurvid.blur import average_frames
+from blurvid.config import CascadeSpec, DirectSpec, OrderOptions, QualityOptions
 from blurvid.errors import InputError, OptionError
-from blurvid.evaluate import evaluate_beyond, windows_beyond
-from blurvid.metrics import psnr
+from blurvid.lab.evaluate import evaluate_beyond, windows_beyond
+from blurvid.lab.metrics import psnr
+from blurvid.lab.options import SynthOptions
 from blurvid.models import GuidedCascade, build, middle_of, onward_of
 from blurvid.networks import OUTER_SPEC, FrameNet
 from blurvid.pipeline import Extractor, extend, extended
-from blurvid.synth import average_frames
 
 CPU = torch.device("cpu")
 INNER = (slice(None), slice(6, -6), slice(20, -20))

@@ -13,10 +13,11 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 from torch.testing import assert_close
 
-from blurvid.config import CameraOptions, MotionOptions
+from blurvid.blur import average_frames, to_light
 from blurvid.errors import OptionError
-from blurvid.synth import IDEAL, average_frames, check_camera, develop, jpeg, simulate, to_light
-from blurvid.synth.camera import defocus, light_up, shutter
+from blurvid.lab.options import CameraOptions, MotionOptions
+from blurvid.lab.synth import IDEAL, check_camera, develop, jpeg, simulate
+from blurvid.lab.synth.camera import defocus, light_up, shutter
 
 MOTION = MotionOptions(max_path=8, layers=2, still_samples=0, gammas=((2.2, 1.0),))
 

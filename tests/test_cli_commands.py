@@ -18,11 +18,13 @@ from helpers import invoke
 from PIL import Image
 
 import blurvid
-from blurvid import bench, config, doctor, media, weights
+from blurvid import config, doctor, media, weights
 from blurvid.cli import common, main
-from blurvid.config import DirectSpec, SynthOptions
-from blurvid.dataset.windows import read_windows
+from blurvid.config import DirectSpec
 from blurvid.errors import BlurvidError
+from blurvid.lab import bench
+from blurvid.lab.data.windows import read_windows
+from blurvid.lab.options import RESOLUTIONS, BenchOptions, SynthOptions, TrainOptions
 from blurvid.networks import DirectNet
 
 TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
@@ -309,8 +311,8 @@ def test_eval_errors(windows, tiny, words, code):
 @pytest.fixture
 def quick_bench(monkeypatch):
     """Bench of a tiny network on tiny photos."""
-    for index, name in enumerate(config.RESOLUTIONS):
-        monkeypatch.setitem(config.RESOLUTIONS, name, (9, 16 + index))
+    for index, name in enumerate(RESOLUTIONS):
+        monkeypatch.setitem(RESOLUTIONS, name, (9, 16 + index))
     library = bench.bench
     models = {"direct": DirectNet(TINY)}
     monkeypatch.setattr(bench, "bench", lambda *a, **k: library(*a, models=models, **k))
@@ -330,7 +332,7 @@ def test_bench_as_json(quick_bench):
     assert result.exit_code == 0
     assert result.stderr == ""
     found = json.loads(result.stdout)
-    assert [row["resolution"] for row in found["rows"]] == list(config.RESOLUTIONS)
+    assert [row["resolution"] for row in found["rows"]] == list(RESOLUTIONS)
     assert found["threads"] == 1
 
 
@@ -569,9 +571,9 @@ def test_doctor_finds_damaged_weights(tiny):
         (["extract", "photo"], config.ClipOptions()),
         (["extract", "photo"], config.RunOptions()),
         (["synth", "clip"], SynthOptions()),
-        (["train", "--data", "photos", "--out", "run"], config.TrainOptions()),
+        (["train", "--data", "photos", "--out", "run"], TrainOptions()),
         (["train", "--data", "photos", "--out", "run"], config.RunOptions()),
-        (["bench"], config.BenchOptions()),
+        (["bench"], BenchOptions()),
         (["eval", "clip"], config.RunOptions()),
     ],
 )

@@ -12,14 +12,17 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from blurvid import dataset, media
-from blurvid.config import CameraOptions, MotionOptions, SynthOptions, TrainOptions
-from blurvid.dataset import StillPool, WindowSource, augment, mirror, open_source, read_stills
-from blurvid.dataset.source import MixedSource, PrefetchSource, ReplaySource, SimulatedSource
-from blurvid.dataset.windows import StoredWindow, write_windows
+from blurvid import media
+from blurvid.blur import average_frames
 from blurvid.errors import InputError
-from blurvid.synth import IDEAL, average_frames, estimate_sequence
-from blurvid.synth.motion import margin
+from blurvid.flow.blocks import estimate_sequence
+from blurvid.lab import data
+from blurvid.lab.data import StillPool, WindowSource, augment, mirror, open_source, read_stills
+from blurvid.lab.data.source import MixedSource, PrefetchSource, ReplaySource, SimulatedSource
+from blurvid.lab.data.windows import StoredWindow, write_windows
+from blurvid.lab.options import CameraOptions, MotionOptions, SynthOptions, TrainOptions
+from blurvid.lab.synth import IDEAL
+from blurvid.lab.synth.motion import margin
 
 CPU = torch.device("cpu")
 SHORT = MotionOptions(max_path=4, layers=2, max_turn=0.5, max_zoom=0.01, source_scale=(1.0, 1.2))
@@ -267,7 +270,7 @@ def test_windows_written_by_synth_are_turned_by_their_record(tmp_path):
     for number, frame in enumerate(sliding(-2), 1):  # to the left
         media.write_png(frame, clip / f"{number}.png")
     write_windows([clip], tmp_path / "windows", SynthOptions(gamma=1.0))
-    (stored,) = dataset.windows.read_windows(tmp_path / "windows")
+    (stored,) = data.windows.read_windows(tmp_path / "windows")
     source = WindowSource([stored], CPU, "canonical")
     y, x = source.draw(1, 32, generator())
     assert_close(x[0], stored.sharp().flip(0), atol=1e-6, rtol=0)
@@ -294,7 +297,7 @@ def test_windows_are_loaded_once_while_memory_reaches(monkeypatch):
     assert sorted(loads) == [0, 1]
 
     loads.clear()
-    monkeypatch.setattr(dataset.pool, "MEMORY", 8 * 3 * 32 * 32)  # one window
+    monkeypatch.setattr(data.pool, "MEMORY", 8 * 3 * 32 * 32)  # one window
     source = WindowSource(windows, CPU, "canonical")
     source.draw(12, 16, g)
     assert sorted(set(loads)) == [0, 1]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from blurvid.errors import InputError
-from blurvid.synth.estimate import _median3, estimate_motion, estimate_sequence
+from blurvid.flow.blocks import _median3, estimate_motion, estimate_sequence
 
 
 def texture(height, width, seed=0):

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from blurvid import media
-from blurvid.config import SynthOptions
-from blurvid.dataset.windows import StoredWindow, write_windows
+from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError
-from blurvid.evaluate import evaluate, windows_from
-from blurvid.metrics import score_sequence, spearman
-from blurvid.synth.blur import average_frames
+from blurvid.lab.data.windows import StoredWindow, write_windows
+from blurvid.lab.evaluate import evaluate, windows_from
+from blurvid.lab.metrics import score_sequence, spearman
+from blurvid.lab.options import SynthOptions
 
 CLIPS = ("go_1", "go_2", "other")
 

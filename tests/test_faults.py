@@ -25,11 +25,11 @@ from helpers import invoke
 
 from blurvid import batch, locks, media, weights
 from blurvid.batch.run import alone
-from blurvid.config import SynthOptions
-from blurvid.dataset.source import ReplaySource
-from blurvid.dataset.windows import write_windows
 from blurvid.errors import InputError, OutputError, WeightsError
-from blurvid.train.state import load_state, save_state
+from blurvid.lab.data.source import ReplaySource
+from blurvid.lab.data.windows import write_windows
+from blurvid.lab.options import SynthOptions
+from blurvid.lab.train.state import load_state, save_state
 
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE = 300  # [s]; a busy machine takes long to import torch
@@ -418,9 +418,10 @@ def test_a_clock_that_goes_back_changes_nothing(here, command, monkeypatch):
 CHILD = """
 import json, resource, sys
 from click.testing import CliRunner
-from blurvid import batch, pipeline, train
+from blurvid import batch, pipeline
 from blurvid.cli import main
-from blurvid.dataset import windows
+from blurvid.lab import train
+from blurvid.lab.data import windows
 from blurvid.runtime import count_flop
 
 count_flop(lambda: None)

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from blurvid import flow
-from blurvid.config import MotionOptions
 from blurvid.errors import InputError
-from blurvid.metrics import psnr
-from blurvid.synth import simulate
+from blurvid.lab.metrics import psnr
+from blurvid.lab.options import MotionOptions
+from blurvid.lab.synth import simulate
 
 HEIGHT, WIDTH = 120, 160
 

@@ -14,10 +14,11 @@ from PIL import Image
 
 import blurvid
 from blurvid import flow, media, weights
-from blurvid.config import DirectSpec, SynthOptions
+from blurvid.config import DirectSpec
 from blurvid.errors import InputError, OptionError
-from blurvid.evaluate import evaluate_between, windows_of
-from blurvid.metrics import psnr
+from blurvid.lab.evaluate import evaluate_between, windows_of
+from blurvid.lab.metrics import psnr
+from blurvid.lab.options import SynthOptions
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.pipeline.resample import places, resample

@@ -11,24 +11,27 @@ import blurvid
 
 ROOT = Path(blurvid.__file__).parent
 FLOORS = {
-    "__main__": 7,
-    "cli": 6,
-    "train": 5,
-    "batch": 5,
+    "__main__": 11,
+    "cli": 10,
+    "lab.train": 9,
+    "lab.evaluate": 9,
+    "lab.bench": 9,
+    "batch": 8.5,
+    "lab.data": 8,
+    "lab.synth": 7,
+    "lab.losses": 6,
+    "lab.metrics": 6,
+    "lab.options": 6,
+    "lab": 5.5,  # its docstring
     "doctor": 5,
-    "evaluate": 5,
-    "bench": 5,
     "blurvid": 4.5,  # the face: blurvid/__init__.py
     "pipeline": 4,
-    "dataset": 4,
     "media": 3,
     "weights": 3,
     "models": 2,
     "networks": 1,
-    "losses": 1,
-    "metrics": 1,
     "flow": 1,
-    "synth": 1,
+    "blur": 1,
     "locks": 1,
     "interrupts": 1,
     "runtime": 1,
@@ -40,9 +43,16 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 
 def room(path):
-    """Name of the module or package right below blurvid that a file belongs to."""
-    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    return "blurvid" if first == "__init__" else first
+    """Name of the module or package right below blurvid, or below its lab, of a file."""
+    return room_of([ROOT.name, *path.relative_to(ROOT).with_suffix("").parts])
+
+
+def room_of(names):
+    """The room that a dotted name, split, lies in."""
+    below = [name for name in names[1:] if name != "__init__"]
+    if not below:
+        return "blurvid"
+    return ".".join(below[:2]) if below[0] == "lab" else below[0]
 
 
 def rooms_on_disk():
@@ -60,7 +70,7 @@ def imported(path):
             if node.level:  # relative: one dot is the package of the file itself
                 up = package[: len(package) - node.level + 1]
                 base = ".".join([*up, *filter(None, [node.module])])
-            if base == ROOT.name:
+            if base in (ROOT.name, f"{ROOT.name}.lab"):
                 yield from (f"{base}.{alias.name}" for alias in node.names)
             else:
                 yield base
@@ -71,10 +81,11 @@ def imported(path):
 
 def imported_rooms(path):
     for name in imported(path):
-        top, *rest = name.split(".")
-        if top == ROOT.name:
+        names = name.split(".")
+        if names[0] == ROOT.name:
             # `from blurvid import X`: X is a module below, or else a name of the face
-            yield rest[0] if rest and rest[0] in rooms_on_disk() else "blurvid"
+            found = room_of(names)
+            yield found if found in rooms_on_disk() else "blurvid"
 
 
 def identify(path):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from blurvid import losses
-from blurvid.networks import VGGFeatures
+from blurvid.lab import losses
+from blurvid.lab.train.vgg import VGGFeatures
 
 SHAPE = (2, 3, 6, 8)
 PAIRS = ((1, 7), (2, 6), (3, 5))  # (i, 8 - i)

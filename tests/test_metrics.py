@@ -8,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.testing import assert_close
 
 from blurvid.errors import InputError
-from blurvid.metrics import psnr, score_sequence, ssim
+from blurvid.lab.metrics import psnr, score_sequence, ssim
 
 
 def noisy(shape, sigma=0.05, seed=0):

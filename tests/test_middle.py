@@ -16,19 +16,11 @@ from PIL import Image
 from torch.testing import assert_close
 
 from blurvid import media, pipeline, weights
-from blurvid.config import (
-    MIDDLE,
-    ROBUSTNESS_KINDS,
-    BDIRSpec,
-    CascadeSpec,
-    DirectSpec,
-    KindOptions,
-    QualityOptions,
-    RunOptions,
-)
+from blurvid.config import MIDDLE, BDIRSpec, CascadeSpec, DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import InputError, OptionError
-from blurvid.evaluate import domain_of, evaluate_robustness, moments_from
-from blurvid.evaluate.robustness import blurred, bootstrap
+from blurvid.lab.evaluate import domain_of, evaluate_robustness, moments_from
+from blurvid.lab.evaluate.robustness import blurred, bootstrap
+from blurvid.lab.options import ROBUSTNESS_KINDS, KindOptions
 from blurvid.models import GivenMiddle, GuidedCascade, build, middle_of
 
 pytestmark = pytest.mark.usefixtures("surroundings", "inside")

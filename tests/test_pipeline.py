@@ -15,11 +15,11 @@ from torch.testing import assert_close
 
 import blurvid
 from blurvid import media, pipeline, weights
+from blurvid.blur import average_frames
 from blurvid.config import ClipOptions, DirectSpec, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
-from blurvid.metrics import psnr
+from blurvid.lab.metrics import psnr
 from blurvid.networks import DirectNet
-from blurvid.synth import average_frames
 from blurvid.weights.store import fill, skeleton
 
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 import blurvid
-from blurvid import media, metrics, weights
+from blurvid import media, weights
 from blurvid.config import QualityOptions, RunOptions
+from blurvid.lab import metrics
 
 REPOSITORY = Path(__file__).parent.parent
 EXAMPLE = REPOSITORY / "examples" / "astronaut.jpg"

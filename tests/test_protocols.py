@@ -14,13 +14,14 @@ from click.testing import CliRunner
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from blurvid import config, media, weights
+from blurvid import media, weights
 from blurvid.cli import main
-from blurvid.config import DirectSpec, SynthOptions
-from blurvid.dataset.windows import clips as clips_module
-from blurvid.dataset.windows import write_windows
+from blurvid.config import DirectSpec
 from blurvid.errors import InputError, OptionError
-from blurvid.evaluate import open_protocol, protocols
+from blurvid.lab.data.windows import clips as clips_module
+from blurvid.lab.data.windows import write_windows
+from blurvid.lab.evaluate import open_protocol, protocols
+from blurvid.lab.options import PROTOCOLS, SynthOptions
 from blurvid.networks import DirectNet
 
 SCENES = ("GOPR0384_11_00", "GOPR0854_11_00")
@@ -274,7 +275,7 @@ def test_published_figures_are_those_of_table_2():
         "gopro7": {"Jin 2018": 32.20, "Nah 2017": 30.52},
         "gopro1111": {"Jin 2018": 26.98, "Nah 2017": 28.48},
     }
-    assert tuple(figures) == config.PROTOCOLS
+    assert tuple(figures) == PROTOCOLS
     assert len(set(protocols.TEST_SCENES)) == 11
 
 

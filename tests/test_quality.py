@@ -16,6 +16,7 @@ from torch.testing import assert_close
 
 import blurvid
 from blurvid import media, models, pipeline, weights
+from blurvid.blur import average_frames, constrain
 from blurvid.cli import main
 from blurvid.cli.quality import described, picked_quality
 from blurvid.config import QUALITIES, CascadeSpec, DirectSpec, QualityOptions, RunOptions
@@ -23,7 +24,6 @@ from blurvid.errors import OptionError
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.networks import DirectNet, FrameNet
 from blurvid.networks.blocks import InstanceNorm
-from blurvid.synth import average_frames, constrain
 
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 GAMMAS = [1.0, 2.2, "srgb"]

@@ -24,19 +24,20 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from blurvid import media, pipeline, weights
-from blurvid.config import QualityOptions, RunOptions, SynthOptions, TrainOptions
-from blurvid.dataset import WindowSource, read_stills
-from blurvid.dataset.windows import read_windows, write_windows
+from blurvid.config import QualityOptions, RunOptions
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, WeightsError
+from blurvid.lab.data import WindowSource, read_stills
+from blurvid.lab.data.windows import read_windows, write_windows
+from blurvid.lab.options import SynthOptions, TrainOptions
+from blurvid.lab.train.settings import change_settings
+from blurvid.lab.train.state import load_state
+from blurvid.lab.train.trainer import Trainer
+from blurvid.lab.train.vgg import VGGFeatures, load_vgg
 from blurvid.media import video
 from blurvid.models import GuidedCascade, build, middle_of
-from blurvid.networks import VGGFeatures
 from blurvid.networks.rows import Activated, Statistics, Stored
 from blurvid.networks.unet import relu_
 from blurvid.pipeline.extraction import Extractor
-from blurvid.train.settings import change_settings
-from blurvid.train.state import load_state
-from blurvid.train.trainer import Trainer
 from blurvid.weights.pickles import read_checkpoint
 
 CPU = torch.device("cpu")
@@ -76,7 +77,7 @@ def test_a_tensor_of_100_gigabytes_in_a_header_of_one_kilobyte_is_refused(tmp_pa
     entry["data_offsets"][0] = 2
     path.write_bytes(bomb(b""))
     with pytest.raises(WeightsError, match="does not lie within the file"):
-        weights.load_vgg(path)
+        load_vgg(path)
 
 
 def header_of(data):
@@ -171,7 +172,7 @@ def test_weights_for_the_perceptual_loss_are_finite(tmp_path):
     state["conv1_2.bias"][3] = torch.nan
     save_file(state, tmp_path / "vgg.safetensors")
     with pytest.raises(WeightsError, match=r"conv1_2\.bias holds values that are not finite"):
-        weights.load_vgg(tmp_path / "vgg.safetensors")
+        load_vgg(tmp_path / "vgg.safetensors")
 
 
 class Asking:

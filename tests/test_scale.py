@@ -14,6 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from blurvid import media, pipeline, weights
+from blurvid.blur import average_frames
 from blurvid.cli.quality import described
 from blurvid.config import DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
@@ -27,7 +28,6 @@ from blurvid.pipeline.scale import (
     restore,
     shrink,
 )
-from blurvid.synth import average_frames
 
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 

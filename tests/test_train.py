@@ -24,11 +24,10 @@ from PIL import Image
 from torch.optim.swa_utils import AveragedModel
 from torch.testing import assert_close
 
-from blurvid import losses, runtime, weights
+from blurvid import runtime, weights
+from blurvid.blur import average_frames
 from blurvid.cli import main
-from blurvid.config import STAGES, DirectSpec, MotionOptions, RunOptions, TrainOptions
-from blurvid.dataset.source import SimulatedSource
-from blurvid.dataset.stills import StillPool
+from blurvid.config import STAGES, DirectSpec, RunOptions
 from blurvid.errors import (
     DeviceError,
     InputError,
@@ -37,13 +36,23 @@ from blurvid.errors import (
     TrainingError,
     WeightsError,
 )
+from blurvid.lab import losses
+from blurvid.lab.data.source import SimulatedSource
+from blurvid.lab.data.stills import StillPool
+from blurvid.lab.options import MotionOptions, TrainOptions
+from blurvid.lab.synth import IDEAL
+from blurvid.lab.train import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, change_settings, train
+from blurvid.lab.train.objective import (
+    AdversarialObjective,
+    Objective,
+    blend_contexts,
+    outer_frames,
+)
+from blurvid.lab.train.state import RampedAverage, learning_rate, load_state, save_state
+from blurvid.lab.train.trainer import Trainer
+from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade
-from blurvid.networks import DirectNet, VGGFeatures
-from blurvid.synth import IDEAL, average_frames
-from blurvid.train import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, change_settings, train
-from blurvid.train.objective import AdversarialObjective, Objective, blend_contexts, outer_frames
-from blurvid.train.state import RampedAverage, learning_rate, load_state, save_state
-from blurvid.train.trainer import Trainer
+from blurvid.networks import DirectNet
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 REPOSITORY = Path(__file__).parents[1]
@@ -963,7 +972,7 @@ def test_a_folder_of_nothing_is_an_error(photos, tmp_path):
 SCRIPT = """
 import dataclasses, datetime, functools, os, sys, torch, torch.distributed as dist
 from blurvid.cli import main
-from blurvid.train.trainer import Trainer
+from blurvid.lab.train.trainer import Trainer
 
 rank = int(os.environ["RANK"])
 fit, init = Trainer.fit, Trainer.__init__
@@ -1044,7 +1053,9 @@ def test_two_processes_share_the_work(photos, tmp_path):
 def test_a_lost_process_is_replaced_and_the_run_goes_on(photos, tmp_path):
     """One of two processes of torchrun is killed: both begin anew at the last checkpoint."""
     out, steps = tmp_path / "run", 12
-    slow = "import time; from blurvid.train.trainer import Trainer; from blurvid.cli import main\n"
+    slow = (
+        "import time; from blurvid.lab.train.trainer import Trainer; from blurvid.cli import main\n"
+    )
     slow += "update = Trainer._update\n"
     slow += "Trainer._update = lambda *all: time.sleep(0.15) or update(*all)\nmain()\n"
     (tmp_path / "script.py").write_text(slow)

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from blurvid import media, synth, weights
+from blurvid import media, weights
+from blurvid.blur import average_frames
 from blurvid.config import DirectSpec
 from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.lab.metrics import spearman
+from blurvid.lab.synth.camera import defocus
 from blurvid.media.maps import FULL_ERROR, TrustMaps, colored
-from blurvid.metrics import spearman
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.pipeline.trust import CELLS, SOFT, assess, reblur_map, sharpness
@@ -43,7 +45,7 @@ def moving(step, height=HEIGHT, width=WIDTH):
     """Frames of a picture that moves by so many whole pixels a frame, and their average."""
     wide = scene(height, width + 6 * step)
     frames = torch.stack([wide[..., i * step : i * step + width] for i in range(7)])
-    return frames, synth.average_frames(frames, 2.2)
+    return frames, average_frames(frames, 2.2)
 
 
 def clip_of(frames, y):
@@ -84,7 +86,7 @@ def test_the_reblur_map_tells_where_the_average_differs():
 @pytest.mark.parametrize("gamma", [1.0, 2.2, "srgb"])
 def test_the_reblur_map_knows_the_response_of_the_camera(gamma):
     frames, _ = moving(1)
-    y = synth.average_frames(frames, gamma)
+    y = average_frames(frames, gamma)
     assert reblur_map(frames, y, gamma).max() < 1e-3
     clip = clip_of(frames, y)
     quality = dataclasses.replace(clip.quality, constraint=gamma)
@@ -111,7 +113,7 @@ def test_a_photo_without_motion():
 @pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (HEIGHT // 2, WIDTH)])
 def test_defocus_is_not_motion(size):
     y = scene(*size)
-    soft = synth.camera.defocus(y[None], torch.tensor([1.6]))[0]
+    soft = defocus(y[None], torch.tensor([1.6]))[0]
     assert "defocus" in assess(soft.expand(7, -1, -1, -1), soft).reasons
     for frames, blurry in (moving(1, *size), moving(2, *size), (y.expand(7, -1, -1, -1), y)):
         assert "defocus" not in assess(frames, blurry).reasons

@@ -20,14 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blurvid import media, weights
+from blurvid.blur import average_frames
 from blurvid.config import DirectSpec, QualityOptions, VideoOptions
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.evaluate import evaluate_video
 from blurvid.flow import Chain, joint, meet, meeting, ways
 from blurvid.flow import chain as chain_module
+from blurvid.lab.evaluate import evaluate_video
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Weaver, check_video, extract_video, video
-from blurvid.synth import average_frames
 
 WHOLE_PIECE, PIECE = video.PIECE, 4
 """Frames a piece here."""

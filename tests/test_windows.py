@@ -10,11 +10,11 @@ import torch
 from torch.testing import assert_close
 
 from blurvid import media
-from blurvid.config import SynthOptions
-from blurvid.dataset.windows import Clip, find_clips, make_windows, read_windows, write_windows
+from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.metrics import psnr
-from blurvid.synth.blur import average_frames
+from blurvid.lab.data.windows import Clip, find_clips, make_windows, read_windows, write_windows
+from blurvid.lab.metrics import psnr
+from blurvid.lab.options import SynthOptions
 
 HEIGHT, WIDTH = 32, 48
 PLAIN = SynthOptions()
@@ -301,7 +301,7 @@ def test_frames_in_memory_do_not_depend_on_the_length(tmp_path, length):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Clip, "loaders", loaders)
-        patch.setattr("blurvid.dataset.windows.write.find_clips", lambda sources: [clip])
+        patch.setattr("blurvid.lab.data.windows.write.find_clips", lambda sources: [clip])
         write_windows([clip.path], tmp_path / "out", SynthOptions(frames=5), jobs=2)
     assert max(most) <= 5 * (2 * 2 + 2)
 

@@ -18,8 +18,8 @@ from blurvid.batch.crew import Crew, Worker
 from blurvid.batch.jobs import Job, Outcome
 from blurvid.batch.run import Gate, Steps, alone, identities, most_frames, named, pixels_for
 from blurvid.config import FRAME_FORMATS, RAY_WRITERS, ClipOptions, RayOptions, RunOptions
-from blurvid.dataset.windows import Clip, Made, Pending, Plan, make_clip
 from blurvid.errors import BlurvidError, OptionError, OutputError
+from blurvid.lab.data.windows import Clip, Made, Pending, Plan, make_clip
 from blurvid.pipeline import Extractor
 
 Opening: TypeAlias = Callable[..., AbstractContextManager[Extractor]]
@@ -250,7 +250,7 @@ class _Clips:
 
 @dataclass(frozen=True)
 class RayTeam:
-    """Makes windows on the workers of a Ray cluster; a `dataset.windows.Team`.
+    """Makes windows on the workers of a Ray cluster; a `data.windows.Team`.
 
     A task is a clip. The images lie in the folder of the windows, under temporary names, before
     they are taken up here; so all machines must see that folder, and the clips.

@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from blurvid.cli import common
-from blurvid.config import (
-    GOPRO7,
-    NETWORKS,
-    RESOLUTIONS,
-    TIMED,
-    BenchOptions,
-    RunOptions,
-    SynthOptions,
-)
+from blurvid.config import RunOptions
+from blurvid.lab.options import GOPRO7, NETWORKS, RESOLUTIONS, TIMED, BenchOptions, SynthOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from blurvid.bench import Report, Row
+    from blurvid.lab.bench import Report, Row
 
 DEFAULT = BenchOptions()
 
@@ -138,7 +131,7 @@ def bench(
       blurvid bench --res sweep --network direct --plot bench.png
       blurvid bench --synth clip.mp4 --scale 0.45
     """
-    from blurvid import bench as library
+    from blurvid.lab import bench as library
 
     if clip is not None:
         options = SynthOptions(scale=scale)

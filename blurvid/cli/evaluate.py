@@ -16,21 +16,14 @@ from blurvid.cli.score_video import score_video
 from blurvid.cli.scores import AnyReport, show_report
 from blurvid.cli.sections import SCORES, SectionedCommand
 from blurvid.cli.synth import gamma_option, parse_gamma
-from blurvid.config import (
-    BLUR_FOLDERS,
-    GOPRO7,
-    MIDDLE_CHOICES,
-    PROTOCOLS,
-    Gamma,
-    RunOptions,
-    SynthOptions,
-)
+from blurvid.config import MIDDLE_CHOICES, Gamma, RunOptions
 from blurvid.errors import OptionError
+from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS, SynthOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from blurvid.evaluate import BetweenRow, BeyondRow, MiddleRow, Row
+    from blurvid.lab.evaluate import BetweenRow, BeyondRow, MiddleRow, Row
     from blurvid.pipeline import Extractor
 
 Scoring: TypeAlias = "Callable[[Extractor], AnyReport]"
@@ -231,14 +224,14 @@ def evaluate(
 def _seven(
     source: Path, options: SynthOptions, response: Gamma | None, on_window: OnWindow
 ) -> Scoring:
-    from blurvid import evaluate as library
+    from blurvid.lab import evaluate as library
 
     windows = library.windows_from(source, options)
     return lambda ready: library.evaluate(_frames(ready), windows, response, on_window=on_window)
 
 
 def _between(source: Path, frames: int, options: SynthOptions, on_window: OnWindow) -> Scoring:
-    from blurvid import evaluate as library
+    from blurvid.lab import evaluate as library
 
     windows = library.windows_of(source, frames, options)
     return lambda ready: library.evaluate_between(
@@ -247,7 +240,7 @@ def _between(source: Path, frames: int, options: SynthOptions, on_window: OnWind
 
 
 def _beyond(source: Path, beyond: int, options: SynthOptions, on_window: OnWindow) -> Scoring:
-    from blurvid import evaluate as library
+    from blurvid.lab import evaluate as library
     from blurvid.pipeline import extended
 
     windows = library.windows_beyond(source, beyond, options)
@@ -269,7 +262,7 @@ def _as_published(
     blur_folder: str | None,
     on_window: OnWindow,
 ) -> Scoring:
-    from blurvid import evaluate as library
+    from blurvid.lab import evaluate as library
 
     benchmark = library.open_protocol(protocol, source, gamma=response, blur_folder=blur_folder)
     for warning in benchmark.warnings:
@@ -282,7 +275,7 @@ def _frames(ready: Extractor) -> Callable[[Tensor], Tensor]:
 
 
 def _show_window(row: Row | MiddleRow | BetweenRow | BeyondRow) -> None:
-    from blurvid import evaluate as library
+    from blurvid.lab import evaluate as library
 
     if isinstance(row, library.BetweenRow):
         value = row.between.motion

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
-    from blurvid.evaluate import RobustnessReport
-    from blurvid.evaluate.robustness import Mean
+    from blurvid.lab.evaluate import RobustnessReport
+    from blurvid.lab.evaluate.robustness import Mean
     from blurvid.pipeline import Extractor
 
 
@@ -34,8 +34,8 @@ def score_robustness(
     values: dict[str, Any],
 ) -> None:
     """Score what gives the middle frame, and print the table."""
-    from blurvid import evaluate as library
     from blurvid import weights
+    from blurvid.lab import evaluate as library
     from blurvid.pipeline import deblurrer
 
     moments = library.moments_from(source, stills=stills, scale=scale, limit=limit)

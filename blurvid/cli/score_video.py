@@ -10,13 +10,14 @@ import click
 from blurvid.cli import common
 from blurvid.cli.quality import picked_quality
 from blurvid.cli.robustness import print_table
-from blurvid.config import RunOptions, SynthOptions
+from blurvid.config import RunOptions
+from blurvid.lab.options import SynthOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
-    from blurvid.evaluate import FrameRow, VideoReport
+    from blurvid.lab.evaluate import FrameRow, VideoReport
 
 
 def score_video(
@@ -29,9 +30,9 @@ def score_video(
     values: dict[str, Any],
 ) -> None:
     """Score videos made of clips of a high rate, and print the table."""
-    from blurvid import evaluate as library
     from blurvid import weights
-    from blurvid.dataset.windows import find_clips
+    from blurvid.lab import evaluate as library
+    from blurvid.lab.data.windows import find_clips
     from blurvid.pipeline import extractor
 
     clips = find_clips([source])
@@ -69,7 +70,7 @@ def score_video(
 def _table(report: VideoReport) -> Table:
     from rich.table import Table
 
-    from blurvid.evaluate import MOVING
+    from blurvid.lab.evaluate import MOVING
 
     table = Table(title=f"Order of time where more than {MOVING:g} px move, and PSNR [dB]")
     names = ("", "n", "moving", "right", "video", "own order", "best order", "repeat", "blend")

@@ -12,7 +12,7 @@ from blurvid.config import FRAMES
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from blurvid.evaluate import (
+    from blurvid.lab.evaluate import (
         BetweenReport,
         BeyondReport,
         MeanScore,
@@ -32,7 +32,7 @@ def show_report(report: AnyReport, model: str) -> None:
         report: the scores.
         model: its name, its weights, and what was done besides one plain pass.
     """
-    from blurvid import evaluate as library
+    from blurvid.lab import evaluate as library
 
     if isinstance(report, library.ProtocolReport):
         _show_protocol(report, model)

@@ -11,19 +11,12 @@ import click
 
 from blurvid.cli import common
 from blurvid.cli.sections import WINDOWS, SectionedCommand
-from blurvid.config import (
-    DEFAULT_GAMMA,
-    FRAMES,
-    MOST_MAKERS,
-    Gamma,
-    MotionOptions,
-    RunOptions,
-    SynthOptions,
-)
+from blurvid.config import DEFAULT_GAMMA, FRAMES, Gamma, RunOptions
 from blurvid.errors import BlurvidError, OptionError
+from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 
 if TYPE_CHECKING:
-    from blurvid.dataset.windows import Clip, Record
+    from blurvid.lab.data.windows import Clip, Record
 
 DEFAULT = SynthOptions()
 MOTION = MotionOptions()
@@ -152,7 +145,7 @@ def synth(
       blurvid synth clips/ -o windows/ --engine ray --address auto
     """
     ray = common.picked_engine(values)
-    from blurvid.dataset import windows as library
+    from blurvid.lab.data import windows as library
 
     options = dataclasses.replace(common.picked(SynthOptions, values), gamma=parse_gamma(gamma))
     failures: list[BlurvidError] = []

@@ -16,13 +16,14 @@ import click
 
 from blurvid.cli import common
 from blurvid.cli.sections import TRAINING, SectionedCommand
-from blurvid.config import CROPS, STAGES, TRAINED, RunOptions, TrainOptions
+from blurvid.config import STAGES, TRAINED, RunOptions
+from blurvid.lab.options import CROPS, TrainOptions
 
 if TYPE_CHECKING:
     import torch
 
-    from blurvid.dataset import Source
-    from blurvid.train import TrainStep
+    from blurvid.lab.data import Source
+    from blurvid.lab.train import TrainStep
     from blurvid.weights import WeightSet
 
 DEFAULT = TrainOptions()
@@ -145,8 +146,8 @@ def train(
       blurvid train --data photos/ --preview samples.png
       torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out runs/big
     """
-    from blurvid import dataset
-    from blurvid.train import change_settings, preview, train
+    from blurvid.lab.data import open_source
+    from blurvid.lab.train import change_settings, preview, train
 
     chosen = STAGES if "all" in stages else tuple(s for s in STAGES if s in stages)
     options = dataclasses.replace(common.picked(TrainOptions, values), stages=chosen)
@@ -154,7 +155,7 @@ def train(
     place = common.picked(RunOptions, values)
 
     def source(device: torch.device) -> Source:
-        return dataset.open_source(data, options, device)
+        return open_source(data, options, device)
 
     if sheet is not None:
         preview(options, source, sheet, run=place)

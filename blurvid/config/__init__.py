@@ -1,4 +1,4 @@
-"""Every default, once. No torch in here, so that help screens stay instant."""
+"""Every default of the core, once. No torch in here, so that help screens stay instant."""
 
 from blurvid.config.basics import (
     DEFAULT_GAMMA,
@@ -16,19 +16,12 @@ from blurvid.config.basics import (
     TRAINED,
     Gamma,
 )
-from blurvid.config.data import (
-    CameraOptions,
-    KindOptions,
-    MotionOptions,
-    SynthOptions,
-)
 from blurvid.config.extract import (
     BATCH_PIXELS,
     DIRECTIONS,
     ENGINES,
     FREE_SHARE,
     LOCAL_WINDOW,
-    MOST_MAKERS,
     MOST_THREADS,
     MOST_WRITERS,
     PAPER_CROP,
@@ -48,35 +41,16 @@ from blurvid.config.extract import (
     RunOptions,
     VideoOptions,
 )
-from blurvid.config.measure import (
-    BLUR_FOLDERS,
-    GOPRO7,
-    IN_DOMAIN,
-    NETWORKS,
-    PROTOCOLS,
-    RESOLUTIONS,
-    ROBUSTNESS_KINDS,
-    SWEEP,
-    TIMED,
-    BenchOptions,
-)
-from blurvid.config.train import (
-    CROPS,
+from blurvid.config.specs import (
     BDIRSpec,
     CascadeSpec,
     DirectSpec,
-    TrainOptions,
     UNetSpec,
-    ViewLosses,
 )
 
 __all__ = [
     "BATCH_PIXELS",
     "BDIRSpec",
-    "BLUR_FOLDERS",
-    "BenchOptions",
-    "CROPS",
-    "CameraOptions",
     "CascadeSpec",
     "ClipOptions",
     "DEFAULT_GAMMA",
@@ -87,11 +61,8 @@ __all__ = [
     "FRAMES",
     "FRAME_FORMATS",
     "FREE_SHARE",
-    "GOPRO7",
     "Gamma",
-    "IN_DOMAIN",
     "JPEG_QUALITY",
-    "KindOptions",
     "LEAST_FRAMES",
     "LOCAL_WINDOW",
     "MIDDLE",
@@ -99,35 +70,24 @@ __all__ = [
     "MODELS",
     "MOST_BEYOND",
     "MOST_FRAMES",
-    "MOST_MAKERS",
     "MOST_THREADS",
     "MOST_WRITERS",
-    "MotionOptions",
-    "NETWORKS",
     "OrderOptions",
     "PAPER_CROP",
-    "PROTOCOLS",
     "QUALITIES",
     "QualityOptions",
     "RAY_STORE",
     "RAY_THREADS",
     "RAY_TRIES",
     "RAY_WRITERS",
-    "RESOLUTIONS",
-    "ROBUSTNESS_KINDS",
     "ROOMY",
     "RayOptions",
     "RunOptions",
     "SMALLEST_SCALE",
     "SOUNDS",
     "STAGES",
-    "SWEEP",
-    "SynthOptions",
-    "TIMED",
     "TRAINED",
-    "TrainOptions",
     "UNKNOWN_FPS",
     "UNetSpec",
     "VideoOptions",
-    "ViewLosses",
 ]

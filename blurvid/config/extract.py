@@ -111,8 +111,6 @@ UNKNOWN_FPS = 30.0
 
 MOST_THREADS = 1024
 """Most threads or processes of one kind that may be asked for; a larger number is a mistake."""
-MOST_MAKERS = 8
-"""Most threads that make windows unless told otherwise."""
 BATCH_PIXELS = 8_000_000
 """Of all photos that a batch has in work at a time, so that their frames take about a gigabyte;
 a larger photo is in work alone."""

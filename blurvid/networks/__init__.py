@@ -1,10 +1,8 @@
 """Modules with parameters."""
 
 from blurvid.networks.bdirnet import SAID, SAIR, BDIRNet, DistillNet, RecNet
-from blurvid.networks.critic import PatchCritic
 from blurvid.networks.direct import DirectNet
 from blurvid.networks.frame import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, FrameNet, FrameSpec
-from blurvid.networks.vgg import VGGFeatures
 
 __all__ = [
     "CORE_SPEC",
@@ -15,9 +13,7 @@ __all__ = [
     "DistillNet",
     "FrameNet",
     "FrameSpec",
-    "PatchCritic",
     "RecNet",
     "SAID",
     "SAIR",
-    "VGGFeatures",
 ]

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurvid import media, metrics, runtime
+from blurvid import media, runtime
+from blurvid.blur import average_frames, psnr_of
 from blurvid.config import DEFAULT_GAMMA, FRAMES, ClipOptions, QualityOptions
 from blurvid.errors import OptionError
 from blurvid.flow import Field, Motion, measure
@@ -21,7 +22,6 @@ from blurvid.pipeline.order import arrange, check_direction
 from blurvid.pipeline.replay import movables, origin
 from blurvid.pipeline.resample import check_frames, resample
 from blurvid.pipeline.trust import Trust, assess, reblur_map
-from blurvid.synth import average_frames
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -172,7 +172,7 @@ class Clip:
             (average_frames(frames, gamma) - seen).square().sum(dtype=torch.float64)
             for frames, seen in in_pieces(self._own, self.photo.pixels)
         ]
-        return float(metrics.psnr_of(torch.stack(errors).sum() / self.photo.pixels.numel()))
+        return float(psnr_of(torch.stack(errors).sum() / self.photo.pixels.numel()))
 
     def trust(self) -> Trust:
         """How far the frames can be believed: an expected PSNR, maps, and what speaks against it.

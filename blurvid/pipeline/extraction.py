@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from blurvid import media, runtime
+from blurvid.blur import constrain
 from blurvid.config import MIDDLE, ROOMY, OrderOptions, QualityOptions
 from blurvid.errors import BlurvidError, DeviceError, OptionError
 from blurvid.models import Fast, SelfEnsemble, SequenceModel
@@ -24,7 +25,6 @@ from blurvid.pipeline.order import arrange, check_direction
 from blurvid.pipeline.scale import check_scale, extract_scaled
 from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.pipeline.trust import assess
-from blurvid.synth import constrain
 
 Photo: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
 """What a photo may come as."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blurvid.config import SMALLEST_SCALE
 from blurvid.errors import OptionError
-from blurvid.synth import estimate_motion
+from blurvid.flow.blocks import estimate_motion
 
 Run = Callable[[Tensor], Tensor]
 """Turns y (3, H, W), RGB in [0, 1], into frames (7, 3, H, W), both on the CPU."""

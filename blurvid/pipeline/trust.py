@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blurvid.blur import average_frames
 from blurvid.config import DEFAULT_GAMMA, Gamma
 from blurvid.errors import InputError
 from blurvid.flow import neighboring, warp
 from blurvid.flow.pyramid import LUMA
 from blurvid.pipeline.memory import PIXELS_AT_ONCE
 from blurvid.pipeline.scale import LEAST_SIDE, SCALES, TRAINED_MOTION
-from blurvid.synth import average_frames
 
 CELL = 8
 """Least side of a cell, for which one error is expected [px]..."""

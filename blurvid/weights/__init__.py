@@ -13,7 +13,6 @@ from blurvid.weights.foreign import load_foreign
 from blurvid.weights.sets import best_middle, cache_dir, default, find, list_sets
 from blurvid.weights.specs import spec_of, spec_problem
 from blurvid.weights.store import load, save
-from blurvid.weights.vgg import load_vgg
 
 __all__ = [
     "FOREIGN_SUFFIXES",
@@ -30,7 +29,6 @@ __all__ = [
     "list_sets",
     "load",
     "load_foreign",
-    "load_vgg",
     "save",
     "spec_of",
     "spec_problem",

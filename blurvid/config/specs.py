@@ -1,0 +1,60 @@
+"""Shapes of networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class UNetSpec:
+    """Shape of a U-Net."""
+
+    factor: int = 4
+    """Unshuffle factor r."""
+    channels: tuple[int, ...] = (64, 128, 192)
+    """Channels of each level; every level halves height and width."""
+    blocks: tuple[int, ...] = (2, 3, 5)
+    """Residual blocks of each level, in the encoder and again in the decoder."""
+    block: Literal["plain", "naf"] = "plain"
+    """`plain`: two convolutions; `naf`: gates and depthwise convolutions, cheaper by far."""
+    kernel: int = 3
+    """Side of the blocks' convolutions, of the depthwise ones with `naf`; odd."""
+
+
+@dataclass(frozen=True)
+class DirectSpec(UNetSpec):
+    """Shape of the direct network."""
+
+
+@dataclass(frozen=True)
+class BDIRSpec(UNetSpec):
+    """Shape of BDIRNet.
+
+    Without `distill` and `reconstruct` and with `skip` 1 it is a plain U-Net that adds a residual
+    to the photo.
+    """
+
+    distill: bool = True
+    """Statistical anti-interference distilling (SAID) in DistillNet."""
+    reconstruct: bool = True
+    """Anti-interference reconstruction (SAIR) in RecNet."""
+    rec_blocks: int = 3
+    """Residual blocks of RecNet."""
+    skip: int = 4
+    """What is added to RecNet's output: the photo, averaged over squares of so many pixels [px].
+    1 is the photo itself."""
+    window: int = 192
+    """Side of the square around each pixel whose statistics normalize it [px]; the whole image
+    where that is smaller."""
+
+
+@dataclass(frozen=True)
+class CascadeSpec:
+    """Shape of the cascade. Everything but the default is for trials and ablation."""
+
+    width: float = 1.0
+    """Multiplies the channels of all five networks; 1 is the paper's."""
+    contexts: Literal["sequential", "middle", "none"] = "sequential"
+    """What the networks of a pair see besides y: `sequential`, the frames before them (paper,
+    section 5.3); `middle`, the middle frame; `none`, no frame (both section 5.2)."""

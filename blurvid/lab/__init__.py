@@ -1,0 +1,1 @@
+"""The lab: data, simulation, training, scores and timing; the core never imports it."""

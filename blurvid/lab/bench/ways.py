@@ -1,0 +1,257 @@
+"""The ways to run a network on photos of one size: how many, in which precision, compiled."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from blurvid import runtime
+from blurvid.config import FRAMES, ROOMY
+from blurvid.lab.bench.measure import peak_memory
+from blurvid.lab.bench.report import Baseline
+from blurvid.lab.options import BenchOptions
+from blurvid.models import Replay, Trainable
+from blurvid.networks import FrameNet
+from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, gigabytes, plan
+from blurvid.pipeline.tiles import fill_in_tiles
+
+BASELINE_MARGIN = 1.5
+"""Memory of the baseline, over that predicted for our network in one go in float32."""
+
+
+@dataclass
+class Way:
+    """A way to run a network on photos, and how long that took each time."""
+
+    call: Callable[[Tensor], Tensor]
+    """Runs it on photos (N, 3, H, W)."""
+    dtype: torch.dtype = torch.float32
+    how: Plan = field(default_factory=Plan)
+    replay: Replay | None = None
+    """What is run, where it is compiled."""
+    predicted: int = 0
+    """Memory beside the weights [bytes]."""
+    times: list[float] = field(default_factory=list)
+    memory: int | None = None
+    """The same, measured."""
+    difference: float = 0.0
+    """From the output of the baseline."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to time, in place on its device."""
+
+    name: str
+    net: nn.Module
+    model: Trainable
+    """The model that it is, or is a part of."""
+    plain: nn.Module | None
+
+    def title(self, resolution: str, dtype: torch.dtype) -> str:
+        """What is run, for messages."""
+        return f"{resolution}, {self.name} in {precision_name(dtype)}"
+
+    def run(self, y: Tensor, how: Plan) -> Tensor:
+        """Run it on (1, 3, H, W) as `pipeline` does, the frames beside the photo."""
+        if self.net is not self.model:
+            found: Tensor = self.net(y, step=how.step)
+            return found
+        size = (y.shape[-2], y.shape[-1])
+        count = self.model.count
+        frames = frames_on_disk(*size, count) if how.on_disk else y.new_empty((count, 3, *size))
+        if how.side is None:
+            self.model.fill(frames, y, how.step)
+        else:
+            fill_in_tiles(self.model, frames, y, how.side, how.step, y.device)
+        return frames
+
+    def memory(self, size: tuple[int, int], feature_size: int, count: int, how: Plan) -> int:
+        """Predict the most that is taken beside the weights and the photos [bytes].
+
+        Args:
+            size: height and width of the photos [px].
+            feature_size: bytes of one value of the features.
+            count: photos in one go; or one, as planned.
+            how: the plan.
+        """
+        image = FRAME_SIZE * size[0] * size[1]
+        if isinstance(self.net, FrameNet):
+            return count * self.net.memory(*size, feature_size, how.step)
+        if count == 1:
+            return how.memory - image + (0 if how.on_disk else self.model.count * image)
+        # The frames one by one, and together
+        need = self.model.memory(*size, feature_size, None)
+        return count * (need + 2 * self.model.count * image)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where things run, and how often."""
+
+    device: torch.device
+    max_memory: int | None
+    peaks: Mapping[torch.dtype, float]
+    options: BenchOptions
+    compile: bool
+    left_out: dict[str, None] = field(default_factory=dict)
+    """What was asked for but cannot be measured, and why; each once, in order."""
+
+    def plan(self, model: Trainable, size: tuple[int, int], dtype: torch.dtype) -> Plan:
+        """Choose how a model sees a photo, as `pipeline` does."""
+        roomy = ROOMY if self.device.type == "cpu" else None
+        return plan(model, *size, dtype.itemsize, self.room, roomy=roomy)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether networks can be compiled here."""
+        return self.device.type == "cuda"
+
+    @property
+    def room(self) -> int:
+        """Memory that may be taken [bytes]."""
+        return runtime.room(self.device, self.max_memory)
+
+    def leave_out(self, reason: str) -> None:
+        """Tell that something is not measured."""
+        self.left_out[reason] = None
+
+
+def ways_to_run(
+    subject: Subject, count: int, size: tuple[int, int], resolution: str, place: Place
+) -> list[Way]:
+    """Find all ways to run a network on photos that fit into the memory.
+
+    Args:
+        subject: the network.
+        count: photos in a call. One is seen in strips or tiles where need be, several only in one
+            go.
+        size: their height and width [px].
+        resolution: what that is called where a way is left out.
+        place: where it runs.
+
+    Raises:
+        DeviceError: too little memory even for tiles of one photo.
+    """
+    plain = []
+    for dtype in place.peaks:
+        way = _plain_way(subject, count, size, dtype, resolution, place)
+        plain += [] if way is None else [way]
+    if not place.compile:
+        return plain
+    if not place.compiles:
+        place.leave_out(f"nothing is compiled on {place.device.type}: that is for CUDA devices")
+        return plain
+    held, ways = max((way.predicted for way in plain), default=0), []
+    for way in plain:
+        ways.append(way)
+        # A recording keeps all its memory, a photo and frames of its own included.
+        frames = 2 * subject.model.count + 1
+        need = way.predicted + count * frames * FRAME_SIZE * size[0] * size[1]
+        whole = way.how.step is None and way.how.side is None and not way.how.on_disk
+        if not whole or held + need > place.room:
+            place.leave_out(
+                f"{subject.title(resolution, way.dtype)}: not compiled, which takes the memory to "
+                "see it in one go"
+            )
+            continue
+        held += need
+        ways.append(_compiled_way(subject, way, need, place))
+    return ways
+
+
+def _plain_way(
+    subject: Subject,
+    count: int,
+    size: tuple[int, int],
+    dtype: torch.dtype,
+    resolution: str,
+    place: Place,
+) -> Way | None:
+    """The way in a precision that `pipeline` goes, if there is one."""
+    how = place.plan(subject.model, size, dtype) if count == 1 else Plan()
+    if how.side is not None and subject.net is not subject.model:
+        return None  # alone, it has no way to be run in tiles
+    need = subject.memory(size, dtype.itemsize, count, how)
+    photos = count * FRAME_SIZE * size[0] * size[1]
+    if count > 1 and need + photos > place.room:
+        place.leave_out(
+            f"{subject.title(resolution, dtype)}: {count} photos at once take "
+            f"{gigabytes(need + photos)} of memory, but only {gigabytes(place.room)} may be taken"
+        )
+        return None
+
+    def call(y: Tensor) -> Tensor:
+        with runtime.autocast(place.device, dtype):
+            found: Tensor = subject.run(y, how) if count == 1 else subject.net(y)
+            return found
+
+    return Way(call, dtype, how, predicted=need)
+
+
+def _compiled_way(subject: Subject, way: Way, need: int, place: Place) -> Way:
+    replay = Replay(subject.net)
+
+    def call(y: Tensor) -> Tensor:
+        with runtime.autocast(place.device, way.dtype):
+            return _alone(replay(y))
+
+    return Way(call, way.dtype, way.how, replay, need)
+
+
+def _alone(found: Tensor) -> Tensor:
+    """Of a single photo (1, 7, 3, H, W) the frames (7, 3, H, W), as `Subject.run` gives them."""
+    return found[0] if len(found) == 1 and found.ndim == 5 else found
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """Such as `bfloat16`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def baseline_way(subject: Subject, y: Tensor, place: Place) -> Way | None:
+    """The plain way, one photo after the other, where there is room for it."""
+    net = subject.plain
+    if net is None:
+        return None
+    height, width = y.shape[-2:]
+    need = subject.model.memory(height, width, y.element_size(), None) * BASELINE_MARGIN
+    frames = 2 * (FRAMES + 1) * FRAME_SIZE * height * width * len(y)  # ours beside them
+    if need + frames > place.room:
+        return None
+
+    def call(y: Tensor) -> Tensor:
+        return _alone(torch.cat([net(x[None]) for x in y]))
+
+    return Way(call)
+
+
+def first_runs(ways: Sequence[Way], baseline: Way | None, y: Tensor) -> None:
+    """Run everything once, untimed: for the memory, and to compare the outputs."""
+    expected = None if baseline is None else baseline.call(y)
+    for way in ways:
+        found: list[Tensor] = []
+        way.memory = peak_memory(lambda way=way, found=found: found.append(way.call(y)), y.device)  # type: ignore[misc]
+        if expected is not None:
+            way.difference = max(
+                float((x.to(y.device) - other).abs().max())
+                for x, other in zip(found[0], expected, strict=True)
+            )
+
+
+def compared(way: Way, baseline: Way) -> Baseline:
+    """How much faster a way is than the plain one, run by run."""
+    ratios = [slow / fast for slow, fast in zip(baseline.times, way.times, strict=True)]
+    return Baseline(
+        seconds=statistics.median(baseline.times),
+        fastest=min(baseline.times),
+        slowest=max(baseline.times),
+        ratio=statistics.median(ratios),
+        least_ratio=min(ratios),
+        most_ratio=max(ratios),
+        difference=way.difference,
+    )

@@ -1,0 +1,40 @@
+"""Clips to windows: consecutive frames averaged into a blurry image, and back from disk."""
+
+from blurvid.lab.data.windows.clips import FULL_RATE, PAIRED, SPARSE, Clip, find_clips
+from blurvid.lab.data.windows.make import Window, check_options, make_windows
+from blurvid.lab.data.windows.middles import MiddleWindow, middle_windows
+from blurvid.lab.data.windows.read import StoredWindow, is_window_folder, read_windows
+from blurvid.lab.data.windows.records import Record, in_windows
+from blurvid.lab.data.windows.simulate import find_stills, simulate_still
+from blurvid.lab.data.windows.team import Made, Pending, Plan, Team, make_clip
+from blurvid.lab.data.windows.write import WriteSummary, simulate_windows, write_windows
+from blurvid.media import FILTER
+
+__all__ = [
+    "FILTER",
+    "FULL_RATE",
+    "PAIRED",
+    "SPARSE",
+    "Clip",
+    "Made",
+    "MiddleWindow",
+    "Pending",
+    "Plan",
+    "Record",
+    "StoredWindow",
+    "Team",
+    "Window",
+    "WriteSummary",
+    "check_options",
+    "find_clips",
+    "find_stills",
+    "in_windows",
+    "is_window_folder",
+    "make_clip",
+    "make_windows",
+    "middle_windows",
+    "read_windows",
+    "simulate_still",
+    "simulate_windows",
+    "write_windows",
+]

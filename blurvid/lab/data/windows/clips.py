@@ -1,0 +1,180 @@
+"""Finding clips: videos, folders of frames, the layouts of GoPro's data sets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blurvid import media
+from blurvid.errors import InputError
+from blurvid.lab.data.windows.records import MANIFEST, UNFINISHED
+
+GOPRO_SCENE = re.compile(r"GOPR\d{4}_\d{2}_\d{2}")
+VIDEO = "video"
+"""Layout of a clip that is a file."""
+FULL_RATE = "GOPRO_Large_all"
+"""Layout of a scene with all frames of the camera."""
+PAIRED = "GOPRO_Large, sharp/"
+"""Layout of a scene with blurry images and the middle frame of each."""
+SPARSE = (
+    "sharp/ of GOPRO_Large holds only every 7th to 13th frame of the camera: an average of "
+    "neighbours shows ghosts, not blur; take the scene from GOPRO_Large_all"
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sequence of frames in a file or a folder."""
+
+    name: str
+    """Where it was found below its source, `/` between folders; names the output."""
+    path: Path
+    """The video, or the folder that holds the frames."""
+    layout: str
+    """What was recognised, in words."""
+    warnings: tuple[str, ...] = ()
+    """What speaks against averaging these frames."""
+
+    @property
+    def filter(self) -> str:
+        """What `loaders` scales by, in words."""
+        return media.FILTER_VIDEO if self.layout == VIDEO else media.FILTER
+
+    def loaders(self, scale: float = 1.0) -> Iterator[Callable[[], Tensor]]:
+        """Go through the frames without loading more than is asked for.
+
+        Args:
+            scale: size of the frames as a share of their own.
+
+        Yields:
+            For each frame a function giving it as (3, H, W), RGB: of a video uint8, of images
+            float32 in [0, 1].
+
+        Raises:
+            InputError: the clip is not readable.
+        """
+        if self.path.is_dir():
+            for photo in media.list_photos(self.path):
+                yield partial(load_scaled, photo, scale)
+        else:
+            for frame in media.read_video(self.path, scale):
+                yield partial(_planes, frame)
+
+    def frames(self) -> Iterator[Tensor]:
+        """Give the frames in order of time, each (3, H, W), RGB, float32 in [0, 1]."""
+        return (as_floats(load()) for load in self.loaders())
+
+
+def load_photo(path: Path) -> Tensor:
+    """Load an image as (3, H, W), RGB, float32 in [0, 1]; an InputError if it is not readable."""
+    pixels: Tensor = media.read_photo(path).pixels
+    return pixels
+
+
+def as_floats(image: Tensor) -> Tensor:
+    """Give uint8 as float32 in [0, 1]."""
+    return image.float().div_(255) if image.dtype == torch.uint8 else image
+
+
+def load_scaled(path: Path, scale: float) -> Tensor:
+    """Load an image as `load_photo` does, and scale it by `media.FILTER`."""
+    return media.scaled(load_photo(path), scale)
+
+
+def _planes(frame: np.ndarray[Any, Any]) -> Tensor:
+    return torch.from_numpy(frame).permute(2, 0, 1)
+
+
+def find_clips(sources: Sequence[Path]) -> list[Clip]:
+    """Find the clips below some paths.
+
+    Understood are: a video; a folder of frames; a folder holding a folder `frames`; scenes of
+    GOPRO_Large_all (`GOPRxxxx_yy_zz/000001.png`, all frames of the camera); scenes of GOPRO_Large
+    (`blur`, `blur_gamma`, `sharp`), where `sharp` is taken, with a warning, for its frames are too
+    far apart; and folders of all these at any depth. Hidden folders and folders of windows that
+    `write_windows` made are passed over.
+
+    Args:
+        sources: files and folders.
+
+    Returns:
+        The clips in natural order, their names unique.
+
+    Raises:
+        InputError: a source is missing or holds no clip.
+    """
+    clips: list[Clip] = []
+    taken: set[str] = set()
+    for source in sources:
+        found = list(_clips_of(source))
+        if not found:
+            raise InputError(f"{source}: no video and no folder of frames in here")
+        for clip in found:
+            name, copy = clip.name, 2
+            while name.casefold() in taken:
+                name, copy = f"{clip.name}_{copy}", copy + 1
+            taken.add(name.casefold())
+            clips.append(Clip(name, clip.path, clip.layout, clip.warnings))
+    return clips
+
+
+def _clips_of(source: Path) -> Iterator[Clip]:
+    if source.is_dir():
+        home = source.resolve()
+        yield from _search(source, home.parent if home.name in ("frames", "sharp") else home)
+    elif not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    elif media.is_video(source):
+        yield Clip(source.stem, source, VIDEO)
+    else:
+        raise InputError(f"{source}: not a video and not a folder of frames")
+
+
+def _search(top: Path, home: Path) -> Iterator[Clip]:
+    seen: set[Path] = set()  # links may lead in circles
+    pending = [(top, home.name, "")]
+    while pending:
+        folder, name, prefix = pending.pop()
+        real = folder.resolve()
+        if real in seen or any((folder / own).exists() for own in (MANIFEST, UNFINISHED)):
+            continue
+        seen.add(real)
+        clip = _clip_at(folder, name)
+        if clip:
+            yield clip
+            if clip.path != folder:  # it takes one folder inside, the others go with that
+                continue
+        children = [child for child in folder.iterdir() if not child.name.startswith(".")]
+        children.sort(key=lambda child: (media.natural_key(child.name), child.name))
+        for child in children:
+            if child.is_file() and media.is_video(child):
+                yield Clip(prefix + child.stem, child, VIDEO)
+        pending += [
+            (child, prefix + child.name, f"{prefix}{child.name}/")
+            for child in reversed(children)
+            if child.is_dir()
+        ]
+
+
+def _clip_at(folder: Path, name: str) -> Clip | None:
+    """The clip of frames that this very folder is, if it is one."""
+    sharp = folder if folder.name == "sharp" else folder / "sharp"
+    if any((sharp.parent / other).is_dir() for other in ("blur", "blur_gamma")) and (
+        sharp.is_dir() and media.list_photos(sharp)
+    ):
+        return Clip(name, sharp, PAIRED, (SPARSE,))
+    frames = folder / "frames"
+    if frames.is_dir() and media.list_photos(frames):
+        return Clip(name, frames, "folder of frames")
+    if media.list_photos(folder):
+        gopro = GOPRO_SCENE.fullmatch(folder.resolve().name)
+        return Clip(name, folder, FULL_RATE if gopro else "folder of frames")
+    return None

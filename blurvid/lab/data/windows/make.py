@@ -1,0 +1,228 @@
+"""Averaging consecutive frames of a clip into blurry images."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor
+
+from blurvid.blur import average_frames, average_levels
+from blurvid.errors import InputError, OptionError
+from blurvid.flow.blocks import COARSEST, estimate_sequence
+from blurvid.lab.data.windows.clips import Clip, as_floats
+from blurvid.lab.data.windows.records import Record
+from blurvid.lab.options import SynthOptions
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive frames and the blurry image that they make."""
+
+    blurry: Tensor
+    """y, (3, H, W), RGB, float32 in [0, 1]."""
+    frames: Tensor
+    """The frames averaged, (N, 3, H, W), RGB: uint8 from videos, otherwise as `blurry`."""
+    record: Record
+    """How it was made: its line of the manifest."""
+
+    @cached_property
+    def sharp(self) -> Tensor:
+        """The frames averaged, (N, 3, H, W), float32 in [0, 1]."""
+        return as_floats(self.frames)
+
+
+Maker = Callable[[], Window]
+"""Makes one window, in whatever thread it is called."""
+
+
+def check_options(options: SynthOptions) -> None:
+    """Refuse options out of range.
+
+    Args:
+        options: the options of a synthesis.
+
+    Raises:
+        OptionError: an option makes no window; the message names it.
+    """
+    gamma = options.gamma
+    wrong = {
+        "frames must be odd and at least 3": options.frames < 3 or options.frames % 2 == 0,
+        "stride must be at least 1": options.stride is not None and options.stride < 1,
+        "scale must be above 0 and at most 1": not 0 < options.scale <= 1,
+        f"crop must be at least {COARSEST} px": options.crop is not None
+        and options.crop < COARSEST,
+        "gamma must be `srgb` or a number above 0": (
+            gamma != "srgb" if isinstance(gamma, str) else not (math.isfinite(gamma) and gamma > 0)
+        ),
+        "noise must not be negative": not (math.isfinite(options.noise) and options.noise >= 0),
+    }
+    for text, found in wrong.items():
+        if found:
+            raise OptionError(text)
+
+
+class Frame:
+    """An image that is loaded when a window first needs it; windows may share it."""
+
+    def __init__(self, load: Callable[[], Tensor]) -> None:
+        self._load, self._lock = load, threading.Lock()
+        self._pixels: Tensor | None = None
+
+    def pixels(self) -> Tensor:
+        """Give the image, (3, H, W)."""
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = self._load()
+            return self._pixels
+
+
+def make_windows(
+    clip: Clip, options: SynthOptions, *, skip: Container[int] = ()
+) -> Iterator[Window]:
+    """Average windows of consecutive frames; memory does not grow with the clip.
+
+    Frames are scaled first, then cropped, then averaged in light (paper, eq. 1 and section 7);
+    the noise goes on the blurry image. Crop and noise follow from the seed, the name of the clip
+    and the number of the window, hence not from the order of the work.
+
+    Args:
+        clip: where the frames come from.
+        options: how many frames, how far apart, scale, crop, response, noise, seed.
+        skip: numbers of windows, counted from 1, to pass over.
+
+    Yields:
+        The windows in order of time. `frames` in the record counts from 0; `crop` is left, top,
+        width, height [px] after scaling.
+
+    Raises:
+        OptionError: an option is out of range.
+        InputError: the clip is unreadable, too short, its frames differ in size, or are smaller
+            than the crop.
+    """
+    return (make() for make in plan_windows(clip, options, skip=skip))
+
+
+def plan_windows(
+    clip: Clip, options: SynthOptions, *, skip: Container[int] = ()
+) -> Iterator[Maker]:
+    """Go through a clip as `make_windows` does, but leave the work on each window to the caller.
+
+    Yields:
+        What makes each window, in order of time; it holds the window's frames.
+
+    Raises:
+        OptionError, InputError: as `make_windows`, which may also come from the makers.
+    """
+    check_options(options)
+    stride = options.stride or options.frames
+    held: deque[Frame] = deque(maxlen=options.frames)
+    length = 0
+    for length, load in enumerate(clip.loaders(options.scale), start=1):
+        held.append(Frame(load))
+        first = length - options.frames
+        if first >= 0 and first % stride == 0 and first // stride + 1 not in skip:
+            yield partial(_window, clip, options, list(held), first, first // stride + 1)
+    if length < options.frames:
+        raise InputError(f"{clip.path}: {length} frames, a window needs {options.frames}")
+
+
+def _window(
+    clip: Clip, options: SynthOptions, held: list[Frame], first: int, number: int
+) -> Window:
+    frames = [frame.pixels() for frame in held]
+    if len({frame.shape for frame in frames}) > 1:
+        raise InputError(f"{clip.path}: frames of different sizes")
+    # Side by side as they came from the decoder, be it planes or pixels.
+    planar = frames[0].is_contiguous()
+    sharp = torch.stack(frames if planar else [frame.movedim(0, -1) for frame in frames])
+    sharp = sharp if planar else sharp.movedim(-1, 1)
+    height, width = sharp.shape[-2:]
+    if min(height, width) < (options.crop or COARSEST):
+        raise InputError(
+            f"{clip.path}: frames of {width}x{height} px, "
+            f"smaller than {options.crop or COARSEST} px"
+        )
+    generator = generator_of(options, clip, number)
+    box = None
+    if options.crop is not None:
+        top = int(torch.randint(height - options.crop + 1, (), generator=generator))
+        left = int(torch.randint(width - options.crop + 1, (), generator=generator))
+        box = [left, top, options.crop, options.crop]
+        sharp = sharp[..., top : top + options.crop, left : left + options.crop]
+    if sharp.dtype == torch.uint8:
+        levels = [frame.movedim(0, -1).numpy() for frame in sharp]
+        blurry = torch.from_numpy(average_levels(levels, options.gamma)).movedim(-1, 0)
+    else:
+        blurry = average_frames(sharp, options.gamma)
+    if options.noise > 0:
+        noise = torch.randn(blurry.shape, generator=generator)
+        blurry = blurry + options.noise * noise
+    record = record_of(clip, options, sharp, first, number, box)
+    return Window(blurry.clamp(0, 1), sharp, record)
+
+
+def generator_of(options: SynthOptions, clip: Clip, number: int) -> torch.Generator:
+    """Randomness that belongs to one window, whatever else is made and in which order."""
+    name = f"{options.seed}/{clip.name}/{number}".encode(errors="surrogatepass")
+    digest = hashlib.sha256(name).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+
+
+def record_of(
+    clip: Clip,
+    options: SynthOptions,
+    sharp: Tensor,
+    first: int,
+    number: int,
+    box: list[int] | None,
+    instants: int = 1,
+) -> Record:
+    """Say how a window was made, for its line of the manifest.
+
+    Args:
+        clip: where it comes from.
+        options: how it was made.
+        sharp: its frames, (N, 3, H, W).
+        first: index of its first frame in the clip.
+        number: its number in the clip, counted from 1.
+        box: crop as left, top, width, height [px], or None.
+        instants: averaged for each frame.
+    """
+    motion = estimate_sequence(sharp)
+    warnings = list(clip.warnings)
+    step = motion.per_frame / instants
+    if step > options.max_motion:
+        warnings.append(
+            f"{step:.1f} px of motion between instants, above {options.max_motion:g}: "
+            "the average shows ghosts, not blur"
+        )
+    return {
+        "window": f"{clip.name}/{number:06d}",
+        "clip": clip.name,
+        "source": str(clip.path),
+        "layout": clip.layout,
+        "frames": list(range(first, first + options.frames)),
+        "stride": options.stride or options.frames,
+        "gamma": options.gamma,
+        "scale": options.scale,
+        "filter": clip.filter if options.scale != 1 else None,
+        "crop": box,
+        "size": [sharp.shape[-1], sharp.shape[-2]],
+        "noise": options.noise,
+        "seed": options.seed,
+        "motion": {
+            "dx": round(motion.total.dx, 2),
+            "dy": round(motion.total.dy, 2),
+            "median_px": round(motion.total.median, 2),
+            "p95_px": round(motion.total.p95, 2),
+            "per_frame_px": round(motion.per_frame, 2),
+        },
+        "warnings": warnings,
+    }

@@ -1,0 +1,75 @@
+"""What all scores share: frames that can be scored, means, plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from blurvid.config import FRAMES
+from blurvid.errors import InputError
+from blurvid.lab.metrics import PSNR_CEILING, psnr
+
+Extract: TypeAlias = Callable[[Tensor], Tensor]
+"""Gives for y (3, H, W), RGB, float32 in [0, 1], its seven frames (7, 3, H, W) in order of time;
+they are clamped to [0, 1], not rounded, before they are scored."""
+
+
+def extracted(extract: Extract, name: str, y: Tensor, count: int = FRAMES) -> Tensor:
+    """Run an extractor on one blurry image.
+
+    Args:
+        extract: the extractor.
+        name: name of the window, for messages.
+        y: blurry image, (3, H, W), RGB, float32 in [0, 1].
+        count: how many frames it gives.
+
+    Returns:
+        The frames, (T, 3, H, W), float32 in [0, 1], on the device where the extractor left them.
+
+    Raises:
+        InputError: frames of the wrong shape, or with values that are not finite.
+    """
+    with torch.no_grad():
+        frames = extract(y)
+    wanted = (count, *y.shape)
+    if frames.shape != wanted:
+        raise InputError(
+            f"{name}: the frames extracted have the shape {tuple(frames.shape)}, not {wanted}"
+        )
+    if not bool(frames.isfinite().all()):
+        raise InputError(f"{name}: the frames extracted are not all finite numbers")
+    return frames.detach().float().clamp(0, 1)
+
+
+def in_better_order(frames: Tensor, truth: Tensor, seven: slice = slice(None)) -> Tensor:
+    """Turn extracted frames to the order of time that is closer to the true ones.
+
+    Args:
+        frames: (T, 3, H, W).
+        truth: the frames at these times, same shape.
+        seven: which of them decide; the same from both ends.
+    """
+    # A frame that is exactly right must not drown the others.
+    forward, backward = (
+        psnr(order[seven], truth[seven]).clamp(max=PSNR_CEILING).mean()
+        for order in (frames, frames.flip(0))
+    )
+    return frames.flip(0) if backward > forward else frames
+
+
+def average(values: Sequence[float]) -> float:
+    """Mean of at least one value; infinite where one of them is."""
+    return sum(values) / len(values)
+
+
+def plain(value: Any) -> Any:
+    """Values that JSON can hold: None for what is not finite, lists for tuples."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

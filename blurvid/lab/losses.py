@@ -1,0 +1,185 @@
+"""Training losses. Images are (B, 3, H, W), RGB, nominally in [0, 1]; each returns a scalar.
+
+The paper writes norms without saying how they are scaled; here every norm is a mean over
+samples, colours and pixels, so that weights mean the same at any crop and batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blurvid.config import FRAMES, MIDDLE
+
+Features = Callable[[Tensor], list[Tensor]]
+
+SQUARED_PERCEPTUAL_RANGE = 100.0
+"""Typical squared VGG feature; divides the perceptual loss so that it is of the order of 1."""
+
+
+def charbonnier(estimate: Tensor, truth: Tensor, eps: float = 1e-3) -> Tensor:
+    """Smooth L1 regression, sqrt(d² + eps²), of images of any shape."""
+    return ((estimate - truth).square() + eps**2).sqrt().mean()
+
+
+def log_error(estimate: Tensor, truth: Tensor, floor: float = 1e-4) -> Tensor:
+    """Logarithm of each image's mean squared error, so of its PSNR; images (..., C, H, W).
+
+    Easy and hard images weigh alike, as they do in a mean of PSNR.
+
+    Args:
+        estimate: images of any number.
+        truth: the same.
+        floor: added to the error, lest images that are almost right (40 dB) outweigh all others.
+
+    Returns:
+        Scalar, natural logarithm over 10: of the order of 1.
+    """
+    error = (estimate - truth).square().mean(dim=(-3, -2, -1))
+    return (error + floor).log().mean() / 10
+
+
+def frequency(estimate: Tensor, truth: Tensor) -> Tensor:
+    """L1 distance of the Fourier transforms (after Cho et al. 2021, MIMO-UNet, eq. 8).
+
+    The transform is orthonormal, so that the loss is of the order of the images' L1 distance at
+    any size. Images (..., H, W), in float32 whatever they come in.
+    """
+    difference = torch.fft.rfft2((estimate - truth).float(), norm="ortho")
+    return torch.view_as_real(difference).abs().mean()
+
+
+def perceptual(estimate: Tensor, truth: Tensor, features: Features) -> Tensor:
+    """Squared distance of VGG16 features relu2_2 and relu3_3 (eq. 3, after Johnson et al.).
+
+    Args:
+        estimate: (B, 3, H, W), RGB in [0, 1].
+        truth: the same.
+        features: maps images to the two feature maps (`train.vgg.VGGFeatures`).
+    """
+    pairs = zip(features(estimate), features(truth), strict=True)
+    distances = [F.mse_loss(a, b) / SQUARED_PERCEPTUAL_RANGE for a, b in pairs]
+    return torch.stack(distances).sum()
+
+
+def middle(
+    estimate: Tensor, truth: Tensor, features: Features | None = None, weight: float = 1.0
+) -> Tensor:
+    """Loss of the middle frame: squared error, plus the perceptual loss (eq. 3).
+
+    Args:
+        estimate: the estimate of x[4].
+        truth: x[4].
+        features: for the perceptual loss; without them it is left out.
+        weight: of the perceptual loss.
+    """
+    loss = F.mse_loss(estimate, truth)
+    if features is not None and weight:
+        loss = loss + weight * perceptual(estimate, truth, features)
+    return loss
+
+
+def globally_invariant(estimates: Mapping[int, Tensor], truths: Mapping[int, Tensor]) -> Tensor:
+    """L1 distance of the sums over all frames but the middle one (eq. 4).
+
+    Args:
+        estimates: frames by number; without the middle frame or with it.
+        truths: the same frames.
+    """
+    numbers = [i for i in estimates if i != MIDDLE]
+    total = torch.stack([estimates[i] - truths[i] for i in numbers]).sum(dim=0)
+    return total.abs().mean()
+
+
+def pair(first: Tensor, second: Tensor, first_truth: Tensor, second_truth: Tensor) -> Tensor:
+    """Pairwise order-invariant loss of one symmetric pair (eq. 5).
+
+    Swapping the estimates, or the truths, changes nothing. The pairs are (i, 8 - i), as in
+    eq. 5; the pairs (1, 6) and (2, 7) of the paper's Table 1 are a misprint.
+    """
+    total = ((first + second).abs() - (first_truth + second_truth).abs()).abs().mean()
+    spread = ((first - second).abs() - (first_truth - second_truth).abs()).abs().mean()
+    return total + spread
+
+
+def pairwise_invariant(estimates: Mapping[int, Tensor], truths: Mapping[int, Tensor]) -> Tensor:
+    """Sum of `pair` over the symmetric pairs that are among the estimates (eq. 5)."""
+    losses = [
+        pair(estimates[i], estimates[FRAMES + 1 - i], truths[i], truths[FRAMES + 1 - i])
+        for i in range(1, MIDDLE)
+        if i in estimates
+    ]
+    return torch.stack(losses).sum()
+
+
+def independent(estimates: Mapping[int, Tensor], truths: Mapping[int, Tensor]) -> Tensor:
+    """Squared error of each frame on its own; blind to the ambiguity of time (ablation)."""
+    return torch.stack([F.mse_loss(estimates[i], truths[i]) for i in estimates]).sum()
+
+
+def adversarial(fake_logits: Tensor) -> Tensor:
+    """What the frame network pays for frames that the critic tells from true ones (Table 1)."""
+    return F.binary_cross_entropy_with_logits(fake_logits, torch.ones_like(fake_logits))
+
+
+def critic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What the critic pays for taking one kind of frame for the other."""
+    real = F.binary_cross_entropy_with_logits(real_logits, torch.ones_like(real_logits))
+    fake = F.binary_cross_entropy_with_logits(fake_logits, torch.zeros_like(fake_logits))
+    return real + fake
+
+
+def channel_norm(features: Tensor) -> Tensor:
+    """Normalize the channels of each position, so that small features gain nothing by it.
+
+    Args:
+        features: (B, C, H, W).
+
+    Returns:
+        The same in float32, of mean 0 and deviation 1 over the channels.
+    """
+    moved = features.float().movedim(1, -1)
+    return F.layer_norm(moved, moved.shape[-1:]).movedim(-1, 1)
+
+
+def invariance(view: Tensor, reference: Tensor) -> Tensor:
+    """L1 distance of the features of two views of one moment, (B, C, H, W), normalized.
+
+    The view learns ten times as much from it as the reference (cf. stop-gradients in Chen and He,
+    CVPR 2021): what is sharp shall not come to look like what is blurry.
+    """
+    towards = (view - reference.detach()).abs().mean()
+    return towards + 0.1 * (view.detach() - reference).abs().mean()
+
+
+def statistics_gap(view: Tensor, reference: Tensor) -> Tensor:
+    """L1 distance of the means and covariances of features, (B, C, H, W), over each image.
+
+    After the whitening losses of RobustNet (Choi et al., CVPR 2021) and the alignment of
+    statistics of degraded views.
+    """
+
+    def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+        flat = features.flatten(2)
+        mean = flat.mean(dim=-1, keepdim=True)
+        flat = flat - mean
+        return mean, flat @ flat.transpose(1, 2) / flat.shape[-1]
+
+    pairs = zip(moments(view), moments(reference), strict=True)
+    return torch.stack([(a - b).abs().mean() for a, b in pairs]).sum()
+
+
+def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of finding each place of one view in another (PatchNCE, Park et al. 2020).
+
+    Args:
+        queries: (B, N, D), of unit length.
+        keys: the same places in the other view; nothing is learned through them.
+        temperature: by which similarities are divided.
+    """
+    logits = queries @ keys.detach().transpose(1, 2) / temperature
+    places = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
+    return F.cross_entropy(logits.flatten(0, 1), places.flatten())

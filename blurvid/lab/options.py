@@ -1,0 +1,262 @@
+"""Options of the lab: data, training, timing, scores. No torch in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from blurvid.config import (
+    DEFAULT_GAMMA,
+    FRAMES,
+    MODELS,
+    STAGES,
+    BDIRSpec,
+    CascadeSpec,
+    DirectSpec,
+    Gamma,
+)
+
+MOST_MAKERS = 8
+"""Most threads that make windows unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class SynthOptions:
+    """Windows of consecutive frames averaged into blurry images."""
+
+    frames: int = FRAMES
+    """Frames averaged into one blurry image; odd, so that there is a middle frame."""
+    stride: int | None = None
+    """Frames from one window to the next; None means windows do not overlap."""
+    scale: float = 1.0
+    """Downscaling before averaging; the paper uses 0.45 on 1280x720 GoPro frames."""
+    crop: int | None = None
+    """Side of the random square crop [px]; None keeps whole frames. The paper uses 320."""
+    gamma: Gamma = DEFAULT_GAMMA
+    """Camera response in which light adds up."""
+    noise: float = 0.0
+    """Standard deviation of white Gaussian noise on the blurry image; the paper uses 0.01."""
+    seed: int = 0
+    max_motion: float = 2.0
+    """Motion between neighbours [px] above which an average shows ghosts; a warning then."""
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """Simulated camera: what it does besides averaging."""
+
+    shuttered: float = 0.4
+    """Share of samples whose shutter is closed between frames, as in averages of video frames;
+    in the others it is open all the time."""
+    lights: float = 0.08
+    """Share of samples with lights that saturate the sensor."""
+    gain: float = 6.0
+    """How much brighter than white the brightest of these lights are."""
+    defocused: float = 0.15
+    """Share of layers that are a little out of focus, in the frames too."""
+    max_defocus: float = 1.2
+    """Standard deviation of that blur [px]."""
+    noise: tuple[float, float] = (0.0, 0.01)
+    """Standard deviation of the noise added to y, drawn between these for each sample; the
+    paper adds 0.01 (section 7)."""
+    compressed: float = 0.25
+    """Share of blurry images that went through JPEG."""
+    quality: tuple[float, float] = (60.0, 98.0)
+    """Of that JPEG."""
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """Simulated motion: what happens during one exposure of a still photo."""
+
+    sub_frames: int = 3
+    """Instants rendered per frame; odd, the middle one is the sharp frame."""
+    max_path: float = 40.0
+    """Longest path of a layer over the exposure [px]."""
+    path_power: float = 1.6
+    """Path length = max_path * u**path_power, u uniform: short paths are the common ones."""
+    still: float = 0.08
+    """Share of layers that stand still."""
+    still_samples: float = 0.05
+    """Share of samples in which nothing moves: what is sharp must stay sharp."""
+    turning: float = 0.35
+    """Share of layers that turn and zoom besides."""
+    max_turn: float = 2.5
+    """Largest rotation over the exposure [deg]."""
+    max_zoom: float = 0.03
+    """Largest change of scale over the exposure."""
+    layers: int = 3
+    """Most layers, background included; each sample draws its number."""
+    source_scale: tuple[float, float] = (1.0, 2.0)
+    """Photo pixels per rendered pixel; above 1 the frames are crisper than the photo."""
+    gammas: tuple[tuple[Gamma, float], ...] = ((2.2, 0.6), ("srgb", 0.25), (1.0, 0.15))
+    """Camera responses and their shares."""
+    order: Literal["canonical", "random"] = "canonical"
+    """`canonical`: every layer moves in the canonical direction; `random`: either way."""
+
+
+@dataclass(frozen=True)
+class KindOptions:
+    """Kinds of blur for deblurrers of the middle frame, by their shares of the samples."""
+
+    average: float = 1.0
+    """The average of frames, as everywhere else."""
+    kernel: float = 0.0
+    """One random walk for the whole image."""
+    rotation: float = 0.0
+    """A camera that turns about three axes."""
+    gaussian: float = 0.0
+    """Out of focus."""
+    sharp: float = 0.0
+    """No blur at all."""
+    walk: tuple[float, float] = (15.0, 45.0)
+    """Path length of a random walk [px]."""
+    turn: tuple[float, float] = (4.0, 30.0)
+    """About how far a turning camera moves the image's centre, back and forth [px]."""
+    sigma: tuple[float, float] = (0.7, 3.0)
+    """Standard deviation of the defocus [px]."""
+
+
+@dataclass(frozen=True)
+class ViewLosses:
+    """Weights of BDIRNet's losses beside the reconstruction of the frame from blurry views."""
+
+    sharp: float = 0.25
+    """Reconstruction from the sharp view; it also keeps the features from collapsing."""
+    frequency: float = 0.05
+    """Fourier loss of the reconstructions from blurry views."""
+    invariance: float = 0.05
+    """Distance of the features of blurry and sharp views."""
+    statistics: float = 0.02
+    """Distance of their means and covariances."""
+    contrast: float = 0.005
+    """Telling the same place in the other view from other places."""
+    ramp: tuple[float, float] = (0.2, 0.4)
+    """Shares of the budget at which the last three set in, and have their full weight."""
+    mixing: float = 0.5
+    """Share of the samples that are reconstructed with statistics drawn towards another view's."""
+    temperature: float = 0.07
+    """Of the contrast."""
+
+
+CROPS = {"direct": 96, "cascade": 100, "bdirnet": 96}
+"""Sides of the training crops [px] unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One training run."""
+
+    model: str = "direct"
+    stages: tuple[str, ...] = STAGES
+    """Stages of the cascade to train; ignored by the direct model."""
+    order: Literal["canonical", "invariant"] = "canonical"
+    """`canonical`: one order of time and regression; `invariant`: the paper's losses."""
+    loss: Literal["auto", "charbonnier", "log", "pair", "global", "independent"] = "auto"
+    """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order. `log` is the
+    logarithm of the squared error of each frame."""
+    frequency: float = 0.0
+    """Weight of the Fourier loss beside `charbonnier` and `log`."""
+    teacher_forcing: bool = True
+    """Show later stages of the cascade the true frames (paper, section 7); otherwise the model's
+    own, through which no gradient passes: as in Table 1, a stage learns on those before it."""
+    adversarial: float = 0.0
+    """Weight of the adversarial loss on frames other than the middle one (Table 1)."""
+    perceptual: float = 0.0
+    """Weight of the perceptual loss on the middle frame (eq. 3); needs VGG16 weights."""
+    context_blend: float = 0.5
+    """Share of teacher-forced samples whose true frames are blended with y, so that later
+    stages meet imperfect frames as they will in use; 0 is the paper's plain teacher forcing.
+    Nothing is blended without teacher forcing."""
+    minutes: float = 60.0
+    """Time budget; the cosine schedule ends with it."""
+    max_steps: int | None = None
+    """Stop after this many steps even if time is left (the schedule follows steps then)."""
+    batch: int = 8
+    crop: int | None = None
+    """Side of the training crop [px]; None takes the model's own of `CROPS`. The paper uses 320."""
+    lr: float = 4e-4
+    lr_end: float = 1e-6
+    warmup: float = 0.02
+    """Share of the budget spent warming the learning rate up."""
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """Largest gradient norm."""
+    ema: float = 0.999
+    """Decay of the averaged weights, which are the ones released."""
+    reuse: int = 2
+    """How often a simulated window is shown; 1 renders each step anew."""
+    seed: int = 0
+    log_every: int = 50
+    compile: bool = False
+    """Compile the networks with torch.compile: slow to start, then faster on a GPU."""
+    save_minutes: float = 2.0
+    """Minutes between checkpoints."""
+    windows: float = 0.5
+    """Share of batches that are windows of clips, where both windows and photos are given."""
+    motion: MotionOptions = field(default_factory=MotionOptions)
+    camera: CameraOptions = field(default_factory=CameraOptions)
+    kinds: KindOptions = field(default_factory=KindOptions)
+    """Kinds of blur; others than the average are for models that give the middle frame only."""
+    views: ViewLosses = field(default_factory=ViewLosses)
+    direct: DirectSpec = field(default_factory=DirectSpec)
+    bdirnet: BDIRSpec = field(default_factory=BDIRSpec)
+    cascade: CascadeSpec = field(default_factory=CascadeSpec)
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Timing."""
+
+    repeats: int = 5
+    warmup: int = 1
+    baseline: bool = False
+    """Also run the same weights in the plain way, as published, and tell the ratio."""
+    batches: tuple[int, ...] = (1,)
+    """Photos of one size in a call, one row for each number."""
+
+
+RESOLUTIONS = {
+    "320": (320, 568),
+    "480": (480, 854),
+    "720": (720, 1280),
+    "1080": (1080, 1920),
+    "12mp": (3000, 4000),
+}
+"""Height and width [px] of photos to time; the first three are those of Table 3 of the paper."""
+NETWORKS = ("middle", *reversed(MODELS))
+"""What is timed: the cascade's middle network alone, and all seven frames by a model."""
+TIMED = (*NETWORKS, "bdirnet")
+"""What can be timed."""
+SWEEP = ("360x270", "640x480", "1160x870", "2000x1500", "12mp")
+"""Photos from 0.1 to 12 megapixels, each about three times as large as the one before."""
+
+PROTOCOLS = ("gopro7", "gopro1111")
+"""Evaluations of the paper's Table 2 that can be repeated: its first and its last column."""
+GOPRO7 = SynthOptions(frames=FRAMES, stride=FRAMES, scale=0.45, gamma=1.0, noise=0.0)
+"""Windows of `gopro7`. Number of frames and scale are the paper's (section 7); it does not tell
+the response of the average, nor where the windows lie."""
+BLUR_FOLDERS = ("blur", "blur_gamma")
+"""Blurry images in GOPRO_Large, averaged as stored and in light (gamma 2.2); `gopro1111` takes
+the first unless told otherwise."""
+
+ROBUSTNESS_KINDS = (
+    "average",
+    "light",
+    "long",
+    "rotation",
+    "kernel",
+    "gaussian",
+    "noise",
+    "sharp",
+)
+"""Kinds of blur that a deblurrer is tested on: 7 to 13 frames averaged as stored; the same in light
+(gamma 2.2); 21 frames; a turning camera; a random walk; out of focus; an average with noise (2 %)
+and JPEG (quality 70); no blur."""
+IN_DOMAIN: dict[str, tuple[str, ...]] = {
+    "average": ("average", "light"),
+    "kernel": ("kernel",),
+    "rotation": ("rotation",),
+    "gaussian": ("gaussian",),
+}
+"""Which of them are in the domain of what was trained on the kinds of `KindOptions`."""

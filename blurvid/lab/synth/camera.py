@@ -1,0 +1,201 @@
+"""What a camera does besides averaging: shutter, saturation, defocus, noise, compression."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blurvid.config import FRAMES
+from blurvid.errors import OptionError
+from blurvid.lab.options import CameraOptions
+
+LIGHT_FLOOR = 0.85
+"""Encoded value above which a pixel is taken for a light that the photo has clipped."""
+LUMINANCE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+"""Quantization of luminance (JPEG, ITU-T T.81, table K.1)."""
+CHROMINANCE = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *(((99,) * 8,) * 4),
+)
+"""Quantization of chrominance (table K.2)."""
+YCBCR = (
+    (0.299, 0.587, 0.114),
+    (-0.168736, -0.331264, 0.5),
+    (0.5, -0.418688, -0.081312),
+)
+"""RGB to luminance and chrominance (JFIF)."""
+
+
+def check_camera(options: CameraOptions) -> None:
+    """Refuse a camera that cannot be simulated.
+
+    Raises:
+        OptionError: an option is out of range; the message names it.
+    """
+    shares = (options.shuttered, options.lights, options.defocused, options.compressed)
+    low, high = options.noise
+    worst, best = options.quality
+    wrong = {
+        "shuttered, lights, defocused and compressed must be from 0 to 1": not all(
+            0 <= share <= 1 for share in shares
+        ),
+        "noise must be two numbers from 0 upwards, the smaller first": not (
+            0 <= low <= high and math.isfinite(high)
+        ),
+        "quality must be two numbers from 1 to 100, the smaller first": not (
+            1 <= worst <= best <= 100
+        ),
+        "gain and max_defocus must be finite and not negative": not all(
+            math.isfinite(number) and number >= 0 for number in (options.gain, options.max_defocus)
+        ),
+    }
+    for text, found in wrong.items():
+        if found:
+            raise OptionError(text)
+
+
+def shutter(b: int, sub_frames: int, options: CameraOptions, g: torch.Generator) -> Tensor:
+    """Draw how much light each instant gives.
+
+    An open shutter sees every instant. A shuttered one is closed between frames, so that only
+    the middle instant of each frame counts, as where data sets average the frames of a video.
+
+    Args:
+        b: samples.
+        sub_frames: instants of a frame.
+        options: the camera.
+        g: source of randomness.
+
+    Returns:
+        Weights that add up to 1, (B, 7·sub_frames).
+    """
+    middle = torch.arange(FRAMES * sub_frames, device=g.device) % sub_frames == sub_frames // 2
+    closed = torch.rand(b, 1, generator=g, device=g.device) < options.shuttered
+    weight = torch.where(closed, middle, True).float()
+    return weight / weight.sum(dim=1, keepdim=True)
+
+
+def draw_gains(b: int, options: CameraOptions, g: torch.Generator) -> Tensor:
+    """Draw how much brighter than white the lights of each sample are, (B,); 0 for most."""
+    draw = torch.rand(2, b, generator=g, device=g.device)
+    return (draw[0] < options.lights) * draw[1] * options.gain
+
+
+def light_up(image: Tensor, light: Tensor, gain: Tensor) -> Tensor:
+    """Give back to clipped lights what the photo does not show of them.
+
+    Args:
+        image: encoded values, (B, T, 3, H, W) in [0, 1].
+        light: the same in light.
+        gain: of white, (B,).
+
+    Returns:
+        Light, above 1 where the sensor saturates.
+    """
+    white = image.amin(dim=2, keepdim=True)
+    bright = ((white - LIGHT_FLOOR) / (1 - LIGHT_FLOOR)).clamp(0, 1).square()
+    return light * (1 + gain[:, None, None, None, None] * bright)
+
+
+def defocus(layers: Tensor, sigma: Tensor) -> Tensor:
+    """Blur images by a Gaussian each.
+
+    Args:
+        layers: (N, C, H, W).
+        sigma: standard deviations [px], (N,); 0 leaves a layer as it is.
+    """
+    reach = math.ceil(3 * float(sigma.max()))
+    if reach < 1:
+        return layers
+    n, c, h, w = layers.shape
+    at = torch.arange(-reach, reach + 1, device=layers.device)
+    kernel = torch.exp(-0.5 * (at / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(c, dim=0)
+    out = layers.reshape(1, n * c, h, w)
+    for size, pad in (((1, -1), (reach, reach, 0, 0)), ((-1, 1), (0, 0, reach, reach))):
+        padded = F.pad(out, pad, mode="replicate")
+        out = F.conv2d(padded, kernel.reshape(n * c, 1, *size), groups=n * c)
+    return out.reshape(n, c, h, w)
+
+
+def develop(y: Tensor, options: CameraOptions, g: torch.Generator) -> Tensor:
+    """Add what happens to a photo between sensor and file: noise, compression, 8 bits.
+
+    Args:
+        y: blurry images, (B, 3, H, W), RGB in [0, 1].
+        options: how much of it.
+        g: source of randomness, on the device of y.
+
+    Returns:
+        The images, in [0, 1].
+    """
+    b = len(y)
+    low, high = options.noise
+    if high:
+        sigma = low + (high - low) * torch.rand(b, 1, 1, 1, generator=g, device=y.device)
+        y = y + sigma * torch.randn(y.shape, generator=g, device=y.device)
+        y = y.clamp(0, 1)
+    chosen = torch.rand(b, generator=g, device=y.device) < options.compressed
+    mine = chosen.nonzero().flatten()
+    if len(mine):
+        worst, best = options.quality
+        draw = torch.rand(len(mine), generator=g, device=y.device)
+        row, column = torch.randint(16, (2,), generator=g, device=y.device).tolist()
+        y = y.clone()
+        y[mine] = jpeg(y[mine], worst + (best - worst) * draw, (row, column))
+    return y
+
+
+def jpeg(images: Tensor, quality: Tensor, offset: tuple[int, int] = (0, 0)) -> Tensor:
+    """Compress as a JPEG file would (baseline, 4:2:0) and decompress.
+
+    Args:
+        images: (B, 3, H, W), RGB in [0, 1].
+        quality: of each image, 1 to 100 as libjpeg counts it, (B,).
+        offset: where the grid of blocks begins, up to 15 px above and left of the image.
+
+    Returns:
+        The decompressed images, in [0, 1].
+    """
+    h, w = images.shape[-2:]
+    top, left = offset
+    pad = (left, -(left + w) % 16, top, -(top + h) % 16)
+    padded = F.pad(images, pad, mode="replicate") * 255
+    matrix = images.new_tensor(YCBCR)
+    planes = torch.einsum("ij,bjhw->bihw", matrix, padded)
+    y, chroma = planes[:, :1], planes[:, 1:]
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None] / 100
+    y = _quantized(y - 128, images.new_tensor(LUMINANCE), scale) + 128
+    chroma = _quantized(F.avg_pool2d(chroma, 2), images.new_tensor(CHROMINANCE), scale)
+    # As libjpeg's "fancy upsampling": linear between the centres of the coarse pixels.
+    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
+    rgb = torch.einsum("ij,bjhw->bihw", matrix.inverse(), torch.cat([y, chroma], dim=1))
+    return (rgb / 255).clamp(0, 1)[..., top : top + h, left : left + w]
+
+
+def _quantized(planes: Tensor, table: Tensor, scale: Tensor) -> Tensor:
+    """Round the cosine coefficients of 8x8 blocks, (B, C, H, W) with 8 dividing H and W."""
+    b, c, h, w = planes.shape
+    step = (table * scale + 0.5).floor().clamp(1, 255)[:, None, None, None]
+    i = torch.arange(8, device=planes.device)
+    dct = torch.cos((2 * i[None] + 1) * i[:, None] * math.pi / 16) * 0.5
+    dct[0] *= math.sqrt(0.5)
+    blocks = planes.reshape(b, c, h // 8, 8, w // 8, 8).transpose(3, 4)
+    coefficients = dct @ blocks @ dct.T
+    blocks = dct.T @ ((coefficients / step).round() * step) @ dct
+    return blocks.transpose(3, 4).reshape(b, c, h, w)

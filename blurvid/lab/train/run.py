@@ -1,0 +1,157 @@
+"""One training run, from its options to its weights."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blurvid import runtime, weights
+from blurvid.config import RunOptions, UNetSpec
+from blurvid.errors import InputError, OptionError, OutputError, TrainingError
+from blurvid.lab.data import Source
+from blurvid.lab.options import TrainOptions
+from blurvid.lab.train.meter import TrainStep
+from blurvid.lab.train.settings import adopt_spec, check_options, stored_spec
+from blurvid.lab.train.state import DAMAGED, load_state
+from blurvid.lab.train.trainer import STATE_FILE, Trainer
+from blurvid.locks import LOCK_FILE, locked
+
+
+def train(
+    options: TrainOptions,
+    source: Callable[[torch.device], Source],
+    out: Path,
+    *,
+    run: RunOptions = RunOptions(),
+    initial: weights.WeightSet | None = None,
+    vgg: Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[TrainStep], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> weights.WeightSet:
+    """Train a model, alone or as one process of `torchrun`.
+
+    Args:
+        options: the run.
+        source: makes the source of training windows on a device.
+        out: folder for the checkpoint (`state.pt`), the log (`log.jsonl`) and the averaged
+            weights (`weights/`, a weight set).
+        run: device, precision, threads.
+        initial: weights to start from.
+        vgg: VGG16 weights for the perceptual loss (safetensors, `conv1_1.weight` and so on).
+        resume: go on with the run in `out`. It keeps its shape of the network, as weights to
+            start from keep theirs; options that ask for another one are refused. Where `torchrun`
+            starts its processes again after one was lost, they go on with their own run unasked.
+        on_step: called with each line of the log.
+        stop: asked before each step; where it says so, the run is saved and ends early, to be
+            resumed. Not asked in a process of several.
+
+    Returns:
+        The averaged weights.
+
+    Raises:
+        OutputError: another run is in `out`, or it cannot be written.
+        TrainingError: a loss or weight that is not finite; `out` holds the last good state.
+        InputError, OptionError, DeviceError: as their names say.
+    """
+    check_options(options)
+    with _alone(out):
+        return _train(options, source, out, run, initial, vgg, resume, on_step, stop)
+
+
+def _alone(out: Path) -> AbstractContextManager[None]:
+    """Keep other runs out of a folder; the processes of one run share the lock of the first."""
+    if os.environ.get("RANK", "0") != "0":
+        return contextlib.nullcontext()
+    return locked(out / LOCK_FILE, out)
+
+
+def _train(
+    options: TrainOptions,
+    source: Callable[[torch.device], Source],
+    out: Path,
+    run: RunOptions,
+    initial: weights.WeightSet | None,
+    vgg: Path | None,
+    resume: bool,
+    on_step: Callable[[TrainStep], None] | None,
+    stop: Callable[[], bool],
+) -> weights.WeightSet:
+    """Train in a folder that no other run is in."""
+    state = load_state(out / STATE_FILE) if resume else _own_state(out)
+    if state is not None:
+        options, initial = _resumed(options, state, out / STATE_FILE), None
+    elif initial is not None:
+        options = _continued(options, initial)
+    with runtime.running(run) as (device, dtype), runtime.process_group(device) as device:
+        if dtype == torch.float16:
+            raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
+        trainer = Trainer(options, source(device), out, device, dtype, initial, vgg)
+        if state is not None:
+            trainer.load(state)
+        try:
+            return trainer.fit(on_step, stop)
+        except RuntimeError as error:
+            if not runtime.lost_another(error):
+                raise
+            raise TrainingError(
+                f"another process was lost at step {trainer.step}; torchrun --max-restarts N goes "
+                f"on with the last checkpoint in {out}, as --resume does"
+            ) from error
+
+
+def _own_state(out: Path) -> dict[str, Any] | None:
+    """The checkpoint in a folder, if this very start of torchrun made it; None if there is none.
+
+    Raises:
+        OutputError: it is of another run.
+    """
+    path, launch = out / STATE_FILE, runtime.launch()
+    if not path.exists():
+        return None
+    state = load_state(path) if launch else {}
+    if not launch or state.get("launch") != launch:
+        raise OutputError(f"{out}: a run is already there; resume it or name another folder")
+    return state
+
+
+def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
+    """Options of a run that starts from weights, whose shape it takes over."""
+    if (options.model, initial.model) == ("bdirnet", "direct"):
+        return _like_direct(options, initial)
+    if initial.model != options.model:
+        raise OptionError(
+            f"weights {initial.name!r} are for the {initial.model} model, not for {options.model}"
+        )
+    try:
+        return adopt_spec(options, weights.spec_of(initial))
+    except OptionError as error:
+        raise OptionError(f"weights {initial.name!r} do not fit: {error}") from None
+
+
+def _like_direct(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
+    """Options of a BDIRNet whose U-Net starts from the direct model's."""
+    spec = weights.spec_of(initial)
+    shape = {field.name: getattr(spec, field.name) for field in dataclasses.fields(UNetSpec)}
+    asked = {name: getattr(options.bdirnet, name) for name in shape}
+    if asked not in (shape, dataclasses.asdict(UNetSpec())):
+        raise OptionError(f"weights {initial.name!r} have a U-Net of another shape: {shape}")
+    return dataclasses.replace(options, bdirnet=dataclasses.replace(options.bdirnet, **shape))
+
+
+def _resumed(options: TrainOptions, state: dict[str, Any], path: Path) -> TrainOptions:
+    """Options of a run that goes on, with the shape that it began with."""
+    try:
+        options = adopt_spec(options, stored_spec(json.loads(state["options"]), options.model))
+        check_options(options)  # a shape that no network can have, too
+    except (OptionError, *DAMAGED) as error:
+        raise InputError(f"{path}: not a checkpoint of this run ({error})") from error
+    return options

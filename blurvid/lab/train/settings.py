@@ -1,0 +1,229 @@
+"""Options of a run: changing single fields by name, as `--set` does, and checking them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union
+
+from blurvid import weights
+from blurvid.config import STAGES, TRAINED
+from blurvid.errors import OptionError
+from blurvid.lab.options import CROPS, KindOptions, TrainOptions
+from blurvid.lab.synth import check_camera, check_kinds, check_motion
+from blurvid.models import Spec
+
+MOST = 2**31 - 1
+"""Largest whole number that an option takes."""
+
+Options = TypeVar("Options")
+
+
+def change_settings(options: Options, settings: Sequence[str]) -> Options:
+    """Set fields given as `key=value`; nested fields as `motion.max_path=16`.
+
+    Args:
+        options: a frozen dataclass, whose fields may be such dataclasses.
+        settings: values are read as JSON where they are JSON, else as text.
+
+    Raises:
+        OptionError: no such field, or a value of another type.
+    """
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise OptionError(f"{shown(setting)} is not KEY=VALUE")
+        options = _change(options, key.split("."), _value(text), key)
+    return options
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _change(options: Options, path: list[str], value: object, key: str) -> Options:
+    if not dataclasses.is_dataclass(options) or isinstance(options, type):
+        raise OptionError(f"no setting named {shown(key)}")
+    hints = typing.get_type_hints(type(options))
+    if path[0] not in hints:
+        raise OptionError(f"no setting named {shown(key)}; there are {', '.join(sorted(hints))}")
+    if len(path) > 1:
+        new: object = _change(getattr(options, path[0]), path[1:], value, key)
+    else:
+        new = _typed(value, hints[path[0]], key)
+    return dataclasses.replace(options, **{path[0]: new})
+
+
+def _typed(value: object, hint: Any, key: str) -> object:
+    """The value as the type of its field; lists become tuples, whole numbers floats."""
+    for kind in typing.get_args(hint) if _is_union(hint) else (hint,):
+        try:
+            return _as(value, kind)
+        except TypeError:
+            continue
+    name = getattr(hint, "__name__", str(hint)).replace("typing.", "")
+    raise OptionError(f"{key} must be {name}, not {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value for a message, whatever its length."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (Union, types.UnionType)
+
+
+def _as(value: object, kind: Any) -> object:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal and value in inner:
+        return value
+    if origin is tuple and isinstance(value, list):
+        kinds = [inner[0]] * len(value) if inner[-1] is ... else inner
+        if len(kinds) == len(value):
+            return tuple(_typed_or_fail(v, k) for v, k in zip(value, kinds, strict=True))
+    if kind is float and type(value) is int and abs(value) < 2**1023:
+        return float(value)
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    raise TypeError
+
+
+def _typed_or_fail(value: object, hint: Any) -> object:
+    try:
+        return _typed(value, hint, "")
+    except OptionError as error:
+        raise TypeError from error
+
+
+def crop_of(options: TrainOptions) -> int:
+    """Side of the training crop [px]."""
+    return CROPS[options.model] if options.crop is None else options.crop
+
+
+def spec_asked(options: TrainOptions) -> Spec:
+    """Shape of the model to train."""
+    spec: Spec = getattr(options, options.model)
+    return spec
+
+
+def stored_spec(options: Mapping[str, Any], model: str) -> Spec:
+    """Shape of the model that a checkpoint's options tell.
+
+    Args:
+        options: as they come from JSON; fields that they lack have their defaults.
+        model: the model it should be.
+
+    Raises:
+        OptionError, ValueError, KeyError, TypeError: another model, or no options.
+    """
+    if options["model"] != model:
+        raise OptionError(f"it is of the {options['model']} model, not of {model}")
+    given = dict(options.get(model, {}))
+    settings = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    default: Spec = getattr(TrainOptions(), model)
+    return change_settings(default, settings)
+
+
+def adopt_spec(options: TrainOptions, spec: Spec) -> TrainOptions:
+    """Take over the shape that weights or a checkpoint have, where no other was asked for.
+
+    Raises:
+        OptionError: another shape was asked for.
+    """
+    asked = spec_asked(options)
+    if asked not in (spec, type(asked)()):
+        differing = [
+            f"{options.model}.{field.name} is {getattr(spec, field.name)!r} there, "
+            f"not {getattr(asked, field.name)!r}"
+            for field in dataclasses.fields(spec)
+            if getattr(spec, field.name) != getattr(asked, field.name)
+        ]
+        raise OptionError(f"{', '.join(differing)}; leave these settings out to take over theirs")
+    changed: dict[str, Any] = {options.model: spec}
+    return dataclasses.replace(options, **changed)
+
+
+def check_options(options: TrainOptions) -> None:
+    """Refuse options that no run can be made with.
+
+    Raises:
+        OptionError: an option is out of range; the message names it.
+    """
+    numbers = (
+        options.minutes, options.lr, options.lr_end, options.clip, options.adversarial,
+        options.perceptual, options.frequency, options.weight_decay, options.save_minutes,
+    )  # fmt: skip
+    whole = (
+        options.batch, options.log_every, options.reuse, abs(options.seed), options.crop or 0,
+        options.max_steps or 0,
+    )  # fmt: skip
+    wrong = {
+        f"whole numbers must be at most {MOST}": max(whole) > MOST,
+        f"no model named {shown(options.model)}; there are {', '.join(TRAINED)}": options.model
+        not in TRAINED,
+        f"stages must be among {', '.join(STAGES)}": not options.stages
+        or not set(options.stages) <= set(STAGES),
+        f"the {options.model} model has no stages": options.model != "cascade"
+        and set(options.stages) != set(STAGES),
+        "kinds of blur other than the average have no frames but the middle one; train bdirnet, "
+        "or the stage middle": options.kinds != KindOptions()
+        and options.model != "bdirnet"
+        and (options.model, options.stages) != ("cascade", ("middle",)),
+        "bdirnet learns by the losses auto, charbonnier, log and independent, without adversarial "
+        "and perceptual ones": options.model == "bdirnet"
+        and (
+            options.loss not in ("auto", "charbonnier", "log", "independent")
+            or bool(options.adversarial or options.perceptual)
+        ),
+        "views: weights must be finite and not negative, mixing from 0 to 1, temperature above 0, "
+        "the ramp two rising shares": not _views_fit(options),
+        "batch must be at least 1": options.batch < 1,
+        "crop must be at least 1 px": options.crop is not None and options.crop < 1,
+        "log_every must be at least 1": options.log_every < 1,
+        "steps must not be negative": options.max_steps is not None and options.max_steps < 0,
+        "reuse must be at least 1": options.reuse < 1,
+        "warmup must be from 0 to 1": not 0 <= options.warmup <= 1,
+        "ema must be from 0 to 1": not 0 <= options.ema <= 1,
+        "windows must be from 0 to 1": not 0 <= options.windows <= 1,
+        "context_blend must be from 0 to 1": not 0 <= options.context_blend <= 1,
+        "numbers must be finite and not negative": not all(
+            math.isfinite(number) and number >= 0 for number in numbers
+        ),
+        "the perceptual loss is on the middle frame; train that stage": bool(options.perceptual)
+        and "middle" not in options.stages,
+    }
+    for field in ("order", "loss"):
+        known = typing.get_args(typing.get_type_hints(TrainOptions)[field])
+        wrong[f"{field} must be one of {', '.join(known)}"] = getattr(options, field) not in known
+    for name in TRAINED:
+        problem = weights.spec_problem(getattr(options, name))
+        wrong[f"{name}: {problem}"] = problem is not None
+    for text, found in wrong.items():
+        if found:
+            raise OptionError(text)
+    check_motion(options.motion)
+    check_camera(options.camera)
+    check_kinds(options.kinds)
+
+
+def _views_fit(options: TrainOptions) -> bool:
+    """Whether BDIRNet's losses can be computed."""
+    views = options.views
+    weights_given = (
+        views.sharp, views.frequency, views.invariance, views.statistics, views.contrast,
+    )  # fmt: skip
+    return (
+        all(math.isfinite(weight) and weight >= 0 for weight in weights_given)
+        and 0 <= views.mixing <= 1
+        and views.temperature > 0
+        and 0 <= views.ramp[0] <= views.ramp[1] <= 1
+    )

@@ -1,0 +1,129 @@
+"""The state of a run: schedule, averaged weights, and checkpoints that survive a kill."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blurvid.errors import InputError, OutputError
+from blurvid.lab.options import TrainOptions
+from blurvid.media import replacing
+from blurvid.weights.pickles import load_plain
+
+DAMAGED = (
+    RuntimeError, RecursionError, ValueError, OverflowError, LookupError, TypeError,
+    AttributeError,
+)  # fmt: skip
+"""What checkpoints raise whose values are not of the kinds that `Trainer.state` gives them."""
+
+TensorList = tuple[Tensor, ...] | list[Tensor]
+
+
+def learning_rate(progress: float, options: TrainOptions) -> float:
+    """Warm up linearly, then follow half a cosine down to `lr_end`.
+
+    Args:
+        progress: spent share of the budget, in [0, 1].
+        options: the run.
+    """
+    if progress < options.warmup:
+        return options.lr * progress / options.warmup
+    share = (min(progress, 1.0) - options.warmup) / max(1 - options.warmup, 1e-9)
+    return options.lr_end + (options.lr - options.lr_end) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class RampedAverage:
+    """Exponential moving average whose memory grows with the run, up to `decay`.
+
+    For `torch.optim.swa_utils.AveragedModel`; without the ramp the first steps of a short run
+    would weigh as much as its end.
+    """
+
+    decay: float
+
+    def __call__(self, averaged: TensorList, current: TensorList, count: Tensor | int) -> None:
+        decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that a kill at any moment leaves the old one or the new one.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with replacing([path]) as (temporary,), temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except RuntimeError as error:  # torch has no other for a disk that is full
+        _raise_interrupt(error)
+        raise OutputError(f"{path}: cannot write the checkpoint ({error})") from error
+
+
+def _raise_interrupt(error: BaseException) -> None:
+    """Raise the interrupt that came while torch was writing; torch ends with an error of its own.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: what the error came after.
+    """
+    before = error.__context__
+    while before is not None:
+        if isinstance(before, KeyboardInterrupt | SystemExit):
+            raise before from None
+        before = before.__context__
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a checkpoint written by `save_state`, executing nothing.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            state = load_plain(file)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such checkpoint") from error
+    except Exception as error:  # whatever a damaged archive makes torch raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path}: cannot read this checkpoint ({reason})") from error
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise InputError(f"{path}: not a checkpoint")
+    return state
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse what a checkpoint put into an optimizer that none could have come to.
+
+    Raises:
+        ValueError: a setting of another type, or a tensor of another shape than its parameter.
+    """
+    for group in optimizer.param_groups:
+        for key, default in optimizer.defaults.items():
+            if not _alike(group[key], default):
+                raise ValueError(f"{key} of the optimizer is of another kind")
+        for parameter in group["params"]:
+            for key, value in optimizer.state.get(parameter, {}).items():
+                shapes = [parameter.shape] if key.startswith("exp_avg") else [torch.Size()]
+                if not isinstance(value, Tensor) or value.shape not in shapes:
+                    raise ValueError(f"{key} of the optimizer does not fit")
+
+
+def _alike(value: object, default: object) -> bool:
+    """Whether a setting is of the type of its default; whole numbers count as floats."""
+    if isinstance(default, tuple):
+        if not isinstance(value, tuple) or len(value) != len(default):
+            return False
+        return all(_alike(a, b) for a, b in zip(value, default, strict=True))
+    if isinstance(default, float):
+        return isinstance(value, int | float) and math.isfinite(value)
+    return type(value) is type(default)
