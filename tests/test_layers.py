@@ -16,13 +16,13 @@ FLOORS = {
     "lab.train": 9,
     "lab.evaluate": 9,
     "lab.bench": 9,
-    "batch": 8.5,
     "lab.data": 8,
     "lab.synth": 7,
     "lab.losses": 6,
     "lab.metrics": 6,
     "lab.options": 6,
     "lab": 5.5,  # its docstring
+    "batch": 5,
     "doctor": 5,
     "blurvid": 4.5,  # the face: blurvid/__init__.py
     "pipeline": 4,
@@ -70,7 +70,7 @@ def imported(path):
             if node.level:  # relative: one dot is the package of the file itself
                 up = package[: len(package) - node.level + 1]
                 base = ".".join([*up, *filter(None, [node.module])])
-            if base in (ROOT.name, f"{ROOT.name}.lab"):
+            if base in (ROOT.name, f"{ROOT.name}.lab", f"{ROOT.name}.cli"):
                 yield from (f"{base}.{alias.name}" for alias in node.names)
             else:
                 yield base
@@ -102,9 +102,25 @@ def test_imports_point_strictly_down(path):
     wrong = {
         other
         for other in imported_rooms(path)
-        if other != me and not FLOORS.get(other, 9) < FLOORS.get(me, -1)
+        if other != me and not FLOORS.get(other, 99) < FLOORS.get(me, -1)
     }
     assert not wrong, f"{identify(path)} (floor {FLOORS.get(me)}) imports {wrong}"
+
+
+CORE = [path for path in FILES if room(path) != "cli" and not room(path).startswith("lab")]
+LAB_COMMANDS = ("bench", "evaluate", "robustness", "score_video", "scores", "synth", "train")
+CORE_COMMANDS = [
+    path
+    for path in (ROOT / "cli").glob("*.py")
+    if path.stem not in (*LAB_COMMANDS, "__init__")  # which gathers both
+]
+
+
+@pytest.mark.parametrize("path", [*CORE, *CORE_COMMANDS], ids=identify)
+def test_the_core_never_imports_the_lab(path):
+    lab = (f"{ROOT.name}.lab", *(f"{ROOT.name}.cli.{name}" for name in LAB_COMMANDS))
+    wrong = [name for name in imported(path) if f"{name}.".startswith(tuple(f"{x}." for x in lab))]
+    assert not wrong, f"{identify(path)} imports {wrong}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=identify)
@@ -114,7 +130,7 @@ def test_only_the_command_line_knows_click_and_rich(path):
         assert not tops & {"click", "rich"}
 
 
-@pytest.mark.parametrize("name", ["config", "errors"])
+@pytest.mark.parametrize("name", ["config", "errors", "lab.options"])
 def test_the_ground_floor_knows_no_torch(name):
     files = [path for path in FILES if room(path) == name]
     tops = {top.partition(".")[0] for path in files for top in imported(path)}

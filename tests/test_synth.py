@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from blurvid.blur import average_frames, average_levels, to_image, to_light
+from blurvid.blur import average_frames, to_image, to_light
 from blurvid.errors import OptionError
 from blurvid.lab.options import MotionOptions
 from blurvid.lab.synth import margin, simulate
+from blurvid.lab.synth.levels import average_levels
 from blurvid.lab.synth.motion import canonical_sign
 
 GAMMAS = [1.0, 2.2, 1.8, "srgb"]

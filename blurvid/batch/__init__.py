@@ -6,7 +6,7 @@ from blurvid.batch.naming import FIELDS
 from blurvid.batch.plan import plan, plan_single, share
 from blurvid.batch.run import run, writers_here
 from blurvid.batch.sources import read_list
-from blurvid.batch.spread import Opening, RayTeam, Told, run_on_ray
+from blurvid.batch.spread import Opening, Told, run_on_ray
 
 __all__ = [
     "FIELDS",
@@ -15,7 +15,6 @@ __all__ = [
     "Made",
     "Opening",
     "Outcome",
-    "RayTeam",
     "Told",
     "Worker",
     "plan",

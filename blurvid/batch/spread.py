@@ -1,11 +1,10 @@
-"""Batches of photos and of clips on a Ray cluster."""
+"""Batches of photos on a Ray cluster."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -19,7 +18,6 @@ from blurvid.batch.jobs import Job, Outcome
 from blurvid.batch.run import Gate, Steps, alone, identities, most_frames, named, pixels_for
 from blurvid.config import FRAME_FORMATS, RAY_WRITERS, ClipOptions, RayOptions, RunOptions
 from blurvid.errors import BlurvidError, OptionError, OutputError
-from blurvid.lab.data.windows import Clip, Made, Pending, Plan, make_clip
 from blurvid.pipeline import Extractor
 
 Opening: TypeAlias = Callable[..., AbstractContextManager[Extractor]]
@@ -189,7 +187,7 @@ def run_on_ray(
     folder = (
         first.target.parent if first.single or first.kind not in FRAME_FORMATS else first.target
     )
-    with alone(jobs), joined(ray, run) as (module, seats), _sight(folder) as sight:
+    with alone(jobs), joined(ray, run) as (module, seats), in_sight(folder) as sight:
         crew: Crew[Job] = Crew(
             module, seats, work, run, sight,
             in_flight=writers + 1, on_worker=on_worker, on_trouble=on_trouble, on_death=tidy,
@@ -205,7 +203,7 @@ def run_on_ray(
 
 
 @contextlib.contextmanager
-def _sight(folder: Path) -> Iterator[Path]:
+def in_sight(folder: Path) -> Iterator[Path]:
     """A file by which a worker knows that it sees the disk of the results."""
     path = folder / f"{media.own_start()}0.here"
     try:
@@ -217,81 +215,3 @@ def _sight(folder: Path) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
-
-
-_Windows: TypeAlias = tuple[list[Made], BlurvidError | None]
-"""What came of a clip: its windows, and why there are no more."""
-
-
-@dataclass(frozen=True)
-class _Clips:
-    """What workers do with clips."""
-
-    plan: Plan
-    out: Path
-    threads: int | None
-
-    @contextlib.contextmanager
-    def opened(self, run: RunOptions) -> Iterator[tuple[None, Callable[[Pending, bool], _Windows]]]:
-        """Start the threads that make windows."""
-        threads = self.threads or run.threads or 1
-        with runtime.single_threaded_pool(threads) as pool:
-
-            def do(pending: Pending, again: bool) -> _Windows:
-                made: list[Made] = []
-                try:
-                    made.extend(make_clip(self.plan, pending, self.out, pool, 2 * threads))
-                except BlurvidError as error:
-                    return made, error  # those before it are whole
-                return made, None
-
-            yield None, do
-
-
-@dataclass(frozen=True)
-class RayTeam:
-    """Makes windows on the workers of a Ray cluster; a `data.windows.Team`.
-
-    A task is a clip. The images lie in the folder of the windows, under temporary names, before
-    they are taken up here; so all machines must see that folder, and the clips.
-    """
-
-    ray: RayOptions = RayOptions()
-    run: RunOptions = RunOptions(device="cpu")
-    jobs: int | None = None
-    """Threads of each worker, by default as many as it has CPUs."""
-    on_worker: Callable[[Worker], None] | None = None
-    on_trouble: Callable[[str], None] | None = None
-
-    in_order = False
-
-    def __call__(
-        self, clips: Iterable[Pending], plan: Plan, out: Path
-    ) -> Generator[tuple[Clip, Iterator[Made]], None, None]:
-        """Give the windows of each clip as soon as all of them are made."""
-
-        def tidy(worker: Worker, lost: list[Pending]) -> None:
-            for clip, _ in lost:
-                for scratch in (out / clip.name).glob(".*.partial"):
-                    shutil.rmtree(scratch, ignore_errors=True)
-
-        with joined(self.ray, self.run) as (module, seats), _sight(out) as sight:
-            crew: Crew[Pending] = Crew(
-                module, seats, _Clips(plan, out, self.jobs), self.run, sight,
-                in_flight=1, on_worker=self.on_worker, on_trouble=self.on_trouble, on_death=tidy,
-            )  # fmt: skip
-            try:
-                for (clip, _), result in crew.results(iter(clips)):
-                    yield clip, _taken(clip, result)
-            finally:
-                crew.end()
-
-
-def _taken(clip: Clip, result: _Windows | BlurvidError) -> Iterator[Made]:
-    """The windows that a worker made of a clip, then the error that ended it."""
-    if isinstance(result, BlurvidError):
-        raise type(result)(f"{clip.path}: {result}")
-    made, error = result
-    yield from made
-    if error is not None:
-        raise error

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from blurvid.cli import common
-from blurvid.cli.quality import described, picked_quality, quality_options
+from blurvid.cli.quality import described, parse_gamma, picked_quality, quality_options
 from blurvid.cli.robustness import score_robustness
 from blurvid.cli.score_video import score_video
 from blurvid.cli.scores import AnyReport, show_report
 from blurvid.cli.sections import SCORES, SectionedCommand
-from blurvid.cli.synth import gamma_option, parse_gamma
+from blurvid.cli.synth import gamma_option
 from blurvid.config import MIDDLE_CHOICES, Gamma, RunOptions
 from blurvid.errors import OptionError
 from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS, SynthOptions

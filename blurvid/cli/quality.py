@@ -7,8 +7,7 @@ from typing import Any, Literal
 import click
 
 from blurvid.cli.common import Command
-from blurvid.cli.synth import parse_gamma
-from blurvid.config import QUALITIES, SMALLEST_SCALE, QualityOptions
+from blurvid.config import QUALITIES, SMALLEST_SCALE, Gamma, QualityOptions
 from blurvid.errors import OptionError
 
 DEFAULT = QualityOptions()
@@ -66,6 +65,23 @@ def picked_quality(values: dict[str, Any]) -> QualityOptions:
         statistics=values["statistics"],
         scale=parse_scale(values["scale"]),
     )
+
+
+def parse_gamma(text: str) -> Gamma:
+    """Read a camera response: an exponent or `srgb`.
+
+    Raises:
+        OptionError: neither.
+    """
+    if text == "srgb":
+        return "srgb"
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 10:
+        raise OptionError(f"gamma {text!r}: use an exponent such as 1.0 or 2.2, or srgb")
+    return value
 
 
 def parse_scale(text: str) -> float | Literal["auto"]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
+from blurvid.cli.quality import parse_gamma
 from blurvid.cli.sections import WINDOWS, SectionedCommand
-from blurvid.config import DEFAULT_GAMMA, FRAMES, Gamma, RunOptions
+from blurvid.config import DEFAULT_GAMMA, FRAMES, RunOptions
 from blurvid.errors import BlurvidError, OptionError
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 
@@ -20,23 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT = SynthOptions()
 MOTION = MotionOptions()
-
-
-def parse_gamma(text: str) -> Gamma:
-    """Read a camera response: an exponent or `srgb`.
-
-    Raises:
-        OptionError: neither.
-    """
-    if text == "srgb":
-        return "srgb"
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 10:
-        raise OptionError(f"gamma {text!r}: use an exponent such as 1.0 or 2.2, or srgb")
-    return value
 
 
 def gamma_option(default: str | None, text: str) -> Callable[[common.Command], common.Command]:
@@ -169,11 +153,11 @@ def synth(
         "on_error": give_up,
     }
     if ray is not None:
-        from blurvid import batch
+        from blurvid.lab.data.windows.ray_team import RayTeam
 
         trouble = None if quiet else common.warn
         run = RunOptions(device="cpu", threads=jobs)
-        arguments["team"] = batch.RayTeam(ray, run, jobs, on_trouble=trouble)
+        arguments["team"] = RayTeam(ray, run, jobs, on_trouble=trouble)
     if stills:
         if options.frames != FRAMES:
             raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")

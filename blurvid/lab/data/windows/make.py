@@ -13,12 +13,13 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from blurvid.blur import average_frames, average_levels
+from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError
 from blurvid.flow.blocks import COARSEST, estimate_sequence
 from blurvid.lab.data.windows.clips import Clip, as_floats
 from blurvid.lab.data.windows.records import Record
 from blurvid.lab.options import SynthOptions
+from blurvid.lab.synth.levels import average_levels
 
 
 @dataclass(frozen=True)
