@@ -1,5 +1,6 @@
 """Other numbers of frames than seven: what they are, where they go, how they are scored."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -14,13 +15,13 @@ from PIL import Image
 
 import blurvid
 from blurvid import flow, media, weights
-from blurvid.config import DirectSpec
+from blurvid.config import DirectSpec, RunOptions
 from blurvid.errors import InputError, OptionError
 from blurvid.lab.evaluate import evaluate_between, windows_of
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import SynthOptions
 from blurvid.networks import DirectNet
-from blurvid.pipeline import Clip
+from blurvid.pipeline import Clip, Extractor, opening
 from blurvid.pipeline.resample import places, resample
 
 HEIGHT, WIDTH = 48, 64
@@ -137,6 +138,25 @@ def test_a_clip_of_more_frames_remembers_the_seven(tmp_path, monkeypatch):
         clip_of(clip.tensor[3:4]).resample(13)
     monkeypatch.setattr("blurvid.runtime.room", lambda *_: 0)  # no memory: they lie on disk
     assert torch.equal(clip.resample(13).tensor[::2], clip.tensor)
+
+
+@pytest.mark.parametrize(("device", "limit"), [("cpu", 123), ("cuda", None)])
+def test_a_limit_of_a_gpu_is_none_of_the_frames_on_the_host(monkeypatch, device, limit):
+    class Ready(Extractor):
+        def __call__(self, photo):
+            return clip_of(seven())
+
+    @contextlib.contextmanager
+    def ready(*_, run, **__):
+        net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
+        yield Ready(net, "w", torch.device(device), torch.float32, max_memory=run.max_memory)
+
+    asked = []
+    monkeypatch.setattr(opening, "extractor", ready)
+    monkeypatch.setattr("blurvid.runtime.room", lambda device, most: asked.append(most) or 1 << 30)
+    clip = blurvid.extract(at(0), run=RunOptions(max_memory=123), frames=13, beyond=0)
+    assert len(clip.tensor) == 13
+    assert asked == [limit]
 
 
 # with the command

@@ -84,10 +84,9 @@ def extended(
         x[1 - count .. 7 + count], (7 + 2 count, 3, H, W) in [0, 1], and what the user should know.
     """
     height, width = y.shape[-2:]
-    most = ready.max_memory if ready.device.type == "cpu" else None
     net = onward_of(ready.network)
     with runtime.memory_guard(torch.device("cpu")):
-        out = room_for(height, width, FRAMES + 2 * count, most)
+        out = room_for(height, width, FRAMES + 2 * count, ready.host_memory)
         for i, frame in enumerate(frames):
             out[count + i] = frame
         # At each end: where the last two frames are, and where those beyond go.

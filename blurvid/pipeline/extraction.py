@@ -156,10 +156,14 @@ class Extractor:
                 self._finish(frames, y)
         return dataclasses.replace(last, frames=frames, scale=scale)
 
+    @property
+    def host_memory(self) -> int | None:
+        """Most memory of the process [bytes], where it is that which was limited, not a GPU's."""
+        return self.max_memory if self.device.type == "cpu" else None
+
     def _room_for(self, height: int, width: int) -> Tensor:
         """Room for the frames, on disk where there is too little memory."""
-        most = self.max_memory if self.device.type == "cpu" else None
-        return room_for(height, width, self.model.count, most)
+        return room_for(height, width, self.model.count, self.host_memory)
 
     @torch.no_grad()
     def frames(self, y: Tensor) -> Found:

@@ -174,4 +174,4 @@ def extract(
     ) as ready:
         clip = extend(ready, ready(photo), beyond)
         clip = dataclasses.replace(clip, warnings=ready.warnings + clip.warnings)
-    return clip if frames == FRAMES else clip.resample(frames, run.max_memory)
+    return clip if frames == FRAMES else clip.resample(frames, ready.host_memory)
