@@ -18,9 +18,9 @@ from blurvid.cli.photos import (
     middle_option,
     source_options,
 )
-from blurvid.cli.quality import NAMES
+from blurvid.cli.quality import passes_option
 from blurvid.cli.sections import EXTRACTION, SectionedCommand
-from blurvid.config import FRAME_FORMATS, QUALITIES, ClipOptions, QualityOptions, RunOptions
+from blurvid.config import FRAME_FORMATS, QUALITIES, ClipOptions, RunOptions
 
 
 @click.command(
@@ -41,14 +41,7 @@ from blurvid.config import FRAME_FORMATS, QUALITIES, ClipOptions, QualityOptions
     help="What to write to a folder.  [default: the photo's own, or png]",
 )
 @middle_option("What deblurs")
-@click.option(
-    "--quality",
-    type=click.Choice(list(QUALITIES)),
-    default=NAMES[QualityOptions().passes],
-    show_default=True,
-    help="Passes averaged: fast 1, good 2 (the photo mirrored too), best 4; each takes "
-    "as long as the first.",
-)
+@passes_option
 @common.memory_option
 @common.run_options
 @common.engine_options

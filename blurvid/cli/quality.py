@@ -14,6 +14,15 @@ DEFAULT = QualityOptions()
 NAMES = {passes: name for name, passes in QUALITIES.items()}
 NONE = "none"
 
+passes_option = click.option(
+    "--quality",
+    type=click.Choice(list(QUALITIES)),
+    default=NAMES[DEFAULT.passes],
+    show_default=True,
+    help="Passes averaged: fast 1, good 2 (the photo mirrored too), best 4; each takes as long as "
+    "the first.",
+)
+
 
 def quality_options(command: Command) -> Command:
     """Options that say what is done besides one plain pass."""
@@ -39,14 +48,7 @@ def quality_options(command: Command) -> Command:
             help="Make the frames average to the photo in this camera response. A wrong one "
             "costs quality, and a photo does not tell its own.  [default: none]",
         ),
-        click.option(
-            "--quality",
-            type=click.Choice(list(QUALITIES)),
-            default=NAMES[DEFAULT.passes],
-            show_default=True,
-            help="Passes averaged: fast 1, good 2 (the photo mirrored too), best 4; each takes "
-            "as long as the first.",
-        ),
+        passes_option,
     ):
         command = option(command)
     return command

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from blurvid.config import FRAMES, MOST_FRAMES
-from blurvid.errors import InputError, OptionError
+from blurvid.errors import OptionError
 from blurvid.lab.data.windows import StoredWindow
-from blurvid.lab.evaluate.shared import Extract, average, extracted, in_better_order, plain
+from blurvid.lab.evaluate.shared import Extract, extracted, in_better_order, means, plain, scored
 from blurvid.lab.evaluate.windows import windows_with
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import SynthOptions
@@ -56,13 +56,7 @@ class BetweenReport:
     @property
     def mean(self) -> BetweenRow:
         """Means over the windows, each counting once."""
-        return BetweenRow(
-            window="all",
-            clip="all",
-            seven=average([row.seven for row in self.rows]),
-            between=_mean([row.between for row in self.rows]),
-            of_true=_mean([row.of_true for row in self.rows]),
-        )
+        return replace(means(BetweenRow, self.rows), window="all", clip="all")
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as plain values; PSNR in dB, None for what is infinite."""
@@ -113,27 +107,20 @@ def evaluate_between(
     Raises:
         InputError: no windows, or broken frames from `extract`.
     """
-    rows = []
-    for window in windows:
+
+    def score(window: StoredWindow) -> BetweenRow:
         y, truth = window.blurry(), window.sharp()
-        frames = extracted(extract, window.name, y).cpu()
-        step = (count - 1) // (FRAMES - 1)
-        seven = truth[::step]
-        frames = in_better_order(frames, seven)
-        rows.append(
-            BetweenRow(
-                window=window.name,
-                clip=window.clip,
-                seven=float(psnr(frames, seven).mean()),
-                between=_score(frames, truth),
-                of_true=_score(seven, truth),
-            )
+        seven = truth[:: (count - 1) // (FRAMES - 1)]
+        frames = in_better_order(extracted(extract, window.name, y).cpu(), seven)
+        return BetweenRow(
+            window=window.name,
+            clip=window.clip,
+            seven=float(psnr(frames, seven).mean()),
+            between=_score(frames, truth),
+            of_true=_score(seven, truth),
         )
-        if on_window:
-            on_window(rows[-1])
-    if not rows:
-        raise InputError("no windows to evaluate")
-    return BetweenReport(count, tuple(rows))
+
+    return BetweenReport(count, scored(windows, score, on_window))
 
 
 def _score(seven: Tensor, truth: Tensor) -> BetweenScore:
@@ -145,11 +132,3 @@ def _score(seven: Tensor, truth: Tensor) -> BetweenScore:
     near = [seven[before + round(part)] for _, before, part in inner]
     ways = (made, torch.stack(blended), torch.stack(near))
     return BetweenScore(*(float(psnr(frames, true).mean()) for frames in ways))
-
-
-def _mean(scores: Sequence[BetweenScore]) -> BetweenScore:
-    return BetweenScore(
-        motion=average([score.motion for score in scores]),
-        blend=average([score.blend for score in scores]),
-        nearest=average([score.nearest for score in scores]),
-    )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from blurvid.blur import average_frames
 from blurvid.config import FRAMES, MOST_BEYOND
-from blurvid.errors import InputError, OptionError
+from blurvid.errors import OptionError
 from blurvid.lab.data.windows import StoredWindow
-from blurvid.lab.evaluate.shared import Extract, average, extracted, in_better_order, plain
+from blurvid.lab.evaluate.shared import Extract, extracted, in_better_order, means, plain, scored
 from blurvid.lab.evaluate.windows import windows_with
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import SynthOptions
@@ -53,21 +53,7 @@ class BeyondReport:
     @property
     def mean(self) -> BeyondRow:
         """Means over the windows, each counting once."""
-        columns = zip(*(row.beyond for row in self.rows), strict=True)
-        return BeyondRow(
-            window="all",
-            clip="all",
-            outermost=average([row.outermost for row in self.rows]),
-            beyond=tuple(
-                BeyondScore(
-                    column[0].away,
-                    average([score.made for score in column]),
-                    average([score.repeated for score in column]),
-                    average([score.blurry for score in column]),
-                )
-                for column in columns
-            ),
-        )
+        return replace(means(BeyondRow, self.rows), window="all", clip="all")
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as plain values; PSNR in dB, None for what is infinite."""
@@ -117,9 +103,9 @@ def evaluate_beyond(
     Raises:
         InputError: no windows, or broken frames from `extract`.
     """
-    rows = []
     first, last = count, count + FRAMES - 1
-    for window in windows:
+
+    def score(window: StoredWindow) -> BeyondRow:
         truth = window.sharp()
         y = average_frames(truth[first : last + 1], window.gamma).clamp(0, 1)
         frames = extracted(extract, window.name, y, FRAMES + 2 * count).cpu()
@@ -130,16 +116,11 @@ def evaluate_beyond(
             ways = (frames[[first - away, last + away]], frames[[first, last]], y.expand_as(true))
             scores.append(BeyondScore(away, *(float(psnr(way, true).mean()) for way in ways)))
         ends = [first, last]
-        rows.append(
-            BeyondRow(
-                window=window.name,
-                clip=window.clip,
-                outermost=float(psnr(frames[ends], truth[ends]).mean()),
-                beyond=tuple(scores),
-            )
+        return BeyondRow(
+            window=window.name,
+            clip=window.clip,
+            outermost=float(psnr(frames[ends], truth[ends]).mean()),
+            beyond=tuple(scores),
         )
-        if on_window:
-            on_window(rows[-1])
-    if not rows:
-        raise InputError("no windows to evaluate")
-    return BeyondReport(count, tuple(rows))
+
+    return BeyondReport(count, scored(windows, score, on_window))

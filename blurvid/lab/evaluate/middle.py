@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from blurvid.config import MIDDLE
 from blurvid.errors import InputError
 from blurvid.lab.data.windows import MiddleWindow
 from blurvid.lab.evaluate.sequence import Report, Row
-from blurvid.lab.evaluate.shared import Extract, average, extracted, plain
+from blurvid.lab.evaluate.shared import Extract, extracted, means, plain, scored
 from blurvid.lab.metrics import psnr, ssim
 
 
@@ -111,14 +112,7 @@ def evaluate_middle(
         InputError: no windows, a frame of another size than its blurry image, or frames of the
             wrong shape or with values that are not finite from `extract`.
     """
-    rows = []
-    for window in windows:
-        rows.append(_score(extract, window))
-        if on_window:
-            on_window(rows[-1])
-    if not rows:
-        raise InputError("no windows to evaluate")
-    return MiddleReport(tuple(rows))
+    return MiddleReport(scored(windows, partial(_score, extract), on_window))
 
 
 def _score(extract: Extract, window: MiddleWindow) -> MiddleRow:
@@ -137,10 +131,6 @@ def _frame_score(frame: Tensor, truth: Tensor) -> FrameScore:
 def _summarise(rows: Sequence[MiddleRow]) -> MiddleSummary:
     return MiddleSummary(
         windows=len(rows),
-        score=_mean([r.score for r in rows]),
-        blurry=_mean([r.blurry for r in rows]),
+        score=means(FrameScore, [r.score for r in rows]),
+        blurry=means(FrameScore, [r.blurry for r in rows]),
     )
-
-
-def _mean(scores: Sequence[FrameScore]) -> FrameScore:
-    return FrameScore(average([s.psnr for s in scores]), average([s.ssim for s in scores]))

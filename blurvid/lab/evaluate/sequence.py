@@ -10,7 +10,7 @@ from blurvid.blur import average_frames
 from blurvid.config import MIDDLE, Gamma
 from blurvid.errors import InputError
 from blurvid.lab.data.windows import StoredWindow
-from blurvid.lab.evaluate.shared import Extract, average, extracted, plain
+from blurvid.lab.evaluate.shared import Extract, average, extracted, means, plain, scored
 from blurvid.lab.evaluate.windows import check_counts
 from blurvid.lab.metrics import SequenceScore, psnr, score_sequence, spearman
 from blurvid.pipeline.trust import assess
@@ -168,15 +168,12 @@ def evaluate(
         InputError: no windows, a window that has not seven sharp frames, or frames of the wrong
             shape or with values that are not finite from `extract`.
     """
-    rows = []
-    for window in windows:
+
+    def score(window: StoredWindow) -> Row:
         check_counts([window])
-        rows.append(_score(extract, window, window.gamma if gamma is None else gamma))
-        if on_window:
-            on_window(rows[-1])
-    if not rows:
-        raise InputError("no windows to evaluate")
-    return Report(tuple(rows))
+        return _score(extract, window, window.gamma if gamma is None else gamma)
+
+    return Report(scored(windows, score, on_window))
 
 
 def summarise(rows: Sequence[Row]) -> Summary:
@@ -191,11 +188,11 @@ def summarise(rows: Sequence[Row]) -> Summary:
     return Summary(
         windows=len(rows),
         reversed=sum(row.score.reversed for row in rows),
-        score=_mean([row.score for row in rows]),
+        score=means(MeanScore, [row.score for row in rows]),
         reblur=average([row.reblur for row in rows]),
-        blurry=_mean([row.blurry for row in rows]),
-        middle=_mean([row.middle for row in rows]),
-        true_middle=_mean([row.true_middle for row in rows]),
+        blurry=means(MeanScore, [row.blurry for row in rows]),
+        middle=means(MeanScore, [row.middle for row in rows]),
+        true_middle=means(MeanScore, [row.true_middle for row in rows]),
     )
 
 
@@ -220,15 +217,4 @@ def _score(extract: Extract, window: StoredWindow, gamma: Gamma) -> Row:
         expected=trust.psnr,
         motion=trust.motion,
         texture=trust.texture,
-    )
-
-
-def _mean(scores: Sequence[SequenceScore]) -> MeanScore:
-    return MeanScore(
-        psnr=average([s.psnr for s in scores]),
-        ppsnr=average([s.ppsnr for s in scores]),
-        per_frame=tuple(map(average, zip(*(s.per_frame for s in scores), strict=True))),
-        ssim=average([s.ssim for s in scores]),
-        pssim=average([s.pssim for s in scores]),
-        ssim_per_frame=tuple(map(average, zip(*(s.ssim_per_frame for s in scores), strict=True))),
     )

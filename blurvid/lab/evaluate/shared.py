@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch import Tensor
 from blurvid.config import FRAMES
 from blurvid.errors import InputError
 from blurvid.lab.metrics import PSNR_CEILING, psnr
+
+W = TypeVar("W")
+R = TypeVar("R")
 
 Extract: TypeAlias = Callable[[Tensor], Tensor]
 """Gives for y (3, H, W), RGB, float32 in [0, 1], its seven frames (7, 3, H, W) in order of time;
@@ -59,6 +63,50 @@ def in_better_order(frames: Tensor, truth: Tensor, seven: slice = slice(None)) -
         for order in (frames, frames.flip(0))
     )
     return frames.flip(0) if backward > forward else frames
+
+
+def scored(
+    windows: Iterable[W], score: Callable[[W], R], on_window: Callable[[R], None] | None
+) -> tuple[R, ...]:
+    """Score windows, one after the other.
+
+    Args:
+        windows: what to score.
+        score: gives the scores of one.
+        on_window: called with the scores of every window.
+
+    Raises:
+        InputError: no windows, and all that `score` raises.
+    """
+    rows = []
+    for window in windows:
+        rows.append(score(window))
+        if on_window:
+            on_window(rows[-1])
+    if not rows:
+        raise InputError("no windows to evaluate")
+    return tuple(rows)
+
+
+def means(kind: type[R], records: Sequence[Any]) -> R:
+    """Average records, field by field.
+
+    Args:
+        kind: a dataclass, with fields that the records have.
+        records: at least one. Figures are averaged, in tuples and in records of their own too;
+            texts and whole numbers are those of the first.
+    """
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: _mean([getattr(r, name) for r in records]) for name in names})
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    first = values[0]
+    if is_dataclass(first):
+        return means(type(first), values)
+    if isinstance(first, tuple):
+        return tuple(map(_mean, zip(*values, strict=True)))
+    return average(values) if isinstance(first, float) else first
 
 
 def average(values: Sequence[float]) -> float:

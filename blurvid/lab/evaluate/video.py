@@ -14,7 +14,7 @@ from blurvid.config import FRAMES, MIDDLE
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import meet, ways
 from blurvid.lab.data.windows import Clip, Window, make_windows
-from blurvid.lab.evaluate.shared import Extract, average, extracted, plain
+from blurvid.lab.evaluate.shared import Extract, average, extracted, means, plain
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import SynthOptions
 from blurvid.pipeline import Placed, Weaver
@@ -254,6 +254,7 @@ def _blend(before: _Seven | None, now: _Seven, after: _Seven | None, stride: int
 
 def _summary(rows: Sequence[FrameRow]) -> VideoSummary:
     moving = [row for row in rows if row.motion > MOVING]
+    jumps = [row.jump for row in rows if row.jump is not None]
     return VideoSummary(
         frames=len(rows),
         moving=len(moving),
@@ -264,15 +265,5 @@ def _summary(rows: Sequence[FrameRow]) -> VideoSummary:
         best=average([row.best for row in rows]),
         repeat=average([row.repeat for row in rows]),
         blend=average([row.blend for row in rows]),
-        jump=_mean_jump([row.jump for row in rows if row.jump is not None]),
-    )
-
-
-def _mean_jump(jumps: Sequence[Jump]) -> Jump | None:
-    if not jumps:
-        return None
-    return Jump(
-        average([jump.plain for jump in jumps]),
-        average([jump.met for jump in jumps]),
-        average([jump.true for jump in jumps]),
+        jump=means(Jump, jumps) if jumps else None,
     )
