@@ -141,7 +141,7 @@ def test_a_batch_is_measured_as_its_images_alone():
 
 
 def test_large_images_are_measured_smaller(monkeypatch):
-    monkeypatch.setattr("blurvid.flow.pyramid.LONG_SIDE", WIDTH)
+    monkeypatch.setattr("blurvid.flow.pyramid.FLOW_SIDE", WIDTH)
     a, b = seen(texture()), seen(texture(), 4, -2)
     large = [F.interpolate(x, scale_factor=3, mode="bicubic") for x in (a, b)]
     found = flow.estimate(*large)

@@ -87,7 +87,7 @@ def test_what_stands_still_has_no_motion():
 def test_large_frames_are_measured_smaller(monkeypatch):
     frames = moving(0.5, 0.25)
     large = torch.nn.functional.interpolate(frames, scale_factor=3, mode="bicubic")
-    monkeypatch.setattr("blurvid.flow.field.LONG_SIDE", WIDTH)
+    monkeypatch.setattr("blurvid.flow.field.FLOW_SIDE", WIDTH)
     field = flow.measure(large)
     assert field.vectors.shape == (2, HEIGHT, WIDTH)
     found = media.flow_array(field)

@@ -240,7 +240,7 @@ def test_small_regions_and_small_photos_still_swap():
 
 @pytest.mark.parametrize("rows", [1, 1000])
 def test_large_photos_are_done_in_pieces_with_a_seam_found_on_a_small_one(monkeypatch, rows):
-    monkeypatch.setattr(seam, "LONG_SIDE", 48)
+    monkeypatch.setattr(seam, "SEAM_SIDE", 48)
     monkeypatch.setattr(seam, "_ROWS", rows)
     frames = two_cars()
     before = frames.clone()

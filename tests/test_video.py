@@ -45,8 +45,8 @@ def short_pieces(monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Motion measured at half of the size, where that is enough and many frames are."""
-    monkeypatch.setattr(chain_module, "LONG_SIDE", SIZE[1] // 2)
-    monkeypatch.setattr(meeting, "LONG_SIDE", SIZE[1] // 2)
+    monkeypatch.setattr(chain_module, "ORDER_SIDE", SIZE[1] // 2)
+    monkeypatch.setattr(meeting, "JOINT_SIDE", SIZE[1] // 2)
 
 
 def texture(seed, height=SIZE[0], width=400, grain=5):

@@ -17,7 +17,7 @@ Values = NDArray[np.float32]
 
 SPACING = 8
 """Side of a cell [px]. A block is a cell and, with half the weight each, its neighbors."""
-LONG_SIDE = 360
+BLOCKS_SIDE = 360
 """Larger images are measured at a whole fraction of their size, at most this long [px]."""
 COARSEST = 16
 """Shortest side of the coarsest pyramid level [px]."""
@@ -104,7 +104,7 @@ def estimate_sequence(frames: Tensor) -> SequenceMotion:
     height, width = frames.shape[-2:]
     if min(height, width) < COARSEST:
         raise InputError(f"motion needs at least {COARSEST}x{COARSEST} px, got {width}x{height}")
-    factor = math.ceil(max(height, width) / LONG_SIDE)
+    factor = math.ceil(max(height, width) / BLOCKS_SIDE)
     factor = min(factor, min(height, width) // COARSEST)
     # On grids this small numpy takes a fraction of torch's time for a call, and no threads.
     flow, valid = _block_flow(_gray(frames.detach().cpu().numpy(), factor))

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from blurvid.flow.pyramid import estimate
-from blurvid.flow.sampling import inside, pixel_grid, sample, shrink
+from blurvid.flow.sampling import inside, limited, pixel_grid, sample
 
-LONG_SIDE = 160
+ORDER_SIDE = 160
 """Ways are measured on frames of this long side [px]: enough to tell forth from back."""
 HORIZON = 64
 """Most sequences that wait for a decision. They are decided as soon as every best chain agrees
@@ -57,13 +57,9 @@ def ways(frames: Tensor) -> Ways:
             looked at.
 
     Returns:
-        The motion at `LONG_SIDE`.
+        The motion at `ORDER_SIDE`.
     """
-    height, width = frames.shape[-2:]
-    scale = min(1.0, LONG_SIDE / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    some = frames[[0, len(frames) // 2, -1]]
-    small = shrink(some, size) if scale < 1 else some
+    small = limited(frames[[0, len(frames) // 2, -1]], ORDER_SIDE)
     flows = estimate(small[[1, 1]], small[[0, 2]])
     return Ways(small[1:2], flows[1:] - flows[:1])
 

@@ -6,11 +6,10 @@ import functools
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.flow.pyramid import LONG_SIDE, along
-from blurvid.flow.sampling import pixel_grid, sample
+from blurvid.flow.pyramid import FLOW_SIDE, along
+from blurvid.flow.sampling import limited, pixel_grid, sample
 
 STILL = 0.5
 """Ways up to this length are no motion [px]..."""
@@ -42,7 +41,7 @@ class Field:
 
     vectors: Tensor
     """Displacements in pixels of the full size, (2, h, w) float32, x to the right, y downwards;
-    at most `pyramid.LONG_SIDE` px wide and high."""
+    at most `pyramid.FLOW_SIDE` px wide and high."""
     size: tuple[int, int]
     """Full height and width [px]."""
 
@@ -86,16 +85,9 @@ def measure(frames: Tensor, reverse: bool = False) -> Field:
         InputError: the shape is not that of a sequence.
     """
     height, width = frames.shape[-2:]
-    scale = min(1.0, LONG_SIDE / max(height, width))
     small = frames
-    if scale < 1 and frames.dim() == 4:
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        small = torch.stack(
-            [
-                F.interpolate(frame[None].float(), size=size, mode="bilinear", antialias=True)[0]
-                for frame in frames
-            ]
-        )
+    if max(height, width) > FLOW_SIDE and frames.dim() == 4:
+        small = torch.cat([limited(frame[None].float(), FLOW_SIDE) for frame in frames])
     vectors = along(small.flip(0) if reverse else small)
     ratio = vectors.new_tensor([width / small.shape[-1], height / small.shape[-2]])
     return Field(vectors * ratio.view(2, 1, 1), (height, width))

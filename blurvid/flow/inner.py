@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.flow.pyramid import neighboring
-from blurvid.flow.sampling import pixel_grid, sample
+from blurvid.flow.sampling import limited, pixel_grid, sample
 
-LONG_SIDE = 640
+BETWEEN_SIDE = 640
 """Larger images are matched at this long side [px]. Between neighbours of a sequence ways are
 short; at half the size, images in between are 0.05 dB worse (real clips of 256x144 px)."""
 ASTRAY = 1.0
@@ -27,14 +26,10 @@ def mutual_flow(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         Displacements from `first` to `last` and back, in pixels of the full size, (2, h, w) each,
-        at most `LONG_SIDE` px wide and high.
+        at most `BETWEEN_SIDE` px wide and high.
     """
     height, width = first.shape[-2:]
-    scale = min(1.0, LONG_SIDE / max(height, width))
-    pair = [first[None].float(), last[None].float()]
-    if scale < 1:
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        pair = [F.interpolate(x, size=size, mode="bilinear", antialias=True) for x in pair]
+    pair = [limited(image[None].float(), BETWEEN_SIDE) for image in (first, last)]
     found = neighboring(torch.cat(pair), torch.cat(pair[::-1]))
     ratio = found.new_tensor([width / found.shape[-1], height / found.shape[-2]])
     forth, back = found * ratio.view(2, 1, 1)

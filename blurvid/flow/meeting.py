@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.flow.pyramid import estimate
-from blurvid.flow.sampling import shrink, visible, warp
+from blurvid.flow.sampling import limited, visible, warp
 
-LONG_SIDE = 160
+JOINT_SIDE = 160
 """What is larger than a pixel at this long side is brought together [px]."""
 SHARES = (1 / 2, 1 / 3, 1 / 6)
 """Of the difference that the last frame, the one before it and so on take over. Halfway from
@@ -32,10 +32,7 @@ def meet(before: Tensor, after: Tensor) -> None:
         after: of the next one.
     """
     height, width = before.shape[-2:]
-    scale = min(1.0, LONG_SIDE / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    pair = torch.stack([before[-1], after[0]])
-    small = shrink(pair, size) if scale < 1 else pair
+    small = limited(torch.stack([before[-1], after[0]]), JOINT_SIDE)
     flows = estimate(small, small.flip(0))
     seen = visible(flows, flows.flip(0)).float()
     apart = (warp(small.flip(0), flows) - small) * seen

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.flow.field import Field
+from blurvid.flow.sampling import within
 
-LONG_SIDE = 160
+OBJECT_SIDE = 160
 """Objects are sought at this long side [cells]."""
 STILL = 0.75
 """What goes no further is no object [px of the photo]..."""
@@ -30,13 +31,12 @@ def find_objects(field: Field) -> Tensor:
         field: the motion over a sequence.
 
     Returns:
-        (h, w) int64, at most `LONG_SIDE` px wide and high: 0 where there is no object, else its
+        (h, w) int64, at most `OBJECT_SIDE` px wide and high: 0 where there is no object, else its
         number from 1 on, larger ones first. An object is everywhere where it has been over the
         sequence; where two have been, it is the smaller one.
     """
     low, narrow = field.vectors.shape[-2:]
-    share = min(1.0, LONG_SIDE / max(low, narrow))
-    height, width = max(1, round(low * share)), max(1, round(narrow * share))
+    height, width = within(OBJECT_SIDE, low, narrow)
     vectors = F.interpolate(field.vectors[None], size=(height, width), mode="nearest-exact")[0]
     vectors = _median5(vectors)
     lengths = vectors.norm(dim=0)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from blurvid.errors import InputError
-from blurvid.flow.sampling import inside, pixel_grid, rescale, sample, shrink
+from blurvid.flow.sampling import inside, limited, pixel_grid, rescale, sample, shrink
 from blurvid.flow.variational import LEVELS, refine
 
-LONG_SIDE = 1280
+FLOW_SIDE = 1280
 """Larger images are measured at this long side [px], and the flow is scaled up."""
 COARSEST = 16
 """Shortest side of the coarsest level of the pyramid [px], where the images have that."""
@@ -115,13 +115,10 @@ def _check(images: Tensor) -> None:
 def _pyramid(images: Tensor) -> list[Tensor]:
     """Brightness of (T, 3, H, W) in halved sizes, the largest first."""
     luma = torch.tensor(LUMA, dtype=torch.float32, device=images.device)
-    height, width = images.shape[-2:]
-    scale = min(1.0, LONG_SIDE / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
     grey = []
     for image in images:  # one after the other: a large photo's frames may lie on disk
         brightness = torch.einsum("chw,c->hw", image.float(), luma)[None, None] * LEVELS
-        grey.append(shrink(brightness, size) if scale < 1 else brightness)
+        grey.append(limited(brightness, FLOW_SIDE))
     levels = [torch.cat(grey)]
     while min(levels[-1].shape[-2:]) >= 2 * COARSEST:
         height, width = levels[-1].shape[-2:]

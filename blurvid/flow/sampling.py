@@ -77,6 +77,18 @@ def inside(at: Tensor, height: int, width: int) -> Tensor:
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
+def within(side: int, height: int, width: int) -> tuple[int, int]:
+    """Height and width of an image made smaller where it is longer than `side` [px]."""
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def limited(x: Tensor, side: int) -> Tensor:
+    """Images (B, C, H, W), at most `side` px wide and high; smaller ones as they are."""
+    size = within(side, x.shape[-2], x.shape[-1])
+    return x if size == x.shape[-2:] else shrink(x, size)
+
+
 def shrink(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Images (B, C, H, W) at a smaller size."""
     return F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blurvid.errors import InputError
 
-LONG_SIDE = 512
+SEAM_SIDE = 512
 """Seams are sought at this long side at most [px]."""
 BAND = 0.03
 """How far a seam may go to each side of the region's edge, in long sides..."""
@@ -67,7 +67,7 @@ def weights(frames: Tensor, region: Tensor) -> Tensor:
         (H, W) float32 in [0, 1].
     """
     height, width = region.shape
-    factor = -(-max(height, width) // LONG_SIDE)
+    factor = -(-max(height, width) // SEAM_SIDE)
     inside, difference = _reduced(frames, region, factor)
     known = _cores(inside)
     seam = _solve(difference.square() + NOISE**2, inside, known)

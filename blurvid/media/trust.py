@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from blurvid.flow.sampling import limited
 from blurvid.media.atomic import replacing
 from blurvid.media.clip import check_besides, flat_frames
 from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 from blurvid.media.photo import Photo
 
-_LONG_SIDE = 1280
+_PICTURE_SIDE = 1280
 """Larger photos are drawn at this long side [px]."""
 _LEGEND = 60
 """Height of the legend below each map [px]."""
@@ -70,12 +70,8 @@ def _rows(maps: TrustMaps, height: int, width: int) -> Iterator[NDArray[np.float
 
 def trust_picture(maps: TrustMaps, photo: Photo) -> Image.Image:
     """Draw the error expected and, below it, that of the re-blur over a pale photo."""
-    pixels = photo.pixels
-    scale = min(1.0, _LONG_SIDE / max(pixels.shape[-2:]))
-    size = [max(1, round(side * scale)) for side in pixels.shape[-2:]]
-    if scale < 1:
-        pixels = F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
-    (seen,) = flat_frames(pixels[None], Photo(pixels, icc=photo.icc, name=photo.name))
+    pixels = limited(photo.pixels[None], _PICTURE_SIDE)
+    (seen,) = flat_frames(pixels, Photo(pixels[0], icc=photo.icc, name=photo.name))
     ground = Image.fromarray(seen).convert("L").convert("RGB")
     ground = Image.blend(Image.new("RGB", ground.size), ground, _PALE)
     parts = [

@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid import media
 from blurvid.config import FRAMES, QUALITIES, QualityOptions
 from blurvid.flow import Field, find_objects, middle_of, region_of
-from blurvid.flow.seam import LONG_SIDE, weights
+from blurvid.flow.sampling import limited
+from blurvid.flow.seam import SEAM_SIDE, weights
 
 _WHOLE = 0.95
 """An object that is more of the photo than this is the photo."""
@@ -27,16 +27,13 @@ def movables(frames: Tensor, field: Field) -> list[media.Movable]:
     """
     height, width = frames.shape[-2:]
     labels = find_objects(field)
-    scale = min(1.0, LONG_SIDE / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
     found = []
     for number in range(1, int(labels.max()) + 1):
         share = float((labels == number).float().mean())
         if not 0 < share <= _WHOLE:
             continue
         mask = weights(frames, region_of(labels, number, height, width))
-        if scale < 1:
-            mask = F.interpolate(mask[None, None], size, mode="bilinear", antialias=True)[0, 0]
+        mask = limited(mask[None, None], SEAM_SIDE)[0, 0]
         x, y = middle_of(labels, number)
         levels = mask.mul(255).round().byte().numpy()
         found.append(media.Movable(levels, f"{100 * x:.1f}%,{100 * y:.1f}%"))
