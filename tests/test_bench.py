@@ -17,8 +17,8 @@ from blurvid.config import BDIRSpec, CascadeSpec, ClipOptions, DirectSpec, RunOp
 from blurvid.errors import DeviceError, OptionError, OutputError
 from blurvid.lab.bench import (
     Baseline,
-    Report,
-    Row,
+    TimingReport,
+    TimingRow,
     bench,
     bench_synth,
     check_plot,
@@ -100,11 +100,11 @@ def make_row(name="direct", pixels=10**6, seconds=1.0, **values):
         "flop": pixels * 1000, "seconds": seconds, "fastest": seconds / 2, "slowest": seconds * 2,
         "matrix_peak": 1e10, "peak_memory": 1, "paper_seconds": None,
     }  # fmt: skip
-    return Row(**(facts | values))
+    return TimingRow(**(facts | values))
 
 
 def make_report(*rows):
-    return Report("cpu", "2.x", 1, 2, {"float32": 1e10}, rows)
+    return TimingReport("cpu", "2.x", 1, 2, {"float32": 1e10}, rows)
 
 
 # rows

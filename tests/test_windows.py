@@ -12,7 +12,13 @@ from torch.testing import assert_close
 from blurvid import media
 from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.lab.data.windows import Clip, find_clips, make_windows, read_windows, write_windows
+from blurvid.lab.data.windows import (
+    SourceClip,
+    find_clips,
+    make_windows,
+    read_windows,
+    write_windows,
+)
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import SynthOptions
 
@@ -289,7 +295,7 @@ def test_the_number_of_workers_changes_nothing(clip, tmp_path):
 
 @pytest.mark.parametrize("length", [40, 80])
 def test_frames_in_memory_do_not_depend_on_the_length(tmp_path, length):
-    clip = Clip("long", tmp_path / "long.mp4", "video")
+    clip = SourceClip("long", tmp_path / "long.mp4", "video")
     alive, most = weakref.WeakSet(), []
 
     def loaders(self, scale):
@@ -300,7 +306,7 @@ def test_frames_in_memory_do_not_depend_on_the_length(tmp_path, length):
             yield lambda image=image: image
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Clip, "loaders", loaders)
+        patch.setattr(SourceClip, "loaders", loaders)
         patch.setattr("blurvid.lab.data.windows.write.find_clips", lambda sources: [clip])
         write_windows([clip.path], tmp_path / "out", SynthOptions(frames=5), jobs=2)
     assert max(most) <= 5 * (2 * 2 + 2)

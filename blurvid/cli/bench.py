@@ -14,7 +14,7 @@ from blurvid.lab.options import GOPRO7, NETWORKS, RESOLUTIONS, TIMED, BenchOptio
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from blurvid.lab.bench import Report, Row
+    from blurvid.lab.bench import TimingReport, TimingRow
 
 DEFAULT = BenchOptions()
 
@@ -149,7 +149,7 @@ def bench(
     if plot is not None:
         library.check_plot(plot, overwrite)
 
-    def show(row: Row) -> None:
+    def show(row: TimingRow) -> None:
         text = f"{_title(row)} {row.label}: {row.seconds:.3f} s"
         if len(precisions) > 1 or "all" in precisions:
             text = f"{_title(row)} {row.label} {row.precision}: {row.seconds:.3f} s"
@@ -185,7 +185,7 @@ def bench(
         )
 
 
-def _title(row: Row) -> str:
+def _title(row: TimingRow) -> str:
     return f"{row.resolution}P" if row.resolution.isdecimal() else row.resolution
 
 
@@ -194,7 +194,7 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _table(report: Report, baseline: bool) -> Table:
+def _table(report: TimingReport, baseline: bool) -> Table:
     from rich.table import Table
 
     table = Table(

@@ -17,7 +17,7 @@ from blurvid.errors import BlurvidError, OptionError
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 
 if TYPE_CHECKING:
-    from blurvid.lab.data.windows import Clip, Record
+    from blurvid.lab.data.windows import Record, SourceClip
 
 DEFAULT = SynthOptions()
 MOTION = MotionOptions()
@@ -141,7 +141,7 @@ def synth(
         for warning in record["warnings"]:
             common.warn(f"{record['window']}: {warning}")
 
-    def give_up(clip: Clip, error: BlurvidError) -> None:
+    def give_up(clip: SourceClip, error: BlurvidError) -> None:
         failures.append(error)
         common.fail(error)
 

@@ -43,7 +43,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class Motion:
+class Displacement:
     """Displacement of an image's content [px], x to the right, y downwards."""
 
     dx: float
@@ -57,16 +57,16 @@ class Motion:
 
 
 @dataclass(frozen=True)
-class SequenceMotion:
+class SequenceDisplacement:
     """Motion over a whole sequence, and its fastest step."""
 
-    total: Motion
+    total: Displacement
     """From the first frame to the last, followed from neighbour to neighbour."""
     per_frame: float
     """Largest 95th percentile of the blocks' displacements between two neighbours [px]."""
 
 
-def estimate_motion(first: Tensor, last: Tensor) -> Motion:
+def estimate_motion(first: Tensor, last: Tensor) -> Displacement:
     """Measure the motion from one image to another.
 
     Pyramidal block matching by Gauss-Newton steps (Lucas and Kanade 1981; Bouguet 2001), started
@@ -87,7 +87,7 @@ def estimate_motion(first: Tensor, last: Tensor) -> Motion:
     return estimate_sequence(torch.stack([first, last])).total
 
 
-def estimate_sequence(frames: Tensor) -> SequenceMotion:
+def estimate_sequence(frames: Tensor) -> SequenceDisplacement:
     """Measure the motion over a sequence by following its blocks from neighbour to neighbour.
 
     Args:
@@ -110,7 +110,7 @@ def estimate_sequence(frames: Tensor) -> SequenceMotion:
     flow, valid = _block_flow(_gray(frames.detach().cpu().numpy(), factor))
     fastest = max(_quantile(_lengths(f, v), 0.95) for f, v in zip(flow, valid, strict=True))
     total, believed = _follow(flow, valid)
-    return SequenceMotion(_summarize(total, believed, factor), fastest * factor)
+    return SequenceDisplacement(_summarize(total, believed, factor), fastest * factor)
 
 
 def _gray(frames: NDArray[Any], factor: int) -> Values:
@@ -370,11 +370,11 @@ def _quantile(values: Values, q: float) -> float:
     return float(np.quantile(values, q)) if values.size else 0.0
 
 
-def _summarize(flow: Values, valid: NDArray[np.bool_], scale: float) -> Motion:
+def _summarize(flow: Values, valid: NDArray[np.bool_], scale: float) -> Displacement:
     """Dominant displacement and spread of (2, rows, columns)."""
     vectors = flow[:, valid].T * scale
     if not len(vectors):
-        return Motion(0.0, 0.0, 0.0, 0.0)
+        return Displacement(0.0, 0.0, 0.0, 0.0)
     lengths = np.hypot(*vectors.T)
     # The densest spot: Gaussian votes, wider where motion is long and varies more.
     width = 0.5 + 0.1 * float(np.median(lengths))
@@ -384,4 +384,4 @@ def _summarize(flow: Values, valid: NDArray[np.bool_], scale: float) -> Motion:
     votes = np.exp(np.float32(-0.5) * apart)
     weight = votes[votes.sum(axis=1).argmax()]
     dx, dy = ((weight[:, None] * vectors).sum(axis=0) / weight.sum()).tolist()
-    return Motion(dx, dy, _quantile(lengths, 0.5), _quantile(lengths, 0.95))
+    return Displacement(dx, dy, _quantile(lengths, 0.5), _quantile(lengths, 0.95))

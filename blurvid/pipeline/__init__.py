@@ -2,7 +2,7 @@
 
 from blurvid.pipeline.beyond import check_beyond, extend, extended
 from blurvid.pipeline.clip import Clip, stem_of
-from blurvid.pipeline.extraction import Extractor, Photo, check_quality, fit
+from blurvid.pipeline.extraction import Extractor, PhotoLike, check_quality, fit
 from blurvid.pipeline.opening import deblurrer, extract, extractor
 from blurvid.pipeline.video import SlowVideo, Step, check_video, extract_video
 from blurvid.pipeline.weave import Placed, Weaver
@@ -10,7 +10,7 @@ from blurvid.pipeline.weave import Placed, Weaver
 __all__ = [
     "Clip",
     "Extractor",
-    "Photo",
+    "PhotoLike",
     "Placed",
     "SlowVideo",
     "Step",

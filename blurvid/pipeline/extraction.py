@@ -26,7 +26,7 @@ from blurvid.pipeline.scale import check_scale, extract_scaled
 from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.pipeline.trust import assess
 
-Photo: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
+PhotoLike: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
 """What a photo may come as."""
 
 ATTEMPTS = 4
@@ -83,7 +83,7 @@ class Extractor:
         """What the user should know about the options, whatever the photo."""
         self._told = False
 
-    def __call__(self, photo: Photo) -> Clip:
+    def __call__(self, photo: PhotoLike) -> Clip:
         """Extract the seven frames of a photo.
 
         Args:
@@ -322,7 +322,7 @@ def fit(y: Tensor, multiple: int) -> Tensor:
     return F.pad(y, (0, right, 0, below), mode="replicate")[0]
 
 
-def as_photo(photo: Photo) -> media.Photo:
+def as_photo(photo: PhotoLike) -> media.Photo:
     """Open a photo, whatever it comes as.
 
     Raises:

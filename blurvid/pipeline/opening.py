@@ -23,7 +23,7 @@ from blurvid.errors import OptionError
 from blurvid.models import SequenceModel, use_window
 from blurvid.pipeline.beyond import check_beyond, extend
 from blurvid.pipeline.clip import Clip
-from blurvid.pipeline.extraction import Extractor, Photo, as_photo
+from blurvid.pipeline.extraction import Extractor, PhotoLike, as_photo
 from blurvid.pipeline.middle import AUTO, find_middle, guided
 from blurvid.pipeline.resample import check_frames
 
@@ -132,7 +132,7 @@ def deblurrer(
 
 
 def extract(
-    photo: Photo,
+    photo: PhotoLike,
     *,
     weights_name: str | Path | weights.WeightSet | None = None,
     model: str = "auto",

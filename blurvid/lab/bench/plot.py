@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blurvid.errors import OptionError
-from blurvid.lab.bench.report import MIDDLE_NET, Report, Row
+from blurvid.lab.bench.report import MIDDLE_NET, TimingReport, TimingRow
 from blurvid.media.atomic import replacing
 from blurvid.media.clip import check_file
 
@@ -39,7 +39,7 @@ def check_plot(path: Path, overwrite: bool = False) -> None:
     check_file(Path(path), overwrite)
 
 
-def write_plot(report: Report, path: Path, *, overwrite: bool = False) -> None:
+def write_plot(report: TimingReport, path: Path, *, overwrite: bool = False) -> None:
     """Plot time against pixels on logarithmic axes.
 
     A line for each network and precision, its median and the range of its times, for each photo
@@ -113,7 +113,7 @@ def write_plot(report: Report, path: Path, *, overwrite: bool = False) -> None:
         figure.savefig(temporaries[0], format="png")
 
 
-def _points(axes: Axes, rows: list[Row], colour: str) -> None:
+def _points(axes: Axes, rows: list[TimingRow], colour: str) -> None:
     """The baseline of a network, and its figures in the paper."""
     known = ((row, row.baseline) for row in rows)
     slow = {row.pixels: slow.seconds / row.batch for row, slow in known if slow is not None}
@@ -139,5 +139,5 @@ def _points(axes: Axes, rows: list[Row], colour: str) -> None:
         )
 
 
-def _megapixels(rows: list[Row]) -> list[float]:
+def _megapixels(rows: list[TimingRow]) -> list[float]:
     return [row.pixels / 1e6 for row in rows]

@@ -39,7 +39,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Row:
+class TimingRow:
     """One network at one resolution in one precision."""
 
     resolution: str
@@ -148,7 +148,7 @@ class Growth:
 
 
 @dataclass(frozen=True)
-class Report:
+class TimingReport:
     """What was timed, and on what."""
 
     device: str
@@ -162,7 +162,7 @@ class Report:
     matrix_peaks: Mapping[str, float]
     """Rate of a large matrix product by precision [FLOP/s]: the highest that was measured before
     the rows and between them."""
-    rows: tuple[Row, ...]
+    rows: tuple[TimingRow, ...]
     left_out: tuple[str, ...] = ()
     """What was asked for but not measured, and why, in sentences."""
 

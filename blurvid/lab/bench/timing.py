@@ -24,8 +24,8 @@ from blurvid.lab.bench.report import (
     MIDDLE_NET,
     PAPER_ALL_SECONDS,
     PAPER_MIDDLE_SECONDS,
-    Report,
-    Row,
+    TimingReport,
+    TimingRow,
 )
 from blurvid.lab.bench.sizes import photo_sizes
 from blurvid.lab.bench.ways import (
@@ -52,8 +52,8 @@ def bench(
     run: RunOptions = RunOptions(),
     precisions: Sequence[str] = (),
     options: BenchOptions = BenchOptions(),
-    on_row: Callable[[Row], None] | None = None,
-) -> Report:
+    on_row: Callable[[TimingRow], None] | None = None,
+) -> TimingReport:
     """Time the networks at some resolutions.
 
     For each resolution there is a row for every model (all seven frames), and before that of
@@ -118,7 +118,7 @@ def bench(
         if not rows and place.left_out:
             raise DeviceError(next(iter(place.left_out)))
         by_name = {precision_name(dtype): peak for dtype, peak in peaks.items()}
-        return Report(
+        return TimingReport(
             device=f"cpu ({_processor()})" if device.type == "cpu" else runtime.describe(device),
             torch=torch.__version__,
             threads=torch.get_num_threads(),
@@ -182,7 +182,7 @@ def _subjects(
 @torch.inference_mode()
 def _time(
     subject: Subject, resolution: str, size: tuple[int, int], count: int, place: Place
-) -> Iterator[Row]:
+) -> Iterator[TimingRow]:
     """Measure one network on so many photos of a size: a row for each way."""
     device, multiple = place.device, subject.model.size_multiple
     height, width = size
@@ -211,7 +211,7 @@ def _time(
     weights = sum(p.numel() * p.element_size() for p in parameters)
     paper = {MIDDLE_NET: PAPER_MIDDLE_SECONDS, "bdirnet": {}}.get(subject.name, PAPER_ALL_SECONDS)
     for way in ways:
-        yield Row(
+        yield TimingRow(
             resolution=resolution,
             size=size,
             padded=padded,

@@ -22,8 +22,8 @@ from blurvid.lab.data.windows import (
     FULL_RATE,
     PAIRED,
     SPARSE,
-    Clip,
     MiddleWindow,
+    SourceClip,
     check_options,
     find_clips,
     is_window_folder,
@@ -165,7 +165,7 @@ class Benchmark(ABC):
 class SequenceBenchmark(Benchmark):
     """Windows made of all frames of the camera."""
 
-    clips: tuple[Clip, ...]
+    clips: tuple[SourceClip, ...]
     options: SynthOptions
 
     def score(
@@ -292,7 +292,7 @@ def _named(gamma: Gamma) -> str:
     return "sRGB curve" if isinstance(gamma, str) else f"gamma {gamma:g}"
 
 
-def _scenes(source: Path, layout: str) -> tuple[list[Clip], list[str]]:
+def _scenes(source: Path, layout: str) -> tuple[list[SourceClip], list[str]]:
     """The scenes below a folder, named as GoPro's data set names them, and what was left out."""
     if is_window_folder(source):
         raise InputError(f"{source}: windows made earlier; a protocol needs GoPro's own folders")
@@ -318,7 +318,7 @@ def _scenes(source: Path, layout: str) -> tuple[list[Clip], list[str]]:
     return tests, left_out
 
 
-def _refusal(clip: Clip, layout: str) -> str:
+def _refusal(clip: SourceClip, layout: str) -> str:
     """Why a clip is not what a protocol needs, and where that is found."""
     if layout == FULL_RATE:
         reason = SPARSE if clip.layout == PAIRED else f"{clip.layout}, not a scene of {FULL_RATE}"
@@ -329,7 +329,7 @@ def _refusal(clip: Clip, layout: str) -> str:
     )
 
 
-def _warnings(protocol: Protocol, scenes: Sequence[Clip], images: int) -> list[str]:
+def _warnings(protocol: Protocol, scenes: Sequence[SourceClip], images: int) -> list[str]:
     """In what a number of scenes, of images, and their size differ from the paper's."""
     found = []
     if len(scenes) != len(TEST_SCENES):

@@ -23,7 +23,7 @@ from blurvid.blur import average_frames
 from blurvid.config import DEFAULT_GAMMA, FRAMES
 from blurvid.errors import InputError, OptionError
 from blurvid.lab.data.windows import (
-    Clip,
+    SourceClip,
     check_options,
     find_clips,
     find_stills,
@@ -264,7 +264,7 @@ def _of_clips(source: Path, scale: float) -> Iterator[Moment]:
             yield Moment(f"{clip.name}/{first + 1:06d}", clip.name, frames)
 
 
-def _frames(clip: Clip, first: int, count: int, scale: float) -> Tensor:
+def _frames(clip: SourceClip, first: int, count: int, scale: float) -> Tensor:
     chosen = islice(clip.loaders(scale), first, first + count)
     return torch.stack([as_floats(load()) for load in chosen])
 
@@ -275,7 +275,7 @@ def _of_stills(source: Path, scale: float) -> list[Moment]:
     motion = MotionOptions(still=0.0, still_samples=0.0, path_power=0.7)
     options = SynthOptions(scale=scale)
 
-    def load(photo: Clip) -> Tensor:
+    def load(photo: SourceClip) -> Tensor:
         make = next(simulate_still(photo, photos, options, motion, 1))
         return make().sharp
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from blurvid.config import FRAMES, MIDDLE
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import meet, ways
-from blurvid.lab.data.windows import Clip, Window, make_windows
+from blurvid.lab.data.windows import SourceClip, Window, make_windows
 from blurvid.lab.evaluate.shared import Extract, average, extracted, means, plain
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import SynthOptions
@@ -115,7 +115,7 @@ class VideoReport:
 
 def evaluate_video(
     extract: Extract,
-    clips: Sequence[Clip],
+    clips: Sequence[SourceClip],
     options: SynthOptions = SynthOptions(),
     *,
     on_frame: Callable[[FrameRow], None] | None = None,

@@ -12,7 +12,7 @@ from torch import Tensor
 from blurvid.config import FRAMES
 from blurvid.errors import InputError, OptionError
 from blurvid.lab.data.windows import (
-    Clip,
+    SourceClip,
     StoredWindow,
     check_options,
     find_clips,
@@ -66,7 +66,7 @@ def windows_with(source: Path, frames: int, options: SynthOptions) -> Iterator[S
     return on_the_fly(find_clips([source]), options)
 
 
-def on_the_fly(clips: Sequence[Clip], options: SynthOptions) -> Iterator[StoredWindow]:
+def on_the_fly(clips: Sequence[SourceClip], options: SynthOptions) -> Iterator[StoredWindow]:
     """Make windows from clips, one at a time.
 
     Args:

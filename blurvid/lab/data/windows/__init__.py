@@ -1,12 +1,12 @@
 """Clips to windows: consecutive frames averaged into a blurry image, and back from disk."""
 
-from blurvid.lab.data.windows.clips import FULL_RATE, PAIRED, SPARSE, Clip, find_clips
+from blurvid.lab.data.windows.clips import FULL_RATE, PAIRED, SPARSE, SourceClip, find_clips
 from blurvid.lab.data.windows.make import Window, check_options, make_windows
 from blurvid.lab.data.windows.middles import MiddleWindow, middle_windows
 from blurvid.lab.data.windows.read import StoredWindow, is_window_folder, read_windows
 from blurvid.lab.data.windows.records import Record, in_windows
 from blurvid.lab.data.windows.simulate import find_stills, simulate_still
-from blurvid.lab.data.windows.team import Made, Pending, Plan, Team, make_clip
+from blurvid.lab.data.windows.team import Made, Pending, Planner, Team, make_clip
 from blurvid.lab.data.windows.write import WriteSummary, simulate_windows, write_windows
 from blurvid.media import FILTER
 
@@ -15,11 +15,11 @@ __all__ = [
     "FULL_RATE",
     "PAIRED",
     "SPARSE",
-    "Clip",
+    "SourceClip",
     "Made",
     "MiddleWindow",
     "Pending",
-    "Plan",
+    "Planner",
     "Record",
     "StoredWindow",
     "Team",

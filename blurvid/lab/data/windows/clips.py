@@ -31,7 +31,7 @@ SPARSE = (
 
 
 @dataclass(frozen=True)
-class Clip:
+class SourceClip:
     """A sequence of frames in a file or a folder."""
 
     name: str
@@ -93,7 +93,7 @@ def _planes(frame: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(frame).permute(2, 0, 1)
 
 
-def find_clips(sources: Sequence[Path]) -> list[Clip]:
+def find_clips(sources: Sequence[Path]) -> list[SourceClip]:
     """Find the clips below some paths.
 
     Understood are: a video; a folder of frames; a folder holding a folder `frames`; scenes of
@@ -111,7 +111,7 @@ def find_clips(sources: Sequence[Path]) -> list[Clip]:
     Raises:
         InputError: a source is missing or holds no clip.
     """
-    clips: list[Clip] = []
+    clips: list[SourceClip] = []
     taken: set[str] = set()
     for source in sources:
         found = list(_clips_of(source))
@@ -122,23 +122,23 @@ def find_clips(sources: Sequence[Path]) -> list[Clip]:
             while name.casefold() in taken:
                 name, copy = f"{clip.name}_{copy}", copy + 1
             taken.add(name.casefold())
-            clips.append(Clip(name, clip.path, clip.layout, clip.warnings))
+            clips.append(SourceClip(name, clip.path, clip.layout, clip.warnings))
     return clips
 
 
-def _clips_of(source: Path) -> Iterator[Clip]:
+def _clips_of(source: Path) -> Iterator[SourceClip]:
     if source.is_dir():
         home = source.resolve()
         yield from _search(source, home.parent if home.name in ("frames", "sharp") else home)
     elif not source.exists():
         raise InputError(f"{source}: no such file or folder")
     elif media.is_video(source):
-        yield Clip(source.stem, source, VIDEO)
+        yield SourceClip(source.stem, source, VIDEO)
     else:
         raise InputError(f"{source}: not a video and not a folder of frames")
 
 
-def _search(top: Path, home: Path) -> Iterator[Clip]:
+def _search(top: Path, home: Path) -> Iterator[SourceClip]:
     seen: set[Path] = set()  # links may lead in circles
     pending = [(top, home.name, "")]
     while pending:
@@ -156,7 +156,7 @@ def _search(top: Path, home: Path) -> Iterator[Clip]:
         children.sort(key=lambda child: (media.natural_key(child.name), child.name))
         for child in children:
             if child.is_file() and media.is_video(child):
-                yield Clip(prefix + child.stem, child, VIDEO)
+                yield SourceClip(prefix + child.stem, child, VIDEO)
         pending += [
             (child, prefix + child.name, f"{prefix}{child.name}/")
             for child in reversed(children)
@@ -164,17 +164,17 @@ def _search(top: Path, home: Path) -> Iterator[Clip]:
         ]
 
 
-def _clip_at(folder: Path, name: str) -> Clip | None:
+def _clip_at(folder: Path, name: str) -> SourceClip | None:
     """The clip of frames that this very folder is, if it is one."""
     sharp = folder if folder.name == "sharp" else folder / "sharp"
     if any((sharp.parent / other).is_dir() for other in ("blur", "blur_gamma")) and (
         sharp.is_dir() and media.list_photos(sharp)
     ):
-        return Clip(name, sharp, PAIRED, (SPARSE,))
+        return SourceClip(name, sharp, PAIRED, (SPARSE,))
     frames = folder / "frames"
     if frames.is_dir() and media.list_photos(frames):
-        return Clip(name, frames, "folder of frames")
+        return SourceClip(name, frames, "folder of frames")
     if media.list_photos(folder):
         gopro = GOPRO_SCENE.fullmatch(folder.resolve().name)
-        return Clip(name, folder, FULL_RATE if gopro else "folder of frames")
+        return SourceClip(name, folder, FULL_RATE if gopro else "folder of frames")
     return None

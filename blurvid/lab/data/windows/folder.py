@@ -11,7 +11,7 @@ from typing import IO
 
 from blurvid import media
 from blurvid.errors import OptionError, OutputError
-from blurvid.lab.data.windows.clips import Clip
+from blurvid.lab.data.windows.clips import SourceClip
 from blurvid.lab.data.windows.records import BLURRY, MANIFEST, UNFINISHED, Record, read_records
 from blurvid.lab.data.windows.simulate import described
 from blurvid.lab.options import MotionOptions, SynthOptions
@@ -82,7 +82,7 @@ class Folder:
         return done
 
     @contextlib.contextmanager
-    def filling(self, clips: Sequence[Clip]) -> Iterator[IO[str]]:
+    def filling(self, clips: Sequence[SourceClip]) -> Iterator[IO[str]]:
         """Open the list of windows; before and after, remove images of windows that are not whole.
 
         Args:
@@ -107,7 +107,7 @@ class Folder:
         lines.write(_line(record))
         lines.flush()
 
-    def sort(self, clips: Sequence[Clip]) -> None:
+    def sort(self, clips: Sequence[SourceClip]) -> None:
         """List the windows as a run without interruption would have listed them."""
         place = {clip.name: index for index, clip in enumerate(clips)}
         records, _ = read_records(self._unfinished)
@@ -124,7 +124,7 @@ class Folder:
         with media.replacing([self._unfinished]) as (scratch,):
             scratch.write_text("".join(map(_line, records)), encoding="utf-8")
 
-    def _remove_scratch(self, clips: Sequence[Clip]) -> None:
+    def _remove_scratch(self, clips: Sequence[SourceClip]) -> None:
         """Remove the images of windows that were begun and are not whole."""
         for clip in clips:
             with contextlib.suppress(OSError, OutputError):

@@ -16,7 +16,7 @@ from torch import Tensor
 from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError
 from blurvid.flow.blocks import COARSEST, estimate_sequence
-from blurvid.lab.data.windows.clips import Clip, as_floats
+from blurvid.lab.data.windows.clips import SourceClip, as_floats
 from blurvid.lab.data.windows.records import Record
 from blurvid.lab.options import SynthOptions
 from blurvid.lab.synth.levels import average_levels
@@ -85,7 +85,7 @@ class Frame:
 
 
 def make_windows(
-    clip: Clip, options: SynthOptions, *, skip: Container[int] = ()
+    clip: SourceClip, options: SynthOptions, *, skip: Container[int] = ()
 ) -> Iterator[Window]:
     """Average windows of consecutive frames; memory does not grow with the clip.
 
@@ -111,7 +111,7 @@ def make_windows(
 
 
 def plan_windows(
-    clip: Clip, options: SynthOptions, *, skip: Container[int] = ()
+    clip: SourceClip, options: SynthOptions, *, skip: Container[int] = ()
 ) -> Iterator[Maker]:
     """Go through a clip as `make_windows` does, but leave the work on each window to the caller.
 
@@ -135,7 +135,7 @@ def plan_windows(
 
 
 def _window(
-    clip: Clip, options: SynthOptions, held: list[Frame], first: int, number: int
+    clip: SourceClip, options: SynthOptions, held: list[Frame], first: int, number: int
 ) -> Window:
     frames = [frame.pixels() for frame in held]
     if len({frame.shape for frame in frames}) > 1:
@@ -169,7 +169,7 @@ def _window(
     return Window(blurry.clamp(0, 1), sharp, record)
 
 
-def generator_of(options: SynthOptions, clip: Clip, number: int) -> torch.Generator:
+def generator_of(options: SynthOptions, clip: SourceClip, number: int) -> torch.Generator:
     """Randomness that belongs to one window, whatever else is made and in which order."""
     name = f"{options.seed}/{clip.name}/{number}".encode(errors="surrogatepass")
     digest = hashlib.sha256(name).digest()
@@ -177,7 +177,7 @@ def generator_of(options: SynthOptions, clip: Clip, number: int) -> torch.Genera
 
 
 def record_of(
-    clip: Clip,
+    clip: SourceClip,
     options: SynthOptions,
     sharp: Tensor,
     first: int,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from blurvid import media
 from blurvid.errors import InputError
-from blurvid.lab.data.windows.clips import PAIRED, Clip, load_photo
+from blurvid.lab.data.windows.clips import PAIRED, SourceClip, load_photo
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class MiddleWindow:
     """Load the sharp middle frame, same shape and range."""
 
 
-def middle_windows(scene: Clip, blurry: str) -> list[MiddleWindow]:
+def middle_windows(scene: SourceClip, blurry: str) -> list[MiddleWindow]:
     """Pair the blurry images of a scene of GOPRO_Large with their sharp frames, by name.
 
     Args:

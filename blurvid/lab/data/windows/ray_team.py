@@ -15,8 +15,8 @@ from blurvid.batch.crew import Crew, Worker
 from blurvid.batch.spread import in_sight
 from blurvid.config import RayOptions, RunOptions
 from blurvid.errors import BlurvidError
-from blurvid.lab.data.windows.clips import Clip
-from blurvid.lab.data.windows.team import Made, Pending, Plan, make_clip
+from blurvid.lab.data.windows.clips import SourceClip
+from blurvid.lab.data.windows.team import Made, Pending, Planner, make_clip
 
 _Windows: TypeAlias = tuple[list[Made], BlurvidError | None]
 """What came of a clip: its windows, and why there are no more."""
@@ -26,7 +26,7 @@ _Windows: TypeAlias = tuple[list[Made], BlurvidError | None]
 class _Clips:
     """What workers do with clips."""
 
-    plan: Plan
+    plan: Planner
     out: Path
     threads: int | None
 
@@ -65,8 +65,8 @@ class RayTeam:
     in_order = False
 
     def __call__(
-        self, clips: Iterable[Pending], plan: Plan, out: Path
-    ) -> Generator[tuple[Clip, Iterator[Made]], None, None]:
+        self, clips: Iterable[Pending], plan: Planner, out: Path
+    ) -> Generator[tuple[SourceClip, Iterator[Made]], None, None]:
         """Give the windows of each clip as soon as all of them are made."""
 
         def tidy(worker: Worker, lost: list[Pending]) -> None:
@@ -86,7 +86,7 @@ class RayTeam:
                 crew.end()
 
 
-def _taken(clip: Clip, result: _Windows | BlurvidError) -> Iterator[Made]:
+def _taken(clip: SourceClip, result: _Windows | BlurvidError) -> Iterator[Made]:
     """The windows that a worker made of a clip, then the error that ended it."""
     if isinstance(result, BlurvidError):
         raise type(result)(f"{clip.path}: {result}")

@@ -16,20 +16,20 @@ from torch import Tensor
 from blurvid import media
 from blurvid.config import FRAMES
 from blurvid.errors import InputError, OptionError
-from blurvid.lab.data.windows.clips import Clip, load_scaled
+from blurvid.lab.data.windows.clips import SourceClip, load_scaled
 from blurvid.lab.data.windows.make import Frame, Maker, Window, generator_of, record_of
 from blurvid.lab.data.windows.records import in_windows
 from blurvid.lab.options import MotionOptions, SynthOptions
 from blurvid.lab.synth import margin, simulate
 
 
-def find_stills(sources: Sequence[Path]) -> list[Clip]:
+def find_stills(sources: Sequence[Path]) -> list[SourceClip]:
     """Find the photos below some paths, each as a clip of its own.
 
     Raises:
         InputError: a path that is not there, or a folder without photos.
     """
-    stills: dict[str, Clip] = {}
+    stills: dict[str, SourceClip] = {}
     for source in sources:
         if not source.exists():
             raise InputError(f"{source}: no such file or folder")
@@ -50,13 +50,13 @@ def find_stills(sources: Sequence[Path]) -> list[Clip]:
             wanted, number = name, 2
             while name in stills:
                 name, number = f"{wanted}_{number}", number + 1
-            stills[name] = Clip(name, photo, "still photo")
+            stills[name] = SourceClip(name, photo, "still photo")
     return list(stills.values())
 
 
 def simulate_still(
-    still: Clip,
-    others: Sequence[Clip],
+    still: SourceClip,
+    others: Sequence[SourceClip],
     options: SynthOptions,
     motion: MotionOptions,
     count: int,
@@ -91,9 +91,9 @@ def simulate_still(
 
 
 def _simulated(
-    still: Clip,
+    still: SourceClip,
     photo: Frame,
-    others: Sequence[Clip],
+    others: Sequence[SourceClip],
     options: SynthOptions,
     motion: MotionOptions,
     number: int,
@@ -122,7 +122,11 @@ def described(motion: MotionOptions) -> dict[str, Any]:
 
 
 def _background(
-    photo: Tensor, still: Clip, options: SynthOptions, motion: MotionOptions, g: torch.Generator
+    photo: Tensor,
+    still: SourceClip,
+    options: SynthOptions,
+    motion: MotionOptions,
+    g: torch.Generator,
 ) -> tuple[Tensor, tuple[int, int], list[int] | None]:
     """Cut the background with room to move; the size of the image, and the crop."""
     height, width = photo.shape[-2:]

@@ -12,19 +12,19 @@ from typing import Protocol, TypeAlias
 
 from blurvid import media, runtime
 from blurvid.errors import InputError
-from blurvid.lab.data.windows.clips import Clip
+from blurvid.lab.data.windows.clips import SourceClip
 from blurvid.lab.data.windows.folder import check_inside, scratch_of
 from blurvid.lab.data.windows.make import Maker
 from blurvid.lab.data.windows.records import BLURRY, Record
 
 
-class Plan(Protocol):
+class Planner(Protocol):
     """What makes the windows of a clip, passing over those of some numbers."""
 
-    def __call__(self, clip: Clip, /, *, skip: Container[int] = ()) -> Iterator[Maker]: ...
+    def __call__(self, clip: SourceClip, /, *, skip: Container[int] = ()) -> Iterator[Maker]: ...
 
 
-Pending: TypeAlias = tuple[Clip, Container[int]]
+Pending: TypeAlias = tuple[SourceClip, Container[int]]
 """A clip, and the numbers of its windows that are there already."""
 Made: TypeAlias = tuple[Record, Path]
 """A window's line of the manifest, and the folder of its images under a temporary name."""
@@ -39,8 +39,8 @@ class Team(Protocol):
         ...
 
     def __call__(
-        self, clips: Iterable[Pending], plan: Plan, out: Path
-    ) -> Generator[tuple[Clip, Iterator[Made]], None, None]:
+        self, clips: Iterable[Pending], plan: Planner, out: Path
+    ) -> Generator[tuple[SourceClip, Iterator[Made]], None, None]:
         """Give each clip with its windows, in order of time, and what ends them as an exception."""
         ...
 
@@ -53,8 +53,8 @@ class Threads:
     in_order = True
 
     def __call__(
-        self, clips: Iterable[Pending], plan: Plan, out: Path
-    ) -> Generator[tuple[Clip, Iterator[Made]], None, None]:
+        self, clips: Iterable[Pending], plan: Planner, out: Path
+    ) -> Generator[tuple[SourceClip, Iterator[Made]], None, None]:
         with runtime.single_threaded_pool(self.count) as pool:
             for pending in clips:
                 made = make_clip(plan, pending, out, pool, 2 * self.count)
@@ -65,7 +65,7 @@ class Threads:
 
 
 def make_clip(
-    plan: Plan, clip: Pending, out: Path, pool: Executor, ahead: int
+    plan: Planner, clip: Pending, out: Path, pool: Executor, ahead: int
 ) -> Generator[Made, None, None]:
     """Make windows side by side; give each, with the folder of its images, in its turn.
 

@@ -12,12 +12,12 @@ import torch
 
 from blurvid import runtime
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
-from blurvid.lab.data.windows.clips import Clip, find_clips
+from blurvid.lab.data.windows.clips import SourceClip, find_clips
 from blurvid.lab.data.windows.folder import Folder
 from blurvid.lab.data.windows.make import check_options, plan_windows
 from blurvid.lab.data.windows.records import Record
 from blurvid.lab.data.windows.simulate import find_stills, simulate_still
-from blurvid.lab.data.windows.team import Plan, Team, Threads
+from blurvid.lab.data.windows.team import Planner, Team, Threads
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 from blurvid.locks import LOCK_FILE, locked
 
@@ -49,7 +49,7 @@ def simulate_windows(
     jobs: int | None = None,
     team: Team | None = None,
     on_window: Callable[[Record], None] | None = None,
-    on_error: Callable[[Clip, BlurvidError], None] | None = None,
+    on_error: Callable[[SourceClip, BlurvidError], None] | None = None,
 ) -> WriteSummary:
     """Write windows of simulated motion, some of each photo; see `write_windows`.
 
@@ -88,7 +88,7 @@ def write_windows(
     jobs: int | None = None,
     team: Team | None = None,
     on_window: Callable[[Record], None] | None = None,
-    on_error: Callable[[Clip, BlurvidError], None] | None = None,
+    on_error: Callable[[SourceClip, BlurvidError], None] | None = None,
 ) -> WriteSummary:
     """Write the windows of all clips below some paths.
 
@@ -138,12 +138,12 @@ def _threads(jobs: int | None) -> Threads:
 class _Writer:
     """Writes the windows that are planned for clips."""
 
-    clips: Sequence[Clip]
-    plan: Plan
+    clips: Sequence[SourceClip]
+    plan: Planner
     folder: Folder
     team: Team
     on_window: Callable[[Record], None] | None
-    on_error: Callable[[Clip, BlurvidError], None] | None
+    on_error: Callable[[SourceClip, BlurvidError], None] | None
 
     def write(
         self, options: SynthOptions, motion: MotionOptions | None, overwrite: bool, resume: bool
