@@ -7,6 +7,7 @@ from torch import nn
 from blurvid import runtime
 from blurvid.config import CascadeSpec, RunOptions
 from blurvid.errors import DeviceError, OptionError
+from blurvid.lab.train.group import process_group
 from blurvid.models import Cascade
 from blurvid.networks import DirectNet
 
@@ -128,7 +129,7 @@ def test_place_chooses_the_fast_memory_format():
 
 def test_one_process_needs_no_group(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with runtime.process_group(CPU) as device:
+    with process_group(CPU) as device:
         assert device == CPU
     assert "WORLD_SIZE" not in os.environ
     assert not torch.distributed.is_initialized()

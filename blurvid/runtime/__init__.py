@@ -8,7 +8,6 @@ from blurvid.runtime.cores import (
     threads,
 )
 from blurvid.runtime.devices import describe, place, release, resolve_device, synchronize, to_host
-from blurvid.runtime.group import launch, lost_another, process_group
 from blurvid.runtime.memory import lacks_memory, memory_guard, room, with_share
 from blurvid.runtime.precision import (
     PRECISIONS,
@@ -32,11 +31,8 @@ __all__ = [
     "first_line",
     "has_fast_bf16",
     "lacks_memory",
-    "launch",
-    "lost_another",
     "memory_guard",
     "place",
-    "process_group",
     "processors",
     "release",
     "resolve_device",

@@ -18,6 +18,7 @@ from blurvid.config import RunOptions, UNetSpec
 from blurvid.errors import InputError, OptionError, OutputError, TrainingError
 from blurvid.lab.data import Source
 from blurvid.lab.options import TrainOptions
+from blurvid.lab.train.group import launch, lost_another, process_group
 from blurvid.lab.train.meter import TrainStep
 from blurvid.lab.train.settings import adopt_spec, check_options, stored_spec
 from blurvid.lab.train.state import DAMAGED, load_state
@@ -91,7 +92,7 @@ def _train(
         options, initial = _resumed(options, state, out / STATE_FILE), None
     elif initial is not None:
         options = _continued(options, initial)
-    with runtime.running(run) as (device, dtype), runtime.process_group(device) as device:
+    with runtime.running(run) as (device, dtype), process_group(device) as device:
         if dtype == torch.float16:
             raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
         trainer = Trainer(options, source(device), out, device, dtype, initial, vgg)
@@ -100,7 +101,7 @@ def _train(
         try:
             return trainer.fit(on_step, stop)
         except RuntimeError as error:
-            if not runtime.lost_another(error):
+            if not lost_another(error):
                 raise
             raise TrainingError(
                 f"another process was lost at step {trainer.step}; torchrun --max-restarts N goes "
@@ -114,11 +115,11 @@ def _own_state(out: Path) -> dict[str, Any] | None:
     Raises:
         OutputError: it is of another run.
     """
-    path, launch = out / STATE_FILE, runtime.launch()
+    path, ours = out / STATE_FILE, launch()
     if not path.exists():
         return None
-    state = load_state(path) if launch else {}
-    if not launch or state.get("launch") != launch:
+    state = load_state(path) if ours else {}
+    if not ours or state.get("launch") != ours:
         raise OutputError(f"{out}: a run is already there; resume it or name another folder")
     return state
 

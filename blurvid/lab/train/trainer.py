@@ -20,6 +20,7 @@ from blurvid.config import FRAMES
 from blurvid.errors import InputError, OptionError, OutputError, TrainingError
 from blurvid.lab.data import Source, resume_source, state_of
 from blurvid.lab.options import TrainOptions
+from blurvid.lab.train.group import launch
 from blurvid.lab.train.meter import Meter, TrainStep
 from blurvid.lab.train.objective import AdversarialObjective, Objective, outer_frames
 from blurvid.lab.train.settings import MOST, crop_of, spec_asked
@@ -300,7 +301,7 @@ class Trainer:
             "torch_rng": torch.get_rng_state(),
             "source": state_of(self.source) if self._exact else None,
             "processes": self.world,
-            "launch": runtime.launch(),
+            "launch": launch(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
