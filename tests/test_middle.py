@@ -1,4 +1,4 @@
-"""The middle frame: from another deblurrer, from the user, alone; and how it bears other blur."""
+"""The middle frame: from another deblurrer, from the user, alone; robustness to other blur."""
 
 from __future__ import annotations
 

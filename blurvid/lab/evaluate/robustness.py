@@ -1,4 +1,4 @@
-"""How a deblurrer of the middle frame bears kinds of blur that it was not trained for.
+"""Robustness of deblurrers of the middle frame to unseen blur types.
 
 From the same sharp moments every kind of blur is made, seeded, so that models are compared on the
 same images. Kinds differ in difficulty; what counts is the gain over the blurry image.
