@@ -183,11 +183,11 @@ class Train:
         for number in range(3):
             coarse = noise.integers(0, 256, (12, 12, 3), np.uint8)
             Image.fromarray(coarse).resize((64, 64)).save(place / "stills" / f"{number}.png")
-        from blurvid.lab.data.windows import simulate_windows
+        from blurvid.lab.data.windows import write_windows
         from blurvid.lab.options import MotionOptions, SynthOptions
 
         motion = MotionOptions(max_path=4, layers=1)
-        simulate_windows([place / "stills"], place / "windows", SynthOptions(), motion)
+        write_windows([place / "stills"], place / "windows", SynthOptions(), motion=motion)
 
     def command(self, place: Path, way: int, here: Path) -> list[str]:
         source, *more = self.ways[way]

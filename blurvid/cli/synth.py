@@ -161,17 +161,14 @@ def synth(
     if stills:
         if options.frames != FRAMES:
             raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
-        motion = dataclasses.replace(
+        arguments["count"] = count
+        arguments["motion"] = dataclasses.replace(
             MOTION,
             max_path=max_path,
             layers=layers,
             order=order,  # type: ignore[arg-type]
         )
-        summary = library.simulate_windows(
-            sources, output, options, motion, count=count, **arguments
-        )
-    else:
-        summary = library.write_windows(sources, output, options, **arguments)
+    summary = library.write_windows(sources, output, options, **arguments)
     if not quiet:
         click.echo(
             f"{summary.written} windows written, {summary.skipped} skipped, "

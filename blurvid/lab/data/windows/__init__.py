@@ -7,7 +7,7 @@ from blurvid.lab.data.windows.read import StoredWindow, is_window_folder, read_w
 from blurvid.lab.data.windows.records import Record, in_windows
 from blurvid.lab.data.windows.simulate import find_stills, simulate_still
 from blurvid.lab.data.windows.team import Made, Pending, Planner, Team, make_clip
-from blurvid.lab.data.windows.write import WriteSummary, simulate_windows, write_windows
+from blurvid.lab.data.windows.write import WriteSummary, write_windows
 from blurvid.media import FILTER
 
 __all__ = [
@@ -35,6 +35,5 @@ __all__ = [
     "middle_windows",
     "read_windows",
     "simulate_still",
-    "simulate_windows",
     "write_windows",
 ]

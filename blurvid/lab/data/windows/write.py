@@ -37,12 +37,12 @@ class WriteSummary:
     """Clips given up, each reported to `on_error`."""
 
 
-def simulate_windows(
+def write_windows(
     sources: Sequence[Path],
     out: Path,
     options: SynthOptions,
-    motion: MotionOptions,
     *,
+    motion: MotionOptions | None = None,
     count: int = 1,
     overwrite: bool = False,
     resume: bool = False,
@@ -51,46 +51,7 @@ def simulate_windows(
     on_window: Callable[[Record], None] | None = None,
     on_error: Callable[[SourceClip, BlurvidError], None] | None = None,
 ) -> WriteSummary:
-    """Write windows of simulated motion, some of each photo; see `write_windows`.
-
-    Args:
-        sources: photos and folders of photos.
-        out: the folder to fill.
-        options: see `simulate_still`.
-        motion: how the photos move.
-        count: windows of each photo.
-        overwrite: replace the windows that an earlier run listed in `out`; other files stay.
-        resume: keep the windows of an interrupted run with the same options, write the others.
-        jobs: threads that make windows, by default one a processor, at most `MOST_MAKERS`; the
-            files are the same whatever their number.
-        team: who makes the windows instead of these threads.
-        on_window: called with the record of every window written.
-        on_error: called with a photo that failed and why; the others go on.
-
-    Raises:
-        OptionError, InputError, OutputError: as `write_windows`.
-    """
-    check_options(options)
-    stills = find_stills(sources)
-
-    plan = partial(simulate_still, others=stills, options=options, motion=motion, count=count)
-    writer = _Writer(stills, plan, Folder(out), team or _threads(jobs), on_window, on_error)
-    return writer.write(options, motion, overwrite, resume)
-
-
-def write_windows(
-    sources: Sequence[Path],
-    out: Path,
-    options: SynthOptions,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    jobs: int | None = None,
-    team: Team | None = None,
-    on_window: Callable[[Record], None] | None = None,
-    on_error: Callable[[SourceClip, BlurvidError], None] | None = None,
-) -> WriteSummary:
-    """Write the windows of all clips below some paths.
+    """Write the windows of all clips, or of simulated motion of all photos, below some paths.
 
     The layout is `OUT/CLIP/000001/blurry.png`, `sharp_1.png` to `sharp_N.png`, and
     `OUT/manifest.jsonl` with one JSON object a window. A window appears whole or not at all; the
@@ -98,16 +59,18 @@ def write_windows(
     can be resumed.
 
     Args:
-        sources: files and folders, see `find_clips`.
+        sources: files and folders, see `find_clips`, and for photos `find_stills`.
         out: the folder to fill.
-        options: see `make_windows`.
+        options: see `make_windows`, and for photos `simulate_still`.
+        motion: how photos move; None takes clips.
+        count: windows of each photo.
         overwrite: replace the windows that an earlier run listed in `out`; other files stay.
         resume: keep the windows of an interrupted run with the same options, write the others.
         jobs: threads that make windows, by default one a processor, at most `MOST_MAKERS`; the
             files are the same whatever their number.
         team: who makes the windows instead of these threads.
         on_window: called with the record of every window written.
-        on_error: called with a clip that failed and why; the others go on. None: the first
+        on_error: called with a clip or photo that failed and why; the others go on. None: the first
             failure ends the run.
 
     Returns:
@@ -121,11 +84,15 @@ def write_windows(
         DeviceError: too little memory; what is written by then stays, to be resumed.
     """
     check_options(options)
-    clips = find_clips(sources)
-
-    plan = partial(plan_windows, options=options)
+    plan: Planner
+    if motion is None:
+        clips = find_clips(sources)
+        plan = partial(plan_windows, options=options)
+    else:
+        clips = find_stills(sources)
+        plan = partial(simulate_still, others=clips, options=options, motion=motion, count=count)
     writer = _Writer(clips, plan, Folder(out), team or _threads(jobs), on_window, on_error)
-    return writer.write(options, None, overwrite, resume)
+    return writer.write(options, motion, overwrite, resume)
 
 
 def _threads(jobs: int | None) -> Threads:
