@@ -16,7 +16,7 @@ import click
 
 from blurvid.cli import common
 from blurvid.cli.sections import TRAINING, SectionedCommand
-from blurvid.config import CROPS, STAGES, TRAINED, RunOptions, TrainOptions
+from blurvid.config import CROPS, STAGES, RunOptions, TrainOptions
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ DEFAULT = TrainOptions()
 )
 @click.option(
     "--model",
-    type=click.Choice(TRAINED),
+    type=click.Choice(list(CROPS)),
     default=DEFAULT.model,
     show_default=True,
     help="bdirnet gives the middle frame only.",

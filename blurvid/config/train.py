@@ -75,6 +75,16 @@ class BDIRSpec(UNetSpec):
 
 
 @dataclass(frozen=True)
+class MaximSpec:
+    """Shape of MAXIM."""
+
+    stages: int = 1
+    """U-Nets one after the other, 1 to 3; the first alone deblurs as well (see the model card)."""
+    features: int = 32
+    """Channels of the finest scale; every coarser one has twice as many."""
+
+
+@dataclass(frozen=True)
 class CascadeSpec:
     """Shape of the cascade. Everything but the default is for trials and ablation."""
 
@@ -86,7 +96,8 @@ class CascadeSpec:
 
 
 CROPS = {"direct": 96, "cascade": 100, "bdirnet": 96}
-"""Sides of the training crops [px] unless told otherwise."""
+"""The models that `train` trains, and the sides of their training crops [px] unless told
+otherwise."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from blurvid.networks.bdirnet import SAID, SAIR, BDIRNet, DistillNet, RecNet
 from blurvid.networks.critic import PatchCritic
 from blurvid.networks.direct import DirectNet
 from blurvid.networks.frame import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, FrameNet, FrameSpec
+from blurvid.networks.maxim import Maxim
 from blurvid.networks.vgg import VGGFeatures
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "DistillNet",
     "FrameNet",
     "FrameSpec",
+    "Maxim",
     "PatchCritic",
     "RecNet",
     "SAID",

@@ -20,7 +20,7 @@ from blurvid.config import FRAMES, TrainOptions
 from blurvid.dataset import Source, resume_source, state_of
 from blurvid.errors import InputError, OptionError, OutputError, TrainingError
 from blurvid.media import remove_stale, replacing
-from blurvid.models import Trainable, build
+from blurvid.models import Cascade, Trainable, build
 from blurvid.networks import BDIRNet, DirectNet
 from blurvid.train.meter import Meter, TrainStep
 from blurvid.train.objective import AdversarialObjective, Objective, outer_frames
@@ -68,11 +68,11 @@ class Trainer:
         features = weights.load_vgg(vgg).to(device) if vgg and options.perceptual else None
         runtime.place(model, device)
         self.model = model
-        self.objective = (
-            ViewObjective(model, options)
-            if isinstance(model, BDIRNet)
-            else Objective(model, options, features)
-        )
+        if isinstance(model, BDIRNet):
+            self.objective: ViewObjective | Objective = ViewObjective(model, options)
+        else:
+            assert isinstance(model, Cascade | DirectNet)  # see `check_options`
+            self.objective = Objective(model, options, features)
         self.objective.to(device)
         self.flop = self._forward_flop()
         trained = [p for p in self.objective.parameters() if p.requires_grad]
