@@ -46,6 +46,21 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return out.permute(0, 2, 3, 1).to(x.dtype)
 
 
+class Enter(nn.Linear):
+    """A linear layer on several maps side by side, (B, H, W, c) each -> (B, H, W, C).
+
+    Their channels are taken one map after the other, so that they need not be copied together.
+    """
+
+    def forward(self, input: list[Tensor]) -> Tensor:
+        """Join the maps; the list is emptied, so that each is freed as soon as it can be."""
+        weights = list(self.weight.split([x.shape[-1] for x in input], dim=1))
+        out = F.linear(input.pop(), weights.pop(), self.bias)
+        while input:
+            out += F.linear(input.pop(), weights.pop())
+        return out
+
+
 class Mix(nn.Linear):
     """Mix places of a map with each other, the same in every channel, (B, H, W, C) -> the same.
 
@@ -102,11 +117,11 @@ class MultiAxis(nn.Module):
         self.expand = nn.Linear(channels, 2 * channels)
         self.grid = GatedMLP(channels, side, far=True)
         self.block = GatedMLP(channels, side, far=False)
-        self.project = nn.Linear(2 * channels, channels)
+        self.project = Enter(2 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         far, near = gelu(self.expand(self.norm(x))).chunk(2, dim=-1)
-        out: Tensor = x + self.project(torch.cat([self.grid(far), self.block(near)], dim=-1))
+        out: Tensor = x + self.project([self.grid(far), self.block(near)])
         return out
 
 
@@ -164,11 +179,11 @@ class MultiAxisGate(nn.Module):
         self.expand = nn.Linear(channels, 2 * channels)
         self.grid = Mix(side, far=True)
         self.block = Mix(side, far=False)
-        self.project = nn.Linear(2 * channels, channels)
+        self.project = Enter(2 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         far, near = gelu(self.expand(self.norm(x))).chunk(2, dim=-1)
-        out: Tensor = self.project(torch.cat([self.grid(far), self.block(near)], dim=-1))
+        out: Tensor = self.project([self.grid(far), self.block(near)])
         return out
 
 
@@ -177,7 +192,7 @@ class CrossSide(nn.Module):
 
     def __init__(self, inputs: int, channels: int, side: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(inputs, channels)
+        self.enter = Enter(inputs, channels)
         self.norm = norm(channels)
         self.expand = nn.Linear(channels, channels)
         self.gate = MultiAxisGate(channels, side)
@@ -185,7 +200,7 @@ class CrossSide(nn.Module):
 
 
 class CrossGate(nn.Module):
-    """Two maps, each scaled by the gates of the other, `(x, y) -> (x, y)`.
+    """Two maps, each scaled by the gates of the other, `([maps that make x], y) -> (x, y)`.
 
     Args:
         inputs: channels of x and of y.
@@ -202,10 +217,10 @@ class CrossGate(nn.Module):
         self.x = CrossSide(inputs[0], channels, side)
         self.y = CrossSide(channels if grows else inputs[1], channels, side)
 
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, maps: list[Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
         if self.grow is not None:
             y = conv(self.grow, y)
-        old_x, old_y = self.x.enter(x), self.y.enter(y)
+        old_x, old_y = self.x.enter(maps), self.y.enter([y])
         x = gelu(self.x.expand(self.x.norm(old_x)))
         y = gelu(self.y.expand(self.y.norm(old_y)))
         new_y = old_y + self.y.project(y * self.x.gate(x))

@@ -19,6 +19,7 @@ from blurvid.networks.axes import (
     ChannelBlock,
     ConvBlock,
     CrossGate,
+    Enter,
     MultiAxis,
     conv,
     resize,
@@ -29,27 +30,30 @@ BLOCKS = (16, 16, 8)
 BOTTOM_BLOCK = 8
 """The same in the bottleneck."""
 SCALES = len(BLOCKS)
+HELD = {4: 32, 2: 44}
+"""Maps of the finest scale that are in memory at a time, by bytes of a value, as measured; what the
+matrix products need in between is float32 in both."""
 
 
 class Level(nn.Module):
-    """What an encoder and a decoder do at one scale, `(B, H, W, C') -> (B, H, W, C)`."""
+    """What an encoder and a decoder do at one scale, maps (B, H, W, c) -> (B, H, W, C)."""
 
     def __init__(self, inputs: int, channels: int, side: int, *, crossed: bool = False) -> None:
         super().__init__()
-        self.enter = nn.Linear(inputs, channels)
+        self.enter = Enter(inputs, channels)
         self.mlps = nn.ModuleList(MultiAxis(channels, side) for _ in range(2))
         self.convs = nn.ModuleList(ConvBlock(channels) for _ in range(2))
         self.cross = CrossGate((channels, channels), channels, side) if crossed else None
 
-    def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+    def forward(self, maps: list[Tensor], before: Tensor | None = None) -> Tensor:
         """Refine features; `before` are those of the stage before, where there is one."""
-        start = x = self.enter(x)
+        start = x = self.enter(maps)
         for mlp, convs in zip(self.mlps, self.convs, strict=True):
             x = convs(mlp(x))
         x = x + start
         if self.cross is not None:
             assert before is not None
-            x = self.cross(x, before)[0]
+            x = self.cross([x], before)[0]
         out: Tensor = x
         return out
 
@@ -86,19 +90,19 @@ class Supervised(nn.Module):
 
 
 class Gather(nn.ModuleList):
-    """Maps of all scales side by side at one of them, each with that scale's channels."""
+    """Maps of all scales brought to one of them, each with that scale's channels."""
 
     def __init__(self, inputs: Sequence[int], channels: int) -> None:
         super().__init__(nn.Linear(c, channels) for c in inputs)
 
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Gather `maps`, each (B, h, w, c), to (B, *size, 3 C)."""
-        found = []
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """Bring `maps`, each (B, h, w, c), to (B, *size, C)."""
+        found: list[Tensor] = []
         for layer, x in zip(self, maps, strict=True):
             # A linear layer and a resize commute: the layer sees the smaller map.
             grows = x.shape[1] < size[0]
             found.append(resize(layer(x), size) if grows else layer(resize(x, size)))
-        return torch.cat(found, dim=-1)
+        return found
 
 
 @dataclass(frozen=True)
@@ -161,11 +165,11 @@ class Stage(nn.Module):
         shown = [conv(layer, x) for layer, x in zip(self.inputs, images, strict=True)]
         if before is not None:
             pairs = zip(self.fuse, shown, before.features, strict=True)
-            shown = [fuse(x, y)[0] for fuse, x, y in pairs]
+            shown = [fuse([x], y)[0] for fuse, x, y in pairs]
         encoded: list[Tensor] = []
         x = shown[0]
         for i, (level, down) in enumerate(zip(self.encoder, self.down, strict=True)):
-            x = level(torch.cat([x, shown[i]], dim=-1), before.coded[i] if before else None)
+            x = level([x, shown[i]], before.coded[i] if before else None)
             encoded.append(x)
             x = conv(down, x)
         x = y = self.bottom(x)
@@ -173,10 +177,11 @@ class Stage(nn.Module):
         for i in reversed(range(SCALES)):
             skip, y = self.skips[i](self.to_skips[i](encoded, sizes[i]), y)
             skips.insert(0, skip)
+        if self.output is not None:
+            encoded.clear()  # their memory
         decoded: list[Tensor] = []
         for i in reversed(range(SCALES)):
-            gathered = self.to_decoder[i](skips[::-1], sizes[i])
-            x = self.decoder[i](torch.cat([conv(self.up[i], x), gathered], dim=-1))
+            x = self.decoder[i]([conv(self.up[i], x), *self.to_decoder[i](skips[::-1], sizes[i])])
             decoded.insert(0, x)
         if self.output is not None:
             return conv(self.output, x)
@@ -252,8 +257,4 @@ class Maxim(nn.Module):
             feature_size: bytes of one value of the features.
             step: as for `fill`.
         """
-        return height * width * self.spec.features * feature_size * HELD
-
-
-HELD = 20
-"""Maps of the finest scale that memory is predicted to hold at a time."""
+        return height * width * self.spec.features * feature_size * HELD[feature_size]

@@ -109,6 +109,11 @@ LAYERS: dict[type[nn.Module], dict[str, str]] = {
 """For each kind of module, its parts and their published names; {} is the number in a list."""
 
 
+def is_maxim(path: Path) -> bool:
+    """Whether a file or folder is of a form in which MAXIM's parameters come."""
+    return path.is_dir() or path.suffix.lower() in (".npz", ".json")
+
+
 def import_maxim(
     path: str | Path, name: str | None = None, *, stages: int = MOST_STAGES, overwrite: bool = False
 ) -> WeightSet:
