@@ -17,6 +17,7 @@ from blurvid.config import MaximSpec
 from blurvid.errors import OptionError, OutputError, WeightsError
 from blurvid.models import build, middle_of
 from blurvid.networks import Maxim, axes
+from blurvid.networks.maxim import spans
 from blurvid.weights import tfjs
 from blurvid.weights.maxim import import_maxim, published
 
@@ -123,6 +124,28 @@ def test_the_middle_part_is_the_model_itself():
     net.fill(out, picture(), None)
     assert_close(out, net(picture())[0])
     assert net.maker([4]) == "the maxim model"
+
+
+@pytest.mark.parametrize("length", [64, 384, 448, 704, 768, 1280, 4032])
+def test_weights_of_tiles_add_up_to_one(length):
+    total = torch.zeros(length)
+    for begin, weight in spans(length):
+        total[begin : begin + len(weight)] += weight
+    assert_close(total, torch.ones(length))
+
+
+def test_a_large_image_is_seen_in_tiles(monkeypatch):
+    net, y = awake(), picture(64, 192)
+    monkeypatch.setattr("blurvid.networks.maxim.TILE", 128)
+    monkeypatch.setattr("blurvid.networks.maxim.OVERLAP", 64)
+    out = torch.empty(1, 3, 64, 192)
+    net.fill(out, y, None)
+    left, right = net(y[..., :128])[0], net(y[..., 64:])[0]
+    assert_close(out[..., :64], left[..., :64])
+    assert_close(out[..., 128:], right[..., 64:])
+    share = (torch.arange(64) + 0.5) / 64
+    blended = left[..., 64:] * (1 - share) + right[..., :64] * share
+    assert_close(out[..., 64:128], blended)
 
 
 # The shipped weights

@@ -52,9 +52,9 @@ class Enter(nn.Linear):
     Their channels are taken one map after the other, so that they need not be copied together.
     """
 
-    def forward(self, input: list[Tensor]) -> Tensor:
+    def forward(self, input: list[Tensor]) -> Tensor:  # type: ignore[override]
         """Join the maps; the list is emptied, so that each is freed as soon as it can be."""
-        weights = list(self.weight.split([x.shape[-1] for x in input], dim=1))
+        weights = list(torch.split(self.weight, [x.shape[-1] for x in input], dim=1))
         out = F.linear(input.pop(), weights.pop(), self.bias)
         while input:
             out += F.linear(input.pop(), weights.pop())

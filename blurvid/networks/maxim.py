@@ -6,6 +6,7 @@ Apache-2.0), whose weights fit (`weights.maxim`). Features are channels last, se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,11 @@ BLOCKS = (16, 16, 8)
 BOTTOM_BLOCK = 8
 """The same in the bottleneck."""
 SCALES = len(BLOCKS)
+TILE = 384
+"""Side of the tiles that `fill` sees [px], a multiple of 64: near the 256 px of the training, where
+the grid and the channel attention, which see all there is, do what they learned."""
+OVERLAP = 64
+"""Least width over which two tiles are blended [px]."""
 HELD = {4: 32, 2: 44}
 """Maps of the finest scale that are in memory at a time, by bytes of a value, as measured; what the
 matrix products need in between is float32 in both."""
@@ -194,7 +200,7 @@ class Maxim(nn.Module):
     """Blurry image to its middle frame, (B, 3, H, W) -> (B, 1, 3, H, W), not clamped.
 
     `size_multiple` divides H and W. The grid and the channel attention see the whole image, so
-    what it does to a place depends on the size of the image.
+    what it does to a place depends on the size of the image; `fill` cuts it into tiles.
     """
 
     name = "maxim"
@@ -235,14 +241,22 @@ class Maxim(nn.Module):
         return (y + state.permute(0, 3, 1, 2)).unsqueeze(1)
 
     def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Deblur as `forward` does.
+        """Deblur as `forward` does, in overlapping tiles where the image is larger than one.
 
         Args:
             out: the frame goes there, (1, 3, H, W) float32, on any device.
             y: one blurry image, (1, 3, H, W).
             step: nothing can be saved by it.
         """
-        out.copy_(self(y)[0])
+        rows, columns = (spans(length) for length in y.shape[-2:])
+        if len(rows) == len(columns) == 1:
+            out.copy_(self(y)[0])
+            return
+        out.zero_()
+        for top, down in rows:
+            for left, across in columns:
+                place = (..., slice(top, top + len(down)), slice(left, left + len(across)))
+                out[place] += (down[:, None] * across).to(out) * self(y[place])[0].to(out)
 
     def maker(self, frames: Collection[int]) -> str:
         """Name what makes the frame."""
@@ -257,4 +271,27 @@ class Maxim(nn.Module):
             feature_size: bytes of one value of the features.
             step: as for `fill`.
         """
-        return height * width * self.spec.features * feature_size * HELD[feature_size]
+        seen = min(height, TILE) * min(width, TILE)
+        return seen * self.spec.features * feature_size * HELD[feature_size]
+
+
+def spans(length: int) -> list[tuple[int, Tensor]]:
+    """Cut an axis into tiles, all of one side.
+
+    Args:
+        length: of the axis [px].
+
+    Returns:
+        Where each begins, and its weights, which add up to 1 everywhere.
+    """
+    if length <= TILE:
+        return [(0, torch.ones(length))]
+    count = math.ceil((length - OVERLAP) / (TILE - OVERLAP))
+    begins = [round(i * (length - TILE) / (count - 1)) for i in range(count)]
+    weights = [torch.ones(TILE) for _ in begins]
+    for i in range(1, count):
+        shared = begins[i - 1] + TILE - begins[i]
+        ramp = (torch.arange(shared) + 0.5) / shared
+        weights[i][:shared] *= ramp
+        weights[i - 1][TILE - shared :] *= 1 - ramp
+    return list(zip(begins, weights, strict=True))
