@@ -16,7 +16,7 @@ import click
 
 from blurvid.cli import common
 from blurvid.cli.sections import TRAINING, SectionedCommand
-from blurvid.config import STAGES, TRAINED, RunOptions
+from blurvid.config import STAGES, RunOptions
 from blurvid.lab.options import CROPS, TrainOptions
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ DEFAULT = TrainOptions()
 )
 @click.option(
     "--model",
-    type=click.Choice(TRAINED),
+    type=click.Choice(list(CROPS)),
     default=DEFAULT.model,
     show_default=True,
     help="bdirnet gives the middle frame only.",

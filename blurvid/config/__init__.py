@@ -45,6 +45,7 @@ from blurvid.config.specs import (
     BDIRSpec,
     CascadeSpec,
     DirectSpec,
+    MaximSpec,
     UNetSpec,
 )
 
@@ -72,6 +73,7 @@ __all__ = [
     "MOST_FRAMES",
     "MOST_THREADS",
     "MOST_WRITERS",
+    "MaximSpec",
     "OrderOptions",
     "PAPER_CROP",
     "QUALITIES",

@@ -18,8 +18,8 @@ STAGES = ("middle", "35", "26", "17")
 """Stages of the cascade in the order in which they run."""
 MODELS = ("direct", "cascade")
 """The models that extract a whole sequence, best released weights first."""
-TRAINED = (*MODELS, "bdirnet")
-"""All models that can be trained and have weights; `bdirnet` gives the middle frame only."""
+TRAINED = (*MODELS, "bdirnet", "maxim")
+"""All models that have weights; `bdirnet` and `maxim` give the middle frame only."""
 
 MIDDLE_CHOICES = ("auto", "own", *TRAINED)
 """What can give the middle frame: the best there is, the cascade's own network, or a model; or

@@ -50,6 +50,16 @@ class BDIRSpec(UNetSpec):
 
 
 @dataclass(frozen=True)
+class MaximSpec:
+    """Shape of MAXIM."""
+
+    stages: int = 1
+    """U-Nets one after the other, 1 to 3; the first alone deblurs as well (see the model card)."""
+    features: int = 32
+    """Channels of the finest scale; every coarser one has twice as many."""
+
+
+@dataclass(frozen=True)
 class CascadeSpec:
     """Shape of the cascade. Everything but the default is for trials and ablation."""
 

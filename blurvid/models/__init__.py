@@ -7,14 +7,14 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor, nn
 
-from blurvid.config import STAGES, TRAINED, BDIRSpec, CascadeSpec, DirectSpec
+from blurvid.config import STAGES, TRAINED, BDIRSpec, CascadeSpec, DirectSpec, MaximSpec
 from blurvid.errors import OptionError
 from blurvid.models.beyond import Onward, onward_of
 from blurvid.models.cascade import Cascade
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.models.fast import Fast, Replay
 from blurvid.models.middle import GivenMiddle, GuidedCascade, middle_of
-from blurvid.networks import BDIRNet, DirectNet, FrameNet
+from blurvid.networks import BDIRNet, DirectNet, FrameNet, Maxim
 from blurvid.runtime import single_thread
 
 __all__ = [
@@ -67,9 +67,9 @@ class SequenceModel(Protocol):
         """Predict the most that `fill` takes besides its arguments [bytes]."""
 
 
-Trainable: TypeAlias = Cascade | DirectNet | BDIRNet
+Trainable: TypeAlias = Cascade | DirectNet | BDIRNet | Maxim
 """What has weights of its own, by its `name` one of `config.TRAINED`."""
-Spec: TypeAlias = CascadeSpec | DirectSpec | BDIRSpec
+Spec: TypeAlias = CascadeSpec | DirectSpec | BDIRSpec | MaximSpec
 """Its shape, which is its `spec`."""
 
 
@@ -90,6 +90,8 @@ def build(name: str, spec: Spec | None = None) -> Trainable:
         return DirectNet(spec)
     if name == "bdirnet" and isinstance(spec, BDIRSpec | None):
         return BDIRNet(spec)
+    if name == "maxim" and isinstance(spec, MaximSpec | None):
+        return Maxim(spec)
     if name in TRAINED:
         raise OptionError(f"a {type(spec).__name__} is not the shape of the {name} model")
     raise OptionError(f"no model named {name!r}; there are {', '.join(TRAINED)}")

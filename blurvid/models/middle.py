@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from blurvid.config import FRAMES, MIDDLE
 from blurvid.models.cascade import Cascade
-from blurvid.networks import BDIRNet, DirectNet
+from blurvid.networks import BDIRNet, DirectNet, Maxim
 
 if TYPE_CHECKING:
     from blurvid.models import SequenceModel
@@ -99,7 +99,7 @@ class GivenMiddle:
         return 0
 
 
-def middle_of(model: Cascade | DirectNet | BDIRNet) -> SequenceModel:
+def middle_of(model: Cascade | DirectNet | BDIRNet | Maxim) -> SequenceModel:
     """The part of a model that gives the middle frame alone."""
     if isinstance(model, Cascade):
         return CascadeMiddle(model)

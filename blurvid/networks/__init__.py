@@ -3,6 +3,7 @@
 from blurvid.networks.bdirnet import SAID, SAIR, BDIRNet, DistillNet, RecNet
 from blurvid.networks.direct import DirectNet
 from blurvid.networks.frame import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, FrameNet, FrameSpec
+from blurvid.networks.maxim import Maxim
 
 __all__ = [
     "CORE_SPEC",
@@ -13,6 +14,7 @@ __all__ = [
     "DistillNet",
     "FrameNet",
     "FrameSpec",
+    "Maxim",
     "RecNet",
     "SAID",
     "SAIR",

@@ -10,6 +10,7 @@ from blurvid.weights.describe import SET_FILE, WeightSet, verify
 from blurvid.weights.download import fetch
 from blurvid.weights.foreign import SUFFIXES as FOREIGN_SUFFIXES
 from blurvid.weights.foreign import load_foreign
+from blurvid.weights.maxim import import_maxim, is_maxim
 from blurvid.weights.sets import best_middle, cache_dir, default, find, list_sets
 from blurvid.weights.specs import spec_of, spec_problem
 from blurvid.weights.store import load, save
@@ -26,6 +27,8 @@ __all__ = [
     "fetch",
     "find",
     "import_authors",
+    "import_maxim",
+    "is_maxim",
     "list_sets",
     "load",
     "load_foreign",

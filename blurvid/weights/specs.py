@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from blurvid.config import BDIRSpec, CascadeSpec, DirectSpec, UNetSpec
+from blurvid.config import BDIRSpec, CascadeSpec, DirectSpec, MaximSpec, UNetSpec
 from blurvid.errors import WeightsError
 from blurvid.models import Spec
 from blurvid.weights.describe import SET_FILE, WeightSet
@@ -16,15 +16,17 @@ MAX_LEVELS = 8
 MAX_BLOCKS = 128
 """Most blocks of all levels; each takes time to set up before a file is looked at."""
 
-KINDS: dict[str, type[CascadeSpec] | type[DirectSpec] | type[BDIRSpec]] = {
+KINDS: dict[str, type[CascadeSpec] | type[DirectSpec] | type[BDIRSpec] | type[MaximSpec]] = {
     "cascade": CascadeSpec,
     "direct": DirectSpec,
     "bdirnet": BDIRSpec,
+    "maxim": MaximSpec,
 }
 NEEDED = {
     "cascade": set[str](),
     "direct": {"factor", "channels", "blocks"},
     "bdirnet": {field.name for field in fields(BDIRSpec)},
+    "maxim": {field.name for field in fields(MaximSpec)},
 }
 """Fields that every spec in a `set.json` has; the others came later and have defaults."""
 
@@ -103,5 +105,7 @@ CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "skip": (_whole(1, 64), "from 1 to 64"),
     "window": (_whole(1, 1 << 20), f"from 1 to {1 << 20}"),
     "contexts": _words(CascadeSpec, "contexts"),
+    "stages": (_whole(1, 3), "from 1 to 3"),
+    "features": (_whole(4, 256), "from 4 to 256"),
 }
 """For each field, what is believed, and in words."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union
 
 from blurvid import weights
-from blurvid.config import STAGES, TRAINED
+from blurvid.config import STAGES
 from blurvid.errors import OptionError
 from blurvid.lab.options import CROPS, KindOptions, TrainOptions
 from blurvid.lab.synth import check_camera, check_kinds, check_motion
@@ -168,8 +168,8 @@ def check_options(options: TrainOptions) -> None:
     )  # fmt: skip
     wrong = {
         f"whole numbers must be at most {MOST}": max(whole) > MOST,
-        f"no model named {shown(options.model)}; there are {', '.join(TRAINED)}": options.model
-        not in TRAINED,
+        f"no model named {shown(options.model)}; there are {', '.join(CROPS)}": options.model
+        not in CROPS,
         f"stages must be among {', '.join(STAGES)}": not options.stages
         or not set(options.stages) <= set(STAGES),
         f"the {options.model} model has no stages": options.model != "cascade"
@@ -204,7 +204,7 @@ def check_options(options: TrainOptions) -> None:
     for field in ("order", "loss"):
         known = typing.get_args(typing.get_type_hints(TrainOptions)[field])
         wrong[f"{field} must be one of {', '.join(known)}"] = getattr(options, field) not in known
-    for name in TRAINED:
+    for name in CROPS:
         problem = weights.spec_problem(getattr(options, name))
         wrong[f"{name}: {problem}"] = problem is not None
     for text, found in wrong.items():

@@ -34,7 +34,7 @@ from blurvid.lab.train.state import (
 from blurvid.lab.train.vgg import load_vgg
 from blurvid.lab.train.views import ViewObjective
 from blurvid.media import remove_stale, replacing
-from blurvid.models import Trainable, build
+from blurvid.models import Cascade, Trainable, build
 from blurvid.networks import BDIRNet, DirectNet
 
 STATE_FILE = "state.pt"
@@ -71,11 +71,11 @@ class Trainer:
         features = load_vgg(vgg).to(device) if vgg and options.perceptual else None
         runtime.place(model, device)
         self.model = model
-        self.objective = (
-            ViewObjective(model, options)
-            if isinstance(model, BDIRNet)
-            else Objective(model, options, features)
-        )
+        if isinstance(model, BDIRNet):
+            self.objective: ViewObjective | Objective = ViewObjective(model, options)
+        else:
+            assert isinstance(model, Cascade | DirectNet)  # see `check_options`
+            self.objective = Objective(model, options, features)
         self.objective.to(device)
         self.flop = self._forward_flop()
         trained = [p for p in self.objective.parameters() if p.requires_grad]

@@ -1,0 +1,202 @@
+"""The motion network, ours: how far and along which path each place of a photo moved.
+
+It sees the photo, its deblurred middle frame, and how well the middle frame, blurred along each of
+a bank of straight lines, explains the photo. Not from the paper.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GAMMA = 2.2
+"""Camera response in which exposures are averaged."""
+SPAN = 7 / 6
+"""Times from -SPAN to SPAN are the exposure: the seven frames stand at the middles of its
+sevenths, the first at -1, the last at 1."""
+INSTANTS = 35
+"""Instants of the exposure that a line kernel averages."""
+STRIDE = 4
+"""Pixels of the half-size image for a cell of the cost volume."""
+FLOOR = 2e-5
+"""Added to squared errors before their logarithm: noise of about one level."""
+PIXELS = 10.0
+"""Pixels of displacement for a unit of the network's output."""
+
+
+def line_candidates(reach: float, step: float = 0.35) -> Tensor:
+    """Half displacements of straight motion, finer near rest.
+
+    A line and its reverse give the same blur, so that half of the plane is enough.
+
+    Args:
+        reach: longest half displacement [px].
+        step: distance of the innermost rings [px].
+
+    Returns:
+        (K, 2) as (x, y); the first is rest.
+    """
+    found = [(0.0, 0.0)]
+    radius = step
+    while radius <= reach + 1e-6:
+        count = max(6, round(math.pi * radius / (1.2 * max(0.6, radius / 6))))
+        shift = 0.5 * (len(found) % 2)
+        angles = [math.pi * (i + shift) / count for i in range(count)]
+        found += [(radius * math.cos(angle), radius * math.sin(angle)) for angle in angles]
+        radius += max(step, radius / 6)
+    return torch.tensor(found)
+
+
+def instants(count: int) -> list[float]:
+    """Middles of so many equal parts of the exposure; those of 7 are the times of the frames."""
+    return [SPAN * ((2 * i + 1) / count - 1) for i in range(count)]
+
+
+def line_kernels(candidates: Tensor) -> Tensor:
+    """Kernels that average an image along straight lines, with bilinear sampling.
+
+    Args:
+        candidates: half displacements, (K, 2) [px].
+
+    Returns:
+        (K, 1, S, S), each of sum 1; S is odd.
+    """
+    radius = math.ceil(SPAN * float(candidates.abs().max())) + 1
+    times = torch.tensor(instants(INSTANTS))
+    places = candidates[:, None] * times[None, :, None] + radius  # (K, T, 2)
+    low = places.floor()
+    part = places - low
+    side = 2 * radius + 1
+    kernels = torch.zeros(len(candidates), side * side)
+    for right in (0, 1):
+        for down in (0, 1):
+            weight = (part[..., 0] if right else 1 - part[..., 0]) * (
+                part[..., 1] if down else 1 - part[..., 1]
+            )
+            index = (low[..., 1] + down).clamp(max=side - 1) * side + (low[..., 0] + right).clamp(
+                max=side - 1
+            )
+            kernels.scatter_add_(1, index.long(), weight / INSTANTS)
+    return kernels.view(len(candidates), 1, side, side)
+
+
+@dataclass(frozen=True)
+class MotionSpec:
+    """Shape of the motion network."""
+
+    channels: tuple[int, ...] = (32, 64, 128, 160, 192)
+    """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the photo's size."""
+    blocks: tuple[int, ...] = (1, 2, 2, 3)
+    """Residual blocks at 1/4 to 1/32, and again on the way back but for the last."""
+    reach: float = 15.0
+    """Longest half displacement in the cost volume [px of the half-size image]."""
+
+
+class _Residual(nn.Module):
+    """`x + g conv(gelu(conv(gelu(x))))`, (B, C, H, W) -> (B, C, H, W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gain = nn.Parameter(torch.full((1, channels, 1, 1), 0.2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.gain * self.conv2(F.gelu(self.conv1(F.gelu(x))))
+        return out
+
+
+def _several(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(_Residual(channels) for _ in range(count)))
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class MotionNet(nn.Module):
+    """Photo and middle frame to the path of each place, frame_t(x) = m(x + a t + b t²).
+
+    `net(m, y)`, each (B, 3, H, W), RGB in [0, 1] -> (B, 5, H/4, W/4) in pixels of the photo:
+    a and b as (x, y), and the logarithm of the error of a to be expected; 32 divides H and W.
+    """
+
+    name = "motion"
+    size_multiple = 32
+    kernels: Tensor
+
+    def __init__(self, spec: MotionSpec | None = None) -> None:
+        super().__init__()
+        self.spec = spec = spec or MotionSpec()
+        c2, c4, c8, c16, c32 = spec.channels
+        n4, n8, n16, n32 = spec.blocks
+        kernels = line_kernels(line_candidates(spec.reach))
+        self.register_buffer("kernels", kernels, persistent=False)
+        self.stem = nn.Conv2d(6, c2, 3, padding=1)
+        self.down4 = nn.Conv2d(c2, c4, 4, 2, 1)
+        self.enter4 = _several(c4, n4)
+        self.down8 = nn.Conv2d(c4, c8, 4, 2, 1)
+        self.costs = nn.Conv2d(len(kernels) + 2, c8, 1)
+        self.enter8 = _several(c8, n8)
+        self.down16 = nn.Conv2d(c8, c16, 4, 2, 1)
+        self.enter16 = _several(c16, n16)
+        self.down32 = nn.Conv2d(c16, c32, 4, 2, 1)
+        self.bottom = _several(c32, n32)
+        # The sign of a line is a matter of the whole picture.
+        self.whole = nn.Sequential(nn.Linear(c32, c32), nn.GELU(), nn.Linear(c32, c32))
+        self.up16 = nn.Conv2d(c32, c16, 1)
+        self.leave16 = _several(c16, n16)
+        self.up8 = nn.Conv2d(c16, c8, 1)
+        self.leave8 = _several(c8, n8)
+        self.up4 = nn.Conv2d(c8, c4, 1)
+        self.leave4 = _several(c4, n4)
+        self.head = nn.Conv2d(c4, 5, 3, padding=1)
+        nn.init.normal_(self.head.weight, std=1e-3)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def cost(self, m: Tensor, y: Tensor) -> Tensor:
+        """How badly each straight line explains the photo, around each place.
+
+        Args:
+            m: middle frames at half size, (B, 3, h, w).
+            y: photos at half size, likewise.
+
+        Returns:
+            Mean squared errors of m, blurred along each line, against y, (B, K, h/4, w/4).
+        """
+        b, c, h, w = m.shape
+        light = m.clamp(1e-4, 1).pow(GAMMA).reshape(b * c, 1, h, w)
+        pad = self.kernels.shape[-1] // 2
+        light = F.pad(light, (pad,) * 4, mode="replicate")
+        kernels = self.kernels.to(light.dtype)
+        blurred = F.conv2d(light, kernels, stride=2).clamp(min=1e-6).pow(1 / GAMMA)
+        blurred = blurred.view(b, c, len(kernels), *blurred.shape[-2:])
+        error = (blurred - y[:, :, None, ::2, ::2]).square().mean(1)
+        bump = torch.tensor([1.0, 2, 3, 2, 1], device=m.device)
+        bump = (bump[:, None] * bump / 81).view(1, 1, 5, 5).to(error.dtype)
+        flat = F.pad(error.flatten(0, 1)[:, None], (2,) * 4, mode="replicate")
+        smooth = F.conv2d(flat, bump, stride=2)
+        return smooth.view(b, len(kernels), *smooth.shape[-2:])
+
+    def forward(self, m: Tensor, y: Tensor) -> Tensor:
+        """Find the motion of photos, see the class."""
+        m2, y2 = F.avg_pool2d(m, 2), F.avg_pool2d(y, 2)
+        with torch.no_grad():
+            logs = (self.cost(m2.float(), y2.float()) + FLOOR).log()
+            mean = logs.mean(1, keepdim=True)
+            least = logs.amin(1, keepdim=True)
+            costs = torch.cat([logs - mean, mean + 7, least - logs[:, :1]], 1)
+        at4 = self.enter4(self.down4(F.gelu(self.stem(torch.cat([m2, y2], 1) * 2 - 1))))
+        at8 = self.enter8(self.down8(at4) + self.costs(costs))
+        at16 = self.enter16(self.down16(at8))
+        at32 = self.bottom(self.down32(at16))
+        at32 = at32 + self.whole(at32.mean((-2, -1)))[:, :, None, None]
+        at16 = self.leave16(at16 + self.up16(_resized(at32, at16)))
+        at8 = self.leave8(at8 + self.up8(_resized(at16, at8)))
+        at4 = self.leave4(at4 + self.up4(_resized(at8, at4)))
+        out = self.head(F.gelu(at4)).float()
+        return torch.cat([out[:, :4] * PIXELS, out[:, 4:]], 1)

@@ -1,0 +1,198 @@
+"""The restoration network, ours: the picture solved for along a known motion, and its frames.
+
+It replaces an iterative deconvolution. What lies along the path of a place is laid out in
+channels, so that undoing the blur is a one-dimensional affair wherever the path points. Not from
+the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blurvid.networks.motion import GAMMA, instants
+from blurvid.networks.unet import NafBlock
+
+PLACES = (-1.0, -0.5, 0.5, 1.0)
+"""Times at which the photo, the middle frame and the residual are sampled along the path."""
+PIXELS = 10.0
+"""Pixels of displacement for a unit of the network's input."""
+
+
+@dataclass(frozen=True)
+class RestoreSpec:
+    """Shape of the restoration network."""
+
+    factor: int = 4
+    """Unshuffle factor r."""
+    channels: tuple[int, ...] = (96, 128, 192)
+    """Channels of each level; every level halves height and width."""
+    blocks: tuple[int, ...] = (3, 3, 4)
+    """Residual blocks of each level, in the encoder and again in the decoder."""
+    carried: int = 48
+    """Channels of the features that are carried along the path to each frame."""
+    kernel: int = 5
+    """Side of the depthwise convolutions; odd."""
+
+
+def displacement(motion: Tensor, t: float) -> Tensor:
+    """Where a frame is seen in the middle one, a t + b t², (B, 4, H, W) -> (B, 2, H, W) [px]."""
+    a, b = motion[:, :2], motion[:, 2:4]
+    return a * t + b * (t * t)
+
+
+def sample(image: Tensor, shift: Tensor, mode: str = "bilinear") -> Tensor:
+    """Take an image at displaced places, image(x + shift(x)); beyond its border, the border.
+
+    Args:
+        image: (B, C, H, W).
+        shift: (B, 2, H, W) as (x, y) [px].
+        mode: `bilinear` or `bicubic`.
+
+    Returns:
+        (B, C, H, W) float32.
+    """
+    h, w = image.shape[-2:]
+    shift = shift.float()
+    xs = torch.arange(w, device=image.device, dtype=shift.dtype)
+    ys = torch.arange(h, device=image.device, dtype=shift.dtype)
+    grid = torch.stack(
+        [
+            (shift[:, 0] + xs) * (2 / max(w - 1, 1)) - 1,
+            (shift[:, 1] + ys[:, None]) * (2 / max(h - 1, 1)) - 1,
+        ],
+        dim=-1,
+    )
+    return F.grid_sample(image.float(), grid, mode=mode, padding_mode="border", align_corners=True)
+
+
+def reblur(picture: Tensor, motion: Tensor, count: int = 7) -> Tensor:
+    """Average a picture in light along the motion, (B, 3, H, W) in [0, 1] -> the same.
+
+    Args:
+        picture: what moved.
+        motion: a and b, (B, 4, H, W) [px].
+        count: instants that are averaged; paths of more than two pixels between them leave gaps.
+    """
+    light = picture.clamp(1e-4, 1).pow(GAMMA)
+    total = torch.zeros_like(light)
+    for t in instants(count):
+        total = total + sample(light, displacement(motion, t))
+    return (total / count).clamp(min=1e-6).pow(1 / GAMMA)
+
+
+class RestoreNet(nn.Module):
+    """Photo, middle frame and motion to the solved picture and its frames at any time.
+
+    `net.solve(y, m, motion)` -> the picture and features; `net.frame(...)` -> the frame of one
+    time. All images (B, 3, H, W), RGB, nominally in [0, 1]; `size_multiple` divides H and W. An
+    untrained network returns m and its plain warps.
+    """
+
+    name = "restore"
+
+    def __init__(self, spec: RestoreSpec | None = None) -> None:
+        super().__init__()
+        self.spec = spec = spec or RestoreSpec()
+        r, widths, blocks = spec.factor, spec.channels, spec.blocks
+        self.size_multiple = r * 2 ** (len(widths) - 1)
+        rr = r * r
+
+        def level(place: int) -> nn.Sequential:
+            block = (NafBlock(widths[place], spec.kernel) for _ in range(blocks[place]))
+            return nn.Sequential(*block)
+
+        inputs = 3 * (2 + 1 + 3 * len(PLACES))
+        self.stem = nn.Conv2d(inputs * rr + 4, widths[0], 1)
+        last = len(widths) - 1
+        self.encoder = nn.ModuleList(level(i) for i in range(last))
+        self.down = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 2, 2) for i in range(last))
+        self.bottom = level(last)
+        self.up = nn.ModuleList(
+            nn.Conv2d(widths[i + 1], 4 * widths[i], 1) for i in reversed(range(last))
+        )
+        self.decoder = nn.ModuleList(level(i) for i in reversed(range(last)))
+        self.picture = nn.Conv2d(widths[0], 3 * rr, 3, padding=1)
+        self.carry = nn.Conv2d(widths[0], spec.carried, 1)
+        self.enter = nn.Conv2d(3 * rr + 2 * spec.carried + 4, 64, 1)
+        self.mix = NafBlock(64, spec.kernel)
+        self.leave = nn.Conv2d(64, 3 * rr, 3, padding=1)
+        for layer in (self.picture, self.leave):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def inputs(self, y: Tensor, m: Tensor, motion: Tensor, blurred: Tensor) -> Tensor:
+        """What the trunk sees, (B, C, H/r, W/r)."""
+        residual = y - blurred
+        stack = torch.cat([y, m, residual], 1)
+        around = [sample(stack, displacement(motion, t)) for t in PLACES]
+        planes = torch.cat([y - 0.5, m - 0.5, residual * 4], 1)
+        unit = torch.tensor([1.0, 1, 4], device=y.device).repeat_interleave(3)[None, :, None, None]
+        offset = torch.tensor([0.5, 0.5, 0], device=y.device).repeat_interleave(3)
+        around = [(part - offset[None, :, None, None]) * unit for part in around]
+        seen = F.pixel_unshuffle(torch.cat([planes, *around], 1), self.spec.factor)
+        small = F.avg_pool2d(motion[:, :4], self.spec.factor) / PIXELS
+        return torch.cat([seen, small], 1)
+
+    def solve(
+        self, y: Tensor, m: Tensor, motion: Tensor, blurred: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Solve for the picture that moved.
+
+        Args:
+            y: blurry images.
+            m: their deblurred middle frames.
+            motion: a and b of each pixel, (B, 4, H, W) [px].
+            blurred: m, blurred along the motion; None finds it.
+
+        Returns:
+            The picture, (B, 3, H, W), not clamped, and features for `frame`, (B, C, H/r, W/r).
+        """
+        if blurred is None:
+            blurred = reblur(m, motion)
+        features = self.stem(self.inputs(y, m, motion, blurred))
+        skips = []
+        for level, down in zip(self.encoder, self.down, strict=True):
+            features = level(features)
+            skips.append(features)
+            features = down(features)
+        features = self.bottom(features)
+        for up, level in zip(self.up, self.decoder, strict=True):
+            features = level(F.pixel_shuffle(up(features), 2) + skips.pop())
+        change = F.pixel_shuffle(self.picture(features), self.spec.factor)
+        return m + change.float(), self.carry(features)
+
+    def frame(self, picture: Tensor, features: Tensor, motion: Tensor, t: float) -> Tensor:
+        """Render the frame of one time, and mend what the motion alone does not tell.
+
+        Args:
+            picture: as `solve` gives it, likewise `features`.
+            features: see there.
+            motion: as given to `solve`.
+            t: time, from -1, the beginning of the exposure, to 1, its end.
+
+        Returns:
+            (B, 3, H, W), not clamped.
+        """
+        r = self.spec.factor
+        shift = displacement(motion, t)
+        plain = sample(picture, shift, "bicubic")
+        small = F.avg_pool2d(shift, r)
+        along = sample(features, small / r)
+        told = torch.cat([small / PIXELS, small.abs().sum(1, keepdim=True) / PIXELS], 1)
+        times = torch.full_like(told[:, :1], t)
+        seen = torch.cat([F.pixel_unshuffle(plain - 0.5, r), along, features, told, times], 1)
+        change = self.leave(self.mix(self.enter(seen)))
+        return plain + F.pixel_shuffle(change, r).float()
+
+    def forward(
+        self, y: Tensor, m: Tensor, motion: Tensor, times: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        """Solve and render: the picture, and the frames of some times (B, T, 3, H, W)."""
+        picture, features = self.solve(y, m, motion)
+        frames = [self.frame(picture, features, motion, t) for t in times]
+        return picture, torch.stack(frames, 1)
