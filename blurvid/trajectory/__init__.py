@@ -5,10 +5,10 @@ t = -1 to 1, and the photo is the mean of seven frames. `fit` finds L, a and b; 
 frames for any t.
 """
 
+from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.paths import TIMES, Motion, reblur, render
 from blurvid.trajectory.pyramid import Fit, Progress, Sharpen, fit, fit_motion
-from blurvid.trajectory.search import search
-from blurvid.trajectory.solve import Prior, solve
+from blurvid.trajectory.search import find_motion
 
 __all__ = [
     "TIMES",
@@ -21,6 +21,6 @@ __all__ = [
     "fit_motion",
     "reblur",
     "render",
-    "search",
+    "find_motion",
     "solve",
 ]

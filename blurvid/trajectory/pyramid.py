@@ -16,11 +16,11 @@ from torch import Tensor
 
 from blurvid.trajectory.choose import Answer, choose, deblurred, steady
 from blurvid.trajectory.consensus import oriented
+from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.paths import Motion
 from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, Effort, refine
 from blurvid.trajectory.sampling import blur, resize
-from blurvid.trajectory.search import search
-from blurvid.trajectory.solve import Prior, solve
+from blurvid.trajectory.search import find_motion
 
 Sharpen = Callable[[Tensor], Tensor]
 """Takes and gives (1, 3, H, W), RGB in [0, 1]: a blurry picture, its middle frame."""
@@ -88,7 +88,7 @@ def fit_motion(middle: Tensor, y: Tensor) -> Motion:
     size = (y.shape[-2], y.shape[-1])
     small_middle, small_y = F.avg_pool2d(middle, 2), F.avg_pool2d(y, 2)
     half = (small_y.shape[-2], small_y.shape[-1])
-    motion = search(middle, y, shrink=2).motion
+    motion = find_motion(middle, y, shrink=2).motion
     motion = refine(small_middle, small_y, motion.resized(half), HALF_SIZE)
     return refine(middle, y, motion.resized(size), FULL_SIZE)
 
@@ -100,7 +100,7 @@ def count_levels(y: Tensor, sharpen: Sharpen) -> int:
     if halvings == 0:
         return 1
     small = resize(y, _size(height, width, halvings))
-    motion = search(sharpen(small), small, shrink=1).motion
+    motion = find_motion(sharpen(small), small, shrink=1).motion
     longest = float(motion.a.norm(dim=1).flatten().quantile(0.95)) * 2**halvings
     if longest <= SHORT:
         return 1
@@ -131,7 +131,7 @@ def descend(y: Tensor, sharpen: Sharpen, levels: int, tell: Progress) -> Fit:
 def _first(y: Tensor, sharpen: Sharpen) -> Fit:
     """The answer at the smallest size."""
     middle = sharpen(y)
-    fresh = search(middle, y, _shrink(y)).motion
+    fresh = find_motion(middle, y, _shrink(y)).motion
     rest = torch.zeros_like(fresh.a)
     chosen = choose(
         middle,
@@ -149,7 +149,7 @@ def _next(y: Tensor, sharpen: Sharpen, coarser: Fit) -> Fit:
     moving = deblurred(carried, y, known)
     share = blur(moving, 3.0)
     middle = sharpen(carried.clamp(0, 1)) * share + sharpen(y) * (1 - share)
-    fresh = search(middle, y, _shrink(y)).motion
+    fresh = find_motion(middle, y, _shrink(y)).motion
     rest = torch.zeros_like(fresh.a)
     # one sign for the whole picture, then one for each place
     turn = 1.0 if float((fresh.consensus * known.a).sum()) >= 0 else -1.0

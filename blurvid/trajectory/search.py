@@ -36,7 +36,7 @@ class Found:
     """Of the picture that follows the consensus, 0 to 1."""
 
 
-def search(middle: Tensor, y: Tensor, shrink: int, radius: float = RADIUS) -> Found:
+def find_motion(middle: Tensor, y: Tensor, shrink: int, radius: float = RADIUS) -> Found:
     """Find the motion that re-blurs a sharp picture to the photo.
 
     Args:
