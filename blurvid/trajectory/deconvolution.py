@@ -21,7 +21,7 @@ SOFT = 1e-4
 """Squared difference of neighbours from which their variation counts linearly."""
 BAND_PIXELS = 2**19
 """Pixels solved for at a time; a band takes about 1 kB for each."""
-MARGIN = 8
+MARGIN = 16
 """Rows beyond the reach of the motion that a band is solved with, and that are thrown away."""
 
 

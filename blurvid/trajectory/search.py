@@ -60,11 +60,9 @@ def find_motion(middle: Tensor, y: Tensor, shrink: int, radius: float = RADIUS) 
     field = F.interpolate(first.field[None], volume.shape[-2:], mode="bilinear")[0]
     gain = float((volume[0] - volume.amin(dim=0)).mean())
     price = PRICE * gain / max(0.5, float(field.norm(dim=0).mean()))
-    for number, line in enumerate(tried):
-        away = torch.minimum(
-            (line.view(2, 1, 1) - field).norm(dim=0), (line.view(2, 1, 1) + field).norm(dim=0)
-        )
-        volume[number] += price * away
+    squared = tried.square().sum(dim=1)[:, None, None] + field.square().sum(dim=0)
+    along = torch.einsum("nc,chw->nhw", tried, field).abs()
+    volume += price * (squared - 2 * along).clamp(min=0).sqrt()  # from the nearer of ±G
     lines = _lines(volume, tried)
     second = find_consensus(lines, seed=1)
     known = float(lines.weight.mean()) * CERTAIN
