@@ -268,6 +268,19 @@ def test_refinement_keeps_the_sign_of_the_first_answer():
         assert float((motion.a * sign * truth).sum(dim=1).min()) > 0
 
 
+def test_refinement_works_where_no_slopes_are_kept():
+    with torch.inference_mode():
+        picture, truth = texture(48, 64), constant(2.0, 1.0, 48, 64)
+        y = reblur(picture, Motion.straight(truth))
+
+        motion = refine(
+            picture, y, Motion.straight(0.7 * truth), Effort(cell=16, steps=20, smoothness=3e-3)
+        )
+
+    assert apart(motion.a, truth) < 0.3
+    assert not motion.a.requires_grad
+
+
 # Solving
 
 

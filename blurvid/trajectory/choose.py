@@ -81,7 +81,7 @@ def deblurred(picture: Tensor, y: Tensor, motion: Motion) -> Tensor:
     """
     ratio = _variation(picture) / (_variation(y) + FLAT)
     moves = motion.a.norm(dim=1, keepdim=True) > MOVING
-    return (moves & (ratio < MULTIPLIED)).to(y.dtype)
+    return torch.where(moves & (ratio < MULTIPLIED), 1.0, 0.0)
 
 
 def steady(field: Tensor) -> Tensor:

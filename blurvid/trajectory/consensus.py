@@ -111,7 +111,8 @@ def find_consensus(lines: Lines, seed: int) -> Consensus:
 
     best, share = at.new_zeros(3, 2), -1.0
     for kind, fields in _hypotheses(points, ways).items():
-        for some in fields.split(AT_ONCE):
+        for first in range(0, len(fields), AT_ONCE):
+            some = fields[first : first + AT_ONCE]
             scores = _support(at[keep], votes, some, tolerance) + BONUS[kind]
             top = int(scores.argmax())
             if float(scores[top]) > share:
@@ -165,11 +166,9 @@ def _hypotheses(points: Tensor, ways: Tensor) -> dict[str, Tensor]:
 
 def _support(at: Tensor, votes: Tensor, fields: Tensor, tolerance: float) -> Tensor:
     """Share of votes for each field, whatever their signs, (K,)."""
-    predicted = torch.einsum("nc,kcj->knj", at, fields)
+    across, down = (fields[..., i] @ at.t() for i in (0, 1))  # (K, N)
+    along = (across * votes[:, 0]).add_(down * votes[:, 1]).abs_()
     # the nearer of |G - v|² and |G + v|²
-    squared = (
-        predicted.square().sum(dim=2)
-        + votes.square().sum(dim=1)
-        - 2 * (predicted * votes).sum(dim=2).abs()
-    )
-    return (1 - squared / tolerance**2).clamp(min=0).mean(dim=1)
+    squared = across.square_().add_(down.square_()).add_(votes.square().sum(dim=1))
+    squared.sub_(along, alpha=2)
+    return (1 - squared.div_(tolerance**2)).clamp_(min=0).mean(dim=1)

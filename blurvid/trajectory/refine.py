@@ -44,6 +44,7 @@ HALF_SIZE = Effort(cell=8, steps=60, smoothness=6e-3)
 FULL_SIZE = Effort(cell=16, steps=40, smoothness=3e-3)
 
 
+@torch.inference_mode(False)  # the slope is needed, whatever the caller is doing
 @torch.enable_grad()
 def refine(
     middle: Tensor,

@@ -99,7 +99,8 @@ def cost_volume(middle: Tensor, y: Tensor, radius: float, stride: int) -> Tensor
     for numbers, kernels in banks(radius):
         down, across = kernels.shape[-2] // 2, kernels.shape[-1] // 2
         padded = F.pad(light, (across, across, down, down), mode="replicate")
-        for some, bank in zip(numbers.split(chunk), kernels.split(chunk), strict=True):
+        for first in range(0, len(numbers), chunk):
+            some, bank = numbers[first : first + chunk], kernels[first : first + chunk]
             blurry = to_image(F.conv2d(padded, bank.to(y), stride=stride))
             error = (blurry - seen).square_().mean(dim=0)
             volume[some] = blur(error[None], SIGMA / stride)[0]
