@@ -1,0 +1,103 @@
+"""Which of several answers explains each place of a photo, and where rest is one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blurvid.trajectory.light import to_image, to_light
+from blurvid.trajectory.paths import Motion, exposure
+from blurvid.trajectory.sampling import blur, to_grid
+
+HANDICAP = 5e-6
+"""Squared error by which each later answer has to be better than the one before it."""
+AROUND = 4.0
+"""Width of the Gaussian over which errors are averaged [px]."""
+MULTIPLIED = 1.8
+"""Deblurring what is sharp multiplies its total variation by this and more."""
+MOVING = 1.5
+"""Half displacement [px] below which nothing is taken for deblurred."""
+FLAT = 2e-3
+"""Variation of a place without texture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A motion that may be that of some places."""
+
+    a: Tensor
+    """[px], (1, 2, H, W)."""
+    b: Tensor
+    """The same."""
+
+
+@torch.no_grad()
+def choose(
+    middle: Tensor, y: Tensor, answers: Sequence[Answer], still: Tensor | None = None
+) -> Answer:
+    """Take, at each place, the answer whose re-blur is nearest to the photo.
+
+    Args:
+        middle: sharp picture, (1, 3, H, W), RGB in [0, 1].
+        y: photo, the same.
+        answers: the first is rest; each has to beat those before it by a little.
+        still: where rest is offered, (1, 1, H, W), bool; everywhere if it is not given.
+
+    Returns:
+        One answer, put together of all.
+    """
+    light = to_light(middle)
+    errors = torch.cat([_error(light, y, answer) for answer in answers], dim=1)
+    errors += HANDICAP * torch.arange(len(answers)).view(1, -1, 1, 1)
+    if still is not None:
+        errors[:, :1].masked_fill_(~still, torch.inf)
+    best = errors.argmin(dim=1, keepdim=True)
+    a, b = answers[0].a, answers[0].b
+    for number, answer in enumerate(answers[1:], start=1):
+        a = torch.where(best == number, answer.a, a)
+        b = torch.where(best == number, answer.b, b)
+    return Answer(a, b)
+
+
+@torch.no_grad()
+def deblurred(picture: Tensor, y: Tensor, motion: Motion) -> Tensor:
+    """Where a picture solved for was blurred indeed.
+
+    A middle frame that is as blurred as the photo re-blurs to it without error at rest: there,
+    re-blur alone always prefers not to deblur. Total variation tells: deblurring what is
+    blurred keeps that of edges about as it was, deblurring what is sharp multiplies it.
+
+    Args:
+        picture: solved for along the motion, (1, 3, H, W).
+        y: photo, the same.
+        motion: of the same size.
+
+    Returns:
+        1 where it was and moves, else 0, (1, 1, H, W).
+    """
+    ratio = _variation(picture) / (_variation(y) + FLAT)
+    moves = motion.a.norm(dim=1, keepdim=True) > MOVING
+    return torch.where(moves & (ratio < MULTIPLIED), 1.0, 0.0)
+
+
+def steady(field: Tensor) -> Tensor:
+    """Median of each 5 x 5 px of a field, (1, 2, H, W): specks leave, edges stay."""
+    windows = F.unfold(F.pad(field, (2, 2, 2, 2), mode="replicate"), 5)
+    return windows.view(1, 2, 25, *field.shape[-2:]).median(dim=2).values
+
+
+def _error(light: Tensor, y: Tensor, answer: Answer) -> Tensor:
+    """Squared re-blur error around each place, (1, 1, H, W)."""
+    blurry = to_image(exposure(light, to_grid(answer.a), to_grid(answer.b), "bilinear"))
+    return blur((blurry - y).square().mean(dim=1, keepdim=True), AROUND)
+
+
+def _variation(image: Tensor) -> Tensor:
+    """Mean absolute difference of neighbours around each place, (1, 1, H, W)."""
+    across = F.pad(image.diff(dim=3).abs().mean(dim=1, keepdim=True), (0, 1, 0, 0))
+    down = F.pad(image.diff(dim=2).abs().mean(dim=1, keepdim=True), (0, 0, 0, 1))
+    return blur(across + down, 5.0)

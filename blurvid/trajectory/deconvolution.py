@@ -1,0 +1,120 @@
+"""The middle frame solved for: deconvolution along the motion."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blurvid.trajectory.camera import Exposure
+from blurvid.trajectory.light import DARKEST, FAINTEST, GAMMA
+from blurvid.trajectory.paths import Motion
+
+PACE = 0.01
+"""First step of Adam, in image values; it falls to 0 along a cosine."""
+DAMPING = 3.5e-3
+"""Slopes far below this move a pixel less than a step."""
+BETAS = (0.9, 0.999)
+SOFT = 1e-4
+"""Squared difference of neighbours from which their variation counts linearly."""
+BAND_PIXELS = 2**19
+"""Pixels solved for at a time; a band takes about 1 kB for each."""
+MARGIN = 16
+"""Rows beyond the reach of the motion that a band is solved with, and that are thrown away."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What the picture is held to, beside the photo."""
+
+    steps: int = 60
+    middle: float = 0.02
+    """Price on the squared departure from the picture at the start."""
+    variation: float = 3e-4
+    """Price on total variation, the three channels of a pixel tied together."""
+
+
+@torch.no_grad()
+def solve(start: Tensor, y: Tensor, motion: Motion, prior: Prior | None = None) -> Tensor:
+    """Find the picture whose exposure along the motion is the photo.
+
+    Args:
+        start: the middle frame as far as it is known, (1, 3, H, W), RGB in [0, 1].
+        y: photo, the same.
+        motion: of the same size.
+        prior: how long, and what else the picture is held to.
+
+    Returns:
+        The picture, (1, 3, H, W), not clamped.
+    """
+    prior = prior or Prior()
+    height, width = motion.size
+    bands = math.ceil(height * width / BAND_PIXELS)
+    if bands == 1:
+        return _solve(start, y, motion, prior)
+    reach = float(motion.a[:, 1].abs().max() + motion.b[:, 1].abs().max())
+    margin = math.ceil(reach) + MARGIN
+    rows = math.ceil(height / bands)
+    parts = []
+    for top in range(0, height, rows):
+        first, last = max(0, top - margin), min(height, top + rows + margin)
+        part = _solve(
+            start[..., first:last, :], y[..., first:last, :], motion.rows(first, last), prior
+        )
+        parts.append(part[..., top - first : top - first + rows, :])
+    return torch.cat(parts, dim=2)
+
+
+def _solve(start: Tensor, y: Tensor, motion: Motion, prior: Prior) -> Tensor:
+    """Adam on all pixels, with the slope of the error written out.
+
+    Half of mean (R(L) - y)² + `middle` (L - start)² + `variation` TV(L), times the pixels.
+    """
+    camera = Exposure(motion)
+    height, width = motion.size
+    anchor, seen = _pixels(start), _pixels(y)
+    picture = anchor.clone()
+    mean, square = torch.zeros_like(picture), torch.zeros_like(picture)
+    for step in range(prior.steps):
+        slope = _photo_slope(camera, picture, seen)
+        slope.add_(picture - anchor, alpha=prior.middle)
+        # 3 channels: the mean of the variation is over pixels, that of the error over values
+        tv = _variation_slope(picture.view(height, width, 3)).view(-1, 3)
+        slope.add_(tv, alpha=1.5 * prior.variation)
+        mean.lerp_(slope, 1 - BETAS[0])
+        square.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
+        rate = PACE * (1 + math.cos(math.pi * step / prior.steps)) / 2
+        first, second = (1 - beta ** (step + 1) for beta in BETAS)
+        picture.addcdiv_(mean, (square / second).sqrt_().add_(DAMPING), value=-rate / first)
+    return picture.view(height, width, 3).permute(2, 0, 1)[None].contiguous()
+
+
+def _photo_slope(camera: Exposure, picture: Tensor, seen: Tensor) -> Tensor:
+    """Slope of half the squared re-blur error of a picture, (N, 3)."""
+    inside = picture.clamp(DARKEST, 1)
+    light = inside**GAMMA
+    exposed = camera.forward(light)
+    lit = exposed.clamp(FAINTEST, 1)
+    blurry = lit ** (1 / GAMMA)
+    error = (blurry - seen).mul_(blurry).div_(lit)  # times the response's slope, up to 1 / γ
+    error.mul_(exposed == lit)
+    return camera.adjoint(error).mul_(light).div_(inside).mul_(picture == inside)
+
+
+def _variation_slope(picture: Tensor) -> Tensor:
+    """Slope of the sum of smoothed lengths of the differences of neighbours, (H, W, 3)."""
+    slope = torch.zeros_like(picture)
+    for dim in (0, 1):
+        d = picture.diff(dim=dim)
+        d.div_(d.square().sum(dim=2, keepdim=True).add_(SOFT).sqrt_())
+        size = d.shape[dim]
+        slope.narrow(dim, 1, size).add_(d)
+        slope.narrow(dim, 0, size).sub_(d)
+    return slope
+
+
+def _pixels(image: Tensor) -> Tensor:
+    """(1, 3, H, W) as (H * W, 3)."""
+    return image[0].permute(1, 2, 0).reshape(-1, 3).contiguous()

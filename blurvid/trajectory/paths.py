@@ -1,0 +1,110 @@
+"""The motion of a picture during the exposure, and what a camera sees of it.
+
+At time t, from -1 to 1, the scene is L(x + a(x) t + b(x) t²), L the middle frame: backward
+displacements, fixed at the pixel. Every path passes through its pixel at t = 0, so that L stays
+the middle frame whatever a and b are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blurvid.config import FRAMES
+from blurvid.trajectory.light import to_image, to_light
+from blurvid.trajectory.sampling import Sampling, base_grid, rescale, sample, to_grid
+
+TIMES: tuple[float, ...] = tuple((2 * i - FRAMES + 1) / (FRAMES - 1) for i in range(FRAMES))
+"""When the seven frames are taken; the exposure is their mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Paths of all pixels, quadratic in time. Fields [px], (B, 2, H, W), x right, y down."""
+
+    a: Tensor
+    """Half the way from the first frame to the last."""
+    b: Tensor
+    """How far both ends bend to the same side."""
+    consensus: Tensor
+    """G, the field near which `a` stays where nothing is known: what the camera does."""
+
+    @classmethod
+    def straight(cls, a: Tensor, consensus: Tensor | None = None) -> Motion:
+        """Motion along straight lines at even speed; at rest is G if it isn't given."""
+        rest = torch.zeros_like(a)
+        return cls(a, rest, rest if consensus is None else consensus)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.a.shape[-2], self.a.shape[-1]
+
+    def displacement(self, t: float) -> Tensor:
+        """Where to look in the middle frame for what is seen at time t [px], (B, 2, H, W)."""
+        return self.a * t + self.b * t**2
+
+    def resized(self, size: tuple[int, int]) -> Motion:
+        """The same motion of the picture at another size, lengths with it."""
+        return Motion(*(rescale(field, size) for field in (self.a, self.b, self.consensus)))
+
+    def rows(self, top: int, bottom: int) -> Motion:
+        """The motion of the rows from `top` to before `bottom`."""
+        return Motion(*(x[..., top:bottom, :] for x in (self.a, self.b, self.consensus)))
+
+
+def exposure(light: Tensor, a: Tensor, b: Tensor, mode: Sampling) -> Tensor:
+    """Mean light of the seven frames of a moving picture.
+
+    Args:
+        light: of the middle frame, linear, (B, C, H, W).
+        a: first-order displacements as `to_grid` gives them, (B, H, W, 2).
+        b: second-order ones, the same.
+        mode: how to look between pixels.
+
+    Returns:
+        (B, C, H, W), linear; differentiable in all three.
+    """
+    height, width = light.shape[-2:]
+    base = base_grid(height, width, light.device)
+    total = light  # t = 0 is the picture itself
+    for t in TIMES[FRAMES // 2 + 1 :]:
+        middle, half = base + b * t**2, a * t
+        total = total + sample(light, middle + half, mode) + sample(light, middle - half, mode)
+    return total / FRAMES
+
+
+def reblur(picture: Tensor, motion: Motion, mode: Sampling = "bicubic") -> Tensor:
+    """The photo that a camera would take of a moving picture.
+
+    Args:
+        picture: the middle frame, (B, 3, H, W), RGB in [0, 1].
+        motion: of the same size.
+        mode: how to look between pixels.
+
+    Returns:
+        (B, 3, H, W), in [0, 1].
+    """
+    return to_image(exposure(to_light(picture), to_grid(motion.a), to_grid(motion.b), mode))
+
+
+def render(
+    picture: Tensor, motion: Motion, times: Sequence[float] = TIMES, mode: Sampling = "bicubic"
+) -> Iterator[Tensor]:
+    """Frames of a moving picture, one at a time.
+
+    Args:
+        picture: the middle frame, (B, 3, H, W), RGB in [0, 1].
+        motion: of the same size.
+        times: from -1, when the exposure begins, to 1, when it ends; beyond is extrapolated.
+        mode: how to look between pixels.
+
+    Yields:
+        The frame at each time, (B, 3, H, W), in [0, 1].
+    """
+    light = to_light(picture)
+    base = base_grid(*motion.size, picture.device)
+    for t in times:
+        yield to_image(sample(light, base + to_grid(motion.displacement(t)), mode))

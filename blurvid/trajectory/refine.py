@@ -1,0 +1,121 @@
+"""Motion refined until the re-blurred picture is the photo, without leaving its signs."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blurvid.trajectory.light import to_image, to_light
+from blurvid.trajectory.paths import Motion, exposure
+from blurvid.trajectory.sampling import Sampling, to_grid
+
+ROBUST = 1e-4
+"""Squared error from which errors count linearly."""
+EVEN = 1e-2
+"""Squared difference of neighbours from which differences count linearly [px²]."""
+BENT = 0.05
+"""Price on b², in prices of smoothness."""
+SIGN = 0.02
+"""Price on motion against the first answer [1/px]."""
+PACE = 0.08
+"""First step, in median lengths of the motion; between the slowest and the fastest..."""
+SLOWEST = 0.03
+"""...[px]: small motion flips through zero with larger steps."""
+FASTEST = 0.2
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a motion is refined."""
+
+    cell: int
+    """Pixels between the nodes at which it is free."""
+    steps: int
+    """Of Adam."""
+    smoothness: float
+    """Price on differences of neighbouring nodes."""
+
+
+HALF_SIZE = Effort(cell=8, steps=60, smoothness=6e-3)
+FULL_SIZE = Effort(cell=16, steps=40, smoothness=3e-3)
+
+
+@torch.inference_mode(False)  # the slope is needed, whatever the caller is doing
+@torch.enable_grad()
+def refine(
+    middle: Tensor,
+    y: Tensor,
+    motion: Motion,
+    effort: Effort,
+    mode: Sampling = "bilinear",
+) -> Motion:
+    """Move the paths until the re-blurred picture is the photo.
+
+    Robust re-blur error, smoothness of how `a` departs from G, and a price on turning against
+    the first answer (the photo does not tell a sign from its opposite, but the way from one to
+    the other leads through wrong motion).
+
+    Args:
+        middle: sharp picture, (1, 3, H, W), RGB in [0, 1].
+        y: photo, the same.
+        motion: first answer, of the same size.
+        effort: grid, steps and smoothness.
+        mode: how to look between pixels; bilinear is enough to find the motion, and faster.
+
+    Returns:
+        The refined motion, with the same consensus.
+    """
+    height, width = motion.size
+    nodes = (_nodes(height, effort.cell), _nodes(width, effort.cell))
+    rows, columns = _spread(nodes[0], height).to(y), _spread(nodes[1], width).to(y)
+    first, bend, consensus = (
+        F.interpolate(x, nodes, mode="bilinear", align_corners=True)
+        for x in (motion.a, motion.b, motion.consensus)
+    )
+    lengths = first.norm(dim=1, keepdim=True)
+    ahead = first / (lengths + 0.05)
+    a, b = first.clone().requires_grad_(), bend.clone().requires_grad_()
+    rate = min(FASTEST, max(SLOWEST, PACE * float(lengths.median())))
+    # the loss counts per node, so that the step does not depend on the size of the picture
+    optimizer = torch.optim.Adam([a, b], lr=rate, eps=1e-5)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, effort.steps)
+    light = to_light(middle)
+    count = nodes[0] * nodes[1]
+    for _ in range(effort.steps):
+        paths = rows @ torch.cat([a, b], dim=1) @ columns.t()
+        blurry = to_image(exposure(light, to_grid(paths[:, :2]), to_grid(paths[:, 2:]), mode))
+        error = torch.sqrt((blurry - y) ** 2 + ROBUST).mean()
+        rough = _roughness(a - consensus) + _roughness(b) + BENT * b.square().mean()
+        against = F.relu(-(a * ahead).sum(dim=1)).mean()
+        loss = count * (error + effort.smoothness * rough + SIGN * against)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        paths = rows @ torch.cat([a, b], dim=1) @ columns.t()
+    return Motion(paths[:, :2], paths[:, 2:], motion.consensus)
+
+
+def _nodes(length: int, cell: int) -> int:
+    return max(2, -(-length // cell) + 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _spread(nodes: int, length: int) -> Tensor:
+    """Bicubic interpolation along one side as a matrix, (length, nodes)."""
+    unit = torch.eye(nodes).view(1, 1, nodes, nodes)
+    return F.interpolate(unit, (length, nodes), mode="bicubic", align_corners=True)[0, 0]
+
+
+def _roughness(field: Tensor) -> Tensor:
+    """Mean length of the differences between neighbours, along both sides."""
+    across, down = field.diff(dim=3), field.diff(dim=2)
+    return sum(
+        (torch.sqrt(d.square().sum(dim=1) + EVEN).mean() for d in (across, down)),
+        start=field.new_zeros(()),
+    )

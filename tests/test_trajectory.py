@@ -1,0 +1,371 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from blurvid.trajectory.camera import Exposure
+from blurvid.trajectory.choose import Answer, choose
+from blurvid.trajectory.consensus import Lines, find_consensus
+from blurvid.trajectory.deconvolution import Prior, solve
+from blurvid.trajectory.light import to_image, to_light
+from blurvid.trajectory.paths import TIMES, Motion, reblur, render
+from blurvid.trajectory.pyramid import count_levels, fit, fit_motion
+from blurvid.trajectory.refine import Effort, refine
+from blurvid.trajectory.sampling import blur, resize, warp
+from blurvid.trajectory.search import find_motion
+from blurvid.trajectory.volume import candidates, line_kernels
+
+
+def texture(height, width, seed=0):
+    """A picture with detail at several scales, (1, 3, H, W) in [0.05, 0.95]."""
+    generator = torch.Generator().manual_seed(seed)
+    picture = torch.zeros(1, 3, height, width)
+    for sigma in (0.8, 2.0, 5.0):
+        noise = blur(torch.randn(1, 3, height, width, generator=generator), sigma)
+        picture += noise / noise.std()
+    return (0.5 + 0.15 * picture).clamp(0.05, 0.95)
+
+
+def constant(dx, dy, height, width):
+    return torch.tensor([dx, dy]).view(1, 2, 1, 1).expand(1, 2, height, width).clone()
+
+
+def affine(height, width, matrix, shift):
+    """The field M (x, y) + shift around the picture's centre, (1, 2, H, W)."""
+    y = torch.arange(height) - (height - 1) / 2
+    x = torch.arange(width) - (width - 1) / 2
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    at = torch.stack([columns, rows])
+    field = torch.einsum("ij,jhw->ihw", torch.tensor(matrix), at)
+    return (field + torch.tensor(shift).view(2, 1, 1))[None]
+
+
+def apart(field, truth, border=8):
+    """Mean distance [px] from the truth in the better of both orders of time."""
+    inner = (..., slice(border, -border), slice(border, -border))
+    return min(float((field + s * truth)[inner].norm(dim=1).mean()) for s in (1, -1))
+
+
+# Looking between pixels
+
+
+def cubic(distance, slope=-0.75):
+    d = abs(distance)
+    if d <= 1:
+        return (slope + 2) * d**3 - (slope + 3) * d**2 + 1
+    return slope * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
+
+
+def hat(distance):
+    return max(0.0, 1 - abs(distance))
+
+
+@pytest.mark.parametrize(("mode", "kernel"), [("bilinear", hat), ("bicubic", cubic)])
+def test_warp_is_the_sum_over_pixels_around(mode, kernel):
+    image, flow = torch.rand(1, 1, 5, 6), 3 * torch.randn(1, 2, 5, 6)
+
+    warped = warp(image, flow, mode)
+
+    for y in range(5):
+        for x in range(6):
+            px, py = x + float(flow[0, 0, y, x]), y + float(flow[0, 1, y, x])
+            value = 0.0
+            for j in range(math.floor(py) - 1, math.floor(py) + 3):
+                for i in range(math.floor(px) - 1, math.floor(px) + 3):
+                    pixel = float(image[0, 0, min(max(j, 0), 4), min(max(i, 0), 5)])
+                    value += kernel(px - i) * kernel(py - j) * pixel
+            assert float(warped[0, 0, y, x]) == pytest.approx(value, abs=2e-4)
+
+
+def test_blur_keeps_the_mean_of_a_constant_and_the_variance_of_a_spike():
+    spike = torch.zeros(1, 1, 41, 41)
+    spike[..., 20, 20] = 1
+    smooth = blur(spike, 3.0)
+    offsets = torch.arange(41) - 20.0
+
+    assert float(smooth.sum()) == pytest.approx(1, abs=1e-5)
+    assert float((smooth[0, 0].sum(0) * offsets**2).sum()) == pytest.approx(9, rel=0.05)
+    assert_close(blur(torch.full((1, 2, 5, 6), 0.3), 2.0), torch.full((1, 2, 5, 6), 0.3))
+
+
+def test_light_and_back():
+    image = torch.rand(1, 3, 4, 5) * 0.98 + 0.01
+
+    assert_close(to_image(to_light(image)), image)
+    assert float(to_light(torch.tensor(0.5))) == pytest.approx(0.5**2.2)
+
+
+# Paths
+
+
+def test_path_passes_through_its_pixel_in_the_middle():
+    motion = Motion(*(torch.randn(1, 2, 9, 8) for _ in range(3)))
+
+    assert not motion.displacement(0).any()
+    assert_close(motion.displacement(1) + motion.displacement(-1), 2 * motion.b)
+    assert_close(motion.displacement(1) - motion.displacement(-1), 2 * motion.a)
+    assert TIMES == pytest.approx(np.linspace(-1, 1, 7))
+
+
+def test_middle_frame_is_the_picture_whatever_the_motion():
+    picture = texture(20, 24)
+    motion = Motion(*(2 * torch.randn(1, 2, 20, 24) for _ in range(3)))
+
+    (middle,) = render(picture, motion, times=[0.0])
+
+    assert_close(middle, picture, atol=1e-4, rtol=0)
+
+
+def test_reblur_of_rest_is_the_picture():
+    picture = texture(20, 24)
+
+    assert_close(reblur(picture, Motion.straight(torch.zeros(1, 2, 20, 24))), picture)
+
+
+def test_reblur_is_the_mean_of_the_frames_in_light():
+    picture = texture(20, 24)
+    motion = Motion(*(2 * torch.randn(1, 2, 20, 24) for _ in range(3)))
+
+    frames = list(render(picture, motion, mode="bilinear"))
+
+    mean = to_image(torch.stack([to_light(frame) for frame in frames]).mean(dim=0))
+    assert_close(reblur(picture, motion, "bilinear"), mean, atol=1e-4, rtol=0)
+
+
+def test_motion_scales_with_the_picture():
+    motion = Motion.straight(constant(4.0, -2.0, 20, 30))
+
+    small = motion.resized((10, 15))
+
+    assert_close(small.a, constant(2.0, -1.0, 10, 15))
+    assert small.size == (10, 15)
+
+
+# The camera as a matrix
+
+
+def test_matrix_is_seven_bicubic_looks():
+    picture = to_light(texture(30, 40))
+    motion = Motion(*(3 * torch.randn(1, 2, 30, 40) for _ in range(3)))
+    looks = torch.stack([warp(picture, motion.displacement(t)) for t in TIMES]).mean(dim=0)
+    camera = Exposure(motion)
+
+    exposed = camera.forward(picture[0].flatten(1).t().contiguous())
+
+    assert_close(exposed, looks[0].flatten(1).t(), atol=1e-5, rtol=0)
+
+
+def test_adjoint_is_the_transposed_matrix():
+    motion = Motion(*(3 * torch.randn(1, 2, 150, 90) for _ in range(3)))  # two bands
+    camera = Exposure(motion)
+    x, y = torch.randn(150 * 90, 3), torch.randn(150 * 90, 3)
+
+    there, back = (camera.forward(x) * y).sum(), (x * camera.adjoint(y)).sum()
+
+    assert float(there) == pytest.approx(float(back), rel=1e-3, abs=1e-2)
+
+
+# Search and consensus
+
+
+def test_candidates_cover_half_the_directions_up_to_the_radius():
+    lines = candidates(6.0)
+    lengths = lines.norm(dim=1)
+
+    assert not lines[0].any()
+    assert float(lengths.max()) <= 6
+    assert float(lengths[1:].min()) == pytest.approx(0.35)
+    assert float(lines[:, 1].min()) >= 0
+
+
+def test_line_kernel_is_the_exposure_of_a_point():
+    light = torch.zeros(1, 1, 15, 15)
+    light[..., 7, 7] = 1
+    line = torch.tensor([[2.6, -1.3]])
+    looks = [warp(light, constant(*(t * line[0]).tolist(), 15, 15), "bilinear") for t in TIMES]
+
+    kernel = line_kernels(line, (7, 7))
+
+    assert_close(kernel, torch.stack(looks).mean(dim=0), atol=1e-5, rtol=0)
+
+
+def test_consensus_stands_outliers_and_random_signs():
+    generator = torch.Generator().manual_seed(3)
+    truth = affine(30, 40, [[0.04, -0.03], [0.05, 0.02]], [3.0, 1.0])[0]
+    vectors = truth + 0.1 * torch.randn(truth.shape, generator=generator)
+    wrong = torch.rand(30, 40, generator=generator) < 0.3
+    vectors = torch.where(wrong, 4 * torch.randn(truth.shape, generator=generator), vectors)
+    vectors *= torch.randint(0, 2, (30, 40), generator=generator) * 2.0 - 1
+
+    found = find_consensus(Lines(vectors, torch.ones(30, 40)), seed=0)
+
+    assert apart(found.field[None], truth[None], border=1) < 0.1
+    assert 0.55 < found.share < 0.9
+
+
+def test_consensus_is_the_same_every_time():
+    torch.manual_seed(1)
+    lines = Lines(torch.randn(2, 12, 16), torch.rand(12, 16))
+    first = find_consensus(lines, seed=0)
+    torch.manual_seed(2)
+
+    again = find_consensus(lines, seed=0)
+
+    assert_close(first.field, again.field, rtol=0, atol=0)
+    assert first.share == again.share
+
+
+def test_search_finds_a_translation():
+    picture, truth = texture(96, 128), constant(4.0, 2.5, 96, 128)
+    y = reblur(picture, Motion.straight(truth))
+
+    found = find_motion(picture, y, shrink=1, radius=8.0)
+
+    assert apart(found.motion.a, truth) < 0.3
+    assert found.share > 0.8
+
+
+def test_search_leaves_a_sharp_photo_at_rest():
+    picture = texture(96, 128)
+
+    found = find_motion(picture, picture, shrink=1, radius=4.0)
+
+    assert float(found.motion.a.norm(dim=1).max()) < 0.1
+
+
+# Refinement
+
+
+def test_fit_recovers_an_affine_field():
+    picture = texture(96, 128)
+    truth = affine(96, 128, [[0.02, -0.03], [0.03, 0.02]], [2.0, 1.5])
+    y = reblur(picture, Motion.straight(truth))
+
+    motion = fit_motion(picture, y)
+
+    assert apart(motion.a, truth) < 0.15
+
+
+def test_refinement_finds_the_bend_of_a_path():
+    picture = texture(96, 128)
+    a, b = constant(3.0, 0.0, 96, 128), constant(0.0, 1.5, 96, 128)
+    y = reblur(picture, Motion(a, b, a))
+
+    motion = refine(picture, y, Motion.straight(a, a), Effort(cell=16, steps=40, smoothness=3e-3))
+
+    assert float((motion.b - b)[..., 8:-8, 8:-8].norm(dim=1).mean()) < 0.3
+
+
+def test_refinement_keeps_the_sign_of_the_first_answer():
+    picture, truth = texture(64, 80), constant(0.8, 0.5, 64, 80)
+    y = reblur(picture, Motion.straight(truth))
+
+    for sign in (1, -1):
+        start = Motion.straight(sign * 0.6 * truth, sign * truth)
+        motion = refine(picture, y, start, Effort(cell=8, steps=30, smoothness=3e-3))
+        assert float((motion.a * sign * truth).sum(dim=1).min()) > 0
+
+
+def test_refinement_works_where_no_slopes_are_kept():
+    with torch.inference_mode():
+        picture, truth = texture(48, 64), constant(2.0, 1.0, 48, 64)
+        y = reblur(picture, Motion.straight(truth))
+
+        motion = refine(
+            picture, y, Motion.straight(0.7 * truth), Effort(cell=16, steps=20, smoothness=3e-3)
+        )
+
+    assert apart(motion.a, truth) < 0.3
+    assert not motion.a.requires_grad
+
+
+# Solving
+
+
+def test_solving_brings_the_picture_nearer_to_the_truth():
+    picture, motion = texture(64, 80), Motion.straight(constant(3.0, 1.0, 64, 80))
+    y = reblur(picture, motion)
+
+    solved = solve(y, y, motion)
+
+    before, after = (float((reblur(x, motion) - y).square().mean()) for x in (y, solved))
+    assert after < 0.05 * before
+    before, after = (float((x - picture).square().mean()) for x in (y, solved))
+    assert after < 0.4 * before
+
+
+def test_solving_in_bands_is_solving_at_once(monkeypatch):
+    picture, motion = texture(120, 64), Motion.straight(constant(1.0, 3.0, 120, 64))
+    y = reblur(picture, motion)
+    whole = solve(y, y, motion, Prior(steps=20))
+    monkeypatch.setattr("blurvid.trajectory.deconvolution.BAND_PIXELS", 64 * 64)
+
+    bands = solve(y, y, motion, Prior(steps=20))
+
+    assert_close(bands, whole, atol=1e-3, rtol=0)
+
+
+# Coarse to fine
+
+
+def test_choice_takes_the_best_answer_of_each_place():
+    picture = texture(48, 96)
+    moved = constant(4.0, 0.0, 48, 96)
+    moved[..., 48:] = 0
+    y = reblur(picture, Motion.straight(moved))
+    rest, all_of_it = torch.zeros_like(moved), constant(4.0, 0.0, 48, 96)
+
+    chosen = choose(picture, y, [Answer(rest, rest), Answer(all_of_it, rest)])
+
+    assert float((chosen.a == moved).float().mean()) > 0.9
+
+
+@pytest.mark.parametrize(("length", "levels"), [(2.0, 1), (20.0, 3)])
+def test_levels_follow_the_length_of_the_blur(length, levels):
+    picture = texture(400, 400)
+    y = reblur(picture, Motion.straight(constant(length, 0.0, 400, 400)))
+
+    assert count_levels(y, lambda small: resize(picture, small.shape[-2:])) == levels
+
+
+def blocks(height, width, seed):
+    """A picture of large overlapping rectangles, (1, 3, H, W) in [0.1, 0.9]."""
+    generator = torch.Generator().manual_seed(seed)
+    picture = torch.full((1, 3, height, width), 0.5)
+    for _ in range(40):
+        top, left = (int(torch.randint(-30, n, (), generator=generator)) for n in (height, width))
+        down, across = torch.randint(25, 70, (2,), generator=generator).tolist()
+        colour = torch.rand(3, 1, 1, generator=generator) * 0.8 + 0.1
+        picture[..., max(0, top) : top + down, max(0, left) : left + across] = colour
+    return blur(picture, 0.7)
+
+
+def test_long_blur_is_found_through_the_pyramid(monkeypatch):
+    monkeypatch.setattr("blurvid.trajectory.pyramid.LOOK", 64)
+    picture, truth = blocks(128, 160, seed=5), constant(9.0, 4.0, 128, 160)
+    y = reblur(picture, Motion.straight(truth))
+    stages = []
+
+    def sharpen(blurry):  # knows the answer, but, as a network does, only of short blur
+        return resize(picture, blurry.shape[-2:]) if blurry.shape[-1] < 100 else blurry
+
+    found = fit(y, sharpen, lambda stage, share: stages.append((stage, share)))
+
+    assert found.levels == 2
+    assert apart(found.motion.a, truth, border=20) < 1
+    before, after = (float((x - picture).square().mean()) for x in (y, found.picture))
+    assert after < 0.25 * before
+    assert [share for _, share in stages] == sorted(share for _, share in stages)
+
+
+def test_short_blur_needs_one_size():
+    picture, truth = texture(96, 112), constant(2.0, 1.0, 96, 112)
+    y = reblur(picture, Motion.straight(truth))
+
+    found = fit(y, lambda blurry: picture)
+
+    assert found.levels == 1
+    assert apart(found.motion.a, truth) < 0.2
+    assert_close(found.middle, picture)
