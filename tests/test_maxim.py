@@ -238,7 +238,7 @@ def test_an_npz_is_imported(tmp_path, prefix, layout):
 
 
 def test_a_graph_of_tfjs_is_imported(tmp_path):
-    arrays, net = flax_arrays(layout="tf")
+    arrays, net = flax_arrays(layout="tf", features=8)
     folder = write_tfjs(tmp_path / "models", arrays)
     result = invoke("weights", "import", folder, "--name", "three")
     assert result.exit_code == 0, result.output
