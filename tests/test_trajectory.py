@@ -343,8 +343,8 @@ def blocks(height, width, seed):
 
 
 def test_long_blur_is_found_through_the_pyramid(monkeypatch):
-    monkeypatch.setattr("blurvid.trajectory.pyramid.LOOK", 64)
-    picture, truth = blocks(128, 160, seed=5), constant(9.0, 4.0, 128, 160)
+    monkeypatch.setattr("blurvid.trajectory.pyramid.LOOK", 48)
+    picture, truth = blocks(112, 136, seed=5), constant(9.0, 4.0, 112, 136)
     y = reblur(picture, Motion.straight(truth))
     stages = []
 
