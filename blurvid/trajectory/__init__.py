@@ -1,26 +1,35 @@
 """Motion during an exposure, found in the photo, and the picture behind it. No parameters.
 
-One moving picture explains the photo: frame_t(x) = L(x + a(x) t + b(x) t²) in linear light,
-t = -1 to 1, and the photo is the mean of seven frames. `fit` finds L, a and b; `render` makes
-frames for any t.
+One moving picture explains the photo: frame_t(x) = L(x + a(x) t + b(x) t²), t = -1 to 1, and the
+photo is their mean in linear light. `fit` finds L, a and b with the help of networks.
 """
 
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.paths import TIMES, Motion, reblur, render
-from blurvid.trajectory.pyramid import Fit, Progress, Sharpen, fit, fit_motion
+from blurvid.trajectory.pyramid import (
+    Fit,
+    Networks,
+    Progress,
+    Proposal,
+    Restored,
+    fit,
+    resting,
+)
 from blurvid.trajectory.search import find_motion
 
 __all__ = [
     "TIMES",
     "Fit",
     "Motion",
+    "Networks",
     "Prior",
     "Progress",
-    "Sharpen",
+    "Proposal",
+    "Restored",
+    "find_motion",
     "fit",
-    "fit_motion",
     "reblur",
     "render",
-    "find_motion",
+    "resting",
     "solve",
 ]

@@ -92,7 +92,9 @@ def steady(field: Tensor) -> Tensor:
 
 def _error(light: Tensor, y: Tensor, answer: Answer) -> Tensor:
     """Squared re-blur error around each place, (1, 1, H, W)."""
-    blurry = to_image(exposure(light, to_grid(answer.a), to_grid(answer.b), "bilinear"))
+    a, b = to_grid(answer.a), to_grid(answer.b)
+    looks = Motion.straight(answer.a).looks
+    blurry = to_image(exposure(light, a, b, "bilinear", looks))
     return blur((blurry - y).square().mean(dim=1, keepdim=True), AROUND)
 
 

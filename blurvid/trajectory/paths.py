@@ -18,7 +18,18 @@ from blurvid.trajectory.light import to_image, to_light
 from blurvid.trajectory.sampling import Sampling, base_grid, rescale, sample, to_grid
 
 TIMES: tuple[float, ...] = tuple((2 * i - FRAMES + 1) / (FRAMES - 1) for i in range(FRAMES))
-"""When the seven frames are taken; the exposure is their mean."""
+"""When the seven frames are taken."""
+SPAN = FRAMES / (FRAMES - 1)
+"""The exposure is from -SPAN to SPAN: the frames stand at the middles of its sevenths."""
+GAP = 3.0
+"""Longest way between two instants of an exposure [px]: longer ones leave ghosts of edges."""
+LONG = 0.98
+"""Share of the places whose ways are no longer than that."""
+
+
+def instants(count: int) -> tuple[float, ...]:
+    """Middles of `count` equal parts of the exposure; those of seven are the frames' times."""
+    return tuple(SPAN * ((2 * i + 1) / count - 1) for i in range(count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +53,18 @@ class Motion:
     def size(self) -> tuple[int, int]:
         return self.a.shape[-2], self.a.shape[-1]
 
+    @property
+    def reach(self) -> float:
+        """Half the way [px] that is longer in hardly any place."""
+        length = self.a.norm(dim=1).flatten()
+        step = max(1, len(length) // 2**18)
+        return float(length[::step].quantile(LONG))
+
+    @property
+    def looks(self) -> int:
+        """Instants that make an exposure without gaps, an odd multiple of seven."""
+        return FRAMES * (2 * round(SPAN * self.reach / (GAP * FRAMES)) + 1)
+
     def displacement(self, t: float) -> Tensor:
         """Where to look in the middle frame for what is seen at time t [px], (B, 2, H, W)."""
         return self.a * t + self.b * t**2
@@ -55,14 +78,15 @@ class Motion:
         return Motion(*(x[..., top:bottom, :] for x in (self.a, self.b, self.consensus)))
 
 
-def exposure(light: Tensor, a: Tensor, b: Tensor, mode: Sampling) -> Tensor:
-    """Mean light of the seven frames of a moving picture.
+def exposure(light: Tensor, a: Tensor, b: Tensor, mode: Sampling, looks: int = FRAMES) -> Tensor:
+    """Mean light of a moving picture.
 
     Args:
         light: of the middle frame, linear, (B, C, H, W).
         a: first-order displacements as `to_grid` gives them, (B, H, W, 2).
         b: second-order ones, the same.
         mode: how to look between pixels.
+        looks: instants that are averaged, odd.
 
     Returns:
         (B, C, H, W), linear; differentiable in all three.
@@ -70,24 +94,28 @@ def exposure(light: Tensor, a: Tensor, b: Tensor, mode: Sampling) -> Tensor:
     height, width = light.shape[-2:]
     base = base_grid(height, width, light.device)
     total = light  # t = 0 is the picture itself
-    for t in TIMES[FRAMES // 2 + 1 :]:
+    for t in instants(looks)[looks // 2 + 1 :]:
         middle, half = base + b * t**2, a * t
         total = total + sample(light, middle + half, mode) + sample(light, middle - half, mode)
-    return total / FRAMES
+    return total / looks
 
 
-def reblur(picture: Tensor, motion: Motion, mode: Sampling = "bicubic") -> Tensor:
+def reblur(
+    picture: Tensor, motion: Motion, mode: Sampling = "bicubic", looks: int | None = None
+) -> Tensor:
     """The photo that a camera would take of a moving picture.
 
     Args:
         picture: the middle frame, (B, 3, H, W), RGB in [0, 1].
         motion: of the same size.
         mode: how to look between pixels.
+        looks: instants that are averaged; as many as the motion needs by default.
 
     Returns:
         (B, 3, H, W), in [0, 1].
     """
-    return to_image(exposure(to_light(picture), to_grid(motion.a), to_grid(motion.b), mode))
+    a, b = to_grid(motion.a), to_grid(motion.b)
+    return to_image(exposure(to_light(picture), a, b, mode, looks or motion.looks))
 
 
 def render(

@@ -1,7 +1,8 @@
 """From a photo to the picture and its motion, coarse to fine where the blur is long.
 
 The deblurring network knows blurs of up to about 15 px. Where a photo's are longer, it is
-made smaller until they are short, and every answer is the start of the next size.
+made smaller until they are short, and every answer is the start of the next size. What the
+networks do is asked of them through `Networks`, so that nothing in here has parameters.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,50 +18,85 @@ from torch import Tensor
 
 from blurvid.trajectory.choose import Answer, choose, deblurred, steady
 from blurvid.trajectory.consensus import oriented
-from blurvid.trajectory.deconvolution import Prior, solve
-from blurvid.trajectory.paths import Motion
-from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, Effort, refine
+from blurvid.trajectory.paths import Motion, reblur
+from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, refine
 from blurvid.trajectory.sampling import blur, resize
 from blurvid.trajectory.search import find_motion
 
-Sharpen = Callable[[Tensor], Tensor]
-"""Takes and gives (1, 3, H, W), RGB in [0, 1]: a blurry picture, its middle frame."""
 Progress = Callable[[str, float], None]
 """Told what begins, and the share of the whole that is done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Motion as a network sees it."""
+
+    motion: Motion
+    error: Tensor
+    """Error of `a` to be expected [px], (1, 1, H, W)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """The picture that moved."""
+
+    picture: Tensor
+    """L, (1, 3, H, W), RGB in [0, 1]."""
+    features: Tensor
+    """What its network needs to render frames, of whatever shape."""
+
+
+class Networks(Protocol):
+    """What is learned. All images (1, 3, H, W), RGB in [0, 1], of any size."""
+
+    def sharpen(self, y: Tensor, /) -> Tensor:
+        """The middle frame of a blurry image."""
+
+    def propose(self, middle: Tensor, y: Tensor, /) -> Proposal:
+        """The motion that made the blurry image of its middle frame."""
+
+    def restore(self, y: Tensor, middle: Tensor, motion: Motion, /) -> Restored:
+        """The picture solved for along a motion."""
+
 
 SHORT = 7.0
 """Half displacement [px] up to which the network deblurs: its training blurs were 15 px long."""
 START = 5.0
 """Half displacement [px] at the size at which the pyramid begins."""
-LOOK = 96
-"""Shorter side [px] of the smallest look."""
+LOOK = 160
+"""Shorter side [px] of the first look, about."""
 SMALLEST = 64
 """No side of a level is shorter [px]."""
 WHOLE = 300
-"""Levels whose shorter side is below this are searched at their own size [px], not at half."""
-CLEARED = Prior(steps=40, middle=0.01)
-"""The coarser picture is only carried on to the next size."""
+"""Pictures whose shorter side is below this are searched at their own size [px], not at half."""
+WORK = 2**20
+"""Pixels of the size at which motion is worked on at most: it is smooth, and scaled up."""
+BETTER = 1.0
+"""By so much [dB] must the search explain the photo better than the network to be taken."""
+CARRIED = 1.0
+"""Error of `a` that is expected of a coarser answer [px], and a tenth of its length."""
+RESTING = (0.25, 0.75)
+"""Half displacements [px] below which a place is taken from the photo, and above which not."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
     """A picture and a motion that make a photo."""
 
-    picture: Tensor
-    """L, the middle frame solved for, (1, 3, H, W), RGB, nominally in [0, 1]."""
+    restored: Restored
     middle: Tensor
-    """m, what the network makes of the middle frame, the same."""
+    """m, what the network makes of the middle frame, (1, 3, H, W)."""
     motion: Motion
     levels: int
     """Sizes that it took."""
 
 
-def fit(y: Tensor, sharpen: Sharpen, progress: Progress | None = None) -> Fit:
+def fit(y: Tensor, networks: Networks, progress: Progress | None = None) -> Fit:
     """Find the sharp picture and the motion that a photo was made of.
 
     Args:
         y: photo, (1, 3, H, W), RGB in [0, 1].
-        sharpen: the deblurring network, for any size.
+        networks: what is learned.
         progress: told what begins.
 
     Returns:
@@ -67,110 +104,123 @@ def fit(y: Tensor, sharpen: Sharpen, progress: Progress | None = None) -> Fit:
     """
     tell = progress or _silent
     tell("look", 0.0)
-    levels = count_levels(y, sharpen)
-    if levels == 1:
-        tell("middle", 0.02)
-        middle = sharpen(y)
-        tell("motion", 0.2)
-        motion = fit_motion(middle, y)
-        tell("picture", 0.6)
-        return Fit(solve(middle, y, motion), middle, motion, levels)
-    return descend(y, sharpen, levels, tell)
-
-
-def fit_motion(middle: Tensor, y: Tensor) -> Motion:
-    """Find the motion that makes the photo of a sharp picture, at half size, then at full.
-
-    Args:
-        middle: sharp picture, (1, 3, H, W), RGB in [0, 1].
-        y: photo, the same.
-    """
-    size = (y.shape[-2], y.shape[-1])
-    small_middle, small_y = F.avg_pool2d(middle, 2), F.avg_pool2d(y, 2)
-    half = (small_y.shape[-2], small_y.shape[-1])
-    motion = find_motion(middle, y, shrink=2).motion
-    motion = refine(small_middle, small_y, motion.resized(half), HALF_SIZE)
-    return refine(middle, y, motion.resized(size), FULL_SIZE)
-
-
-def count_levels(y: Tensor, sharpen: Sharpen) -> int:
-    """How many sizes a photo needs, from the motion seen where it is so small as to be short."""
-    height, width = y.shape[-2:]
-    halvings = max(0, math.floor(math.log2(min(height, width) / LOOK)))
-    if halvings == 0:
-        return 1
-    small = resize(y, _size(height, width, halvings))
-    motion = find_motion(sharpen(small), small, shrink=1).motion
-    longest = float(motion.a.norm(dim=1).flatten().quantile(0.95)) * 2**halvings
-    if longest <= SHORT:
-        return 1
-    return 1 + min(halvings, math.ceil(math.log2(longest / START)))
-
-
-def descend(y: Tensor, sharpen: Sharpen, levels: int, tell: Progress) -> Fit:
-    """Find picture and motion at the smallest of several sizes, then at each larger one.
-
-    Args:
-        y: photo, (1, 3, H, W), RGB in [0, 1].
-        sharpen: the deblurring network.
-        levels: sizes, each half the next.
-        tell: told what begins.
-    """
+    levels = count_levels(y, networks)
     height, width = y.shape[-2:]
     sizes = [_size(height, width, k) for k in range(levels - 1, -1, -1)]
     work = [size[0] * size[1] for size in sizes]
     found: Fit | None = None
     for number, size in enumerate(sizes):
-        tell(f"level {number + 1} of {levels}", sum(work[:number]) / sum(work))
+        done, share = sum(work[:number]) / sum(work), work[number] / sum(work)
+
+        def step(stage: str, part: float, done: float = done, share: float = share) -> None:
+            tell(stage, done + part * share)
+
         seen = resize(y, size)
-        found = _first(seen, sharpen) if found is None else _next(seen, sharpen, found)
+        if found is None:
+            found = _first(seen, networks, step)
+        else:
+            found = _next(seen, networks, found, step)
     assert found is not None
-    return Fit(found.picture, found.middle, found.motion, levels)
+    return Fit(found.restored, found.middle, found.motion, levels)
 
 
-def _first(y: Tensor, sharpen: Sharpen) -> Fit:
-    """The answer at the smallest size."""
-    middle = sharpen(y)
-    fresh = find_motion(middle, y, _shrink(y)).motion
-    rest = torch.zeros_like(fresh.a)
-    chosen = choose(
-        middle,
-        y,
-        [Answer(rest, rest), Answer(fresh.consensus, rest), Answer(fresh.a, rest)],
-    )
-    return _finish(middle, y, chosen, fresh.consensus)
+def count_levels(y: Tensor, networks: Networks) -> int:
+    """How many sizes a photo needs, from the motion seen where it is so small as to be short."""
+    height, width = y.shape[-2:]
+    halvings = max(0, round(math.log2(min(height, width) / LOOK)))
+    if halvings == 0:
+        return 1
+    small = resize(y, _size(height, width, halvings))
+    longest = networks.propose(networks.sharpen(small), small).motion.reach * 2**halvings
+    if longest <= SHORT:
+        return 1
+    return 1 + min(halvings, math.ceil(math.log2(longest / START)))
 
 
-def _next(y: Tensor, sharpen: Sharpen, coarser: Fit) -> Fit:
+def resting(motion: Motion) -> Tensor:
+    """Where nothing moves, so that the photo itself is the best picture, 0 to 1, (1, 1, H, W)."""
+    low, high = RESTING
+    length = blur(motion.a.norm(dim=1, keepdim=True), 2.0)
+    return ((high - length) / (high - low)).clamp(0, 1)
+
+
+def _first(y: Tensor, networks: Networks, tell: Progress) -> Fit:
+    """The answer at the smallest size, or the only one."""
+    tell("middle frame", 0.02)
+    middle = networks.sharpen(y)
+    tell("motion", 0.45)
+    small_middle, small_y = _work_size(middle), _work_size(y)
+    learned = networks.propose(small_middle, small_y)
+    searched = find_motion(small_middle, small_y, _shrink(small_y)).motion
+    motion = _refined(small_middle, small_y, learned.motion, learned.error)
+    other = _refined(small_middle, small_y, searched, None)
+    if _error(small_middle, small_y, other) + BETTER < _error(small_middle, small_y, motion):
+        motion = other
+    return _restored(y, middle, motion, networks, tell)
+
+
+def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress) -> Fit:
     """The answer at the next size."""
     size = (y.shape[-2], y.shape[-1])
     known = coarser.motion.resized(size)
-    carried = solve(resize(coarser.picture, size), y, known, CLEARED)
-    moving = deblurred(carried, y, known)
-    share = blur(moving, 3.0)
-    middle = sharpen(carried.clamp(0, 1)) * share + sharpen(y) * (1 - share)
-    fresh = find_motion(middle, y, _shrink(y)).motion
+    tell("picture", 0.02)
+    carried = networks.restore(y, resize(coarser.restored.picture, size), known).picture
+    share = blur(deblurred(carried, y, known), 3.0)
+    tell("middle frame", 0.2)
+    middle = networks.sharpen(carried * share + y * (1 - share))
+    tell("motion", 0.6)
+    small_middle, small_y = _work_size(middle), _work_size(y)
+    work = (small_y.shape[-2], small_y.shape[-1])
+    still = F.interpolate(share, work, mode="bilinear", align_corners=False) <= 0.3
+    before = coarser.motion.resized(work)
+    fresh = networks.propose(small_middle, small_y).motion
     rest = torch.zeros_like(fresh.a)
     # one sign for the whole picture, then one for each place
-    turn = 1.0 if float((fresh.consensus * known.a).sum()) >= 0 else -1.0
-    consensus = fresh.consensus * turn
-    own = oriented(fresh.a * turn, blur(known.a, 6.0))
-    answers = [
-        Answer(rest, rest),
-        Answer(known.a, known.b),
-        Answer(consensus, rest),
-        Answer(own, rest),
-    ]
-    chosen = choose(middle, y, answers, still=share <= 0.3)
-    return _finish(middle, y, chosen, consensus)
+    turn = 1.0 if float((fresh.a * before.a).sum()) >= 0 else -1.0
+    own = oriented(fresh.a * turn, blur(before.a, 6.0))
+    answers = [Answer(rest, rest), Answer(before.a, before.b), Answer(own, fresh.b)]
+    chosen = choose(small_middle, small_y, answers, still=still)
+    a = steady(chosen.a)
+    expected = CARRIED + 0.1 * a.norm(dim=1, keepdim=True)
+    motion = _refined(small_middle, small_y, Motion(a, chosen.b, a), expected)
+    return _restored(y, middle, motion, networks, tell)
 
 
-def _finish(middle: Tensor, y: Tensor, chosen: Answer, consensus: Tensor) -> Fit:
-    motion = Motion(steady(chosen.a), chosen.b, torch.zeros_like(consensus))
-    effort = Effort(cell=8 if _shrink(y) == 1 else 16, steps=50, smoothness=4e-3)
-    motion = refine(middle, y, motion, effort)
-    motion = Motion(motion.a, motion.b, consensus)
-    return Fit(solve(middle, y, motion), middle, motion, 1)
+def _restored(y: Tensor, middle: Tensor, motion: Motion, networks: Networks, tell: Progress) -> Fit:
+    """Solve for the picture, at the photo's size."""
+    motion = motion.resized((y.shape[-2], y.shape[-1]))
+    tell("picture", 0.8)
+    found = networks.restore(y, middle, motion)
+    rest = resting(motion)
+    picture = found.picture * (1 - rest) + y * rest
+    return Fit(Restored(picture, found.features), middle, motion, 1)
+
+
+def _refined(middle: Tensor, y: Tensor, motion: Motion, error: Tensor | None) -> Motion:
+    """Refine at half size and at full; with an expected error, a departure from it is dear."""
+    size = (y.shape[-2], y.shape[-1])
+    if _shrink(y) == 1:
+        return refine(middle, y, motion, HALF_SIZE, error)
+    small = F.avg_pool2d(middle, 2), F.avg_pool2d(y, 2)
+    half = None if error is None else F.avg_pool2d(error, 2) / 2
+    found = refine(*small, motion.resized((size[0] // 2, size[1] // 2)), HALF_SIZE, half)
+    found = found.resized(size)
+    if error is not None:
+        found = Motion(found.a, found.b, found.a)
+    return refine(middle, y, found, FULL_SIZE, error)
+
+
+def _error(middle: Tensor, y: Tensor, motion: Motion) -> float:
+    """Re-blur error [dB], smaller is better."""
+    return 10 * math.log10(float((reblur(middle, motion) - y).square().mean()) + 1e-10)
+
+
+def _work_size(image: Tensor) -> Tensor:
+    height, width = image.shape[-2:]
+    scale = math.sqrt(WORK / (height * width))
+    if scale >= 1:
+        return image
+    return resize(image, (round(height * scale), round(width * scale)))
 
 
 def _shrink(y: Tensor) -> int:

@@ -21,6 +21,8 @@ BENT = 0.05
 """Price on b², in prices of smoothness."""
 SIGN = 0.02
 """Price on motion against the first answer [1/px]."""
+LOYALTY = 2e-3
+"""Price on a departure from the first answer, in its expected errors."""
 PACE = 0.08
 """First step, in median lengths of the motion; between the slowest and the fastest..."""
 SLOWEST = 0.03
@@ -51,6 +53,7 @@ def refine(
     y: Tensor,
     motion: Motion,
     effort: Effort,
+    error: Tensor | None = None,
     mode: Sampling = "bilinear",
 ) -> Motion:
     """Move the paths until the re-blurred picture is the photo.
@@ -64,6 +67,8 @@ def refine(
         y: photo, the same.
         motion: first answer, of the same size.
         effort: grid, steps and smoothness.
+        error: expected of the first answer [px], (1, 1, H, W): the smaller, the dearer is a
+            departure from it; None lets it go wherever the photo leads.
         mode: how to look between pixels; bilinear is enough to find the motion, and faster.
 
     Returns:
@@ -72,26 +77,28 @@ def refine(
     height, width = motion.size
     nodes = (_nodes(height, effort.cell), _nodes(width, effort.cell))
     rows, columns = _spread(nodes[0], height).to(y), _spread(nodes[1], width).to(y)
-    first, bend, consensus = (
-        F.interpolate(x, nodes, mode="bilinear", align_corners=True)
-        for x in (motion.a, motion.b, motion.consensus)
-    )
+    first, bend, consensus = (_at_nodes(x, nodes) for x in (motion.a, motion.b, motion.consensus))
     lengths = first.norm(dim=1, keepdim=True)
     ahead = first / (lengths + 0.05)
+    faith = None if error is None else LOYALTY / (_at_nodes(error, nodes) + 0.1)
     a, b = first.clone().requires_grad_(), bend.clone().requires_grad_()
     rate = min(FASTEST, max(SLOWEST, PACE * float(lengths.median())))
     # the loss counts per node, so that the step does not depend on the size of the picture
     optimizer = torch.optim.Adam([a, b], lr=rate, eps=1e-5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, effort.steps)
-    light = to_light(middle)
+    light, looks = to_light(middle), motion.looks
     count = nodes[0] * nodes[1]
     for _ in range(effort.steps):
         paths = rows @ torch.cat([a, b], dim=1) @ columns.t()
-        blurry = to_image(exposure(light, to_grid(paths[:, :2]), to_grid(paths[:, 2:]), mode))
-        error = torch.sqrt((blurry - y) ** 2 + ROBUST).mean()
+        a_grid, b_grid = to_grid(paths[:, :2]), to_grid(paths[:, 2:])
+        blurry = to_image(exposure(light, a_grid, b_grid, mode, looks))
+        distance = torch.sqrt((blurry - y) ** 2 + ROBUST).mean()
         rough = _roughness(a - consensus) + _roughness(b) + BENT * b.square().mean()
         against = F.relu(-(a * ahead).sum(dim=1)).mean()
-        loss = count * (error + effort.smoothness * rough + SIGN * against)
+        loss = count * (distance + effort.smoothness * rough + SIGN * against)
+        if faith is not None:
+            away = _length(a - first) + 0.5 * _length(b - bend)
+            loss = loss + count * (faith * away).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -99,6 +106,15 @@ def refine(
     with torch.no_grad():
         paths = rows @ torch.cat([a, b], dim=1) @ columns.t()
     return Motion(paths[:, :2], paths[:, 2:], motion.consensus)
+
+
+def _at_nodes(field: Tensor, nodes: tuple[int, int]) -> Tensor:
+    return F.interpolate(field, nodes, mode="bilinear", align_corners=True)
+
+
+def _length(field: Tensor) -> Tensor:
+    """Length of vectors, differentiable at rest, (1, 1, h, w)."""
+    return torch.sqrt(field.square().sum(dim=1, keepdim=True) + 1e-4)
 
 
 def _nodes(length: int, cell: int) -> int:

@@ -1,0 +1,190 @@
+"""The motion model, ours: a middle frame, the motion fitted to the photo, frames from both.
+
+The order of work is the paper's, the middle frame first and the others from it and the photo (Jin
+et al. 2018, section 5); what is new is that the others are rendered along an explicit motion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blurvid.config import FRAMES
+from blurvid.networks.motion import MotionNet
+from blurvid.networks.restore import RestoreNet
+from blurvid.runtime import autocast
+from blurvid.trajectory import (
+    TIMES,
+    Fit,
+    Motion,
+    Progress,
+    Proposal,
+    Restored,
+    fit,
+    reblur,
+    resting,
+)
+
+BAND_PIXELS = 3 << 19
+"""Pixels that are restored or rendered at a time."""
+MARGIN = 64
+"""Rows beyond the reach of the motion that a band is seen with, and that are thrown away."""
+SURE = 4.0
+"""Largest logarithm of an expected error that is believed, and of its inverse."""
+
+
+class Deblurrer(Protocol):
+    """What gives a middle frame, see `models.SequenceModel`."""
+
+    name: str
+    size_multiple: int
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Turn y (1, 3, H, W) into its middle frame (1, 3, H, W)."""
+
+
+class MotionModel(nn.Module):
+    """Photo to a picture that moved, its motion, and frames of any time.
+
+    Args:
+        middle: gives the middle frame.
+        motion: finds the motion.
+        restore: solves for the picture, and renders.
+        dtype: of the networks' features; images and geometry stay in float32.
+    """
+
+    name = "motion"
+    count = FRAMES
+
+    def __init__(
+        self,
+        middle: Deblurrer,
+        motion: MotionNet,
+        restore: RestoreNet,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.middle = middle
+        self.motion = motion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.restoration = restore.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def fit(self, y: Tensor, progress: Progress | None = None) -> Fit:
+        """Find the picture and the motion that a photo was made of.
+
+        Args:
+            y: photo, (1, 3, H, W), RGB in [0, 1].
+            progress: told what begins, and the share of the whole that is done.
+
+        Returns:
+            What `frames` renders.
+        """
+        return fit(y, self, progress)
+
+    @torch.no_grad()
+    def frames(self, y: Tensor, found: Fit, times: Sequence[float] = TIMES) -> Iterator[Tensor]:
+        """Render the frames of some times.
+
+        Args:
+            y: the photo that was fitted.
+            found: what `fit` found.
+            times: from -1, the first frame, to 1, the last; beyond is extrapolated.
+
+        Yields:
+            (3, H, W), RGB in [0, 1].
+        """
+        motion, picture = _fields(found.motion), found.restored.picture
+        rest = resting(found.motion)
+        for t in times:
+            out = torch.empty_like(picture)
+            for seen, kept, target in self._bands(found.motion):
+                some = self._cells(seen)
+                with autocast(y.device, self.dtype):
+                    part = self.restoration.frame(
+                        _padded(picture[..., seen, :], self.restoration.size_multiple),
+                        found.restored.features[..., some, :],
+                        _padded(motion[..., seen, :], self.restoration.size_multiple),
+                        t,
+                    )
+                out[..., target, :] = part.float()[..., kept, : y.shape[-1]]
+            yield (out * (1 - rest) + y * rest)[0].clamp(0, 1)
+
+    def sharpen(self, y: Tensor) -> Tensor:
+        """Find the middle frame, (1, 3, H, W) in [0, 1] -> the same."""
+        height, width = y.shape[-2:]
+        whole = _padded(y, self.middle.size_multiple)
+        out = torch.empty_like(whole)
+        with autocast(y.device, self.dtype):
+            self.middle.fill(out, whole, None)
+        return out[..., :height, :width].clamp(0, 1)
+
+    def propose(self, middle: Tensor, y: Tensor) -> Proposal:
+        """Find the motion that made the blurry image of its middle frame."""
+        height, width = y.shape[-2:]
+        multiple = self.motion.size_multiple
+        whole = _padded(middle, multiple), _padded(y, multiple)
+        with autocast(y.device, self.dtype):
+            told = self.motion(*whole)
+        size = whole[0].shape[-2:]
+        told = F.interpolate(told, size, mode="bilinear", align_corners=False)
+        told = told[..., :height, :width]
+        a, b = told[:, :2].contiguous(), told[:, 2:4].contiguous()
+        expected = told[:, 4:].clamp(-SURE, SURE).exp() * (1 + 0.1 * a.norm(dim=1, keepdim=True))
+        return Proposal(Motion(a, b, a), expected)
+
+    def restore(self, y: Tensor, middle: Tensor, motion: Motion) -> Restored:
+        """Solve for the picture along a motion."""
+        multiple = self.restoration.size_multiple
+        height, width = y.shape[-2:]
+        fields = _fields(motion)
+        picture, features = torch.empty_like(y), y.new_empty(0)
+        for seen, kept, target in self._bands(motion):
+            rows = motion.rows(seen.start, seen.stop)
+            part, shown = middle[..., seen, :], y[..., seen, :]
+            blurred = reblur(part, rows, "bilinear", motion.looks)
+            whole = [_padded(x, multiple) for x in (shown, part, fields[..., seen, :], blurred)]
+            with autocast(y.device, self.dtype):
+                some, carried = self.restoration.solve(*whole)
+            picture[..., target, :] = some.float()[..., kept, :width]
+            if not features.numel():
+                rows_in_all = self._cells(slice(0, height)).stop
+                features = carried.new_empty((1, carried.shape[1], rows_in_all, carried.shape[3]))
+            features[..., self._cells(target), :] = carried[..., self._cells(kept), :]
+        return Restored(picture.clamp(0, 1), features)
+
+    def _cells(self, rows: slice) -> slice:
+        """Rows of the features that belong to rows of the picture, and to their padding."""
+        r, multiple = self.restoration.spec.factor, self.restoration.size_multiple
+        return slice(rows.start // r, -(-rows.stop // multiple) * multiple // r)
+
+    def _bands(self, motion: Motion) -> Iterator[tuple[slice, slice, slice]]:
+        """Cut the rows of a picture: those seen, which of these are kept, and where they go."""
+        multiple = self.restoration.size_multiple
+        height, width = motion.size
+        rows = max(1, BAND_PIXELS // width // multiple) * multiple
+        if rows >= height:
+            yield slice(0, height), slice(0, height), slice(0, height)
+            return
+        reach = float(motion.a[:, 1].abs().max() + motion.b[:, 1].abs().max())
+        margin = math.ceil((reach + MARGIN) / multiple) * multiple
+        for top in range(0, height, rows):
+            bottom = min(height, top + rows)
+            first, last = max(0, top - margin), min(height, bottom + margin)
+            yield slice(first, last), slice(top - first, bottom - first), slice(top, bottom)
+
+
+def _fields(motion: Motion) -> Tensor:
+    """a and b, (1, 4, H, W)."""
+    return torch.cat([motion.a, motion.b], dim=1)
+
+
+def _padded(x: Tensor, multiple: int) -> Tensor:
+    """Continue an image to the right and below until `multiple` divides both sides."""
+    right, below = -x.shape[-1] % multiple, -x.shape[-2] % multiple
+    return F.pad(x, (0, right, 0, below), mode="replicate") if right or below else x
