@@ -75,7 +75,7 @@ BETTER = 1.0
 """By so much [dB] must the search explain the photo better than the network to be taken."""
 CARRIED = 1.0
 """Error of `a` that is expected of a coarser answer [px], and a tenth of its length."""
-RESTING = (0.25, 0.75)
+RESTING = (0.1, 0.35)
 """Half displacements [px] below which a place is taken from the photo, and above which not."""
 
 
