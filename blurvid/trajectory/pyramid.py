@@ -18,7 +18,6 @@ from torch import Tensor
 
 from blurvid.trajectory.choose import Answer, choose, deblurred, steady
 from blurvid.trajectory.consensus import oriented
-from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, refine
 from blurvid.trajectory.sampling import blur, resize
@@ -76,10 +75,6 @@ BETTER = 1.0
 """By so much [dB] must the search explain the photo better than the network to be taken."""
 CARRIED = 1.0
 """Error of `a` that is expected of a coarser answer [px], and a tenth of its length."""
-CLEARED = Prior(steps=40, middle=0.01, variation=1e-3)
-"""The coarser picture is only carried on to the next size."""
-SETTLED = Prior(steps=30, middle=0.05, variation=1e-3)
-"""A picture of a network's is near the truth already."""
 STEEPER = 1.5
 """Slopes of the picture, in those of the photo, above which there is no support for them."""
 FAINT = 0.006
@@ -196,7 +191,7 @@ def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress) -> Fit:
     size = (y.shape[-2], y.shape[-1])
     known = coarser.motion.resized(size)
     tell("picture", 0.02)
-    carried = solve(resize(coarser.restored.picture, size), y, known, CLEARED).clamp(0, 1)
+    carried = networks.restore(y, resize(coarser.restored.picture, size), known).picture
     share = blur(deblurred(carried, y, known), 3.0)
     tell("middle frame", 0.2)
     middle = networks.sharpen(carried * share + y * (1 - share))
@@ -215,7 +210,7 @@ def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress) -> Fit:
     a = steady(chosen.a)
     expected = CARRIED + 0.1 * a.norm(dim=1, keepdim=True)
     motion = _refined(small_middle, small_y, Motion(a, chosen.b, a), expected)
-    return _restored(y, middle, motion, networks, tell, settle=True)
+    return _restored(y, middle, motion, networks, tell)
 
 
 def _restored(
@@ -224,19 +219,12 @@ def _restored(
     motion: Motion,
     networks: Networks,
     tell: Progress,
-    settle: bool = False,
 ) -> Fit:
-    """Solve for the picture, at the photo's size.
-
-    Over several sizes a network's overshoots would add up: what it gives is settled by the photo.
-    """
+    """Solve for the picture, at the photo's size."""
     motion = motion.resized((y.shape[-2], y.shape[-1]))
     tell("picture", 0.8)
     found = networks.restore(y, middle, motion)
     picture = found.picture
-    if settle:
-        tell("picture", 0.9)
-        picture = solve(picture, y, motion, SETTLED).clamp(0, 1)
     picture = supported(picture, y)
     rest = resting(motion)
     picture = picture * (1 - rest) + y * rest
