@@ -7,9 +7,12 @@ import importlib
 import logging
 import os
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -46,15 +49,7 @@ def joined(options: RayOptions, run: RunOptions) -> Iterator[tuple[Any, Seats]]:
         OptionError: Ray is not installed, or options that it cannot serve.
         DeviceError: no such cluster, or no machine in it has what a worker needs.
     """
-    _check(options, run)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # warns where it is not set
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError as error:
-        raise OptionError(
-            f"the engine ray needs the package ray ({error}); run: pip install 'blurvid[ray]'"
-        ) from None
+    ray = load(options, run)
     with _polite_end() as keep:
         given = ray.is_initialized()
         if not given:
@@ -65,6 +60,28 @@ def joined(options: RayOptions, run: RunOptions) -> Iterator[tuple[Any, Seats]]:
         finally:
             if not given:
                 ray.shutdown()
+
+
+def load(options: RayOptions, run: RunOptions) -> Any:
+    """Import Ray and Ray Data, which take seconds.
+
+    Raises:
+        OptionError: one is not installed, or options that Ray cannot serve.
+    """
+    _check(options, run)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # warns where it is not set
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        ray: Any = importlib.import_module("ray")
+        importlib.import_module("ray.data")
+        # What became of each dead worker would be printed on stdout.
+        importlib.import_module("ray._private.worker")._worker_logs_enabled = False  # type: ignore[attr-defined]
+    except ImportError as error:
+        raise OptionError(
+            f"the engine ray needs the package ray ({error}); run: pip install 'blurvid[ray]'"
+        ) from None
+    return ray
 
 
 def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
@@ -78,10 +95,17 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
             "include_dashboard": False,
             "object_store_memory": RAY_STORE,
         }
+    own |= {"address": address or "local", "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init(
-            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own
-        )
+        try:
+            with _quiet():
+                ray.init(**own)
+        except Exception as error:
+            if address is not None or "timed out during startup" not in str(error):
+                raise
+            _end_half_started(error)  # it gives itself 30 s, which a busy machine may exceed
+            with _quiet():
+                ray.init(**own)
     except Exception as error:  # of any kind, plain ones too
         reason = runtime.first_line(error)
         if address is None:
@@ -90,6 +114,27 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
             f"no Ray cluster {address}: {reason} (one that asks for a token takes it from "
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let nothing through to stderr: Ray says there that it shall say nothing."""
+    sys.stderr.flush()
+    with contextlib.ExitStack() as stack, Path(os.devnull).open("wb") as nothing:
+        with contextlib.suppress(OSError):  # it may be closed
+            stderr = os.dup(2)
+            stack.callback(os.close, stderr)
+            stack.callback(os.dup2, stderr, 2)
+            os.dup2(nothing.fileno(), 2)
+        yield
+
+
+def _end_half_started(error: Exception) -> None:
+    """End what Ray had started when its time was over; it leaves that behind."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if node is not None and type(node).__name__ == "Node":
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 
 
 def _check(options: RayOptions, run: RunOptions) -> None:

@@ -174,9 +174,8 @@ def go_through_on_ray(
     def work(**arguments: Any) -> list[Outcome]:
         run = common.picked(RunOptions, values)
         trouble = None if values["quiet"] else common.warn
-        return batch.run_on_ray(
-            jobs, opening, options, ray, run, on_worker=note, on_trouble=trouble, **arguments
-        )
+        workers = batch.Workers(ray, run, on_worker=note, on_trouble=trouble)
+        return batch.run_on_ray(jobs, opening, options, workers, **arguments)
 
     _go_through(whole, jobs, work, values)
 

@@ -180,7 +180,7 @@ def synth(
 
         trouble = None if quiet else common.warn
         run = RunOptions(device="cpu", threads=jobs)
-        arguments["team"] = batch.RayTeam(ray, run, jobs, on_trouble=trouble)
+        arguments["team"] = batch.RayTeam(batch.Workers(ray, run, on_trouble=trouble), jobs)
     if stills:
         if options.frames != FRAMES:
             raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
