@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +56,9 @@ def two_workers():
     ray = pytest.importorskip("ray")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see it
     options = RayOptions(workers=2)
+    polite = signal.getsignal(signal.SIGTERM)
     with cluster.joined(options, ONE):
+        assert signal.getsignal(signal.SIGTERM) == polite  # Ray has one of its own
         yield options
 
 
@@ -278,26 +281,6 @@ def test_seats_are_one_a_gpu_or_as_many_as_there_are_processors_for():
         seats([head], RunOptions(device="cuda"))
     with pytest.raises(DeviceError, match="4 CPUs"):
         seats([head], RunOptions(device="cpu", threads=4))
-
-
-def test_a_polite_kill_has_its_exit_code():
-    """Whatever Ray makes of the exception on its way."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        with pytest.raises(SystemExit) as end, cluster._polite_end() as keep:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray does
-            keep()
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(5)
-            except SystemExit:
-                raise SystemExit(1) from None
-        assert end.value.code == 128 + signal.SIGTERM
-        with pytest.raises(SystemExit) as end, cluster._polite_end():
-            sys.exit(7)
-        assert end.value.code == 7
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def test_options_of_a_cluster_without_one_are_refused(tmp_path):

@@ -10,10 +10,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from blurvid import runtime
@@ -50,16 +49,14 @@ def joined(options: RayOptions, run: RunOptions) -> Iterator[tuple[Any, Seats]]:
         DeviceError: no such cluster, or no machine in it has what a worker needs.
     """
     ray = load(options, run)
-    with _polite_end() as keep:
-        given = ray.is_initialized()
+    given = ray.is_initialized()
+    if not given:
+        _init(ray, options, run)
+    try:
+        yield ray, _seats(ray, options, run)
+    finally:
         if not given:
-            _init(ray, options, run)
-            keep()
-        try:
-            yield ray, _seats(ray, options, run)
-        finally:
-            if not given:
-                ray.shutdown()
+            ray.shutdown()
 
 
 def load(options: RayOptions, run: RunOptions) -> Any:
@@ -98,13 +95,13 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
     own |= {"address": address or "local", "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         try:
-            with _quiet():
+            with _undisturbed():
                 ray.init(**own)
         except Exception as error:
             if address is not None or "timed out during startup" not in str(error):
                 raise
             _end_half_started(error)  # it gives itself 30 s, which a busy machine may exceed
-            with _quiet():
+            with _undisturbed():
                 ray.init(**own)
     except Exception as error:  # of any kind, plain ones too
         reason = runtime.first_line(error)
@@ -117,10 +114,13 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Let nothing through to stderr: Ray says there that it shall say nothing."""
+def _undisturbed() -> Iterator[None]:
+    """Keep stderr, where Ray says that it shall say nothing, and the answer to a polite kill."""
+    handler = signal.getsignal(signal.SIGTERM)
     sys.stderr.flush()
     with contextlib.ExitStack() as stack, Path(os.devnull).open("wb") as nothing:
+        if threading.current_thread() is threading.main_thread():
+            stack.callback(signal.signal, signal.SIGTERM, handler or signal.SIG_DFL)
         with contextlib.suppress(OSError):  # it may be closed
             stderr = os.dup(2)
             stack.callback(os.close, stderr)
@@ -149,42 +149,6 @@ def _check(options: RayOptions, run: RunOptions) -> None:
         runtime.check_threads(run.threads, "CPU threads")
     if run.device.startswith("cuda:"):
         raise OptionError(f"{run.device}: Ray hands out the GPUs; use --device cuda")
-
-
-@contextlib.contextmanager
-def _polite_end() -> Iterator[Callable[[], None]]:
-    """Let a polite kill end a block with the exit code that its handler chose.
-
-    Ray puts a handler of its own in the place of ours, and code 1 in the place of any other.
-
-    Yields:
-        What puts our handler back after Ray has replaced it.
-    """
-    handler = signal.getsignal(signal.SIGTERM)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    codes: list[object] = []
-
-    def noting(number: int, frame: FrameType | None) -> Any:
-        try:
-            return handler(number, frame)
-        except SystemExit as end:
-            codes.append(end.code)
-            raise
-
-    def keep() -> None:
-        signal.signal(signal.SIGTERM, noting)
-
-    keep()
-    try:
-        yield keep
-    except SystemExit:
-        if codes:
-            raise SystemExit(codes[0]) from None
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, handler)
 
 
 def _seats(ray: Any, options: RayOptions, run: RunOptions) -> Seats:

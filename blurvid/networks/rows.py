@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blurvid.networks import winograd
 from blurvid.networks.scratch import scratch
 
 
@@ -59,16 +58,11 @@ class Convolved(Rows):
     def __init__(self, layer: nn.Conv2d, source: Rows) -> None:
         self.layer, self.source, self.height = layer, source, source.height
         self.reach = layer.dilation[0] * (layer.kernel_size[0] // 2)
-        self.filters: winograd.Filters | None = None
 
     def __call__(self, top: int, bottom: int) -> Tensor:
         first, last = max(0, top - self.reach), min(self.height, bottom + self.reach)
         above, below = first - (top - self.reach), bottom + self.reach - last
         layer, x = self.layer, self.source(first, last)
-        if winograd.suits(layer, x):
-            if self.filters is None:
-                self.filters = winograd.Filters(layer)
-            return self.filters(x, above, below)
         if above or below:
             x = F.pad(x, (0, 0, above, below))
         padding = (0, self.reach)
