@@ -201,7 +201,6 @@ def test_a_worker_that_cannot_begin_ends_the_run(tmp_path, two_workers):
 @pytest.fixture
 def actor(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(workers, "_actor_id", lambda: "1")
     (tmp_path / ".blurvid-0.here").touch()
 
     class Work(Slow):
@@ -216,29 +215,31 @@ def actor(tmp_path, monkeypatch):
 
 
 def test_what_a_worker_looks_at_before_it_begins(tmp_path, actor):
+    mark = tmp_path / "mark.try"
     with pytest.raises(DeviceError, match=f"blurvid {__version__}, here it is 0.0"):
-        actor(version="0.0")._open()
+        actor(version="0.0")._done(mark, [])
     with pytest.raises(InputError, match="a disk that all machines share"):
-        actor(tmp_path / "elsewhere")._open()
+        actor(tmp_path / "elsewhere")._done(mark, [])
     good = actor()
-    good.opened = worker, do = good._open()
+    worker, results, died = good._done(mark, ["x", "y"])
     assert worker.name.startswith(f"worker {os.getpid()} on ")
     assert worker.told.max_memory > 0  # its share, where nothing was said
-    assert do(["x"], True) == [("x", True)]
-    done = good._done(tmp_path / "mark.try", ["x", "y"])
-    assert done.results == [("x", False), ("y", False)]
-    done = good._done(tmp_path / "mark.try", ["x", "y"])
-    assert done.results == [("x", True), ("y", True)] and len(done.died) == 1
+    assert (results, died) == ([("x", False), ("y", False)], [])
+    worker, results, died = good._done(mark, ["x", "y"])
+    assert (results, died) == ([("x", True), ("y", True)], [worker.name])
+    good.sight.write_text("enough")
+    assert good._done(mark, ["x", "y"])[1] == [None, None]
 
 
-def test_workers_that_die_at_their_start_are_not_hired_for_ever(tmp_path, actor):
-    for _ in range(RAY_TRIES):
+def test_workers_that_die_at_their_start_are_not_hired_for_ever(tmp_path, actor, monkeypatch):
+    for number in range(RAY_TRIES):
+        monkeypatch.setattr(media, "own_start", lambda number=number: f"start{number}")
         dying = actor()
         dying.work.opened = lambda run: sys.exit()
         with pytest.raises(SystemExit):
-            dying._open()
+            dying._done(tmp_path / "mark.try", ["x"])
     with pytest.raises(DeviceError, match="workers die at their start"):
-        actor()._open()
+        actor()._done(tmp_path / "mark.try", ["x"])
 
 
 # options

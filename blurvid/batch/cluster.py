@@ -19,6 +19,9 @@ from blurvid import runtime
 from blurvid.config import RAY_STORE, RAY_THREADS, RayOptions, RunOptions
 from blurvid.errors import DeviceError, OptionError
 
+_STARTS = 5
+"""Times that a cluster is tried to be started; Ray gives itself 30 s, too few on a busy machine."""
+
 
 @dataclass(frozen=True)
 class Seats:
@@ -94,15 +97,15 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
         }
     own |= {"address": address or "local", "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        try:
-            with _undisturbed():
-                ray.init(**own)
-        except Exception as error:
-            if address is not None or "timed out during startup" not in str(error):
-                raise
-            _end_half_started(error)  # it gives itself 30 s, which a busy machine may exceed
-            with _undisturbed():
-                ray.init(**own)
+        for tries in range(_STARTS, 0, -1):
+            try:
+                with _undisturbed():
+                    ray.init(**own)
+                return
+            except Exception as error:
+                if tries == 1 or "timed out during startup" not in str(error):
+                    raise
+                _end_half_started(error)
     except Exception as error:  # of any kind, plain ones too
         reason = runtime.first_line(error)
         if address is None:
@@ -117,7 +120,8 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
 def _undisturbed() -> Iterator[None]:
     """Keep stderr, where Ray says that it shall say nothing, and the answer to a polite kill."""
     handler = signal.getsignal(signal.SIGTERM)
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     with contextlib.ExitStack() as stack, Path(os.devnull).open("wb") as nothing:
         if threading.current_thread() is threading.main_thread():
             stack.callback(signal.signal, signal.SIGTERM, handler or signal.SIG_DFL)

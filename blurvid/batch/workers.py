@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import os
 import pickle
 import platform
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,18 +58,6 @@ class Worker:
     """What `Work.opened` tells."""
 
 
-@dataclass(frozen=True)
-class _Done:
-    """What comes of a block of tasks."""
-
-    worker: Worker | BlurvidError
-    """Or why it cannot begin."""
-    results: Sequence[Any] = ()
-    """None where they were not begun."""
-    died: Sequence[str] = ()
-    """The workers that died of them before."""
-
-
 @dataclass
 class _Actor:
     """What runs in each process of the cluster. A user's errors come back as values.
@@ -86,70 +73,69 @@ class _Actor:
     home: Path
     sight: Path
     version: str
-    opened: tuple[Worker | BlurvidError, Callable[[Sequence[Any], bool], Sequence[Any]]] | None = (
-        None
-    )
+    worker: Worker | None = None
 
     def __call__(self, batch: Any) -> dict[str, Any]:
-        if self.opened is None:
-            try:
-                self.opened = self._open()
-            except BlurvidError as error:
-                self.opened = error, lambda tasks, again: ()
-        number = batch["number"][0].as_py()
-        done = self._done(_mark(self.sight, number), pickle.loads(batch["tasks"][0].as_py()))
+        number, tasks = batch["number"][0].as_py(), pickle.loads(batch["tasks"][0].as_py())
+        try:
+            done: Any = self._done(_mark(self.sight, number), tasks)
+        except BlurvidError as error:
+            done = error
         return {"number": [number], "done": [pickle.dumps(done)]}
 
-    def _open(self) -> tuple[Worker, Callable[[Sequence[Any], bool], Sequence[Any]]]:
-        # In the thread that does the work: settings of torch belong to it.
-        host = platform.node()
-        if self.version != __version__:
-            raise DeviceError(f"{host} has blurvid {__version__}, here it is {self.version}")
-        try:
-            os.chdir(self.home)  # names mean the same everywhere
-            seen = self.sight.exists()
-        except OSError:
-            seen = False
-        if not seen:
-            raise InputError(
-                f"{host} does not see {self.home} and the folder of results as this machine does; "
-                "photos and results must be on a disk that all machines share"
-            )
-        mark = self.sight.with_suffix(f".{_actor_id()}")  # the same after a restart
-        if len(_lines(mark)) >= RAY_TRIES:
-            raise DeviceError(f"workers die at their start: {RAY_TRIES} on {host}")
-        self._note(mark, -1)
-        run = self.run
-        if run.max_memory is None and self.share < 1 and run.device == "cpu":
-            run = runtime.with_share(run, self.share)
-        self.block = self.work.opened(run)  # which ends with the process
-        told, do = self.block.__enter__()
-        mark.unlink(missing_ok=True)
-        return Worker(_name(), told), do
-
-    def _done(self, mark: Path, tasks: Sequence[Any]) -> _Done:
-        assert self.opened is not None
-        worker, do = self.opened
-        if isinstance(worker, BlurvidError):
-            return _Done(worker)
+    def _done(self, mark: Path, tasks: Sequence[Any]) -> tuple[Worker, list[Any], list[str]]:
+        """The results of tasks, None where they are not begun, and who died of them before."""
+        if self.worker is None:
+            self._look()
         before = _lines(mark)
+        died_at = {start: int(task) for start, task, _ in before}  # the last that each began
         self._note(mark, -1)
-        if not self.sight.exists():
-            mark.unlink(missing_ok=True)
-            return _Done(worker, [None] * len(tasks))
+        if self.worker is None:
+            if list(died_at.values()).count(-1) >= RAY_TRIES:
+                raise DeviceError(f"workers die at their start: {RAY_TRIES} on {platform.node()}")
+            self.worker = self._open()
+        if self.sight.stat().st_size:  # that is enough
+            mark.unlink()
+            return self.worker, [None] * len(tasks), []
         if not before:
-            return _Done(worker, do(tasks, False))
-        self.work.tidy(tasks, [start for start, _, _ in before])
-        died_of = {start: int(at) for start, at, _ in before}  # the last that each began
+            return self.worker, list(self.do(tasks, False)), []
+        self.work.tidy(tasks, list(died_at))
         results: list[Any] = []
         for number, task in enumerate(tasks):
-            deaths = sum(at in (-1, number) for at in died_of.values())
+            deaths = sum(place in (-1, number) for place in died_at.values())
             if deaths >= RAY_TRIES:
                 results.append(DeviceError(f"given up: {deaths} workers died of it"))
             else:
                 self._note(mark, number)
-                results += do([task], True)
-        return _Done(worker, results, [name for _, _, name in before])
+                results += self.do([task], True)
+        return self.worker, results, [name for _, _, name in before]
+
+    def _look(self) -> None:
+        """Go where names mean the same as elsewhere.
+
+        Raises:
+            BlurvidError: this machine cannot take part.
+        """
+        host = platform.node()
+        if self.version != __version__:
+            raise DeviceError(f"{host} has blurvid {__version__}, here it is {self.version}")
+        with contextlib.suppress(OSError):
+            os.chdir(self.home)
+            if self.sight.exists():
+                return
+        raise InputError(
+            f"{host} does not see {self.home} and the folder of results as this machine does; "
+            "photos and results must be on a disk that all machines share"
+        )
+
+    def _open(self) -> Worker:
+        """Load what is needed, in the thread that works: settings of torch belong to it."""
+        run = self.run
+        if run.max_memory is None and self.share < 1 and run.device == "cpu":
+            run = runtime.with_share(run, self.share)
+        self.block = self.work.opened(run)  # which ends with the process
+        told, self.do = self.block.__enter__()
+        return Worker(_name(), told)
 
     def _note(self, mark: Path, number: int) -> None:
         """Note that this worker begins a task, or -1 for a block."""
@@ -161,8 +147,13 @@ def _name() -> str:
     return f"worker {os.getpid()} on {platform.node()}"
 
 
-def _actor_id() -> str:
-    return str(importlib.import_module("ray").get_runtime_context().get_actor_id())
+def _mark(sight: Path, number: int) -> Path:
+    """What says that a block is in work; the name is one of a temporary file."""
+    return sight.with_name(f"{sight.stem}{number}.try")
+
+
+def _marks(sight: Path) -> list[Path]:
+    return list(sight.parent.glob(f"{sight.stem}*.try"))
 
 
 def _lines(mark: Path) -> list[tuple[str, str, str]]:
@@ -170,7 +161,7 @@ def _lines(mark: Path) -> list[tuple[str, str, str]]:
     if not mark.exists():
         return []
     lines = [line.split(" ", 2) for line in mark.read_text("utf-8").splitlines()]
-    return [(line[0], line[1], line[2]) for line in lines]
+    return [(start, task, name) for start, task, name in lines]
 
 
 @dataclass(frozen=True)
@@ -181,9 +172,9 @@ class Workers:
     """Which cluster, how many workers."""
     run: RunOptions = RunOptions()
     """Device, threads, precision and memory of each worker."""
-    on_worker: Callable[[Worker], None] | None = None
+    on_worker: Callable[[Worker], None] = lambda worker: None
     """Called with each worker whose first result comes."""
-    on_trouble: Callable[[str], None] | None = None
+    on_trouble: Callable[[str], None] = lambda line: None
     """Called with a line about each worker that died."""
 
     def results(
@@ -201,7 +192,7 @@ class Workers:
             tasks: what is done.
             folder: of the results, which all machines must see.
             most: tasks that a worker is given at a time.
-            enough: asked after each result; when it is true, no more tasks are begun.
+            enough: asked after each block; when it is true, no more tasks are begun.
 
         Yields:
             A task with what `Work` made of it, or the `BlurvidError` that ended it.
@@ -212,28 +203,42 @@ class Workers:
             OutputError: the folder cannot be written.
             BlurvidError: a worker cannot begin.
         """
+        sight = folder.absolute() / f"{media.own_start()}0.here"
         blocks: list[Sequence[Task]] = []
-        with _sight(folder) as sight:
-            try:
-                with joined(self.ray, self.run) as (ray, seats):
-                    size = min(most, max(1, len(tasks) // (4 * seats.count)))
-                    blocks += [tasks[i : i + size] for i in range(0, len(tasks), size)]
-                    actor = self._actor(work, seats, sight)
-                    batches = _batches(ray.data, seats, actor, blocks)
-                    try:
-                        yield from self._told(batches, blocks, sight, enough)
-                    except ray.exceptions.RayActorError as error:
-                        reason = runtime.first_line(error)
-                        raise DeviceError(f"no worker can be had: {reason}") from error
-                    finally:
-                        batches.close()
-            finally:
-                for mark in list(_marks(sight)):  # of workers that were ended in the middle
-                    with contextlib.suppress(OSError):
-                        starts = [start for start, _, _ in _lines(mark)]
-                        mark.unlink()
-                        if mark.suffix == ".try":
-                            work.tidy(blocks[int(mark.stem.removeprefix(sight.stem))], starts)
+        known, lost = set[str](), set[str]()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            sight.touch()
+        except OSError as error:
+            raise OutputError(f"{folder}: {media.reason(error)}") from error
+        try:
+            with joined(self.ray, self.run) as (ray, seats):
+                size = min(most, max(1, len(tasks) // (4 * seats.count)))
+                blocks += [tasks[i : i + size] for i in range(0, len(tasks), size)]
+                for number, done in _through(ray, seats, self._actor(work, seats, sight), blocks):
+                    if isinstance(done, BlurvidError):
+                        raise done
+                    worker, results, died = done
+                    if worker.name not in known:
+                        self.on_worker(worker)
+                    for name in set(died) - lost:
+                        self.on_trouble(f"{name} died; what it had in hand is done again")
+                    known.add(worker.name)
+                    lost.update(died)
+                    _mark(sight, number).unlink(missing_ok=True)
+                    for task, result in zip(blocks[number], results, strict=True):
+                        if result is not None:
+                            yield task, result
+                    sight.write_text("enough" if enough() else "")  # not too old to be left over
+                    if enough() and not _marks(sight):
+                        return  # what was in work is done
+        finally:
+            sight.unlink(missing_ok=True)
+            for mark in _marks(sight):  # of workers that were ended in the middle
+                with contextlib.suppress(OSError):
+                    starts = [start for start, _, _ in _lines(mark)]
+                    mark.unlink()
+                    work.tidy(blocks[int(mark.stem.removeprefix(sight.stem))], starts)
 
     def _actor(self, work: Work[Any], seats: Seats, sight: Path) -> tuple[Any, ...]:
         """The arguments of actors."""
@@ -241,78 +246,27 @@ class Workers:
         run = dataclasses.replace(self.run, device=device, threads=seats.cpus)
         return work, run, seats.share, Path.cwd(), sight, __version__
 
-    def _told(
-        self,
-        batches: Iterable[Any],
-        blocks: Sequence[Sequence[Task]],
-        sight: Path,
-        enough: Callable[[], bool],
-    ) -> Iterator[tuple[Task, Any]]:
-        """Tell of workers, and give the results."""
-        known: set[str] = set()
-        for batch in batches:
-            for number, cell in zip(batch["number"].to_pylist(), batch["done"], strict=True):
-                done: _Done = pickle.loads(cell.as_py())
-                if isinstance(done.worker, BlurvidError):
-                    raise done.worker
-                if self.on_worker and done.worker.name not in known:
-                    self.on_worker(done.worker)
-                for name in dict.fromkeys(done.died):
-                    if self.on_trouble and f"{name} died" not in known:
-                        self.on_trouble(f"{name} died; what it had in hand is done again")
-                known |= {done.worker.name, *(f"{name} died" for name in done.died)}
-                _mark(sight, number).unlink(missing_ok=True)
-                for task, result in zip(blocks[number], done.results, strict=True):
-                    if result is not None:
-                        yield task, result
-            if enough():
-                sight.unlink(missing_ok=True)
-                if not any(_marks(sight)):
-                    return  # what was in work is done
-            else:
-                sight.touch()  # others take an old file for one that was left over
 
-
-def _batches(
-    data: Any, seats: Seats, actor: tuple[Any, ...], blocks: Sequence[Sequence[Any]]
-) -> Generator[Any, None, None]:
-    """Let Ray Data do blocks of tasks; tables of what comes of them."""
-    context = data.DataContext.get_current()
+def _through(
+    ray: Any, seats: Seats, actor: tuple[Any, ...], blocks: Sequence[Sequence[Any]]
+) -> Iterator[tuple[int, Any]]:
+    """Let Ray Data do blocks of tasks: the number of each with what `_Actor` made of it."""
+    context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     rows = [{"number": n, "tasks": pickle.dumps(block)} for n, block in enumerate(blocks)]
-    done = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+    size = min(seats.count, len(rows))
+    done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _Actor,
         fn_constructor_args=actor,
         batch_size=1,
         batch_format="pyarrow",
-        compute=data.ActorPoolStrategy(
-            size=min(seats.count, len(rows)), max_tasks_in_flight_per_actor=1
-        ),
+        compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
         num_cpus=seats.cpus,
         num_gpus=seats.gpus,
     )
-    yield from done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-
-
-@contextlib.contextmanager
-def _sight(folder: Path) -> Iterator[Path]:
-    """A file by which a worker knows that it sees the disk of the results."""
-    path = folder.absolute() / f"{media.own_start()}0.here"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError as error:
-        raise OutputError(f"{folder}: {media.reason(error)}") from error
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _mark(sight: Path, number: int) -> Path:
-    """What says that a task is in work; the name is one of a temporary file."""
-    return sight.with_name(f"{sight.stem}{number}.try")
-
-
-def _marks(sight: Path) -> Iterator[Path]:
-    return (path for path in sight.parent.glob(f"{sight.stem}*") if path != sight)
+        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for row in batch.to_pylist():
+                yield row["number"], pickle.loads(row["done"])
+    except ray.exceptions.RayActorError as error:
+        raise DeviceError(f"no worker can be had: {runtime.first_line(error)}") from error

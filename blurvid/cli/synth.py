@@ -178,9 +178,9 @@ def synth(
     if ray is not None:
         from blurvid import batch
 
-        trouble = None if quiet else common.warn
+        warn = (lambda line: None) if quiet else common.warn
         run = RunOptions(device="cpu", threads=jobs)
-        arguments["team"] = batch.RayTeam(batch.Workers(ray, run, on_trouble=trouble), jobs)
+        arguments["team"] = batch.RayTeam(batch.Workers(ray, run, on_trouble=warn), jobs)
     if stills:
         if options.frames != FRAMES:
             raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")

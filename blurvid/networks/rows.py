@@ -16,8 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blurvid.networks.scratch import scratch
-
 
 class Rows(ABC):
     """A map (1, C, H, W) whose rows can be asked for."""
@@ -29,7 +27,7 @@ class Rows(ABC):
     def __call__(self, top: int, bottom: int) -> Tensor:
         """Rows `top` to `bottom` - 1, (1, C, bottom - top, W).
 
-        Not to be changed in place. What `Activated` gives is to be used before it gives more.
+        Not to be changed in place.
         """
 
     def terms(self, top: int, bottom: int) -> list[Tensor]:
@@ -70,10 +68,7 @@ class Convolved(Rows):
 
 
 class Activated(Rows):
-    """Rows behind a normalization, whose statistics are known, and a ReLU.
-
-    All of a thread share the memory for what they give: it is there for a convolution to read.
-    """
+    """Rows behind a normalization, whose statistics are known, and a ReLU."""
 
     def __init__(self, norm: nn.GroupNorm, statistics: Statistics, source: Rows) -> None:
         self.source, self.height = source, source.height
@@ -85,12 +80,7 @@ class Activated(Rows):
         self.shift = (norm.bias.float() - statistics.mean * weight)[:, None, None]
 
     def __call__(self, top: int, bottom: int) -> Tensor:
-        x = self.source(top, bottom)
-        if x.device.type != "cpu":
-            return F.relu_(torch.addcmul(self.shift, x, self.scale))
-        _, channels, height, width = x.shape
-        out = scratch("activated", 1, height, width, channels).permute(0, 3, 1, 2)
-        return F.relu_(torch.addcmul(self.shift, x, self.scale, out=out))
+        return F.relu_(torch.addcmul(self.shift, self.source(top, bottom), self.scale))
 
 
 class Joined(Rows):
