@@ -92,8 +92,8 @@ def run_on_ray(
     """Do jobs on the workers of a Ray cluster, as `run` does them on this machine.
 
     The files are those that `run` writes, under the same paths, which all machines must see. This
-    process looks at what is there and hands out one photo at a time; workers load the model once,
-    read, and write. What a worker that died had in hand is done again by another.
+    process looks at what is there and hands out the photos; workers load the model once, read, and
+    write. What a worker that died had in hand is done again by another.
 
     Args:
         jobs: what to do; no standard input.
@@ -147,10 +147,11 @@ def run_on_ray(
                 break
         work = _Photos(opening, options, gate.replaces, measure, writers)
         results = workers.results(work, left, folder_of(jobs), RAY_BLOCK, lambda: stop)
-        for job, result in results if left else ():
-            if isinstance(result, BlurvidError):
-                result = Outcome(job, error=named(job, result))
-            finish(job, replace(result, job=job))  # not the copy that travelled
+        with contextlib.closing(results):
+            for job, result in results if left else ():
+                if isinstance(result, BlurvidError):
+                    result = Outcome(job, error=named(job, result))
+                finish(job, replace(result, job=job))  # not the copy that travelled
     return [outcomes[id(job)] for job in jobs if id(job) in outcomes]
 
 
@@ -209,9 +210,10 @@ class RayTeam:
         self, clips: Iterable[Pending], plan: Plan, out: Path
     ) -> Generator[tuple[Clip, Iterator[Made]], None, None]:
         """Give the windows of each clip as soon as all of them are made."""
-        work = _Clips(plan, out, self.jobs)
-        for (clip, _), result in self.workers.results(work, list(clips), out):
-            yield clip, _taken(clip, result)
+        results = self.workers.results(_Clips(plan, out, self.jobs), list(clips), out)
+        with contextlib.closing(results):
+            for (clip, _), result in results:
+                yield clip, _taken(clip, result)
 
 
 def _taken(clip: Clip, result: _Windows | BlurvidError) -> Iterator[Made]:
