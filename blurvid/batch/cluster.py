@@ -75,6 +75,7 @@ def load(options: RayOptions, run: RunOptions) -> Any:
     try:
         ray: Any = importlib.import_module("ray")
         importlib.import_module("ray.data")
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         # What became of each dead worker would be printed on stdout.
         importlib.import_module("ray._private.worker")._worker_logs_enabled = False  # type: ignore[attr-defined]
     except ImportError as error:
