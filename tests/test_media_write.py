@@ -1,10 +1,8 @@
 import io
 import os
 import stat
-import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ from PIL import Image, ImageCms, ImageSequence
 from blurvid import media
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
-from blurvid.interrupts import break_off
 from blurvid.media import ffmpeg, mp4, png
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -209,31 +206,6 @@ def test_a_program_is_not_lost_wherever_it_is_broken_off(tmp_path):
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
     assert leftovers(tmp_path / "out") == ["clip.mp4"]  # of the last time, which went through
-
-
-@pytest.mark.skipif(os.name != "posix", reason="runs a shell")
-def test_what_breaks_a_thread_off_does_not_hit_the_one_that_starts_a_program(monkeypatch):
-    """Before Python 3.12 both have the same number for a moment; one waited for the other then."""
-    lost, delays = [], np.random.default_rng(0).uniform(0, 6e-4, 150)
-    monkeypatch.setattr("sys.unraisablehook", lost.append)
-    nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-
-    def work():
-        try:
-            with ffmpeg.Program(["true"], **nothing) as program:
-                assert program.begin().wait() == 0
-        except Broken:
-            pass
-
-    for delay in delays:
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        time.sleep(delay)
-        break_off(thread, Broken)
-        thread.join(60)
-        assert not thread.is_alive()
-    # (the thread itself may be hit before or after `work`)
-    assert not [what for what in lost if "Program" in f"{what.err_msg} {what.object}"]
 
 
 def test_nan_in_the_last_frame_leaves_nothing(tmp_path):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from blurvid.config import FRAME_FORMATS, ClipOptions
 from blurvid.errors import OptionError, OutputError
+from blurvid.interrupts import stoppable
 from blurvid.media.atomic import replacing
 from blurvid.media.color import srgb_converter
 from blurvid.media.gif import save_gif
@@ -189,7 +190,7 @@ def write_frames(
     with replacing(paths) as temporaries:
         if kind in FRAME_FORMATS:
             order = _order(count, options, bounce=False)
-            for path, index, name in zip(temporaries, order, paths, strict=True):
+            for path, index, name in zip(temporaries, stoppable(order), paths, strict=True):
                 save_still(frames[index], path, photo, kind, name)
         else:
             pixels = flat_frames(frames, photo)
@@ -216,7 +217,7 @@ def _save_clip(
         save_webp(pixels, order, path, options.fps, target)
     else:
         loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
-        save_mp4(pixels, order * loops, path, options.fps, options.crf, target)
+        save_mp4(pixels, stoppable(order * loops), path, options.fps, options.crf, target)
 
 
 def _save_player(
@@ -273,7 +274,7 @@ def flat_frames(frames: Tensor, photo: Photo | None) -> list[NDArray[np.uint8]]:
         sides = f"{tuple(frames.shape[-2:])} and {tuple(alpha.shape[-2:])}"
         raise ValueError(f"frames and alpha differ in size: {sides}")
     flat = []
-    for frame in frames:
+    for frame in stoppable(frames):
         if alpha is not None:
             solid = alpha.to(frame)
             frame = frame.clamp(0, 1) * solid + (1 - solid)

@@ -21,7 +21,6 @@ from blurvid.errors import OptionError
 from blurvid.networks.blocks import spread, window_mean
 from blurvid.networks.direct import DirectNet
 from blurvid.networks.unet import PlainBlock, UNet
-from blurvid.networks.winograd import convolve
 
 MOST_LOG = 6.0
 """Bound of the logarithm of a standard deviation, so that flat channels stay finite."""
@@ -189,12 +188,12 @@ class RecNet(nn.Module):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, content: Tensor) -> Tensor:
-        x = convolve(self.stem, features)
+        x = self.stem(features)
         for i, block in enumerate(self.blocks):
             x = block(x)
             if self.sair:
                 x = self.sair[i](x, content)
-        return F.pixel_shuffle(convolve(self.head, x), self.spec.factor)
+        return F.pixel_shuffle(self.head(x), self.spec.factor)
 
 
 class BDIRNet(nn.Module):
@@ -298,5 +297,4 @@ class BDIRNet(nn.Module):
         # Statistics, gates and what they make of the features of a level, at the same time
         said = 12 * max(maps) if self.spec.distill or self.spec.reconstruct else 4 * maps[0]
         image = 3 * 4 * 3 * height * width
-        fast = self.distill.fast_memory(height, width) if feature_size == 4 else 0
-        return int(trunk + said + image) + fast
+        return int(trunk + said + image)

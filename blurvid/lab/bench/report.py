@@ -106,10 +106,7 @@ class TimingRow:
 
     @property
     def floor_seconds(self) -> float:
-        """Time of the plain arithmetic alone at the rate of a large matrix product [s].
-
-        Fast convolutions multiply less and may stay below it.
-        """
+        """Time of the arithmetic alone at the rate of a large matrix product [s]."""
         return self.flop / self.matrix_peak
 
     @property
