@@ -79,7 +79,7 @@ def bench_synth(
     frames = written = 0
     for run in range(-warmup, repeats):
         start = time.perf_counter()
-        frames = media.decode_video(video, options.scale)
+        frames = sum(1 for _ in media.read_video(video, options.scale))
         between = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             before = time.perf_counter()
