@@ -72,11 +72,11 @@ def write_tracks(
         OutputError: FFmpeg failed to write; with its words.
     """
     with open_video(source) as (container, video):
+        # (A chapter's title is in a data track of an MP4.)
         about = {own: container.metadata[k] for k, own in _ABOUT.items() if k in container.metadata}
         chapters = container.chapters()
-        # An MP4 keeps the titles of chapters in a track of their own.
-        others = [s for s in container.streams if s.index != video.index and s.name != "bin_data"]
-        names = {stream.index: _named(stream) for stream in others}
+        others = [stream for stream in container.streams if stream.index != video.index]
+        names = {s.index: _named(s) for s in others if not (s.type == "data" and chapters)}
         others.sort(key=lambda stream: not stream.disposition & Disposition.default)
         sounds = [stream.index for stream in others if stream.type == "audio"]
     warnings, start, taken = [], first, None
@@ -101,9 +101,9 @@ def write_tracks(
 def _named(stream: Any) -> str:
     """A track in words."""
     kind = {"audio": "sound", "video": "picture"}.get(stream.type, stream.type)
-    codec = stream.codec_context.name if stream.codec_context else stream.codec_tag.strip("\0")
+    codec = stream.codec_context.name if stream.codec_context else "unknown codec"
     about = ", ".join(word for word in (codec, stream.language) if word)
-    return f"{kind} track {stream.index}" + (f" ({about})" if about else "")
+    return f"{kind} track {stream.index} ({about})"
 
 
 def _moved_chapter(chapter: Any, start: Fraction, slower: Fraction) -> dict[str, Any]:
