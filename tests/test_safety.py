@@ -479,15 +479,6 @@ def test_names_mean_nothing_to_ffmpeg(clip, name, monkeypatch):
     assert [entry.name for entry in target.parent.iterdir()] == [target.name]
 
 
-def test_the_environment_does_not_make_ffmpeg_write_elsewhere(clip, monkeypatch):
-    report = clip.with_name("report.log")
-    monkeypatch.setenv("FFREPORT", f"file={report}")
-    monkeypatch.setenv("AV_LOG_FORCE_COLOR", "1")
-    assert video.video_info(clip).size == (32, 48)
-    next(video.read_video(clip))
-    assert not report.exists()
-
-
 def test_a_pipe_is_no_video(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(InputError, match="not a file"):

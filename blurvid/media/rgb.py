@@ -48,6 +48,7 @@ class Converter:
             mapped = ":out_primaries=bt709:out_transfer=bt709:intent=perceptual"
             if frame.color_trc not in _HDR:  # the other curves are so alike that they are kept
                 frame.color_trc = _BT709
+                mapped = mapped.replace("perceptual", "relative_colorimetric")
         args = (
             f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1"
             f":colorspace={frame.colorspace}:range={frame.color_range}"

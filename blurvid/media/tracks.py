@@ -28,7 +28,7 @@ _BITRATE = 160_000
 _ABOUT = {
     **{key: key for key in ("title", "artist", "album", "comment", "copyright", "description")},
     **{key: key for key in ("genre", "date", "creation_time", "location")},
-    "com.apple.quicktime.location.ISO6709": "location",
+    "com.apple.quicktime.location.iso6709": "location",
     "com.apple.quicktime.creationdate": "date",
 }
 """Words about a video by their names in files, and in an MP4."""
@@ -73,7 +73,8 @@ def write_tracks(
     """
     with open_video(source) as (container, video):
         # (A chapter's title is in a data track of an MP4.)
-        about = {own: container.metadata[k] for k, own in _ABOUT.items() if k in container.metadata}
+        words = {key.lower(): value for key, value in container.metadata.items()}
+        about = {own: words[key] for key, own in _ABOUT.items() if key in words}
         chapters = container.chapters()
         others = [stream for stream in container.streams if stream.index != video.index]
         names = {s.index: _named(s) for s in others if not (s.type == "data" and chapters)}
@@ -81,12 +82,12 @@ def write_tracks(
         sounds = [stream.index for stream in others if stream.type == "audio"]
     warnings, start, taken = [], first, None
     for index in sounds:
-        words = names.pop(index) if audio == "drop" or taken is None else ""
+        title = names.pop(index) if audio == "drop" or taken is None else ""
         if audio != "drop" and taken is None:
             try:
                 start, taken = _write(source, index, path, first, slower, audio, name), index
             except InputError:
-                warnings.append(f"its {words} cannot be decoded and is left out")
+                warnings.append(f"its {title} cannot be decoded and is left out")
     if names:
         warnings.append(f"left out: {', '.join(names.values())}")
     return Tracks(
