@@ -216,7 +216,7 @@ def test_rates_are_exact_whatever_the_container_rounds_to(tmp_path, rate, suffix
     path = write_video(tmp_path / f"a.{suffix}", [GREY] * 9, fps=rate)
     timing = media.video_info(path).timing
     assert timing == media.Timing(0, 1 / Fraction(rate), 9, 9)
-    assert timing.constant and timing.rate == Fraction(rate)
+    assert timing.rate == Fraction(rate)
 
 
 def test_uneven_times_are_kept(tmp_path):
@@ -224,7 +224,6 @@ def test_uneven_times_are_kept(tmp_path):
     path = write_video(tmp_path / "a.mkv", [GREY] * 5, times=times)
     timing = media.video_info(path).timing
     assert timing == media.Timing(0, Fraction(1, 1000), 5, 600 + (timing.end - 600))
-    assert not timing.constant
     ticks = [-1]
     for time, _ in media.timed_frames(path):
         ticks.append(timing.place(time, ticks[-1]))
@@ -289,9 +288,9 @@ def test_what_is_no_video_is_refused(tmp_path):
         with pytest.raises(InputError, match=name):
             media.video_info(tmp_path / name)
     with pytest.raises(InputError, match="no such"):
-        media.read_video(tmp_path / "missing.mp4")
+        next(media.read_video(tmp_path / "missing.mp4"))
     with pytest.raises(InputError, match="folder"):
-        media.read_video(tmp_path)
+        next(media.read_video(tmp_path))
 
 
 @pytest.mark.parametrize("scale", [0.45, 0.5])

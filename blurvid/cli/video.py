@@ -134,7 +134,6 @@ def extract_videos(
                     {"input": _named(video), "outputs": [str(target)], "skipped": True}
                 )
             continue
-        early: list[str] = []
         try:
             with _progress(video.name, values["quiet"]) as step:
                 made = extract_video(
@@ -144,7 +143,7 @@ def extract_videos(
                     options,
                     overwrite=values["overwrite"],
                     on_step=step,
-                    on_warning=early.append if values["quiet"] else partial(_warn, video, early),
+                    on_warning=None if values["quiet"] else partial(_warn, video),
                 )
         except BlurvidError as error:
             failures.append(error)
@@ -154,7 +153,7 @@ def extract_videos(
             if values["fail_fast"]:
                 break
             continue
-        _show(video, made, early, values)
+        _show(video, made, values)
     if failures:
         click.get_current_context().exit(common.exit_code(failures[0]))
 
@@ -164,14 +163,12 @@ def _named(video: Path) -> str:
     return "-" if video.name == STDIN else str(video)
 
 
-def _warn(video: Path, early: list[str], warning: str) -> None:
-    """Say and note what is known before the first frame."""
-    early.append(warning)
+def _warn(video: Path, warning: str) -> None:
     common.warn(f"{_named(video)}: {warning}")
 
 
-def _show(video: Path, made: SlowVideo, early: Sequence[str], values: dict[str, Any]) -> None:
-    """The result to stdout; what was not said before, and what is told of it, to stderr."""
+def _show(video: Path, made: SlowVideo, values: dict[str, Any]) -> None:
+    """The result to stdout; what is told of it to stderr."""
     name = _named(video)
     if values["as_json"]:
         record = {"input": name, "outputs": [str(made.path)]} | dataclasses.asdict(made)
@@ -182,9 +179,6 @@ def _show(video: Path, made: SlowVideo, early: Sequence[str], values: dict[str, 
         click.echo(str(made.path), color=True)
     if values["quiet"]:
         return
-    for warning in made.warnings:
-        if warning not in early:
-            common.warn(f"{name}: {warning}")
     if made.audio == "drop":
         common.say(f"{name}: its sound is left out")
     if values["verbose"]:

@@ -37,26 +37,6 @@ _CLOCK = 90_000
 """Ticks a second in which a file tells when a track begins."""
 
 
-def save_mp4(
-    frames: Sequence[Pixels], order: Iterable[int], path: Path, fps: float, crf: int, name: Path
-) -> None:
-    """Encode with x264 as yuv420p; an odd side gets its last row or column twice.
-
-    Args:
-        frames: (H, W, 3) uint8 RGB (sRGB) each, all of one size.
-        order: indices of the frames in the order in which they are shown.
-        path: a file; it is written over.
-        fps: frames shown per second.
-        crf: quality of x264, 0 to 51, smaller is better.
-        name: the file to name in messages.
-
-    Raises:
-        OutputError: FFmpeg failed; with its words.
-    """
-    height, width = frames[0].shape[:2]
-    encode((frames[index] for index in order), (height, width), path, fps, crf, name)
-
-
 def encode(
     frames: Iterable[Pixels],
     size: tuple[int, int],

@@ -31,11 +31,6 @@ class Timing:
         """Frames per second, on average; None if the video does not tell."""
         return self.count / (self.end * self.tick) if self.tick else None
 
-    @property
-    def constant(self) -> bool:
-        """Whether all frames are shown equally long."""
-        return self.end == self.count
-
     def place(self, time: Fraction | None, before: int) -> int:
         """The tick of a frame, later than the one before it.
 

@@ -84,7 +84,6 @@ def video_info(path: Path) -> VideoInfo:
     Raises:
         InputError: missing, not a video, or too long.
     """
-    path = Path(path)
     with open_video(path) as (container, stream):
         timing = timing_of(container, stream, MAX_FRAMES)
     if timing.count > MAX_FRAMES:
@@ -103,40 +102,32 @@ def video_info(path: Path) -> VideoInfo:
 
 
 def read_video(path: Path, scale: float = 1.0) -> Iterator[Pixels]:
+    """Decode a video as `timed_frames` does, the frames alone."""
+    return (pixels for _, pixels in timed_frames(path, scale))
+
+
+def timed_frames(path: Path, scale: float = 1.0) -> Iterator[tuple[Fraction | None, Pixels]]:
     """Decode a video, every stored frame once, rotation applied, at constant memory.
+
+    What is damaged is passed over. Dropping or closing the iterator closes the file.
 
     Args:
         path: the file.
         scale: size of the frames as a share of the video's, see `scaling.scaled_side`.
 
-    Returns:
-        An iterator over frames, (H, W, 3) uint8 RGB (BT.709), each an array of its own. Dropping
-        or closing it closes the file.
-
-    Raises:
-        InputError: missing (at once); or, while iterating, not a video or damaged.
-    """
-    path = Path(path)
-    _check(path)
-    return (pixels for _, pixels in timed_frames(path, scale))
-
-
-def timed_frames(path: Path, scale: float = 1.0) -> Iterator[tuple[Fraction | None, Pixels]]:
-    """Decode a video as `read_video` does, and tell when each frame is shown.
-
     Yields:
-        The time on the clock of the file [s], None if unknown, and the frame.
+        The time on the clock of the file [s], None if unknown, and the frame: (H, W, 3) uint8 RGB
+        (BT.709), an array of its own.
 
     Raises:
-        InputError: missing, not a video or damaged.
+        InputError: missing, not a video, without a frame that can be decoded, or too long.
     """
     with open_video(path) as (container, stream):
         convert = Converter(scale)
         count = 0
-        for frame in decoded(container, stream):
-            if count >= MAX_FRAMES:
+        for count, frame in enumerate(decoded(container, stream), 1):
+            if count > MAX_FRAMES:
                 raise _too_long(path)
-            count += 1
             yield frame_time(frame), upright(convert(frame), frame).copy()
         if not count:
             raise InputError(f"{path}: no frame of it can be decoded")
@@ -152,8 +143,10 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     Raises:
         InputError: it cannot be opened, holds no video, or what is done in the block fails.
     """
-    _check(path)
+    path = Path(path)
     try:
+        if is_special(path) and not path.is_dir():
+            raise InputError(f"{path}: not a file; a video has to be one")
         with (
             path.open("rb") as file,
             av.open(
@@ -186,16 +179,6 @@ def decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
         except av.error.InvalidDataError:
             continue
         yield from frames
-
-
-def _check(path: Path) -> None:
-    """Refuse what is no file that can be read."""
-    try:
-        if is_special(path) and not path.is_dir():
-            raise InputError(f"{path}: not a file; a video has to be one")
-        path.open("rb").close()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {reason(error)}") from error
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> None:

@@ -108,10 +108,10 @@ def extract_video(
         options: rate, quality and sound.
         overwrite: replace an existing output, and begin anew.
         on_step: called after each frame of the input.
-        on_warning: called with what is known before the first frame is computed.
+        on_warning: called with each warning as soon as it is known: most before any work.
 
     Returns:
-        What was made; all warnings, with those that were told before.
+        What was made.
 
     Raises:
         OptionError: options out of range, or another suffix.
@@ -130,17 +130,24 @@ def extract_video(
     if target.exists() and target.samefile(source):
         raise OutputError(f"{source}: output {target} is the same file as the input")
     timing = info.timing
-    warnings = []
+    warnings: list[str] = []
+
+    def warn(*texts: str) -> None:
+        warnings.extend(texts)
+        if on_warning is not None:
+            for text in texts:
+                on_warning(text)
+
     own = timing.rate
     if own is None:
         own = Fraction(UNKNOWN_FPS)
-        warnings.append(f"it does not tell its rate; {UNKNOWN_FPS} frames per second are assumed")
+        warn(f"it does not tell its rate; {UNKNOWN_FPS} frames per second are assumed")
     slower = _slower(options.fps, own)
     fps = FRAMES * own / slower
     if info.colours:
-        warnings.append(f"its colours ({info.colours}) are mapped to BT.709")
+        warn(f"its colours ({info.colours}) are mapped to BT.709")
     if info.interlaced:
-        warnings.append("its frames are interlaced: deinterlace them first (ffmpeg -vf bwdif)")
+        warn("its frames are interlaced: deinterlace them first (ffmpeg -vf bwdif)")
     started = time.perf_counter()
     about = _about(source, extract, options, fps)
     with media.Shelf.opened(target, about, anew=overwrite) as shelf:
@@ -148,15 +155,12 @@ def extract_video(
         tracks = media.write_tracks(
             source, shelf.sound, timing.start, slower, options.audio, target
         )
-        warnings += tracks.warnings
+        warn(*tracks.warnings)
         if tracks.audio == "keep" and slower != 1:
-            warnings.append(
+            warn(
                 f"the sound, at its own speed, takes {float(1 / slower):.3g} times as long as the "
                 "pictures"
             )
-        if on_warning is not None:
-            for warning in warnings:
-                on_warning(warning)
         run = _Run(source, shelf, extract, info, on_step)
         pieces = run.pieces(fps, options.crf, target)
         tick = slower * (timing.tick or 1 / own) / FRAMES
@@ -173,7 +177,8 @@ def extract_video(
             )
         shelf.remove()
     if run.count < timing.count:
-        warnings.append(f"{timing.count - run.count} of its frames cannot be decoded")
+        warn(f"{timing.count - run.count} of its frames cannot be decoded")
+    warn(*run.warnings)
     return SlowVideo(
         path=target,
         frames=run.count,
@@ -182,7 +187,7 @@ def extract_video(
         fps=fps,
         audio=tracks.audio,
         seconds=time.perf_counter() - started,
-        warnings=(*warnings, *run.warnings),
+        warnings=tuple(warnings),
     )
 
 
