@@ -181,8 +181,8 @@ def test_wide_colours_are_brought_to_bt709(tmp_path):
     (found,) = media.read_video(path)
 
     assert media.video_info(path).colours == "BT.2020"
-    assert np.abs(255 * wide - 255 * np.array(RED)).max() > 8
-    assert np.abs(found[8, 8] - 255 * np.array(RED)).max() < 4
+    assert np.abs(255 * wide - 255 * np.array(RED)).max() > 20
+    assert np.abs(found[8, 8] - 255 * np.array(RED)).max() < 6  # (by a table of FFmpeg's)
 
 
 @pytest.mark.parametrize(
