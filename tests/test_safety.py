@@ -491,6 +491,13 @@ def test_videos_end(clip, monkeypatch):
         list(video.read_video(clip))
 
 
+def test_frames_that_are_too_large_are_refused_before_they_are_decoded(clip, monkeypatch):
+    monkeypatch.setattr(video, "MAX_PIXELS", 32 * 48 - 1)
+    for read in (video.video_info, lambda path: next(video.read_video(path))):
+        with pytest.raises(InputError):
+            read(clip)
+
+
 # Windows
 
 

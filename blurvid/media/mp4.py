@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +36,18 @@ _FINEST = 10**9
 """Most ticks a second of a track; a file has 32 bits for it."""
 _CLOCK = 90_000
 """Ticks a second in which a file tells when a track begins."""
+
+
+@dataclass(frozen=True)
+class Besides:
+    """What is in a video besides its pictures."""
+
+    sound: Path | None = None
+    """A file whose sound is taken as it is."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """Date, place and other words."""
+    chapters: Sequence[Any] = ()
+    """As for `av.container.Container.set_chapters`."""
 
 
 def encode(
@@ -94,12 +107,9 @@ def join(
     name: Path,
     shown: Sequence[int],
     tick: Fraction,
-    *,
-    sound: Path | None = None,
-    about: Mapping[str, str] | None = None,
-    chapters: Sequence[Any] = (),
+    besides: Besides = Besides(),
 ) -> None:
-    """Put pieces of video behind one another, bit by bit, and other tracks beside them.
+    """Put pieces of video behind one another, bit by bit, with what goes with them.
 
     Args:
         pieces: made by `encode` with `joinable`, alike.
@@ -107,9 +117,7 @@ def join(
         name: the file to name in messages.
         shown: when each frame is shown [ticks], and when the last one ends.
         tick: [s].
-        sound: a file whose sound is taken as it is.
-        about: date, place and other words about the video.
-        chapters: as for `av.container.Container.set_chapters`.
+        besides: sound and words.
 
     Raises:
         OutputError: FFmpeg failed; with its words.
@@ -117,18 +125,18 @@ def join(
     tick = tick.limit_denominator(_FINEST)
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(writing(path, name))
-        out.metadata.update(about or {})
+        out.metadata.update(besides.about)
         pieces = iter(pieces)
         first = stack.enter_context(av.open(_local(next(pieces))))
         video = out.add_stream_from_template(first.streams.video[0], opaque=True, time_base=tick)
         sources = [_timed(_pictures(first, pieces), shown, tick, video)]
-        if sound is not None:
-            file = stack.enter_context(av.open(_local(sound)))
+        if besides.sound is not None:
+            file = stack.enter_context(av.open(_local(besides.sound)))
             track = file.streams.audio[0]
             copy = out.add_stream_from_template(track, opaque=True)
             copy.metadata.update(track.metadata)
             sources.append(moved(file.demux(track), copy))
-        out.set_chapters(list(chapters))
+        out.set_chapters(list(besides.chapters))
         for packet in heapq.merge(
             *sources, key=lambda packet: (packet.dts or 0) * packet.time_base
         ):

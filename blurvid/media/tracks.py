@@ -13,7 +13,7 @@ from av.audio.frame import AudioFrame
 from av.stream import Disposition
 
 from blurvid.errors import InputError
-from blurvid.media.mp4 import moved, writing
+from blurvid.media.mp4 import Besides, moved, writing
 from blurvid.media.timing import frame_time
 from blurvid.media.video import decoded, open_video
 
@@ -38,34 +38,28 @@ _MILLISECOND = Fraction(1, 1000)
 
 
 @dataclass(frozen=True)
-class Tracks:
+class Tracks(Besides):
     """What was taken from a video."""
 
-    audio: str
+    audio: str = "none"
     """What became of the sound: one of `config.SOUNDS`, `none` if there was none."""
-    offset: Fraction
+    offset: Fraction = Fraction(0)
     """Time from the beginning of all to the first picture [s]."""
-    about: dict[str, str]
-    chapters: list[dict[str, Any]]
-    """Stretched, as `mp4.join` takes them."""
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
     """What is left out."""
 
 
-def write_tracks(
-    source: Path, path: Path, first: Fraction, slower: Fraction, audio: str, name: Path
-) -> Tracks:
+def write_tracks(source: Path, path: Path, first: Fraction, slower: Fraction, audio: str) -> Tracks:
     """Take from a video what goes with its pictures, and write its sound.
 
     That is the default track, or else the first that can be decoded.
 
     Args:
         source: the video.
-        path: a file for the sound, written unless `audio` of the result is `drop` or `none`.
+        path: a file for the sound; it is written over.
         first: time of the first picture on the clock of the source [s].
         slower: how many times as long the pictures shall take.
         audio: one of `config.SOUNDS`; what is kept is copied where an MP4 may hold it.
-        name: the file to name in messages.
 
     Raises:
         InputError: not a video.
@@ -85,16 +79,17 @@ def write_tracks(
         title = names.pop(index) if audio == "drop" or taken is None else ""
         if audio != "drop" and taken is None:
             try:
-                start, taken = _write(source, index, path, first, slower, audio, name), index
+                start, taken = _write(source, index, path, first, slower, audio), index
             except InputError:
                 warnings.append(f"its {title} cannot be decoded and is left out")
     if names:
         warnings.append(f"left out: {', '.join(names.values())}")
     return Tracks(
-        audio=audio if taken is not None else "drop" if sounds else "none",
-        offset=first - start,
+        sound=None if taken is None else path,
         about=about,
         chapters=[_moved_chapter(chapter, start, slower) for chapter in chapters],
+        audio=audio if taken is not None else "drop" if sounds else "none",
+        offset=first - start,
         warnings=tuple(warnings),
     )
 
@@ -114,7 +109,7 @@ def _moved_chapter(chapter: Any, start: Fraction, slower: Fraction) -> dict[str,
 
 
 def _write(
-    source: Path, index: int, path: Path, first: Fraction, slower: Fraction, audio: str, name: Path
+    source: Path, index: int, path: Path, first: Fraction, slower: Fraction, audio: str
 ) -> Fraction:
     """Write a track of sound, and return when it or the pictures begin [s].
 
@@ -128,7 +123,7 @@ def _write(
             raise InputError(f"{source}: sound that cannot be decoded")
         begins = frame_time(frame) or Fraction(0)
     start = min(first, begins)
-    with open_video(source) as (container, _), writing(path, name) as out:
+    with open_video(source) as (container, _), writing(path, path) as out:
         track = container.streams[index]
         later = (begins - start) * (slower - 1)  # pictures and sound begin as far apart, stretched
         if audio == "keep" and track.codec_context.name in _COPIED:

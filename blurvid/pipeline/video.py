@@ -152,9 +152,7 @@ def extract_video(
     about = _about(source, extract, options, fps)
     with media.Shelf.opened(target, about, anew=overwrite) as shelf:
         # Before all the work: what of it cannot be read is known then.
-        tracks = media.write_tracks(
-            source, shelf.sound, timing.start, slower, options.audio, target
-        )
+        tracks = media.write_tracks(source, shelf.sound, timing.start, slower, options.audio)
         warn(*tracks.warnings)
         if tracks.audio == "keep" and slower != 1:
             warn(
@@ -164,17 +162,9 @@ def extract_video(
         run = _Run(source, shelf, extract, info, on_step)
         pieces = run.pieces(fps, options.crf, target)
         tick = slower * (timing.tick or 1 / own) / FRAMES
+        shown = _shown(run.ticks, timing, round(tracks.offset * slower / tick))
         with media.replacing([target]) as (path,):
-            media.join(
-                pieces,
-                path,
-                target,
-                _shown(run.ticks, timing, round(tracks.offset * slower / tick)),
-                tick,
-                sound=shelf.sound if tracks.audio in ("stretch", "keep") else None,
-                about=tracks.about,
-                chapters=tracks.chapters,
-            )
+            media.join(pieces, path, target, shown, tick, tracks)
         shelf.remove()
     if run.count < timing.count:
         warn(f"{timing.count - run.count} of its frames cannot be decoded")
