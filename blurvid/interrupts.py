@@ -8,9 +8,6 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-UNBROKEN = threading.Lock()
-"""Held where a program is started, shortly."""
-
 _thread = threading.local()
 
 

@@ -527,13 +527,10 @@ def test_doctor_compares_files_with_those_installed(tmp_path, monkeypatch):
     assert "but 9.9 is installed" in diagnosed()["files"]["text"]
 
 
-def test_doctor_tries_ffmpeg(tmp_path, monkeypatch):
-    broken = tmp_path / "ffmpeg"
-    broken.write_text("#!/bin/sh\necho no such codec >&2\nexit 1\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(broken))
-    found = doctor._finding("video", doctor._video, doctor._FFMPEG)
-    assert not found.ok and "pip install --force-reinstall imageio-ffmpeg" in found.text
+def test_doctor_tries_to_write_a_video(monkeypatch):
+    monkeypatch.setattr("blurvid.media.mp4._TO_BT709", "no=such:filter=option")
+    found = doctor._finding("video", doctor._video, doctor._PYAV)
+    assert not found.ok and "pip install --force-reinstall av" in found.text
 
 
 def test_doctor_knows_a_gpu_that_cannot_be_used(tmp_path, monkeypatch):

@@ -112,7 +112,7 @@ def test_a_photo_becomes_a_video(run, tmp_path):
     )
     info = media.video_info(tmp_path / "clip.mp4")
     assert info.size == (32, 48)
-    assert info.frames >= 40  # long enough to watch: 4 s at 10 frames a second
+    assert info.timing.count >= 40  # long enough to watch: 4 s at 10 frames a second
 
 
 def test_without_an_output_a_video_appears_here(run):

@@ -189,7 +189,7 @@ def test_every_output_has_as_many(here, count):
         assert run("a.png", "-o", f"a.{kind}", *words).exit_code == 0
     with Image.open("a.gif") as gif:
         assert gif.n_frames == count or count > gif.n_frames > 0  # equal frames are one
-    assert media.video_info(Path("a.mp4")).frames == count
+    assert media.video_info(Path("a.mp4")).timing.count == count
     text = Path("a.html").read_text()
     assert text.count('class="frame"') == count
     assert f"--frames {count}" in text

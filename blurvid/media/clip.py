@@ -19,7 +19,7 @@ from blurvid.media.atomic import replacing
 from blurvid.media.color import srgb_converter
 from blurvid.media.gif import save_gif
 from blurvid.media.maps import TrustMaps
-from blurvid.media.mp4 import save_mp4
+from blurvid.media.mp4 import encode
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin, save_player
 from blurvid.media.png import to_uint8
@@ -217,7 +217,8 @@ def _save_clip(
         save_webp(pixels, order, path, options.fps, target)
     else:
         loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
-        save_mp4(pixels, stoppable(order * loops), path, options.fps, options.crf, target)
+        shown = (pixels[index] for index in stoppable(order * loops))
+        encode(shown, pixels[0].shape[:2], path, options.fps, options.crf, target)
 
 
 def _save_player(

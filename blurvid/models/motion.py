@@ -180,7 +180,7 @@ class MotionModel(nn.Module):
 
 
 def _fields(motion: Motion) -> Tensor:
-    """a and b, (1, 4, H, W)."""
+    """Paths a and b, (1, 4, H, W)."""
     return torch.cat([motion.a, motion.b], dim=1)
 
 

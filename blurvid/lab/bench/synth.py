@@ -1,4 +1,4 @@
-"""How fast windows are made of a clip, beside what ffmpeg alone needs to decode and scale it."""
+"""How fast windows are made of a clip, beside what FFmpeg alone needs to decode and scale it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SynthRate:
     seconds: float
     """Time of a run of `write_windows` [s]: decoding, blurring, measuring motion, PNG files."""
     ffmpeg_seconds: float
-    """Time that ffmpeg took for the clip alone, every frame scaled and dropped [s]."""
+    """Time that FFmpeg took for the clip alone, every frame scaled, made RGB and dropped [s]."""
     ratio: float
     """Speed as a share of ffmpeg's: median of the ratios of runs next to each other."""
     least_ratio: float
@@ -71,7 +71,7 @@ def bench_synth(
 
     Raises:
         OptionError: no runs, or options out of range.
-        InputError: not a video that ffmpeg can read, or too short.
+        InputError: not a video that can be read, or too short.
     """
     if repeats < 1 or warmup < 0:
         raise OptionError(f"{repeats} runs after {warmup}; at least 1 after 0 are possible")
@@ -79,7 +79,7 @@ def bench_synth(
     frames = written = 0
     for run in range(-warmup, repeats):
         start = time.perf_counter()
-        frames = media.decode_video(video, options.scale)
+        frames = sum(1 for _ in media.read_video(video, options.scale))
         between = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             before = time.perf_counter()
