@@ -29,6 +29,7 @@ FLOORS = {
     "media": 3,
     "weights": 3,
     "models": 2,
+    "trajectory": 1.5,
     "networks": 1,
     "flow": 1,
     "blur": 1,

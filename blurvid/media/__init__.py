@@ -29,7 +29,7 @@ from blurvid.media.files import (
 from blurvid.media.flow import flow_array, flow_picture, write_flow
 from blurvid.media.maps import TrustMaps
 from blurvid.media.montage import sheet, write_montage
-from blurvid.media.mp4 import encode, join
+from blurvid.media.mp4 import Tracks, encode, join
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin
 from blurvid.media.png import quick_png, to_uint8, write_png
@@ -41,7 +41,7 @@ from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
 from blurvid.media.stills import lost_in, still_suffix
 from blurvid.media.text import reason
 from blurvid.media.timing import Timing
-from blurvid.media.tracks import Tracks, write_tracks
+from blurvid.media.tracks import write_tracks
 from blurvid.media.trust import trust_picture, write_trust
 from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
 

@@ -39,7 +39,7 @@ _CLOCK = 90_000
 
 
 @dataclass(frozen=True)
-class Besides:
+class Tracks:
     """What is in a video besides its pictures."""
 
     sound: Path | None = None
@@ -48,6 +48,12 @@ class Besides:
     """Date, place and other words."""
     chapters: Sequence[Any] = ()
     """As for `av.container.Container.set_chapters`."""
+    audio: str = "none"
+    """What became of the sound: one of `config.SOUNDS`, `none` if there was none."""
+    offset: Fraction = Fraction(0)
+    """Time from the beginning of all to the first picture [s]."""
+    warnings: tuple[str, ...] = ()
+    """What is left out."""
 
 
 def encode(
@@ -107,7 +113,7 @@ def join(
     name: Path,
     shown: Sequence[int],
     tick: Fraction,
-    besides: Besides = Besides(),
+    besides: Tracks = Tracks(),
 ) -> None:
     """Put pieces of video behind one another, bit by bit, with what goes with them.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from av.audio.frame import AudioFrame
 from av.stream import Disposition
 
 from blurvid.errors import InputError
-from blurvid.media.mp4 import Besides, moved, writing
+from blurvid.media.mp4 import Tracks, moved, writing
 from blurvid.media.timing import frame_time
 from blurvid.media.video import decoded, open_video
 
@@ -35,18 +34,6 @@ _ABOUT = {
 _SLOWEST, _FASTEST = 0.5, 2.0
 """Tempos of one `atempo` of FFmpeg; slower ones are made by several, faster ones lose samples."""
 _MILLISECOND = Fraction(1, 1000)
-
-
-@dataclass(frozen=True)
-class Tracks(Besides):
-    """What was taken from a video."""
-
-    audio: str = "none"
-    """What became of the sound: one of `config.SOUNDS`, `none` if there was none."""
-    offset: Fraction = Fraction(0)
-    """Time from the beginning of all to the first picture [s]."""
-    warnings: tuple[str, ...] = ()
-    """What is left out."""
 
 
 def write_tracks(source: Path, path: Path, first: Fraction, slower: Fraction, audio: str) -> Tracks:
