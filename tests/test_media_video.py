@@ -190,14 +190,15 @@ def test_wide_colours_are_brought_to_bt709(tmp_path):
 )
 def test_hdr_is_brought_to_ordinary_screens(tmp_path, curve, name, white):
     colours = {"colorspace": 9, "color_primaries": 9, "color_trc": curve}
-    found = []
-    for level in (0, white / 2, white, 1):  # of the signal; `white` is that of paper
-        frame = flat_yuv(yuv_of([level] * 3, 0.2627, 0.0593, bits=10), layout="yuv420p10le")
-        encoder = ("ffv1", "yuv420p10le", {})
-        path = write_video(tmp_path / "a.mkv", [frame], encoder=encoder, colours=colours)
-        assert media.video_info(path).colours == name
-        (pixels,) = media.read_video(path)
-        found.append(int(pixels[8, 8].mean()))
+    levels = (0, white / 2, white, 1)  # of the signal; `white` is that of paper
+    frames = [
+        flat_yuv(yuv_of([level] * 3, 0.2627, 0.0593, bits=10), layout="yuv420p10le")
+        for level in levels
+    ]
+    encoder = ("ffv1", "yuv420p10le", {})
+    path = write_video(tmp_path / "a.mkv", frames, encoder=encoder, colours=colours)
+    assert media.video_info(path).colours == name
+    found = [int(pixels[8, 8].mean()) for pixels in media.read_video(path)]
     assert found[0] <= 1 and found[3] >= 253
     assert 130 < found[2] < 200  # with room for what is brighter than paper
     assert found[1] < 0.6 * found[2]
