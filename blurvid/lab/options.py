@@ -214,8 +214,6 @@ class BenchOptions:
 
     repeats: int = 5
     warmup: int = 1
-    baseline: bool = False
-    """Also run the same weights in the plain way, as published, and tell the ratio."""
     batches: tuple[int, ...] = (1,)
     """Photos of one size in a call, one row for each number."""
 
