@@ -229,8 +229,9 @@ def test_scores_between_the_seven(clips, here):
     report = evaluate_between(lambda y: next(answers), iter(windows), 13)
     assert len(report.rows) == 2
     for row in report.rows:
-        assert row.between == row.of_true  # the truth in reverse is as good
-        assert row.of_true.motion > row.of_true.blend > row.of_true.nearest
+        extracted, of_true = row.scores.values()
+        assert extracted == of_true  # the truth in reverse is as good
+        assert of_true["by motion"] > of_true["blended"] > of_true["nearest"]
     told = report.to_json()
     assert (told["frames"], told["windows"], told["mean"]["seven"]) == (13, 2, None)
 

@@ -23,11 +23,11 @@ from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS, SynthOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from blurvid.lab.evaluate import BetweenRow, BeyondRow, MiddleRow, Row
+    from blurvid.lab.evaluate import MiddleRow, Row, TimesRow
     from blurvid.pipeline import Extractor
 
 Scoring: TypeAlias = "Callable[[Extractor], AnyReport]"
-OnWindow: TypeAlias = "Callable[[Row | MiddleRow | BetweenRow | BeyondRow], None] | None"
+OnWindow: TypeAlias = "Callable[[Row | MiddleRow | TimesRow], None] | None"
 
 DEFAULT = SynthOptions()
 
@@ -274,13 +274,11 @@ def _frames(ready: Extractor) -> Callable[[Tensor], Tensor]:
     return lambda y: ready.scaled(y).frames
 
 
-def _show_window(row: Row | MiddleRow | BetweenRow | BeyondRow) -> None:
+def _show_window(row: Row | MiddleRow | TimesRow) -> None:
     from blurvid.lab import evaluate as library
 
-    if isinstance(row, library.BetweenRow):
-        value = row.between.motion
-    elif isinstance(row, library.BeyondRow):
-        value = row.beyond[0].made
+    if isinstance(row, library.TimesRow):
+        value = next(value for scores in row.scores.values() for value in scores.values())
     else:
         value = row.score.ppsnr if isinstance(row, library.Row) else row.score.psnr
     click.echo(f"{row.window}: {value:.2f} dB", err=True)

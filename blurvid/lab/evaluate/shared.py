@@ -93,8 +93,8 @@ def means(kind: type[R], records: Sequence[Any]) -> R:
 
     Args:
         kind: a dataclass, with fields that the records have.
-        records: at least one. Figures are averaged, in tuples and in records of their own too;
-            texts and whole numbers are those of the first.
+        records: at least one. Figures are averaged, also in tuples, dictionaries and records of
+            their own; texts and whole numbers are those of the first.
     """
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: _mean([getattr(r, name) for r in records]) for name in names})
@@ -104,6 +104,8 @@ def _mean(values: Sequence[Any]) -> Any:
     first = values[0]
     if is_dataclass(first):
         return means(type(first), values)
+    if isinstance(first, dict):
+        return {key: _mean([value[key] for value in values]) for key in first}
     if isinstance(first, tuple):
         return tuple(map(_mean, zip(*values, strict=True)))
     return average(values) if isinstance(first, float) else first
