@@ -21,6 +21,8 @@ from blurvid.config import DirectSpec
 from blurvid.errors import DeviceError
 from blurvid.networks import DirectNet
 
+pytestmark = pytest.mark.quick
+
 TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
 
 

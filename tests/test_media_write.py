@@ -15,6 +15,8 @@ from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.media import mp4, png
 
+pytestmark = pytest.mark.quick
+
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 

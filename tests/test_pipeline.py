@@ -22,6 +22,8 @@ from blurvid.lab.metrics import psnr
 from blurvid.networks import DirectNet
 from blurvid.weights.store import fill, skeleton
 
+pytestmark = pytest.mark.quick
+
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
 SIZES = [(1, 1), (5, 7), (20, 20), (217, 333)]

@@ -389,6 +389,7 @@ def tiny(tmp_path_factory):
 QUICK = ("--device", "cpu", "--threads", 1)
 
 
+@pytest.mark.quick
 def test_videos_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blurry(Path("in.mp4"), sevens_of(2), sound=True)
