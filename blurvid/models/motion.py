@@ -25,15 +25,19 @@ from blurvid.trajectory import (
     Progress,
     Proposal,
     Restored,
+    crisp,
     fit,
     reblur,
     resting,
+    steepness,
 )
 
 BAND_PIXELS = 3 << 19
 """Pixels that are restored or rendered at a time."""
 MARGIN = 64
 """Rows beyond the reach of the motion that a band is seen with, and that are thrown away."""
+EVEN = 0.97
+"""Share of the picture's sharpness that every frame has at least, so that a clip does not pulse."""
 SURE = 4.0
 """Largest logarithm of an expected error that is believed, and of its inverse."""
 
@@ -101,6 +105,7 @@ class MotionModel(nn.Module):
         """
         motion, picture = _fields(found.motion), found.restored.picture
         rest = resting(found.motion)
+        goal = EVEN * steepness(picture)
         for t in times:
             out = torch.empty_like(picture)
             for seen, kept, target in self._bands(found.motion):
@@ -113,7 +118,7 @@ class MotionModel(nn.Module):
                         t,
                     )
                 out[..., target, :] = part.float()[..., kept, : y.shape[-1]]
-            yield (out * (1 - rest) + y * rest)[0].clamp(0, 1)
+            yield crisp((out * (1 - rest) + y * rest).clamp(0, 1), goal)[0]
 
     def sharpen(self, y: Tensor) -> Tensor:
         """Find the middle frame, (1, 3, H, W) in [0, 1] -> the same."""
@@ -180,7 +185,7 @@ class MotionModel(nn.Module):
 
 
 def _fields(motion: Motion) -> Tensor:
-    """Paths a and b, (1, 4, H, W)."""
+    """A and b, (1, 4, H, W)."""
     return torch.cat([motion.a, motion.b], dim=1)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from blurvid.trajectory.choose import Answer, choose, deblurred, steady
 from blurvid.trajectory.consensus import oriented
+from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, refine
 from blurvid.trajectory.sampling import blur, resize
@@ -75,7 +76,17 @@ BETTER = 1.0
 """By so much [dB] must the search explain the photo better than the network to be taken."""
 CARRIED = 1.0
 """Error of `a` that is expected of a coarser answer [px], and a tenth of its length."""
-RESTING = (0.25, 0.75)
+CLEARED = Prior(steps=40, middle=0.01, variation=1e-3)
+"""The coarser picture is only carried on to the next size."""
+SETTLED = Prior(steps=30, middle=0.05, variation=1e-3)
+"""A picture of a network's is near the truth already."""
+STEEPER = 1.5
+"""Slopes of the picture, in those of the photo, above which there is no support for them."""
+FAINT = 0.006
+"""Slopes that noise has [per px]."""
+AROUND = 4.0
+"""Width of the Gaussian over which slopes are averaged [px]."""
+RESTING = (0.1, 0.35)
 """Half displacements [px] below which a place is taken from the photo, and above which not."""
 
 
@@ -144,6 +155,27 @@ def resting(motion: Motion) -> Tensor:
     return ((high - length) / (high - low)).clamp(0, 1)
 
 
+def supported(picture: Tensor, y: Tensor) -> Tensor:
+    """Draw a picture towards the photo where it has detail of which the photo shows nothing.
+
+    Blurring lowers slopes, so that a sharp picture has steeper ones, but not many times as steep:
+    what appears in flat places is noise made larger, or an answer to wrong motion.
+
+    Args:
+        picture: (1, 3, H, W), RGB in [0, 1].
+        y: photo, the same.
+    """
+    found, seen = (blur(_slopes(image), AROUND) + FAINT for image in (picture, y))
+    return y + (STEEPER * seen / found).clamp(max=1) * (picture - y)
+
+
+def _slopes(image: Tensor) -> Tensor:
+    """Steepness of each place, the channels' root mean square, (1, 1, H, W)."""
+    across = F.pad(image.diff(dim=3), (0, 1, 0, 0))
+    down = F.pad(image.diff(dim=2), (0, 0, 0, 1))
+    return (across.square() + down.square()).mean(dim=1, keepdim=True).sqrt()
+
+
 def _first(y: Tensor, networks: Networks, tell: Progress) -> Fit:
     """The answer at the smallest size, or the only one."""
     tell("middle frame", 0.02)
@@ -164,7 +196,7 @@ def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress) -> Fit:
     size = (y.shape[-2], y.shape[-1])
     known = coarser.motion.resized(size)
     tell("picture", 0.02)
-    carried = networks.restore(y, resize(coarser.restored.picture, size), known).picture
+    carried = solve(resize(coarser.restored.picture, size), y, known, CLEARED).clamp(0, 1)
     share = blur(deblurred(carried, y, known), 3.0)
     tell("middle frame", 0.2)
     middle = networks.sharpen(carried * share + y * (1 - share))
@@ -183,16 +215,31 @@ def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress) -> Fit:
     a = steady(chosen.a)
     expected = CARRIED + 0.1 * a.norm(dim=1, keepdim=True)
     motion = _refined(small_middle, small_y, Motion(a, chosen.b, a), expected)
-    return _restored(y, middle, motion, networks, tell)
+    return _restored(y, middle, motion, networks, tell, settle=True)
 
 
-def _restored(y: Tensor, middle: Tensor, motion: Motion, networks: Networks, tell: Progress) -> Fit:
-    """Solve for the picture, at the photo's size."""
+def _restored(
+    y: Tensor,
+    middle: Tensor,
+    motion: Motion,
+    networks: Networks,
+    tell: Progress,
+    settle: bool = False,
+) -> Fit:
+    """Solve for the picture, at the photo's size.
+
+    Over several sizes a network's overshoots would add up: what it gives is settled by the photo.
+    """
     motion = motion.resized((y.shape[-2], y.shape[-1]))
     tell("picture", 0.8)
     found = networks.restore(y, middle, motion)
+    picture = found.picture
+    if settle:
+        tell("picture", 0.9)
+        picture = solve(picture, y, motion, SETTLED).clamp(0, 1)
+    picture = supported(picture, y)
     rest = resting(motion)
-    picture = found.picture * (1 - rest) + y * rest
+    picture = picture * (1 - rest) + y * rest
     return Fit(Restored(picture, found.features), middle, motion, 1)
 
 
