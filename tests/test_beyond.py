@@ -251,9 +251,9 @@ def test_scores_beyond_the_seven(clips, here):
     ("words", "code", "message"),
     [
         (("--beyond=0",), 2, "1 to 4"),
-        (("--beyond=1", "--frames=13"), 2, "--beyond does not go with"),
+        (("--beyond=1", "--frames=13"), 2, "--frames does not go with --beyond"),
         (("--beyond=1", "--robustness"), 2, "--beyond does not go with --robustness"),
-        (("--beyond=1", "--video"), 2, "--video goes without"),
+        (("--beyond=1", "--video"), 2, "--beyond does not go with --video"),
         (("--beyond=4",), 3, "11 frames, a window needs 15"),
     ],
 )

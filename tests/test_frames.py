@@ -245,7 +245,7 @@ def test_scores_between_the_seven(clips, here):
     [
         (("--frames=12",), 2, "13, 19, 25, 31, 37, 43, 49"),
         (("--frames=7",), 2, "13, 19"),
-        (("--frames=13", "--protocol=gopro7"), 2, "does not go with --protocol"),
+        (("--frames=13", "--protocol=gopro7"), 2, "--frames does not go with --protocol"),
         (("--frames=13", "--robustness"), 2, "--frames does not go with --robustness"),
         (("--frames=19",), 3, "14 frames, a window needs 19"),
     ],

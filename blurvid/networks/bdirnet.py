@@ -284,14 +284,7 @@ class BDIRNet(nn.Module):
         return "the bdirnet model"
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
-        """Predict the most that `fill` takes besides its arguments [bytes].
-
-        Args:
-            height: H.
-            width: W.
-            feature_size: bytes of one value of the features.
-            step: as for `fill`.
-        """
+        """Predict the most that `fill` takes besides its arguments [bytes]; see `FrameNet`."""
         trunk = self.distill.trunk_memory(height, width, feature_size)
         maps = self.distill.maps(height, width, 4)  # statistics are float32
         # Statistics, gates and what they make of the features of a level, at the same time

@@ -103,14 +103,7 @@ class DirectNet(UNet):
         return rows if step is None else min(step, rows)
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
-        """Predict the most that `fill` takes besides its arguments [bytes].
-
-        Args:
-            height: H.
-            width: W.
-            feature_size: bytes of one value of the features.
-            step: as for `fill`.
-        """
+        """Predict the most that `fill` takes besides its arguments [bytes]; see `FrameNet`."""
         pixels, r = height * width, self.spec.factor
         maps = self.maps(height, width, feature_size)
         on_cpu = next(self.parameters()).device.type == "cpu"
