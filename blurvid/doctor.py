@@ -20,7 +20,7 @@ from blurvid import __version__
 
 PACKAGES = (
     "torch", "numpy", "safetensors", "click", "rich", "pillow", "av",
-    "platformdirs", "psutil",
+    "platformdirs", "psutil", "filelock",
 )  # fmt: skip
 """What a checkout needs that was not installed; otherwise the package itself says what."""
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*([^;]*?)\s*(?:;.*)?")
