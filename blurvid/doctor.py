@@ -19,8 +19,8 @@ from pathlib import Path
 from blurvid import __version__
 
 PACKAGES = (
-    "torch", "numpy", "safetensors", "click", "rich", "pillow", "imageio", "imageio-ffmpeg",
-    "platformdirs", "psutil",
+    "torch", "numpy", "safetensors", "click", "rich", "pillow", "av",
+    "platformdirs", "psutil", "filelock",
 )  # fmt: skip
 """What a checkout needs that was not installed; otherwise the package itself says what."""
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*([^;]*?)\s*(?:;.*)?")
@@ -56,7 +56,7 @@ def examine() -> Iterator[Finding]:
         ("device", _device, ""),
         ("precision", _precision, ""),
         ("images", _images, "run: pip install --force-reinstall pillow"),
-        ("video", _video, _FFMPEG),
+        ("video", _video, _PYAV),
         ("cache", _cache, "BLURVID_HOME names another folder"),
         ("disk", _disk, "TMPDIR and BLURVID_HOME name other folders"),
         ("weights", _weights, ""),
@@ -64,7 +64,7 @@ def examine() -> Iterator[Finding]:
         yield _finding(name, look, advice)
 
 
-_FFMPEG = "run: pip install --force-reinstall imageio-ffmpeg, and unset IMAGEIO_FFMPEG_EXE"
+_PYAV = "run: pip install --force-reinstall av"
 
 
 class UnwellError(Exception):

@@ -21,6 +21,8 @@ from blurvid.config import DirectSpec
 from blurvid.errors import DeviceError
 from blurvid.networks import DirectNet
 
+pytestmark = pytest.mark.quick
+
 TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
 
 
@@ -112,7 +114,7 @@ def test_a_photo_becomes_a_video(run, tmp_path):
     )
     info = media.video_info(tmp_path / "clip.mp4")
     assert info.size == (32, 48)
-    assert info.frames >= 40  # long enough to watch: 4 s at 10 frames a second
+    assert info.timing.count >= 40  # long enough to watch: 4 s at 10 frames a second
 
 
 def test_without_an_output_a_video_appears_here(run):

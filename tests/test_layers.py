@@ -9,6 +9,8 @@ import pytest
 
 import blurvid
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(blurvid.__file__).parent
 FLOORS = {
     "__main__": 11,
@@ -29,6 +31,7 @@ FLOORS = {
     "media": 3,
     "weights": 3,
     "models": 2,
+    "trajectory": 1.5,
     "networks": 1,
     "flow": 1,
     "blur": 1,

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import imageio_ffmpeg
+import av
 import numpy as np
 import pytest
 import torch
@@ -841,10 +841,16 @@ def test_the_video_is_what_every_player_knows(tmp_path):
             "codec_name": "h264", "pix_fmt": "yuv420p", "width": "150", "height": "100",
             "nb_frames": "12",
         }  # fmt: skip
-    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", tmp_path / "clip.mp4"]
-    text = subprocess.run(words, capture_output=True, text=True, check=False).stderr
-    assert re.search(r"Stream #0:0\S*: Video: h264 .*yuv420p\(.*150x100.*10 fps", text)
-    assert text.count("Stream #") == 1
+    with av.open(str(tmp_path / "clip.mp4")) as file:
+        (stream,) = file.streams
+        facts = stream.codec_context
+        assert (facts.name, facts.pix_fmt, facts.width, facts.height) == (
+            "h264",
+            "yuv420p",
+            150,
+            100,
+        )
+        assert stream.average_rate == 10
     data = (tmp_path / "clip.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")  # starts before it is loaded
 

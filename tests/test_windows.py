@@ -3,10 +3,10 @@ import shutil
 import weakref
 from dataclasses import replace
 
-import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
+from clips import write_video
 from torch.testing import assert_close
 
 from blurvid import media
@@ -271,10 +271,7 @@ def test_same_seed_same_bytes(clip, tmp_path):
 
 def make_video(path, count=15):
     frames = [media.to_uint8(frame(i)) for i in range(count)]
-    with imageio.get_writer(path, fps=30, macro_block_size=1, output_params=["-crf", "5"]) as video:
-        for image in frames:
-            video.append_data(image)
-    return path
+    return write_video(path, frames, fps=30)
 
 
 def test_the_number_of_workers_changes_nothing(clip, tmp_path):

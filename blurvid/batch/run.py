@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,12 +81,7 @@ def run(
     runtime.check_threads(writers, "threads that write", least=0)
     gate = Gate(identities(whole or jobs), overwrite, skip_existing)
     steps = Steps(extract, options, gate, measure)
-    if writers and len(jobs) > 1:
-        line = overlapped(
-            jobs, steps, writers, pixels or pixels_for(extract, most_frames(jobs)), fail_fast
-        )
-    else:
-        line = in_turn(jobs, steps, fail_fast)
+    line = side_by_side(jobs, steps, writers, pixels, fail_fast)
     outcomes = []
     with alone(jobs), contextlib.closing(line):
         for outcome in line:
@@ -94,6 +89,20 @@ def run(
                 on_outcome(outcome)
             outcomes.append(_light(outcome))
     return outcomes
+
+
+def side_by_side(
+    jobs: Sequence[Job],
+    steps: Steps,
+    writers: int,
+    pixels: int | None = None,
+    fail_fast: bool = False,
+) -> Generator[Outcome, None, None]:
+    """Do jobs, some things beside the network where there are writers; as `run`."""
+    if not writers or len(jobs) <= 1:
+        return in_turn(jobs, steps, fail_fast)
+    pixels = pixels or pixels_for(steps.extractor, most_frames(jobs))
+    return overlapped(jobs, steps, writers, pixels, fail_fast)
 
 
 def alone(jobs: Sequence[Job]) -> AbstractContextManager[None]:
@@ -106,11 +115,11 @@ def alone(jobs: Sequence[Job]) -> AbstractContextManager[None]:
         return contextlib.nullcontext()
     targets = "\0".join(f"{job.target.absolute()}\0{job.stem}\0{job.kind}" for job in jobs)
     key = hashlib.sha256(targets.encode(errors="surrogateescape")).hexdigest()[:16]
-    folder = _folder_of(jobs)
+    folder = folder_of(jobs)
     return locked(folder / f".blurvid-{key}.lock", folder if len(jobs) > 1 else jobs[0].target)
 
 
-def _folder_of(jobs: Sequence[Job]) -> Path:
+def folder_of(jobs: Sequence[Job]) -> Path:
     """The folder that everything goes to, or the first of several that have none in common."""
     folders = [
         job.target if job.kind in FRAME_FORMATS and not job.single else job.target.parent

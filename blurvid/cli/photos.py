@@ -173,10 +173,9 @@ def go_through_on_ray(
 
     def work(**arguments: Any) -> list[Outcome]:
         run = common.picked(RunOptions, values)
-        trouble = None if values["quiet"] else common.warn
-        return batch.run_on_ray(
-            jobs, opening, options, ray, run, on_worker=note, on_trouble=trouble, **arguments
-        )
+        warn = (lambda line: None) if values["quiet"] else common.warn
+        workers = batch.Workers(ray, run, note, warn)
+        return batch.run_on_ray(jobs, opening, options, workers, **arguments)
 
     _go_through(whole, jobs, work, values)
 

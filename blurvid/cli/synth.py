@@ -153,11 +153,12 @@ def synth(
         "on_error": give_up,
     }
     if ray is not None:
+        from blurvid.batch import Workers
         from blurvid.lab.data.windows.ray_team import RayTeam
 
-        trouble = None if quiet else common.warn
+        warn = (lambda line: None) if quiet else common.warn
         run = RunOptions(device="cpu", threads=jobs)
-        arguments["team"] = RayTeam(ray, run, jobs, on_trouble=trouble)
+        arguments["team"] = RayTeam(Workers(ray, run, on_trouble=warn), jobs)
     if stills:
         if options.frames != FRAMES:
             raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")

@@ -10,14 +10,14 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from blurvid.cli import common
 from blurvid.cli.sections import TRAINING, SectionedCommand
 from blurvid.config import STAGES, RunOptions
-from blurvid.lab.options import CROPS, TrainOptions
+from blurvid.lab.options import CROPS, Loss, TrainOptions
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +83,7 @@ DEFAULT = TrainOptions()
 )
 @click.option(
     "--loss",
-    type=click.Choice(["auto", "charbonnier", "log", "pair", "global", "independent"]),
+    type=click.Choice(get_args(Loss)),
     default=DEFAULT.loss,
     show_default=True,
     help="auto: charbonnier for canonical order, pair (eq. 5) for invariant order.",

@@ -124,7 +124,9 @@ RAY_THREADS = 4
 """Most CPU threads of a worker unless told otherwise; more help one photo less than another worker
 helps a batch."""
 RAY_WRITERS = 1
-"""Photos that a worker reads or writes while another is in the network."""
+"""Threads in which a worker writes while another photo is in the network."""
+RAY_BLOCK = 8
+"""Most photos that a worker is given at a time."""
 RAY_STORE = 100 << 20
 """Shared memory [bytes] of a cluster started for one run; only names and figures go through it."""
 

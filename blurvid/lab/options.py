@@ -143,6 +143,10 @@ CROPS = {"direct": 96, "cascade": 100, "bdirnet": 96}
 """Sides of the training crops [px] unless told otherwise."""
 
 
+Loss = Literal["auto", "charbonnier", "log", "pair", "global", "independent"]
+"""Losses on frames other than the middle one."""
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """One training run."""
@@ -152,7 +156,7 @@ class TrainOptions:
     """Stages of the cascade to train; ignored by the direct model."""
     order: Literal["canonical", "invariant"] = "canonical"
     """`canonical`: one order of time and regression; `invariant`: the paper's losses."""
-    loss: Literal["auto", "charbonnier", "log", "pair", "global", "independent"] = "auto"
+    loss: Loss = "auto"
     """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order. `log` is the
     logarithm of the squared error of each frame."""
     frequency: float = 0.0
@@ -210,8 +214,6 @@ class BenchOptions:
 
     repeats: int = 5
     warmup: int = 1
-    baseline: bool = False
-    """Also run the same weights in the plain way, as published, and tell the ratio."""
     batches: tuple[int, ...] = (1,)
     """Photos of one size in a call, one row for each number."""
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurvid.interrupts import stoppable
+
 Pixels = NDArray[np.uint8]
 
 _COLOURS = 256
@@ -40,13 +42,13 @@ def save_gif(frames: Sequence[Pixels], order: Sequence[int], path: Path, fps: fl
         OSError: the file cannot be written.
     """
     indexed, palette = _indexed(frames)
-    shown = [indexed[index] for index in order]
+    shown = stoppable(indexed[index] for index in order)
     with path.open("xb") as file:
-        shown[0].save(
+        next(shown).save(
             file,
             format="GIF",
             save_all=True,
-            append_images=shown[1:],
+            append_images=shown,
             duration=frame_time(fps),
             loop=0,
             palette=palette,  # given here, it is stored once and not per frame
@@ -62,7 +64,7 @@ def _indexed(frames: Sequence[Pixels]) -> tuple[list[Image.Image], bytes]:
     palette = _shared_palette(frames)
     indexed = [
         Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
-        for frame in frames
+        for frame in stoppable(frames)
     ]
     return indexed, bytes(palette.getpalette() or [])
 

@@ -20,7 +20,7 @@ SCORE = "seven_frame_psnr"
 MIDDLE_SCORE = "middle_gain"
 """The score [dB] by which `auto` compares what gives the middle frame: what it gains over the
 blurry photo, on average over kinds of blur (`blurvid eval --robustness`)."""
-PARTS = {"cascade": STAGES, "direct": ("direct",), "bdirnet": ("bdirnet",), "maxim": ("maxim",)}
+PARTS = {name: STAGES if name == "cascade" else (name,) for name in TRAINED}
 """Parts of each model, a file each."""
 MAX_SCORE = 1e6
 """Scores [dB] beyond, NaN and infinity are no scores."""

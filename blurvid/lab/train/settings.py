@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, Union
 from blurvid import weights
 from blurvid.config import STAGES
 from blurvid.errors import OptionError
+from blurvid.lab.losses import REGRESSIONS
 from blurvid.lab.options import CROPS, KindOptions, TrainOptions
 from blurvid.lab.synth import check_camera, check_kinds, check_motion
 from blurvid.models import Spec
@@ -181,7 +182,7 @@ def check_options(options: TrainOptions) -> None:
         "bdirnet learns by the losses auto, charbonnier, log and independent, without adversarial "
         "and perceptual ones": options.model == "bdirnet"
         and (
-            options.loss not in ("auto", "charbonnier", "log", "independent")
+            options.loss not in ("auto", *REGRESSIONS, "independent")
             or bool(options.adversarial or options.perceptual)
         ),
         "views: weights must be finite and not negative, mixing from 0 to 1, temperature above 0, "

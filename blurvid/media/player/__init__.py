@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurvid.interrupts import stoppable
 from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 
 Pixels = NDArray[np.uint8]
@@ -92,7 +93,8 @@ def save_player(
     style, script = _part("player.css"), _part("objects.js") + _part("player.js")
     images = [("Blurry photo", "blurry", blurry)] if blurry is not None else []
     images += [(f"Frame {number}", "frame", frame) for number, frame in enumerate(frames, start=1)]
-    figures = [_figure(*image) for image in images] + [_object(thing) for thing in objects]
+    figures = [_figure(*image) for image in stoppable(images)]
+    figures += [_object(thing) for thing in objects]
     figures += [] if maps is None else _maps(maps)
     told = {"size": f"{width} × {height}", **facts}
     page = Template(_part("player.html")).substitute(

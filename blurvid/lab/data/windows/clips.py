@@ -132,7 +132,7 @@ def _clips_of(source: Path) -> Iterator[SourceClip]:
         yield from _search(source, home.parent if home.name in ("frames", "sharp") else home)
     elif not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    elif media.is_video(source):
+    elif media.holds_video(source):
         yield SourceClip(source.stem, source, VIDEO)
     else:
         raise InputError(f"{source}: not a video and not a folder of frames")
