@@ -15,6 +15,7 @@ from blurvid.flow import mutual_flow, onward
 from blurvid.models import SequenceModel, onward_of
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.extraction import Extractor
+from blurvid.pipeline.fitted import times_of
 from blurvid.pipeline.memory import PIXELS_AT_ONCE, room_for
 from blurvid.pipeline.scale import restore, shrink
 
@@ -38,9 +39,9 @@ def check_beyond(count: int, frames: int = FRAMES) -> None:
 def extend(ready: Extractor, clip: Clip, count: int) -> Clip:
     """Add frames before and after the exposure, at the spacing of the seven.
 
-    They follow the order of time that the clip has, in all of it and in parts. A cascade applies
-    its outermost network to its own frames again; for other models everything moves on as it did
-    between the two outermost frames. What is known of the clip (re-blur, motion, trust) stays that
+    They follow the order of time that the clip has, in all of it and in parts. Where the motion
+    was fitted, they are rendered from it. A cascade applies its outermost network to its own
+    frames again; for other models everything moves on as it did between the two outermost frames. What is known of the clip (re-blur, motion, trust) stays that
     of the seven.
 
     Args:
@@ -57,7 +58,16 @@ def extend(ready: Extractor, clip: Clip, count: int) -> Clip:
     if not count:
         return clip
     started = time.perf_counter()
-    found, warnings = extended(ready, clip.tensor, clip.photo.pixels, count, clip.scale)
+    warnings: tuple[str, ...] = ()
+    if clip.fitted is not None:
+        height, width = clip.tensor.shape[-2:]
+        with runtime.memory_guard(torch.device("cpu")):
+            found = room_for(height, width, FRAMES + 2 * count, ready.host_memory)
+            clip.fitted.render(times_of(FRAMES, count), found)
+            for i, frame in enumerate(clip.tensor):
+                found[count + i] = frame
+    else:
+        found, warnings = extended(ready, clip.tensor, clip.photo.pixels, count, clip.scale)
     return dataclasses.replace(
         clip,
         tensor=found,
