@@ -218,14 +218,13 @@ def fast_option(text: str) -> Callable[[Command], Command]:
     return click.option("--fast", is_flag=True, help=f"{text}.")
 
 
-def picked_model(values: dict[str, Any]) -> str:
+def picked_model(model: str, fast: bool) -> str:
     """The model that was asked for.
 
     Raises:
         click.UsageError: two of them.
     """
-    model: str = values["model"]
-    if not values["fast"]:
+    if not fast:
         return model
     if model not in ("auto", FAST):
         raise click.UsageError(f"--fast is --model {FAST}, not {model}")

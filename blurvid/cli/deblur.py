@@ -54,7 +54,9 @@ from blurvid.config import (
 @common.run_options
 @common.engine_options
 @batch_options
-def deblur(output: Path | None, kind: str | None, middle: str, quality: str, **values: Any) -> None:
+def deblur(
+    output: Path | None, kind: str | None, middle: str, fast: bool, quality: str, **values: Any
+) -> None:
     """Make each PHOTO sharp: the frame in the middle of its exposure, and nothing else.
 
     PHOTO is as for `blurvid extract`. The picture has the photo's size, profile, EXIF, alpha and
@@ -68,7 +70,7 @@ def deblur(output: Path | None, kind: str | None, middle: str, quality: str, **v
       blurvid deblur photo.jpg --middle NAFNet-GoPro-width64.pth
     """
     check_sources(values)
-    if values["fast"]:
+    if fast:
         if middle != MIDDLE_CHOICES[0]:
             raise click.UsageError(f"--fast is --middle {FAST_MIDDLE}; give one of them")
         middle = FAST_MIDDLE

@@ -126,6 +126,8 @@ def extract(
     flows: tuple[Path, ...],
     trusts: tuple[Path, ...],
     weights_name: str | None,
+    model: str,
+    fast: bool,
     middle: str,
     **values: Any,
 ) -> None:
@@ -163,7 +165,7 @@ def extract(
     from blurvid.pipeline import check_beyond, extractor
 
     check_beyond(beyond, frames)
-    model = common.picked_model(values)
+    model = common.picked_model(model, fast)
     named = model == "auto" and weights_name is None
     chosen = weights.find(weights_name, model)
     hints = common.picked(MotionHints, values)
@@ -199,9 +201,7 @@ def extract(
             common.say("No photos in this share.")
         return
     order = common.picked(OrderOptions, values)
-    opening = partial(
-        extractor, chosen, quality=quality, middle=middle, order=order, hints=hints
-    )
+    opening = partial(extractor, chosen, quality=quality, middle=middle, order=order, hints=hints)
     if ray is not None:
         if not values["quiet"] and (values["verbose"] or named):
             common.say(f"Model {chosen.model} (weights {chosen.name})")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,8 +52,8 @@ SURE = 4.0
 class MotionModelSpec:
     """Shapes of the motion model's own networks."""
 
-    motion: MotionSpec = MotionSpec()
-    restore: RestoreSpec = RestoreSpec()
+    motion: MotionSpec = field(default_factory=MotionSpec)
+    restore: RestoreSpec = field(default_factory=RestoreSpec)
 
 
 class MotionModel(nn.Module):
@@ -230,7 +230,7 @@ class MotionModel(nn.Module):
 
 
 def _fields(motion: Motion) -> Tensor:
-    """a and b, (1, 4, H, W)."""
+    """Both a and b, (1, 4, H, W)."""
     return torch.cat([motion.a, motion.b], dim=1)
 
 

@@ -156,8 +156,8 @@ class Clip:
                 "choose it when extracting, or leave them out by resample(7)"
             )
         if self.seven is not None:
-            turned = self.resample(FRAMES)._arranged(direction, flips)
-            return turned.resample(len(self.tensor))
+            arranged = self.resample(FRAMES)._arranged(direction, flips)
+            return arranged.resample(len(self.tensor))
         frames = self.tensor.clone()
         turned = arrange(frames, direction, flips, self.fitted.field if self.fitted else None)
         return dataclasses.replace(
@@ -268,9 +268,7 @@ class Clip:
     def _field(self, reverse: bool) -> Field:
         if reverse not in self._fields:
             fitted = self.fitted
-            self._fields[reverse] = (
-                fitted.field(reverse) if fitted else measure(self._own, reverse)
-            )
+            self._fields[reverse] = fitted.field(reverse) if fitted else measure(self._own, reverse)
         return self._fields[reverse]
 
     def save(

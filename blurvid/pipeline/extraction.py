@@ -37,6 +37,8 @@ from blurvid.trajectory import Progress
 PhotoLike: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
 """What a photo may come as."""
 
+FITTING = 0.9
+"""Share of the time that a fit takes, about; the rest is for frames."""
 ATTEMPTS = 4
 """Where memory runs out all the same, each is made in half of what the one before was to take."""
 
@@ -317,8 +319,11 @@ class Extractor:
     def _fit(self, model: MotionModel, out: Tensor, y: Tensor, dtype: torch.dtype) -> Found:
         """Fit the motion of (1, 3, H, W) and render frames into `out`."""
         hints, notes = self.hints.of_photo(y.shape[-2], y.shape[-1])
+        tell = self.on_progress or (lambda stage, share: None)
         model.dtype = dtype
-        fitted = Fitted.of(model, y, model.fit(y, self.on_progress, hints))
+        found = model.fit(y, lambda stage, share: tell(stage, FITTING * share), hints)
+        tell("frames", FITTING)
+        fitted = Fitted.of(model, y, found)
         fitted.render(times_of(len(out)), out)
         return Found(out, dtype, y.device, warnings=notes, fitted=fitted)
 

@@ -51,9 +51,7 @@ class Fitted:
 
     def arranged(self, turned: bool, masks: Sequence[Tensor]) -> Fitted:
         """The same with time turned around, in all of it and then in regions."""
-        return dataclasses.replace(
-            self, turned=self.turned != turned, masks=(*self.masks, *masks)
-        )
+        return dataclasses.replace(self, turned=self.turned != turned, masks=(*self.masks, *masks))
 
     @torch.no_grad()
     def render(self, times: Sequence[float], out: Tensor) -> Tensor:

@@ -43,9 +43,9 @@ def find_middle(choice: str | Path, cascade: weights.WeightSet | None = None) ->
     """Find what gives the middle frame.
 
     Args:
-        choice: `auto`, the best there is; `own`; the name or folder of a weight set, or of a model for its default
-            one; a picture, which is the middle frame itself; or a file of weights that spandrel
-            can read.
+        choice: `auto`, the best there is; `own`; the name or folder of a weight set, or of a model
+            for its default one; a picture, which is the middle frame itself; or a file of weights
+            that spandrel can read.
         cascade: the weights whose middle network may be replaced; None where there are none.
 
     Returns:

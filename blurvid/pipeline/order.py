@@ -65,7 +65,8 @@ def arrange(
     check_direction(direction)
     height, width = frames.shape[-2:]
     found = field or functools.partial(measure, frames)
-    turned, notes = False, ()
+    turned = False
+    notes: tuple[str, ...] = ()
     if direction != "auto":
         turned, notes = _against(found(), *_AXES[direction], direction)
 
