@@ -361,3 +361,16 @@ def test_a_player_says_how_it_is_repeated(pair):
 def test_hints_are_for_the_motion_model(pair):
     with pytest.raises(OptionError, match="motion model"):
         extract("photo.png", model="direct", hints=MotionHints(motion=(1.0, 0.0)))
+
+
+def test_a_bar_is_shown_on_terminals_only(pair, monkeypatch):
+    monkeypatch.setattr("blurvid.cli.photos.PATIENCE", 0.0)
+    words = ("extract", "photo.png", "-o", "out", "--overwrite")
+    plain = invoke(*words)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown, quiet = invoke(*words), invoke(*words, "-q")
+
+    assert plain.stdout == shown.stdout == quiet.stdout
+    assert "\x1b[" not in plain.stderr + quiet.stderr
+    assert "━" in shown.stderr
+    assert any(stage in shown.stderr for stage in ("middle frame", "motion", "picture"))
