@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from blurvid import media, models, weights
 from blurvid.config import DirectSpec, MotionHints, QualityOptions, RunOptions
-from blurvid.errors import OptionError, WeightsError
+from blurvid.errors import BlurvidError, DeviceError, OptionError, WeightsError
 from blurvid.networks import DirectNet
 from blurvid.networks.motion import MotionNet, MotionSpec
 from blurvid.networks.restore import RestoreNet, RestoreSpec
@@ -333,7 +333,7 @@ def test_constraint_holds_for_every_number_of_frames(pair):
 def test_too_little_memory_is_said(pair):
     run = RunOptions(max_memory=1 << 20)
 
-    with pytest.raises(Exception, match="--fast"), extractor(run=run) as ready:
+    with pytest.raises(DeviceError, match="--fast"), extractor(run=run) as ready:
         ready("photo.png")
 
 
@@ -374,3 +374,12 @@ def test_a_bar_is_shown_on_terminals_only(pair, monkeypatch):
     assert "\x1b[" not in plain.stderr + quiet.stderr
     assert "━" in shown.stderr
     assert any(stage in shown.stderr for stage in ("middle frame", "motion", "picture"))
+
+
+@pytest.mark.parametrize("part", ["motion.head.bias", "middle.net.head.bias"])
+def test_networks_that_overflow_are_a_clean_error(pair, part):
+    with extractor() as ready:
+        ready.network.get_parameter(part).fill_(torch.nan)
+
+        with pytest.raises(BlurvidError, match="the motion model gave values that are not finite"):
+            ready("photo.png")

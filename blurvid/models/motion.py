@@ -102,6 +102,9 @@ class MotionModel(nn.Module):
 
         Returns:
             What `frames` renders.
+
+        Raises:
+            OverflowError: a network gives values that are not finite.
         """
         return fit(y, self, progress, hints)
 
@@ -172,7 +175,7 @@ class MotionModel(nn.Module):
         out = torch.empty_like(whole)
         with autocast(y.device, self.dtype):
             SelfEnsemble(self.middle, self.passes).fill(out, whole, None)
-        return out[..., :height, :width].clamp(0, 1)
+        return _finite(out)[..., :height, :width].clamp(0, 1)
 
     def propose(self, middle: Tensor, y: Tensor) -> Proposal:
         """Find the motion that made the blurry image of its middle frame."""
@@ -180,7 +183,7 @@ class MotionModel(nn.Module):
         multiple = self.motion.size_multiple
         whole = _padded(middle, multiple), _padded(y, multiple)
         with autocast(y.device, self.dtype):
-            told = self.motion(*whole)
+            told = _finite(self.motion(*whole))
         size = whole[0].shape[-2:]
         told = F.interpolate(told, size, mode="bilinear", align_corners=False)
         told = told[..., :height, :width]
@@ -227,6 +230,13 @@ class MotionModel(nn.Module):
             bottom = min(height, top + rows)
             first, last = max(0, top - margin), min(height, bottom + margin)
             yield slice(first, last), slice(top - first, bottom - first), slice(top, bottom)
+
+
+def _finite(x: Tensor) -> Tensor:
+    """What a network gave, for geometry that needs numbers."""
+    if not x.isfinite().all():
+        raise OverflowError("a network gave values that are not finite")
+    return x
 
 
 def _fields(motion: Motion) -> Tensor:
