@@ -36,14 +36,16 @@ from blurvid.trajectory import (
 if TYPE_CHECKING:
     from blurvid.models import SequenceModel
 
-BAND_PIXELS = 3 << 19
+BAND_PIXELS = 3 << 18
 """Pixels that are restored or rendered at a time."""
 MARGIN = 64
 """Rows beyond the reach of the motion that a band is seen with, and that are thrown away."""
-HELD_BYTES = 200
+HELD_BYTES = 130
 """Of memory for each pixel of the photo while it is fitted, as measured..."""
 BAND_BYTES = {4: 900, 2: 700}
-"""...and of each that is restored or refined at a time, by bytes of a feature."""
+"""...of each that is restored or refined at a time, by bytes of a feature..."""
+FIXED_BYTES = 250 << 20
+"""...and for what does not depend on the size."""
 SURE = 4.0
 """Largest logarithm of an expected error that is believed, and of its inverse."""
 
@@ -166,7 +168,7 @@ class MotionModel(nn.Module):
         pixels = height * width
         bands = min(pixels, BAND_PIXELS) * BAND_BYTES[feature_size]
         networks = self.middle.memory(height, width, feature_size, None)
-        return HELD_BYTES * pixels + max(bands, networks)
+        return FIXED_BYTES + HELD_BYTES * pixels + max(bands, networks)
 
     def sharpen(self, y: Tensor) -> Tensor:
         """Find the middle frame, (1, 3, H, W) in [0, 1] -> the same."""
