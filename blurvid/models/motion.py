@@ -32,6 +32,7 @@ from blurvid.trajectory import (
     reblur,
     resting,
 )
+from blurvid.trajectory.pyramid import WORK
 
 if TYPE_CHECKING:
     from blurvid.models import SequenceModel
@@ -40,10 +41,12 @@ BAND_PIXELS = 3 << 18
 """Pixels that are restored or rendered at a time."""
 MARGIN = 64
 """Rows beyond the reach of the motion that a band is seen with, and that are thrown away."""
-HELD_BYTES = 130
-"""Of memory for each pixel of the photo while it is fitted, as measured..."""
+HELD_BYTES = {"motion": 80, "picture": 130}
+"""Of memory for each pixel of the photo while motion or picture is sought, as measured..."""
 BAND_BYTES = {4: 900, 2: 700}
-"""...of each that is restored or refined at a time, by bytes of a feature..."""
+"""...of each that is restored at a time, by bytes of a feature..."""
+SOUGHT_BYTES = 1250
+"""...of each that motion is worked on, where it is long..."""
 FIXED_BYTES = 250 << 20
 """...and for what does not depend on the size."""
 SURE = 4.0
@@ -166,9 +169,13 @@ class MotionModel(nn.Module):
             step: nothing can be saved by it.
         """
         pixels = height * width
-        bands = min(pixels, BAND_PIXELS) * BAND_BYTES[feature_size]
-        networks = self.middle.memory(height, width, feature_size, None)
-        return FIXED_BYTES + HELD_BYTES * pixels + max(bands, networks)
+        restored = min(pixels, BAND_PIXELS) * BAND_BYTES[feature_size]
+        sharpened = self.middle.memory(height, width, feature_size, None)
+        sought = max(sharpened, min(pixels, WORK) * SOUGHT_BYTES)
+        most = max(
+            HELD_BYTES["picture"] * pixels + restored, HELD_BYTES["motion"] * pixels + sought
+        )
+        return FIXED_BYTES + most
 
     def sharpen(self, y: Tensor) -> Tensor:
         """Find the middle frame, (1, 3, H, W) in [0, 1] -> the same."""
