@@ -113,6 +113,7 @@ def evaluate(
     source: Path,
     weights_name: str | None,
     model: str,
+    fast: bool,
     protocol: str | None,
     blur_folder: str | None,
     frames: int | None,
@@ -164,6 +165,7 @@ def evaluate(
       blurvid eval clips/ --beyond 3 --stride 1
       blurvid eval windows/ --robustness --middle bdirnet --middle direct
     """
+    model = common.picked_model(model, fast)
     ways = {"robustness": robustness, "video": video, "protocol": protocol}
     ways |= {"beyond": beyond is not None, "frames": frames is not None}
     way = next((name for name, asked in ways.items() if asked), None)
@@ -186,8 +188,7 @@ def evaluate(
     if len(middles) > 1:
         raise OptionError("several --middle go with --robustness only")
     middle = middles[0] if middles else MIDDLE_CHOICES[0]
-    from blurvid import weights
-    from blurvid.pipeline import extractor
+    from blurvid.pipeline import choose, extractor
 
     on_window = None if quiet else _show_window
     if beyond is not None:
@@ -199,8 +200,7 @@ def evaluate(
     else:
         score = _seven(source, options, response, on_window)
 
-    guided = bool(middles) and model == "auto" and weights_name is None
-    chosen = weights.find(weights_name, "cascade" if guided else model)
+    chosen = choose(weights_name, model, middle)
     run, quality = common.picked(RunOptions, values), picked_quality(values)
     with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
         for warning in ready.warnings:
@@ -252,7 +252,7 @@ def _beyond(source: Path, beyond: int, options: SynthOptions, on_window: OnWindo
     def score(ready: Extractor) -> AnyReport:
         def more(y: Tensor) -> Tensor:
             found = ready.scaled(y)
-            return extended(ready, found.frames, y, beyond, found.scale)[0]
+            return extended(ready, found.frames, y, beyond, found.scale, found.fitted)[0]
 
         return library.evaluate_beyond(more, windows, beyond, on_window=on_window)
 

@@ -2,6 +2,8 @@
 
 from blurvid.config.basics import (
     DEFAULT_GAMMA,
+    FAST,
+    FAST_MIDDLE,
     FORMATS,
     FRAME_FORMATS,
     FRAMES,
@@ -36,6 +38,7 @@ from blurvid.config.extract import (
     SOUNDS,
     UNKNOWN_FPS,
     ClipOptions,
+    MotionHints,
     OrderOptions,
     QualityOptions,
     RayOptions,
@@ -59,6 +62,8 @@ __all__ = [
     "DIRECTIONS",
     "DirectSpec",
     "ENGINES",
+    "FAST",
+    "FAST_MIDDLE",
     "FORMATS",
     "FRAMES",
     "FRAME_FORMATS",
@@ -75,6 +80,7 @@ __all__ = [
     "MOST_THREADS",
     "MOST_WRITERS",
     "MaximSpec",
+    "MotionHints",
     "OrderOptions",
     "PAPER_CROP",
     "QUALITIES",
