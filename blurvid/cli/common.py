@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from blurvid import errors
 from blurvid.config import (
     DIRECTIONS,
     ENGINES,
+    FAST,
     FREE_SHARE,
     MODELS,
     ClipOptions,
@@ -211,6 +213,24 @@ def picked_engine(values: dict[str, Any]) -> RayOptions | None:
     return None
 
 
+def fast_option(text: str) -> Callable[[Command], Command]:
+    """The option that takes what is quick."""
+    return click.option("--fast", is_flag=True, help=f"{text}.")
+
+
+def picked_model(model: str, fast: bool) -> str:
+    """The model that was asked for.
+
+    Raises:
+        click.UsageError: two of them.
+    """
+    if not fast:
+        return model
+    if model not in ("auto", FAST):
+        raise click.UsageError(f"--fast is --model {FAST}, not {model}")
+    return FAST
+
+
 def weights_options(command: Command) -> Command:
     """Options that choose the model and its weights."""
     for option in (
@@ -225,8 +245,9 @@ def weights_options(command: Command) -> Command:
             type=click.Choice(["auto", *MODELS]),
             default="auto",
             show_default=True,
-            help="auto takes the model whose released weights score better.",
+            help="auto is motion, where its weights are there.",
         ),
+        fast_option("The direct model: seconds instead of a minute, and less sharp"),
     ):
         command = option(command)
     return command
@@ -289,6 +310,48 @@ def order_options(command: Command) -> Command:
             show_default=True,
             help="Turn time so that most of what moves goes there; auto leaves it as the model "
             "answers.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+class Way(click.ParamType[tuple[float, float]]):
+    """How far something moves: `DX,DY` in pixels."""
+
+    name = "DX,DY"
+
+    def convert(
+        self,
+        value: str | tuple[float, float],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[float, float]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            x, y = map(float, value.split(","))
+        except ValueError:
+            x = y = math.nan
+        if not math.isfinite(x + y):
+            self.fail(f"{value!r} is not DX,DY in pixels, such as 40,-5.", param, ctx)
+        return x, y
+
+
+def hint_options(command: Command) -> Command:
+    """Options that tell the motion model what is known of the motion."""
+    for option in (
+        click.option(
+            "--still",
+            multiple=True,
+            metavar="X,Y,W,H|MASK",
+            help="What stays at rest: a rectangle or a mask, as for --flip. May be given again.",
+        ),
+        click.option(
+            "--motion",
+            type=Way(),
+            help="About how far the picture moves from the first frame to the last, in pixels of "
+            "the photo: where the search begins, when it fails by itself.",
         ),
     ):
         command = option(command)

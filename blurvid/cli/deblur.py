@@ -20,7 +20,14 @@ from blurvid.cli.photos import (
 )
 from blurvid.cli.quality import passes_option
 from blurvid.cli.sections import EXTRACTION, SectionedCommand
-from blurvid.config import FRAME_FORMATS, QUALITIES, ClipOptions, RunOptions
+from blurvid.config import (
+    FAST_MIDDLE,
+    FRAME_FORMATS,
+    MIDDLE_CHOICES,
+    QUALITIES,
+    ClipOptions,
+    RunOptions,
+)
 
 
 @click.command(
@@ -41,12 +48,15 @@ from blurvid.config import FRAME_FORMATS, QUALITIES, ClipOptions, RunOptions
     help="What to write to a folder.  [default: the photo's own, or png]",
 )
 @middle_option("What deblurs")
+@common.fast_option("The middle network alone: seconds instead of a minute")
 @passes_option
 @common.memory_option
 @common.run_options
 @common.engine_options
 @batch_options
-def deblur(output: Path | None, kind: str | None, middle: str, quality: str, **values: Any) -> None:
+def deblur(
+    output: Path | None, kind: str | None, middle: str, fast: bool, quality: str, **values: Any
+) -> None:
     """Make each PHOTO sharp: the frame in the middle of its exposure, and nothing else.
 
     PHOTO is as for `blurvid extract`. The picture has the photo's size, profile, EXIF, alpha and
@@ -60,6 +70,10 @@ def deblur(output: Path | None, kind: str | None, middle: str, quality: str, **v
       blurvid deblur photo.jpg --middle NAFNet-GoPro-width64.pth
     """
     check_sources(values)
+    if fast:
+        if middle != MIDDLE_CHOICES[0]:
+            raise click.UsageError(f"--fast is --middle {FAST_MIDDLE}; give one of them")
+        middle = FAST_MIDDLE
     ray = common.picked_engine(values)
     from blurvid import batch  # torch loads here, so that --help stays instant
     from blurvid.pipeline import deblurrer

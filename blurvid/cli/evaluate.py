@@ -103,6 +103,7 @@ def evaluate(
     source: Path,
     weights_name: str | None,
     model: str,
+    fast: bool,
     protocol: str | None,
     blur_folder: str | None,
     frames: int | None,
@@ -154,6 +155,7 @@ def evaluate(
       blurvid eval clips/ --beyond 3 --stride 1
       blurvid eval windows/ --robustness --middle bdirnet --middle direct
     """
+    model = common.picked_model(model, fast)
     if video and (robustness or stills or limit is not None):
         raise OptionError("--video goes without --robustness, --stills and --limit")
     if robustness:
@@ -195,8 +197,7 @@ def evaluate(
             raise OptionError(f"--blur-folder goes with --protocol {PROTOCOLS[1]} only")
         score = _seven(source, options, response, on_window)
 
-    guided = bool(middles) and model == "auto" and weights_name is None
-    chosen = weights.find(weights_name, "cascade" if guided else model)
+    chosen = weights.find(weights_name, model)
     run, quality = common.picked(RunOptions, values), picked_quality(values)
     with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
         for warning in ready.warnings:
@@ -248,7 +249,7 @@ def _beyond(source: Path, beyond: int, options: SynthOptions, on_window: OnWindo
     def score(ready: Extractor) -> AnyReport:
         def more(y: Tensor) -> Tensor:
             found = ready.scaled(y)
-            return extended(ready, found.frames, y, beyond, found.scale)[0]
+            return extended(ready, found.frames, y, beyond, found.scale, found.fitted)[0]
 
         return library.evaluate_beyond(more, windows, beyond, on_window=on_window)
 

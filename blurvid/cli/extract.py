@@ -31,10 +31,10 @@ from blurvid.config import (
     FORMATS,
     FRAMES,
     LEAST_FRAMES,
-    MIDDLE_CHOICES,
     MOST_BEYOND,
     MOST_FRAMES,
     ClipOptions,
+    MotionHints,
     OrderOptions,
     RunOptions,
 )
@@ -66,8 +66,9 @@ if TYPE_CHECKING:
     default=FRAMES,
     show_default=True,
     metavar="N",
-    help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure. Those at the times "
-    "of the seven are these, others are made between them by their motion.",
+    help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure. The motion model "
+    "renders each; of others, those at the times of the seven are these, and the rest is made "
+    "between them.",
 )
 @click.option(
     "--beyond",
@@ -76,8 +77,8 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="K",
     help="K more frames before the exposure and K after it; files are numbered from the first of "
-    "all. Guesses: the cascade applies its outermost network to its own frames again, direct lets "
-    "everything move on as it did between the outermost two.",
+    "all. Guesses: everything moves on as it did (the cascade applies its outermost network to "
+    "its own frames again).",
 )
 @click.option(
     "--montage",
@@ -108,7 +109,8 @@ if TYPE_CHECKING:
 @audio_option
 @common.order_options
 @common.weights_options
-@middle_option("What gives the cascade its middle frame, or a picture that is it")
+@middle_option("What gives motion or the cascade its middle frame, or a picture that is it")
+@common.hint_options
 @quality_options
 @common.memory_option
 @common.compile_option
@@ -125,6 +127,7 @@ def extract(
     trusts: tuple[Path, ...],
     weights_name: str | None,
     model: str,
+    fast: bool,
     middle: str,
     **values: Any,
 ) -> None:
@@ -142,6 +145,7 @@ def extract(
       blurvid extract photo.jpg -o frames/           seven PNG files
       blurvid extract photo.tif -o out/ --format tiff
       blurvid extract photo.jpg -o clip.html         a player for any browser
+      blurvid extract photo.jpg -o clip.mp4 --fast   in seconds, and less sharp
       blurvid extract photo.jpg -o clip.mp4 --frames 25 --fps 30
       blurvid extract photo.jpg -o clip.mp4 --beyond 1
       blurvid extract photo.jpg --direction left --flip 10%,20%,30%,40%
@@ -161,14 +165,14 @@ def extract(
     from blurvid.pipeline import check_beyond, extractor
 
     check_beyond(beyond, frames)
-    # A middle frame of one's own is for the cascade; the direct model has no such place.
+    model = common.picked_model(model, fast)
     named = model == "auto" and weights_name is None
-    guided = named and middle != MIDDLE_CHOICES[0]
-    chosen = weights.find(weights_name, "cascade" if guided else model)
+    chosen = weights.find(weights_name, model)
+    hints = common.picked(MotionHints, values)
     run, quality = common.picked(RunOptions, values), picked_quality(values)
     if videos := videos_among(values["photos"]):
         targets = targets_of(videos, output)
-        with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
+        with extractor(chosen, run=run, quality=quality, middle=middle, hints=hints) as ready:
             if not values["quiet"]:
                 if values["verbose"] or named:
                     _tell(chosen, ready)
@@ -197,7 +201,7 @@ def extract(
             common.say("No photos in this share.")
         return
     order = common.picked(OrderOptions, values)
-    opening = partial(extractor, chosen, quality=quality, middle=middle, order=order)
+    opening = partial(extractor, chosen, quality=quality, middle=middle, order=order, hints=hints)
     if ray is not None:
         if not values["quiet"] and (values["verbose"] or named):
             common.say(f"Model {chosen.model} (weights {chosen.name})")

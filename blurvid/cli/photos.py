@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ from blurvid.config import MIDDLE_CHOICES, MOST_WRITERS, ClipOptions, RayOptions
 if TYPE_CHECKING:
     from blurvid.batch import Job, Made, Opening, Outcome, Worker
     from blurvid.pipeline import Extractor
+
+
+PATIENCE = 2.0
+"""Time [s] that a photo may take before a bar is shown."""
 
 
 def parse_share(
@@ -144,7 +149,8 @@ def go_through(
         common.warn(warning)
 
     def work(**arguments: Any) -> list[Outcome]:
-        return batch.run(jobs, ready, options, **arguments)
+        with _stages(ready, hidden=values["quiet"] or len(jobs) > 1):
+            return batch.run(jobs, ready, options, **arguments)
 
     _go_through(whole, jobs, work, values)
 
@@ -251,6 +257,37 @@ def _result(made: Made) -> str:
     guide = f"middle frame by {made.middle}, " if made.middle else ""
     expected = f", expected {made.trust['psnr']:.0f} dB" if made.trust else ""
     return f"{guide}re-blur {made.reblur_psnr:.1f} dB{expected}"
+
+
+@contextmanager
+def _stages(ready: Extractor, hidden: bool) -> Iterator[None]:
+    """How far the only photo is, and the time left: a bar on stderr, once it takes long."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if hidden or not console.is_terminal:
+        yield
+        return
+    progress = Progress(
+        *(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()),
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    task = progress.add_task("reading", total=1.0)
+    ready.on_progress = lambda stage, share: progress.update(
+        task, description=stage, completed=share
+    )
+    timer = threading.Timer(PATIENCE, progress.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        progress.stop()
+        ready.on_progress = None
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 _MODEL = (
-    *("model", "weights_name", "middle", "middles", "quality"),
-    *("constraint", "statistics", "scale"),
+    *("fast", "model", "weights_name", "middle", "middles", "quality"),
+    *("constraint", "statistics", "scale", "motion", "still"),
 )
 _WHERE = (
     *("device", "precision", "threads", "max_memory", "compile"),

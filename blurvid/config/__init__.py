@@ -2,6 +2,8 @@
 
 from blurvid.config.basics import (
     DEFAULT_GAMMA,
+    FAST,
+    FAST_MIDDLE,
     FORMATS,
     FRAME_FORMATS,
     FRAMES,
@@ -35,6 +37,7 @@ from blurvid.config.extract import (
     SOUNDS,
     UNKNOWN_FPS,
     ClipOptions,
+    MotionHints,
     OrderOptions,
     QualityOptions,
     RayOptions,
@@ -58,6 +61,8 @@ __all__ = [
     "DIRECTIONS",
     "DirectSpec",
     "ENGINES",
+    "FAST",
+    "FAST_MIDDLE",
     "FORMATS",
     "FRAMES",
     "FRAME_FORMATS",
@@ -74,6 +79,7 @@ __all__ = [
     "MOST_THREADS",
     "MOST_WRITERS",
     "MaximSpec",
+    "MotionHints",
     "OrderOptions",
     "PAPER_CROP",
     "QUALITIES",

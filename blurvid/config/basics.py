@@ -16,8 +16,12 @@ MIDDLE = 4
 """Number of the middle frame; frames are counted from 1, arrays from 0."""
 STAGES = ("middle", "35", "26", "17")
 """Stages of the cascade in the order in which they run."""
-MODELS = ("direct", "cascade")
+MODELS = ("motion", "direct", "cascade")
 """The models that extract a whole sequence, best released weights first."""
+FAST = "direct"
+"""The model that takes a fraction of the time..."""
+FAST_MIDDLE = "maxim"
+"""...and what makes a photo sharp as fast."""
 TRAINED = (*MODELS, "bdirnet", "maxim")
 """All models that have weights; `bdirnet` and `maxim` give the middle frame only."""
 

@@ -73,6 +73,17 @@ class OrderOptions:
 
 
 @dataclass(frozen=True)
+class MotionHints:
+    """What the user knows of the motion in a photo; for the motion model."""
+
+    motion: tuple[float, float] | None = None
+    """How far the picture as a whole moves from the first frame to the last [px of the photo], x
+    to the right, y downwards; where the search for it begins."""
+    still: tuple[Any, ...] = ()
+    """Regions that stay at rest, each as `media.region` takes it, but for points."""
+
+
+@dataclass(frozen=True)
 class ClipOptions:
     """How seven frames become a clip that one can watch."""
 

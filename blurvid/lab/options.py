@@ -8,7 +8,6 @@ from typing import Literal
 from blurvid.config import (
     DEFAULT_GAMMA,
     FRAMES,
-    MODELS,
     STAGES,
     BDIRSpec,
     CascadeSpec,
@@ -224,7 +223,7 @@ RESOLUTIONS = {
     "12mp": (3000, 4000),
 }
 """Height and width [px] of photos to time; the first three are those of Table 3 of the paper."""
-NETWORKS = ("middle", *reversed(MODELS))
+NETWORKS = ("middle", "cascade", "direct")
 """What is timed: the cascade's middle network alone, and all seven frames by a model."""
 TIMED = (*NETWORKS, "bdirnet")
 """What can be timed."""

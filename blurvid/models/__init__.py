@@ -13,15 +13,28 @@ from blurvid.models.beyond import Onward, onward_of
 from blurvid.models.cascade import Cascade
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.models.fast import Fast, Replay
-from blurvid.models.middle import GivenMiddle, GuidedCascade, middle_of
+from blurvid.models.middle import (
+    GivenMiddle,
+    GivenPicture,
+    GuidedCascade,
+    MotionMiddle,
+    middle_of,
+)
+from blurvid.models.motion import MotionModel, MotionModelSpec
 from blurvid.networks import BDIRNet, DirectNet, FrameNet, Maxim
+from blurvid.networks.motion import MotionNet
+from blurvid.networks.restore import RestoreNet
 from blurvid.runtime import single_thread
 
 __all__ = [
     "Cascade",
     "Fast",
     "GivenMiddle",
+    "GivenPicture",
     "GuidedCascade",
+    "MotionMiddle",
+    "MotionModel",
+    "MotionModelSpec",
     "Onward",
     "Replay",
     "SelfEnsemble",
@@ -67,9 +80,9 @@ class SequenceModel(Protocol):
         """Predict the most that `fill` takes besides its arguments [bytes]."""
 
 
-Trainable: TypeAlias = Cascade | DirectNet | BDIRNet | Maxim
+Trainable: TypeAlias = Cascade | DirectNet | BDIRNet | Maxim | MotionModel
 """What has weights of its own, by its `name` one of `config.TRAINED`."""
-Spec: TypeAlias = CascadeSpec | DirectSpec | BDIRSpec | MaximSpec
+Spec: TypeAlias = CascadeSpec | DirectSpec | BDIRSpec | MaximSpec | MotionModelSpec
 """Its shape, which is its `spec`."""
 
 
@@ -92,6 +105,9 @@ def build(name: str, spec: Spec | None = None) -> Trainable:
         return BDIRNet(spec)
     if name == "maxim" and isinstance(spec, MaximSpec | None):
         return Maxim(spec)
+    if name == "motion" and isinstance(spec, MotionModelSpec | None):
+        spec = spec or MotionModelSpec()
+        return MotionModel(Maxim(), MotionNet(spec.motion), RestoreNet(spec.restore))
     if name in TRAINED:
         raise OptionError(f"a {type(spec).__name__} is not the shape of the {name} model")
     raise OptionError(f"no model named {name!r}; there are {', '.join(TRAINED)}")
@@ -101,6 +117,8 @@ def parts(model: Trainable) -> dict[str, nn.Module]:
     """Split a model into the modules that are stored in a file each."""
     if isinstance(model, Cascade):
         return {stage: model.stages[stage] for stage in STAGES}
+    if isinstance(model, MotionModel):
+        return {"motion": model.motion, "restore": model.restoration}
     return {model.name: model}
 
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from blurvid.config import FRAMES, MIDDLE
 from blurvid.models.cascade import Cascade
+from blurvid.models.motion import MotionModel
 from blurvid.networks import BDIRNet, DirectNet, Maxim
+from blurvid.trajectory.sampling import resize
 
 if TYPE_CHECKING:
     from blurvid.models import SequenceModel
@@ -75,6 +77,71 @@ class DirectMiddle(nn.Module):
         return self.net.middle_memory(height, width, feature_size)
 
 
+class MotionMiddle(nn.Module):
+    """The middle frame of the motion model alone; (B, 3, H, W) -> (B, 1, 3, H, W)."""
+
+    count = 1
+    size_multiple = 1
+    can_strip = False
+
+    def __init__(self, model: MotionModel) -> None:
+        super().__init__()
+        self.model, self.name = model, model.name
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Deblur images."""
+        out = y.new_empty((y.shape[0], 1, *y.shape[1:]))
+        for frame, image in zip(out, y, strict=True):
+            self.model.fill_middle(frame, image.unsqueeze(0))
+        return out
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Deblur one image, see `SequenceModel`."""
+        self.model.fill_middle(out, y)
+
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the frame."""
+        return self.model.maker(frames)
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes]."""
+        return self.model.memory(height, width, feature_size, step)
+
+
+class GivenPicture(nn.Module):
+    """A middle frame of the user's at whatever size it is asked for, for the motion model.
+
+    Args:
+        frame: (3, H, W), in [0, 1].
+    """
+
+    name = "given"
+    count = 1
+    size_multiple = 1
+    can_strip = False
+    frame: Tensor
+
+    def __init__(self, frame: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("frame", frame[None], persistent=False)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """The frame, whatever the image."""
+        return resize(self.frame, (y.shape[-2], y.shape[-1])).unsqueeze(1).expand_as(y[:, None])
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Copy the frame."""
+        out.copy_(self(y)[0])
+
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the frame."""
+        return "the middle frame that is given"
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Nothing."""
+        return 0
+
+
 class GivenMiddle:
     """A middle frame that stands behind the photo's channels, (B, 6, H, W) -> (B, 1, 3, H, W)."""
 
@@ -99,8 +166,10 @@ class GivenMiddle:
         return 0
 
 
-def middle_of(model: Cascade | DirectNet | BDIRNet | Maxim) -> SequenceModel:
+def middle_of(model: Cascade | DirectNet | BDIRNet | Maxim | MotionModel) -> SequenceModel:
     """The part of a model that gives the middle frame alone."""
+    if isinstance(model, MotionModel):
+        return MotionMiddle(model)
     if isinstance(model, Cascade):
         return CascadeMiddle(model)
     return DirectMiddle(model) if isinstance(model, DirectNet) else model

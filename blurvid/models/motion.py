@@ -7,20 +7,23 @@ et al. 2018, section 5); what is new is that the others are rendered along an ex
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.config import FRAMES
-from blurvid.networks.motion import MotionNet
-from blurvid.networks.restore import RestoreNet
+from blurvid.models.ensemble import SelfEnsemble
+from blurvid.networks.motion import MotionNet, MotionSpec
+from blurvid.networks.restore import RestoreNet, RestoreSpec
 from blurvid.runtime import autocast
 from blurvid.trajectory import (
     TIMES,
     Fit,
+    Hints,
     Motion,
     Progress,
     Proposal,
@@ -30,22 +33,27 @@ from blurvid.trajectory import (
     resting,
 )
 
+if TYPE_CHECKING:
+    from blurvid.models import SequenceModel
+
 BAND_PIXELS = 3 << 19
 """Pixels that are restored or rendered at a time."""
 MARGIN = 64
 """Rows beyond the reach of the motion that a band is seen with, and that are thrown away."""
+HELD_BYTES = 200
+"""Of memory for each pixel of the photo while it is fitted, as measured..."""
+BAND_BYTES = {4: 900, 2: 700}
+"""...and of each that is restored or refined at a time, by bytes of a feature."""
 SURE = 4.0
 """Largest logarithm of an expected error that is believed, and of its inverse."""
 
 
-class Deblurrer(Protocol):
-    """What gives a middle frame, see `models.SequenceModel`."""
+@dataclass(frozen=True)
+class MotionModelSpec:
+    """Shapes of the motion model's own networks."""
 
-    name: str
-    size_multiple: int
-
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Turn y (1, 3, H, W) into its middle frame (1, 3, H, W)."""
+    motion: MotionSpec = field(default_factory=MotionSpec)
+    restore: RestoreSpec = field(default_factory=RestoreSpec)
 
 
 class MotionModel(nn.Module):
@@ -60,10 +68,12 @@ class MotionModel(nn.Module):
 
     name = "motion"
     count = FRAMES
+    size_multiple = 1
+    can_strip = False
 
     def __init__(
         self,
-        middle: Deblurrer,
+        middle: SequenceModel,
         motion: MotionNet,
         restore: RestoreNet,
         dtype: torch.dtype = torch.float32,
@@ -73,19 +83,27 @@ class MotionModel(nn.Module):
         self.motion = motion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.restoration = restore.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dtype = dtype
+        self.passes = 1
+        """Answers of `middle` that are averaged, see `SelfEnsemble`."""
+
+    @property
+    def spec(self) -> MotionModelSpec:
+        """Shapes of the networks."""
+        return MotionModelSpec(self.motion.spec, self.restoration.spec)
 
     @torch.no_grad()
-    def fit(self, y: Tensor, progress: Progress | None = None) -> Fit:
+    def fit(self, y: Tensor, progress: Progress | None = None, hints: Hints | None = None) -> Fit:
         """Find the picture and the motion that a photo was made of.
 
         Args:
             y: photo, (1, 3, H, W), RGB in [0, 1].
             progress: told what begins, and the share of the whole that is done.
+            hints: what is known of the motion.
 
         Returns:
             What `frames` renders.
         """
-        return fit(y, self, progress)
+        return fit(y, self, progress, hints)
 
     @torch.no_grad()
     def frames(self, y: Tensor, found: Fit, times: Sequence[float] = TIMES) -> Iterator[Tensor]:
@@ -115,13 +133,45 @@ class MotionModel(nn.Module):
                 out[..., target, :] = part.float()[..., kept, : y.shape[-1]]
             yield (out * (1 - rest) + y * rest)[0].clamp(0, 1)
 
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Extract the frames of one image, see `SequenceModel`."""
+        self._fill(out, y, TIMES)
+
+    def fill_middle(self, out: Tensor, y: Tensor) -> None:
+        """Extract the middle frame alone, (1, 3, H, W) -> (1, 3, H, W)."""
+        self._fill(out, y, (0.0,))
+
+    def _fill(self, out: Tensor, y: Tensor, times: Sequence[float]) -> None:
+        # Geometry stays in float32, whatever the caller's networks do.
+        with torch.autocast(y.device.type, enabled=False):
+            for target, frame in zip(out, self.frames(y, self.fit(y), times), strict=True):
+                target.copy_(frame)
+
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the frames."""
+        return "the motion model"
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes], as measured.
+
+        Args:
+            height: H.
+            width: W.
+            feature_size: bytes of one value of the features.
+            step: nothing can be saved by it.
+        """
+        pixels = height * width
+        bands = min(pixels, BAND_PIXELS) * BAND_BYTES[feature_size]
+        networks = self.middle.memory(height, width, feature_size, None)
+        return HELD_BYTES * pixels + max(bands, networks)
+
     def sharpen(self, y: Tensor) -> Tensor:
         """Find the middle frame, (1, 3, H, W) in [0, 1] -> the same."""
         height, width = y.shape[-2:]
         whole = _padded(y, self.middle.size_multiple)
         out = torch.empty_like(whole)
         with autocast(y.device, self.dtype):
-            self.middle.fill(out, whole, None)
+            SelfEnsemble(self.middle, self.passes).fill(out, whole, None)
         return out[..., :height, :width].clamp(0, 1)
 
     def propose(self, middle: Tensor, y: Tensor) -> Proposal:
@@ -180,7 +230,7 @@ class MotionModel(nn.Module):
 
 
 def _fields(motion: Motion) -> Tensor:
-    """a and b, (1, 4, H, W)."""
+    """Both a and b, (1, 4, H, W)."""
     return torch.cat([motion.a, motion.b], dim=1)
 
 

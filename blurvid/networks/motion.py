@@ -134,7 +134,8 @@ class MotionNet(nn.Module):
         self.spec = spec = spec or MotionSpec()
         c2, c4, c8, c16, c32 = spec.channels
         n4, n8, n16, n32 = spec.blocks
-        kernels = line_kernels(line_candidates(spec.reach))
+        with torch.device("cpu"):  # values that no weight set holds, in a skeleton too
+            kernels = line_kernels(line_candidates(spec.reach))
         self.register_buffer("kernels", kernels, persistent=False)
         self.stem = nn.Conv2d(6, c2, 3, padding=1)
         self.down4 = nn.Conv2d(c2, c4, 4, 2, 1)

@@ -15,6 +15,7 @@ from blurvid.flow import mutual_flow, onward
 from blurvid.models import SequenceModel, onward_of
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.extraction import Extractor
+from blurvid.pipeline.fitted import Fitted, times_of
 from blurvid.pipeline.memory import PIXELS_AT_ONCE, room_for
 from blurvid.pipeline.scale import restore, shrink
 
@@ -38,10 +39,10 @@ def check_beyond(count: int, frames: int = FRAMES) -> None:
 def extend(ready: Extractor, clip: Clip, count: int) -> Clip:
     """Add frames before and after the exposure, at the spacing of the seven.
 
-    They follow the order of time that the clip has, in all of it and in parts. A cascade applies
-    its outermost network to its own frames again; for other models everything moves on as it did
-    between the two outermost frames. What is known of the clip (re-blur, motion, trust) stays that
-    of the seven.
+    They follow the order of time that the clip has, in all of it and in parts. Where the motion was
+    fitted, they are rendered from it. A cascade applies its outermost network to its own frames
+    again; for other models everything moves on as it did between the two outermost frames. What
+    is known of the clip (re-blur, motion, trust) stays that of the seven.
 
     Args:
         ready: what made the clip.
@@ -57,7 +58,9 @@ def extend(ready: Extractor, clip: Clip, count: int) -> Clip:
     if not count:
         return clip
     started = time.perf_counter()
-    found, warnings = extended(ready, clip.tensor, clip.photo.pixels, count, clip.scale)
+    found, warnings = extended(
+        ready, clip.tensor, clip.photo.pixels, count, clip.scale, clip.fitted
+    )
     return dataclasses.replace(
         clip,
         tensor=found,
@@ -69,7 +72,12 @@ def extend(ready: Extractor, clip: Clip, count: int) -> Clip:
 
 
 def extended(
-    ready: Extractor, frames: Tensor, y: Tensor, count: int, scale: float = 1.0
+    ready: Extractor,
+    frames: Tensor,
+    y: Tensor,
+    count: int,
+    scale: float = 1.0,
+    fitted: Fitted | None = None,
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Add frames at both ends of seven, see `extend`.
 
@@ -79,6 +87,7 @@ def extended(
         y: the blurry image, (3, H, W), RGB in [0, 1].
         count: how many at each end.
         scale: size at which the model saw the image, and sees it again.
+        fitted: what the seven were rendered from, where they were.
 
     Returns:
         x[1 - count .. 7 + count], (7 + 2 count, 3, H, W) in [0, 1], and what the user should know.
@@ -87,8 +96,12 @@ def extended(
     net = onward_of(ready.network)
     with runtime.memory_guard(torch.device("cpu")):
         out = room_for(height, width, FRAMES + 2 * count, ready.host_memory)
+        if fitted is not None:
+            fitted.render(times_of(FRAMES, count), out)
         for i, frame in enumerate(frames):
             out[count + i] = frame
+        if fitted is not None:
+            return out, ()
         # At each end: where the last two frames are, and where those beyond go.
         ends = [
             (count + 1, count, range(count - 1, -1, -1)),

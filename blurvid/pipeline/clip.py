@@ -17,7 +17,8 @@ from blurvid.blur import average_frames, psnr_of
 from blurvid.config import DEFAULT_GAMMA, FRAMES, ClipOptions, QualityOptions
 from blurvid.errors import OptionError
 from blurvid.flow import Field, Motion, measure
-from blurvid.pipeline.memory import in_pieces, room_for
+from blurvid.pipeline.fitted import Fitted, times_of
+from blurvid.pipeline.memory import constrain_pieces, in_pieces, room_for
 from blurvid.pipeline.order import arrange, check_direction
 from blurvid.pipeline.replay import movables, origin
 from blurvid.pipeline.resample import check_frames, resample
@@ -60,6 +61,8 @@ class Clip:
     """The seven frames, where `tensor` holds another number."""
     beyond: int = 0
     """Frames before the first of the seven, and as many after the last."""
+    fitted: Fitted | None = None
+    """The picture and the motion that the frames were rendered from, where they were."""
 
     @property
     def frames(self) -> NDArray[np.uint8]:
@@ -74,9 +77,10 @@ class Clip:
     def resample(self, count: int, max_memory: int | None = None) -> Clip:
         """Spread another number of frames evenly over the exposure.
 
-        The first and the last frame stay; those at the times of the seven are these, bit by bit,
-        others are made of the two beside them by their motion. What is known of the clip (re-blur,
-        motion, trust) stays that of the seven. Frames beyond the exposure are left out.
+        Where the motion was fitted, all are rendered from it. Elsewhere the first and the last
+        frame stay; those at the times of the seven are these, bit by bit, others are made of the
+        two beside them by their motion. What is known of the clip (re-blur, motion, trust) stays
+        that of the seven. Frames beyond the exposure are left out.
 
         Args:
             count: how many, 3 to 49.
@@ -99,7 +103,13 @@ class Clip:
             return room_for(height, width, count, max_memory)
 
         with runtime.memory_guard(torch.device("cpu")):
-            found = resample(own, count, allocate)
+            if self.fitted is not None:
+                height, width = own.shape[-2:]
+                found = self.fitted.render(times_of(count), allocate(count, height, width))
+                if self.quality.constraint is not None:
+                    constrain_pieces(found, self.photo.pixels, self.quality.constraint)
+            else:
+                found = resample(own, count, allocate)
         return dataclasses.replace(self, tensor=found, seven=own, beyond=0)
 
     def face(self, direction: str) -> Clip:
@@ -146,14 +156,15 @@ class Clip:
                 "choose it when extracting, or leave them out by resample(7)"
             )
         if self.seven is not None:
-            turned = self.resample(FRAMES)._arranged(direction, flips)
-            return turned.resample(len(self.tensor))
+            arranged = self.resample(FRAMES)._arranged(direction, flips)
+            return arranged.resample(len(self.tensor))
         frames = self.tensor.clone()
-        warnings = arrange(frames, direction, flips)
+        turned = arrange(frames, direction, flips, self.fitted.field if self.fitted else None)
         return dataclasses.replace(
             self,
             tensor=frames,
-            warnings=self.warnings + warnings,
+            fitted=self.fitted and self.fitted.arranged(turned.whole, turned.masks),
+            warnings=self.warnings + turned.notes,
             direction=self.direction if direction == "auto" else direction,
             flips=self.flips + tuple(region.name for region in flips),
         )
@@ -186,7 +197,8 @@ class Clip:
     @functools.cached_property
     def _assessed(self) -> Trust:
         fixed = self.quality.scale != "auto"
-        return assess(self._own, self.photo.pixels, self.scale, fixed=fixed)
+        fitted = self.fitted is not None
+        return assess(self._own, self.photo.pixels, self.scale, fixed=fixed, any_length=fitted)
 
     @functools.cached_property
     def reblur_map(self) -> Tensor:
@@ -213,10 +225,11 @@ class Clip:
     def flow(self, reverse: bool = False) -> NDArray[np.float32]:
         """Motion during the exposure: where each pixel of frame 1 is in frame 7.
 
-        Frames beyond 1280 px are measured at that size, and the motion is scaled up.
+        As it was fitted, or else measured in the frames; at 1280 px, and scaled up, where they are
+        larger.
 
         Args:
-            reverse: measure from frame 7 to frame 1.
+            reverse: from frame 7 to frame 1.
 
         Returns:
             Displacements [px], (H, W, 2) float32, x to the right, y downwards.
@@ -254,7 +267,8 @@ class Clip:
 
     def _field(self, reverse: bool) -> Field:
         if reverse not in self._fields:
-            self._fields[reverse] = measure(self._own, reverse)
+            fitted = self.fitted
+            self._fields[reverse] = fitted.field(reverse) if fitted else measure(self._own, reverse)
         return self._fields[reverse]
 
     def save(

@@ -14,21 +14,31 @@ from PIL import Image
 from torch import Tensor, nn
 
 from blurvid import media, runtime
-from blurvid.blur import constrain
-from blurvid.config import MIDDLE, ROOMY, OrderOptions, QualityOptions
+from blurvid.config import MIDDLE, ROOMY, MotionHints, OrderOptions, QualityOptions
 from blurvid.errors import BlurvidError, DeviceError, OptionError
-from blurvid.models import Fast, SelfEnsemble, SequenceModel
+from blurvid.models import Fast, MotionMiddle, MotionModel, SelfEnsemble, SequenceModel
 from blurvid.pipeline.clip import Clip
-from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, in_pieces, plan, room_for
+from blurvid.pipeline.fitted import Fitted, Knowledge, times_of
+from blurvid.pipeline.memory import (
+    FRAME_SIZE,
+    Plan,
+    constrain_pieces,
+    frames_on_disk,
+    plan,
+    room_for,
+)
 from blurvid.pipeline.middle import Middle, check_frame
 from blurvid.pipeline.order import arrange, check_direction
 from blurvid.pipeline.scale import check_scale, extract_scaled
 from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.pipeline.trust import assess
+from blurvid.trajectory import Progress
 
 PhotoLike: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
 """What a photo may come as."""
 
+FITTING = 0.9
+"""Share of the time that a fit takes, about; the rest is for frames."""
 ATTEMPTS = 4
 """Where memory runs out all the same, each is made in half of what the one before was to take."""
 
@@ -45,6 +55,8 @@ class Found:
     tiles: int = 1
     scale: float = 1.0
     warnings: tuple[str, ...] = ()
+    fitted: Fitted | None = None
+    """What the frames were rendered from, where they were."""
 
 
 class Extractor:
@@ -62,6 +74,7 @@ class Extractor:
         middle: Middle | None = None,
         order: OrderOptions = OrderOptions(),
         fast: bool = False,
+        hints: MotionHints = MotionHints(),
     ) -> None:
         check_quality(quality)
         check_direction(order.direction)
@@ -69,10 +82,19 @@ class Extractor:
         self.flips = tuple(media.region(value) for value in order.flips)
         self.network = model
         self.fast: Fast | None = None
-        if fast and isinstance(model, nn.Module):
+        self.fitting: MotionModel | None = None
+        """The model that fits motion, where it is one that does."""
+        if isinstance(model, MotionModel | MotionMiddle):
+            self.fitting = model if isinstance(model, MotionModel) else model.model
+            self.fitting.passes = quality.passes
+        elif fast and isinstance(model, nn.Module):
             self.fast = Fast(model, model, device)
         single = self.fast or model
-        self.model = single if quality.passes == 1 else SelfEnsemble(single, quality.passes)
+        plain = quality.passes == 1 or self.fitting is not None
+        self.model = single if plain else SelfEnsemble(single, quality.passes)
+        self.hints = Knowledge.of(hints)
+        self.on_progress: Progress | None = None
+        """Told what begins in a photo, and the share of it that is done."""
         self.name, self.quality = name, quality
         self._sizes: set[torch.Size] = set()  # a size that came before will come again
         self.device, self.dtype = device, dtype
@@ -100,11 +122,21 @@ class Extractor:
         found = self.scaled(photo.pixels)
         seconds = time.perf_counter() - started
         trust = None
+        fitted = found.fitted
         with runtime.memory_guard(torch.device("cpu")):
             if self.model.count > 1:
-                fixed = self.quality.scale != "auto"
-                trust = assess(found.frames, photo.pixels, found.scale, fixed=fixed)
-            notes = arrange(found.frames, self.direction, self.flips)
+                trust = assess(
+                    found.frames,
+                    photo.pixels,
+                    found.scale,
+                    fixed=self.quality.scale != "auto",
+                    any_length=fitted is not None,
+                )
+            turned = arrange(
+                found.frames, self.direction, self.flips, fitted.field if fitted else None
+            )
+            fitted = fitted and fitted.arranged(turned.whole, turned.masks)
+        told = trust.warnings if trust else ()
         return Clip(
             tensor=found.frames,
             photo=photo,
@@ -113,7 +145,7 @@ class Extractor:
             device=runtime.describe(found.device),
             precision=str(found.dtype).removeprefix("torch."),
             seconds=seconds,
-            warnings=photo.warnings + found.warnings + (trust.warnings if trust else ()) + notes,
+            warnings=photo.warnings + found.warnings + told + turned.notes,
             tiles=found.tiles,
             scale=found.scale,
             quality=self.quality,
@@ -121,6 +153,7 @@ class Extractor:
             direction=self.direction,
             flips=tuple(region.name for region in self.flips),
             trusted=trust,
+            fitted=fitted if self.model.count > 1 else None,
         )
 
     def scaled(self, y: Tensor) -> Found:
@@ -142,9 +175,11 @@ class Extractor:
         if given is not None:
             assert self.middle is not None
             check_frame(given, y, self.middle.name)
-            seen = torch.cat([y, given])
-        # One frame shows no motion to measure.
-        scale = 1.0 if self.quality.scale == "auto" and self.model.count == 1 else None
+            if self.fitting is None:
+                seen = torch.cat([y, given])
+        # One frame shows no motion to measure, and what fits motion has sizes of its own.
+        plain = self.model.count == 1 or self.fitting is not None
+        scale = 1.0 if self.quality.scale == "auto" and plain else None
         with runtime.memory_guard(torch.device("cpu")):
             frames, scale = extract_scaled(
                 seen, run, self.quality.scale if scale is None else scale, self._room_for
@@ -253,13 +288,18 @@ class Extractor:
             room,
             roomy=ROOMY if device.type == "cpu" else None,
             host=host,
+            whole=self.fitting is not None,
         )
 
     def _run(self, y: Tensor, device: torch.device, dtype: torch.dtype, how: Plan) -> Found:
         """Run the model on (1, 3, H, W) as planned; the frames are where the plan says."""
         height, width = y.shape[-2:]
+        shape = (self.model.count, 3, height, width)
+        if self.fitting is not None:
+            with runtime.memory_guard(device):
+                out = frames_on_disk(height, width, shape[0]) if how.on_disk else torch.empty(shape)
+                return self._fit(self.fitting, out, y.to(device), dtype)
         with runtime.memory_guard(device), runtime.autocast(device, dtype):
-            shape = (self.model.count, 3, height, width)
             where = device if how.near else torch.device("cpu")
             frames = (
                 frames_on_disk(height, width, shape[0])
@@ -276,13 +316,21 @@ class Extractor:
             warnings = (f"too little memory for the whole; seen in {tiles} overlapping tiles",)
         return Found(frames, dtype, device, tiles=tiles, warnings=warnings)
 
+    def _fit(self, model: MotionModel, out: Tensor, y: Tensor, dtype: torch.dtype) -> Found:
+        """Fit the motion of (1, 3, H, W) and render frames into `out`."""
+        hints, notes = self.hints.of_photo(y.shape[-2], y.shape[-1])
+        tell = self.on_progress or (lambda stage, share: None)
+        model.dtype = dtype
+        found = model.fit(y, lambda stage, share: tell(stage, FITTING * share), hints)
+        tell("frames", FITTING)
+        fitted = Fitted.of(model, y, found)
+        fitted.render(times_of(len(out)), out)
+        return Found(out, dtype, y.device, warnings=notes, fitted=fitted)
+
     def _finish(self, frames: Tensor, y: Tensor) -> None:
         """Make frames average to the photo where that is asked for, in place."""
-        gamma = self.quality.constraint
-        if gamma is None:
-            return
-        for piece, seen in in_pieces(frames, y):
-            piece.copy_(constrain(piece, seen, gamma))
+        if self.quality.constraint is not None:
+            constrain_pieces(frames, y, self.quality.constraint)
 
 
 def check_quality(options: QualityOptions) -> None:

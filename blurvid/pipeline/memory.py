@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from blurvid import runtime
-from blurvid.config import FRAMES
+from blurvid.blur import constrain
+from blurvid.config import FAST, FRAMES, Gamma
 from blurvid.errors import DeviceError
 from blurvid.models import SequenceModel
 
@@ -54,6 +55,7 @@ def plan(
     *,
     roomy: int | None = None,
     host: int | None = None,
+    whole: bool = False,
 ) -> Plan:
     """Choose how a model sees a photo: as much of it at a time as there is room for.
 
@@ -68,6 +70,7 @@ def plan(
         room: memory that may be taken [bytes], for the frames too where `host` is None.
         roomy: memory up to which the whole photo is seen in one go; `room` if None.
         host: room for the frames, where they do not lie on the model's device.
+        whole: whether the model has to see all of the photo.
 
     Raises:
         DeviceError: there is no room for even the smallest tiles.
@@ -76,7 +79,7 @@ def plan(
     frames, image = model.count * FRAME_SIZE * pixels, FRAME_SIZE * pixels
     steps = (None, *STEPS) if model.can_strip else (None,)
     least = 0
-    for side in (None, *SIDES):
+    for side in (None,) if whole else (None, *SIDES):
         if side is not None:
             side -= side % model.size_multiple
             if side >= max(height, width):
@@ -98,7 +101,8 @@ def plan(
                 least = need + tile + image
     raise DeviceError(
         f"{width} x {height} pixels take {gigabytes(least)} of memory at least, but only "
-        f"{gigabytes(room)} may be taken; allow more, or scale the photo down"
+        f"{gigabytes(room)} may be taken; allow more, "
+        f"{f'take the {FAST} model (--fast), ' if whole else ''}or scale the photo down"
     )
 
 
@@ -123,6 +127,12 @@ def in_pieces(frames: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     step = max(1, PIXELS_AT_ONCE // y.shape[-1])
     for top in range(0, y.shape[-2], step):
         yield frames[..., top : top + step, :], y[..., top : top + step, :]
+
+
+def constrain_pieces(frames: Tensor, y: Tensor, gamma: Gamma) -> None:
+    """Make frames average to the photo, in place, see `blur.constrain`."""
+    for piece, seen in in_pieces(frames, y):
+        piece.copy_(constrain(piece, seen, gamma))
 
 
 def gigabytes(size: int) -> str:

@@ -10,7 +10,14 @@ from torch import Tensor
 from blurvid import media, weights
 from blurvid.config import MIDDLE_CHOICES, TRAINED
 from blurvid.errors import InputError, OptionError
-from blurvid.models import GivenMiddle, GuidedCascade, SequenceModel, middle_of
+from blurvid.models import (
+    GivenMiddle,
+    GivenPicture,
+    GuidedCascade,
+    MotionModel,
+    SequenceModel,
+    middle_of,
+)
 from blurvid.models.cascade import Cascade
 
 AUTO, OWN = MIDDLE_CHOICES[:2]
@@ -36,9 +43,9 @@ def find_middle(choice: str | Path, cascade: weights.WeightSet | None = None) ->
     """Find what gives the middle frame.
 
     Args:
-        choice: `auto`; `own`; the name or folder of a weight set, or of a model for its default
-            one; a picture, which is the middle frame itself; or a file of weights that spandrel
-            can read.
+        choice: `auto`, the best there is; `own`; the name or folder of a weight set, or of a model
+            for its default one; a picture, which is the middle frame itself; or a file of weights
+            that spandrel can read.
         cascade: the weights whose middle network may be replaced; None where there are none.
 
     Returns:
@@ -75,16 +82,22 @@ def _loaded(weight_set: weights.WeightSet) -> Middle:
     return Middle(model, weight_set.name, weight_set.model, recipe)
 
 
-def guided(model: object, middle: Middle) -> GuidedCascade:
-    """Put another middle frame into a cascade.
+def guided(model: object, middle: Middle) -> SequenceModel:
+    """Put another middle frame into a cascade, or into the motion model.
 
     Raises:
         OptionError: a model without a middle network.
     """
+    if isinstance(model, MotionModel):
+        if middle.kind == model.name:
+            raise OptionError("the motion model cannot be given its own middle frame")
+        model.middle = middle.model if middle.frame is None else GivenPicture(middle.frame)
+        return model
     if not isinstance(model, Cascade):
         name = getattr(model, "name", "this")
         raise OptionError(
-            f"the {name} model has no middle network that could be replaced; use --model cascade"
+            f"the {name} model has no middle network that could be replaced; use --model motion "
+            "or cascade"
         )
     return GuidedCascade(model, middle.model)
 

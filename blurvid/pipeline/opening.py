@@ -15,16 +15,17 @@ from blurvid.config import (
     LOCAL_WINDOW,
     MODELS,
     PAPER_CROP,
+    MotionHints,
     OrderOptions,
     QualityOptions,
     RunOptions,
 )
 from blurvid.errors import OptionError
-from blurvid.models import SequenceModel, use_window
+from blurvid.models import MotionModel, SequenceModel, use_window
 from blurvid.pipeline.beyond import check_beyond, extend
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.extraction import Extractor, PhotoLike, as_photo
-from blurvid.pipeline.middle import AUTO, find_middle, guided
+from blurvid.pipeline.middle import AUTO, OWN, find_middle, guided
 from blurvid.pipeline.resample import check_frames
 
 
@@ -37,6 +38,7 @@ def extractor(
     quality: QualityOptions = QualityOptions(),
     middle: str | Path = AUTO,
     order: OrderOptions = OrderOptions(),
+    hints: MotionHints = MotionHints(),
 ) -> Iterator[Extractor]:
     """Load a model and keep it ready for the time of a block.
 
@@ -44,11 +46,12 @@ def extractor(
         weights_name: name or folder of a weight set, or one found already; the released one by
             default.
         run: device, precision, threads.
-        model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score, but a
-            cascade where a `middle` is named.
+        model: `auto` or one of `config.MODELS`; `auto` takes the first of them whose weights are
+            there.
         quality: what is done besides one plain pass.
         middle: what gives the middle frame, see `find_middle`.
         order: which way time runs, in all of the photo and in parts of it.
+        hints: what is known of the motion; for the motion model.
 
     Yields:
         A function from a photo to its `Clip`.
@@ -60,20 +63,20 @@ def extractor(
         DeviceError: the device is not there.
     """
     if not isinstance(weights_name, weights.WeightSet):
-        if model == "auto" and weights_name is None and str(middle) != AUTO:
-            model = "cascade"
         weights_name = weights.find(weights_name, model)
     if weights_name.model not in MODELS:
         raise OptionError(
             f"the {weights_name.model} model gives one frame only; use it with --middle, or "
             "blurvid deblur"
         )
+    if hints != MotionHints() and weights_name.model != MODELS[0]:
+        raise OptionError(f"hints on the motion are for the {MODELS[0]} model")
     with runtime.running(run) as (device, dtype):
         network: SequenceModel = weights.load(weights_name)
         found = None
         if weights_name.model == "cascade":
             found = find_middle(middle, weights_name)
-        elif str(middle) != AUTO:
+        elif str(middle) != AUTO and not (str(middle) == OWN and weights_name.middle):
             found = find_middle(middle)
         if found is not None:
             network = guided(network, found)
@@ -86,6 +89,9 @@ def extractor(
                 warnings = (
                     f"local statistics change nothing: the {network.name} model normalizes nothing",
                 )
+        if isinstance(network, MotionModel) and quality.scale not in ("auto", 1):
+            quality = dataclasses.replace(quality, scale="auto")
+            warnings += ("scale changes nothing: the motion model has sizes of its own",)
         assert isinstance(network, nn.Module)
         runtime.place(network, device)
         fast = run.compile and device.type == "cuda"
@@ -102,6 +108,7 @@ def extractor(
             found,
             order=order,
             fast=fast,
+            hints=hints,
         )
 
 
@@ -140,6 +147,7 @@ def extract(
     quality: QualityOptions = QualityOptions(),
     middle: str | Path = AUTO,
     order: OrderOptions = OrderOptions(),
+    hints: MotionHints = MotionHints(),
     frames: int = FRAMES,
     beyond: int = 0,
 ) -> Clip:
@@ -149,11 +157,13 @@ def extract(
         photo: a path, an open binary file, a PIL image, a numpy array ((H, W, 3) uint8, or
             float in [0, 1]) or a tensor ((3, H, W) in [0, 1]), RGB.
         weights_name: name or folder of a weight set; the released one by default.
-        model: `auto`, `cascade` or `direct`; `auto` takes the one with the better score.
+        model: `auto` or one of `config.MODELS`; `auto` takes the first of them whose weights are
+            there.
         run: device, precision, threads.
         quality: what is done besides one plain pass.
         middle: what gives the middle frame, see `find_middle`.
         order: which way time runs, in all of the photo and in parts of it.
+        hints: what is known of the motion; for the motion model.
         frames: how many, see `Clip.resample`.
         beyond: how many more at each end, outside of the exposure, see `pipeline.beyond.extend`.
 
@@ -170,7 +180,13 @@ def extract(
     check_beyond(beyond, frames)
     photo = as_photo(photo)
     with extractor(
-        weights_name, model=model, run=run, quality=quality, middle=middle, order=order
+        weights_name,
+        model=model,
+        run=run,
+        quality=quality,
+        middle=middle,
+        order=order,
+        hints=hints,
     ) as ready:
         clip = extend(ready, ready(photo), beyond)
         clip = dataclasses.replace(clip, warnings=ready.warnings + clip.warnings)

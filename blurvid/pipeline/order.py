@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from blurvid.config import DIRECTIONS
 from blurvid.errors import OptionError
-from blurvid.flow import find_objects, measure
+from blurvid.flow import Field, find_objects, measure
 from blurvid.flow.field import STILL
 from blurvid.flow.seam import flip
 from blurvid.media import Region
@@ -27,18 +28,35 @@ def check_direction(direction: str) -> None:
         raise OptionError(f"no direction named {direction!r}; use {', '.join(DIRECTIONS)}")
 
 
+@dataclass(frozen=True, eq=False)
+class Turned:
+    """How the order of frames was turned."""
+
+    whole: bool
+    """All of them."""
+    masks: tuple[Tensor, ...]
+    """After that, the regions (H, W), bool."""
+    notes: tuple[str, ...]
+    """What the user should know."""
+
+
 def arrange(
-    frames: Tensor, direction: str = "auto", flips: Sequence[Region] = ()
-) -> tuple[str, ...]:
+    frames: Tensor,
+    direction: str = "auto",
+    flips: Sequence[Region] = (),
+    field: Callable[[], Field] | None = None,
+) -> Turned:
     """Turn the order of frames, in place: first of all of them, then in regions.
 
     Args:
         frames: (7, 3, H, W), RGB, in [0, 1].
         direction: where the dominant motion shall point; `auto` leaves the order.
         flips: where time is turned around, one after the other.
+        field: gives the motion of the frames in the order that they have, where it is known; it
+            is measured otherwise.
 
     Returns:
-        What the user should know.
+        What was turned.
 
     Raises:
         OptionError: no such direction.
@@ -46,35 +64,44 @@ def arrange(
     """
     check_direction(direction)
     height, width = frames.shape[-2:]
-    warnings = () if direction == "auto" else _turn(frames, *_AXES[direction], direction)
+    found = field or functools.partial(measure, frames)
+    turned = False
+    notes: tuple[str, ...] = ()
+    if direction != "auto":
+        turned, notes = _against(found(), *_AXES[direction], direction)
 
     @functools.cache
     def objects() -> Tensor:
-        return find_objects(measure(frames))
+        return find_objects(found())
 
     # All regions are looked at before time is turned around in one.
-    found = [region.of(height, width, objects) for region in flips]
-    for mask, notes in found:
+    regions = [region.of(height, width, objects) for region in flips]
+    if turned:
+        _reverse(frames)
+    for mask, _ in regions:
         flip(frames, mask)
-        warnings += notes
-    return warnings
+    notes += tuple(note for _, some in regions for note in some)
+    return Turned(turned, tuple(mask for mask, _ in regions), notes)
 
 
-def _turn(frames: Tensor, x: int, y: int, direction: str) -> tuple[str, ...]:
-    """Let the dominant motion point along (x, y)."""
-    motion = measure(frames).motion
+def _against(field: Field, x: int, y: int, direction: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether the dominant motion points against (x, y), and what the user should know."""
+    motion = field.motion
     along = x * motion.dx + y * motion.dy
     if abs(along) <= STILL:  # up to here, noise would decide
         if not motion.dx and not motion.dy:
-            return ()
-        return (
+            return False, ()
+        return False, (
             f"the dominant motion ({motion.dx:.1f}, {motion.dy:.1f} px) is neither {direction} "
             "nor against it; order of time left as it was",
         )
-    if along < 0:
-        last = len(frames) - 1
-        for i in range(len(frames) // 2):
-            first = frames[i].clone()
-            frames[i].copy_(frames[last - i])
-            frames[last - i].copy_(first)
-    return ()
+    return along < 0, ()
+
+
+def _reverse(frames: Tensor) -> None:
+    """Turn the order of frames around, in place."""
+    last = len(frames) - 1
+    for i in range(len(frames) // 2):
+        first = frames[i].clone()
+        frames[i].copy_(frames[last - i])
+        frames[last - i].copy_(first)

@@ -56,7 +56,7 @@ _SHARP_SIDE = 1280
 
 LONG_TEXT = "motion of about {way:.0f} px or more is beyond what the network was trained for"
 SOFT_TEXT = "blurred alike in all directions, as out of focus; that blur stays in the frames"
-STILL_TEXT = "no motion found; the frames hardly differ from the photo"
+STILL_TEXT = "no motion found; the frames are the photo, as good as unchanged"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +103,7 @@ def assess(
     scale: float = 1.0,
     *,
     fixed: bool = False,
+    any_length: bool = False,
 ) -> Trust:
     """Say how far frames can be believed.
 
@@ -114,6 +115,7 @@ def assess(
         y: the photo, (3, H, W).
         scale: size at which the network saw it, as a share of its own.
         fixed: the scale was given, not measured.
+        any_length: the model knows motion of any length.
 
     Returns:
         The trust. It does not depend on the response of the photo's camera, and frames made to
@@ -139,7 +141,7 @@ def assess(
     sharp = sharpness(y)
     smallest = min(height, width) * _next(scale) < LEAST_SIDE
     reasons = []
-    if motion * scale > (FULL if fixed or smallest else LONGEST):
+    if not any_length and motion * scale > (FULL if fixed or smallest else LONGEST):
         reasons.append("long")
     if sharp < SOFT:
         reasons.append("defocus")

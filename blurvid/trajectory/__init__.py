@@ -8,6 +8,7 @@ from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.paths import TIMES, Motion, reblur, render
 from blurvid.trajectory.pyramid import (
     Fit,
+    Hints,
     Networks,
     Progress,
     Proposal,
@@ -20,6 +21,7 @@ from blurvid.trajectory.search import find_motion
 __all__ = [
     "TIMES",
     "Fit",
+    "Hints",
     "Motion",
     "Networks",
     "Prior",

@@ -52,7 +52,7 @@ def choose(
     """
     light = to_light(middle)
     errors = torch.cat([_error(light, y, answer) for answer in answers], dim=1)
-    errors += HANDICAP * torch.arange(len(answers)).view(1, -1, 1, 1)
+    errors += HANDICAP * torch.arange(len(answers), device=y.device).view(1, -1, 1, 1)
     if still is not None:
         errors[:, :1].masked_fill_(~still, torch.inf)
     best = errors.argmin(dim=1, keepdim=True)

@@ -98,16 +98,18 @@ def find_consensus(lines: Lines, seed: int) -> Consensus:
     vectors = lines.vectors.reshape(2, -1).t()  # (N, 2)
     weight = lines.weight.flatten().clamp(min=0)
     known = int((weight > 0).sum())
-    keep = torch.multinomial(weight + 1e-12, min(VOTERS, max(known, 1)), generator=generator)
+    # Drawn on the CPU, so that it is the same everywhere
+    shares = (weight + 1e-12).cpu()
+    keep = torch.multinomial(shares, min(VOTERS, max(known, 1)), generator=generator).to(at.device)
     votes = vectors[keep]
     tolerance = max(0.25, 0.2 * float(votes.norm(dim=1).median()))  # [px]
 
-    picked = weight * vectors.norm(dim=1) + 1e-12
+    picked = (weight * vectors.norm(dim=1) + 1e-12).cpu()
     index = torch.multinomial(picked, 3 * HYPOTHESES, replacement=True, generator=generator)
-    index = index.view(HYPOTHESES, 3)
+    index = index.view(HYPOTHESES, 3).to(at.device)
     signs = torch.randint(0, 2, (HYPOTHESES, 3), generator=generator) * 2.0 - 1
     signs[:, 0] = 1
-    points, ways = at[index], vectors[index] * signs[..., None]
+    points, ways = at[index], vectors[index] * signs[..., None].to(at.device)
 
     best, share = at.new_zeros(3, 2), -1.0
     for kind, fields in _hypotheses(points, ways).items():
@@ -125,7 +127,7 @@ def find_consensus(lines: Lines, seed: int) -> Consensus:
         distance = (turned - field).norm(dim=1) / tolerance
         q = (weight / (1 + distance**2) ** 2)[:, None]
         normal = at.t() @ (q * at) + q.sum() * stiffness
-        best = torch.linalg.solve(normal + 1e-12 * torch.eye(3), at.t() @ (q * turned))
+        best = torch.linalg.solve(normal + 1e-12 * torch.eye(3, device=at.device), at.t() @ (q * turned))
     return Consensus((at @ best).t().reshape(2, height, width), share)
 
 

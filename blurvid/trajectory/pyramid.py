@@ -46,6 +46,32 @@ class Restored:
     """What its network needs to render frames, of whatever shape."""
 
 
+@dataclass(frozen=True, eq=False)
+class Hints:
+    """What somebody knows of the motion."""
+
+    shift: tuple[float, float] | None = None
+    """`a` of the whole picture, about [px of the photo]: where the search begins."""
+    still: Tensor | None = None
+    """1 where nothing moves, else 0, (1, 1, H, W)."""
+
+    def start(self, y: Tensor, width: int) -> Motion | None:
+        """The motion to begin with, of a photo (1, 3, h, w) that had the `width` W."""
+        if self.shift is None:
+            return None
+        a = y.new_tensor(self.shift).view(1, 2, 1, 1) * (y.shape[-1] / width)
+        field = a.expand(1, 2, *y.shape[-2:]).contiguous()
+        return Motion.straight(field, field)
+
+    def calm(self, motion: Motion) -> Motion:
+        """The motion without that of what stays at rest."""
+        if self.still is None:
+            return motion
+        still = F.interpolate(self.still, motion.size, mode="bilinear", antialias=True)
+        moves = 1 - still.to(motion.a)
+        return Motion(motion.a * moves, motion.b * moves, motion.consensus * moves)
+
+
 class Networks(Protocol):
     """What is learned. All images (1, 3, H, W), RGB in [0, 1], of any size."""
 
@@ -91,20 +117,26 @@ class Fit:
     """Sizes that it took."""
 
 
-def fit(y: Tensor, networks: Networks, progress: Progress | None = None) -> Fit:
+def fit(
+    y: Tensor,
+    networks: Networks,
+    progress: Progress | None = None,
+    hints: Hints | None = None,
+) -> Fit:
     """Find the sharp picture and the motion that a photo was made of.
 
     Args:
         y: photo, (1, 3, H, W), RGB in [0, 1].
         networks: what is learned.
         progress: told what begins.
+        hints: what is known of the motion.
 
     Returns:
         Picture, middle frame and motion at the photo's size.
     """
-    tell = progress or _silent
+    tell, known = progress or _silent, hints or Hints()
     tell("look", 0.0)
-    levels = count_levels(y, networks)
+    levels = count_levels(y, networks, known.shift)
     height, width = y.shape[-2:]
     sizes = [_size(height, width, k) for k in range(levels - 1, -1, -1)]
     work = [size[0] * size[1] for size in sizes]
@@ -117,21 +149,30 @@ def fit(y: Tensor, networks: Networks, progress: Progress | None = None) -> Fit:
 
         seen = resize(y, size)
         if found is None:
-            found = _first(seen, networks, step)
+            found = _first(seen, networks, step, known, known.start(seen, width))
         else:
-            found = _next(seen, networks, found, step)
+            found = _next(seen, networks, found, step, known)
     assert found is not None
     return Fit(found.restored, found.middle, found.motion, levels)
 
 
-def count_levels(y: Tensor, networks: Networks) -> int:
-    """How many sizes a photo needs, from the motion seen where it is so small as to be short."""
+def count_levels(y: Tensor, networks: Networks, shift: tuple[float, float] | None = None) -> int:
+    """How many sizes a photo needs, from the motion seen where it is so small as to be short.
+
+    Args:
+        y: photo, (1, 3, H, W).
+        networks: what is learned.
+        shift: `a` of the whole picture [px], where it is known.
+    """
     height, width = y.shape[-2:]
     halvings = max(0, round(math.log2(min(height, width) / LOOK)))
     if halvings == 0:
         return 1
-    small = resize(y, _size(height, width, halvings))
-    longest = networks.propose(networks.sharpen(small), small).motion.reach * 2**halvings
+    if shift is not None:
+        longest = math.hypot(*shift)
+    else:
+        small = resize(y, _size(height, width, halvings))
+        longest = networks.propose(networks.sharpen(small), small).motion.reach * 2**halvings
     if longest <= SHORT:
         return 1
     return 1 + min(halvings, math.ceil(math.log2(longest / START)))
@@ -144,22 +185,28 @@ def resting(motion: Motion) -> Tensor:
     return ((high - length) / (high - low)).clamp(0, 1)
 
 
-def _first(y: Tensor, networks: Networks, tell: Progress) -> Fit:
-    """The answer at the smallest size, or the only one."""
+def _first(
+    y: Tensor, networks: Networks, tell: Progress, hints: Hints, start: Motion | None
+) -> Fit:
+    """The answer at the smallest size, or the only one; `start` stands for a search."""
     tell("middle frame", 0.02)
     middle = networks.sharpen(y)
     tell("motion", 0.45)
     small_middle, small_y = _work_size(middle), _work_size(y)
+    if start is not None:
+        begin = start.resized((small_y.shape[-2], small_y.shape[-1]))
+        motion = _refined(small_middle, small_y, begin, None)
+        return _restored(y, middle, motion, networks, tell, hints)
     learned = networks.propose(small_middle, small_y)
     searched = find_motion(small_middle, small_y, _shrink(small_y)).motion
     motion = _refined(small_middle, small_y, learned.motion, learned.error)
     other = _refined(small_middle, small_y, searched, None)
     if _error(small_middle, small_y, other) + BETTER < _error(small_middle, small_y, motion):
         motion = other
-    return _restored(y, middle, motion, networks, tell)
+    return _restored(y, middle, motion, networks, tell, hints)
 
 
-def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress) -> Fit:
+def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress, hints: Hints) -> Fit:
     """The answer at the next size."""
     size = (y.shape[-2], y.shape[-1])
     known = coarser.motion.resized(size)
@@ -183,12 +230,14 @@ def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress) -> Fit:
     a = steady(chosen.a)
     expected = CARRIED + 0.1 * a.norm(dim=1, keepdim=True)
     motion = _refined(small_middle, small_y, Motion(a, chosen.b, a), expected)
-    return _restored(y, middle, motion, networks, tell)
+    return _restored(y, middle, motion, networks, tell, hints)
 
 
-def _restored(y: Tensor, middle: Tensor, motion: Motion, networks: Networks, tell: Progress) -> Fit:
+def _restored(
+    y: Tensor, middle: Tensor, motion: Motion, networks: Networks, tell: Progress, hints: Hints
+) -> Fit:
     """Solve for the picture, at the photo's size."""
-    motion = motion.resized((y.shape[-2], y.shape[-1]))
+    motion = hints.calm(motion.resized((y.shape[-2], y.shape[-1])))
     tell("picture", 0.8)
     found = networks.restore(y, middle, motion)
     rest = resting(motion)

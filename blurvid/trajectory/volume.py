@@ -103,5 +103,5 @@ def cost_volume(middle: Tensor, y: Tensor, radius: float, stride: int) -> Tensor
             some, bank = numbers[first : first + chunk], kernels[first : first + chunk]
             blurry = to_image(F.conv2d(padded, bank.to(y), stride=stride))
             error = (blurry - seen).square_().mean(dim=0)
-            volume[some] = blur(error[None], SIGMA / stride)[0]
+            volume[some.to(y.device)] = blur(error[None], SIGMA / stride)[0]
     return volume

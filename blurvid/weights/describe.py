@@ -20,7 +20,13 @@ SCORE = "seven_frame_psnr"
 MIDDLE_SCORE = "middle_gain"
 """The score [dB] by which `auto` compares what gives the middle frame: what it gains over the
 blurry photo, on average over kinds of blur (`blurvid eval --robustness`)."""
-PARTS = {"cascade": STAGES, "direct": ("direct",), "bdirnet": ("bdirnet",), "maxim": ("maxim",)}
+PARTS = {
+    "motion": ("motion", "restore"),
+    "direct": ("direct",),
+    "cascade": STAGES,
+    "bdirnet": ("bdirnet",),
+    "maxim": ("maxim",),
+}
 """Parts of each model, a file each."""
 MAX_SCORE = 1e6
 """Scores [dB] beyond, NaN and infinity are no scores."""
@@ -62,6 +68,12 @@ class WeightSet:
         last = phases[-1] if isinstance(phases, list) and phases else recipe
         crop = last.get("crop") if isinstance(last, dict) else None
         return crop if type(crop) is int and 0 < crop <= MAX_CROP else None
+
+    @property
+    def middle(self) -> str | None:
+        """Name of the set whose network gives the model its middle frame, where one has to."""
+        middle = self.info.get("middle")
+        return middle if isinstance(middle, str) and NAME.fullmatch(middle) else None
 
     def file(self, part: str) -> Path:
         """Path of the file that holds a part."""

@@ -49,7 +49,7 @@ def find(name_or_dir: str | Path | None = None, model: str = "auto") -> WeightSe
     The search goes through the name or directory given, `BLURVID_WEIGHTS`, the cache, and the
     sets that ship with the package. A plain word is a name first; `./word` is a directory.
     Without a name, a model's own set is the cached one named like the model, else the best
-    released one; `auto` compares the two models' own sets and takes the better.
+    released one; `auto` takes the motion model's, or else the best of the others' own sets.
 
     Args:
         name_or_dir: name of a set, or its directory.
@@ -75,15 +75,16 @@ def find(name_or_dir: str | Path | None = None, model: str = "auto") -> WeightSe
             f"no {what} in {sets_dir()} or {released_dir()}{_known()}; name a set or its "
             "directory, or get one with 'blurvid weights fetch' or 'blurvid weights import'"
         )
-    # max() keeps the first of equals, and MODELS begins with the direct model
-    return max(defaults, key=_rank)
+    # max() keeps the first of equals, and MODELS begins with the best
+    return max(defaults, key=lambda entry: (entry.model == MODELS[0], _rank(entry)))
 
 
 def best_middle(own: WeightSet | None = None) -> WeightSet | None:
-    """Find the set that gives the best middle frame.
+    """Find the set that gives the best middle frame: the motion model's, or that of best score.
 
     Args:
-        own: a cascade's, which keeps its own network unless its score is known and lower.
+        own: a cascade's, which keeps its own network unless its score is known and lower; it is
+            not given the middle frame of the motion model, which has all seven itself.
 
     Returns:
         The set; None for that of the cascade itself.
@@ -93,8 +94,13 @@ def best_middle(own: WeightSet | None = None) -> WeightSet | None:
     """
     if own is not None and own.middle_score is None:
         return None
-    found = [entry for entry in map(default, TRAINED) if entry is not None]
-    best = max(found, key=lambda entry: _or_least(entry.middle_score), default=None)
+    names = TRAINED if own is None else TRAINED[1:]
+    found = [entry for entry in map(default, names) if entry is not None]
+    best = max(
+        found,
+        key=lambda entry: (entry.model == MODELS[0], _or_least(entry.middle_score)),
+        default=None,
+    )
     if own is not None:
         better = best is not None and _or_least(best.middle_score) > _or_least(own.middle_score)
         return best if better else None

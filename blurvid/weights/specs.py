@@ -5,16 +5,22 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from blurvid.config import BDIRSpec, CascadeSpec, DirectSpec, MaximSpec, UNetSpec
 from blurvid.errors import WeightsError
-from blurvid.models import Spec
+from blurvid.models import MotionModelSpec, Spec
+from blurvid.networks.motion import MotionSpec
+from blurvid.networks.restore import RestoreSpec
 from blurvid.weights.describe import SET_FILE, WeightSet
 
 MAX_LEVELS = 8
 MAX_BLOCKS = 128
 """Most blocks of all levels; each takes time to set up before a file is looked at."""
+
+MOTION_LEVELS = 5, 4
+"""Of channels and of blocks in the motion network, whose finest level has no blocks."""
 
 KINDS: dict[str, type[CascadeSpec] | type[DirectSpec] | type[BDIRSpec] | type[MaximSpec]] = {
     "cascade": CascadeSpec,
@@ -31,6 +37,9 @@ NEEDED = {
 """Fields that every spec in a `set.json` has; the others came later and have defaults."""
 
 
+Kind = TypeVar("Kind", bound=CascadeSpec | UNetSpec | MaximSpec | MotionSpec | RestoreSpec)
+
+
 def spec_of(weight_set: WeightSet) -> Spec:
     """Shape of the network that a set belongs to.
 
@@ -38,13 +47,24 @@ def spec_of(weight_set: WeightSet) -> Spec:
         WeightsError: it is malformed, or larger than is believed.
     """
     path, model = weight_set.path / SET_FILE, weight_set.model
-    kind, given = KINDS[model], weight_set.info.get("spec")
+    given = weight_set.info.get("spec")
+    if model == "motion":
+        if not isinstance(given, dict) or given.keys() != {"motion", "restore"}:
+            raise WeightsError(f"{path}: spec must have motion, restore")
+        motion = _checked(MotionSpec, given["motion"], path)
+        return MotionModelSpec(motion, _checked(RestoreSpec, given["restore"], path))
     if given is None and not NEEDED[model]:
-        return kind()
+        return KINDS[model]()
+    return _checked(KINDS[model], given, path, NEEDED[model])
+
+
+def _checked(kind: type[Kind], given: object, path: Path, needed: set[str] | None = None) -> Kind:
+    """A spec of a kind, all of whose fields are needed unless told."""
     known = [field.name for field in fields(kind)]
-    if not isinstance(given, dict) or not NEEDED[model] <= given.keys() <= set(known):
+    needed = set(known) if needed is None else needed
+    if not isinstance(given, dict) or not needed <= given.keys() <= set(known):
         raise WeightsError(f"{path}: spec must have {', '.join(known)}")
-    problem = _problem(given)
+    problem = _problem(given, MOTION_LEVELS if kind is MotionSpec else None)
     if problem is not None:
         raise WeightsError(f"{path}: in spec, {problem}")
     values: dict[str, Any] = {
@@ -55,16 +75,23 @@ def spec_of(weight_set: WeightSet) -> Spec:
 
 def spec_problem(spec: Spec) -> str | None:
     """Say why a network of this shape could not be loaded again; None when it could."""
+    if isinstance(spec, MotionModelSpec):
+        motion = _problem(asdict(spec.motion), MOTION_LEVELS)
+        return motion or _problem(asdict(spec.restore))
     return _problem(asdict(spec))
 
 
-def _problem(values: Mapping[str, object]) -> str | None:
+def _problem(values: Mapping[str, object], levels: tuple[int, int] | None = None) -> str | None:
+    """Say what is not believed; `levels` are those of channels and blocks, where given."""
     for key, value in values.items():
         if not CHECKS[key][0](value):
             return f"{key} must be {CHECKS[key][1]}"
     channels, blocks = values.get("channels", ()), values.get("blocks", ())
     assert isinstance(channels, list | tuple) and isinstance(blocks, list | tuple)
-    if len(channels) != len(blocks) or len(channels) > MAX_LEVELS:
+    if levels is not None:
+        if (len(channels), len(blocks)) != levels:
+            return f"channels must be of {levels[0]} levels, blocks of {levels[1]}"
+    elif len(channels) != len(blocks) or len(channels) > MAX_LEVELS:
         return f"channels and blocks must be of the same number of levels, at most {MAX_LEVELS}"
     if sum(blocks) > MAX_BLOCKS:
         return f"blocks must be at most {MAX_BLOCKS} in all"
@@ -107,5 +134,12 @@ CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "contexts": _words(CascadeSpec, "contexts"),
     "stages": (_whole(1, 3), "from 1 to 3"),
     "features": (_whole(4, 256), "from 4 to 256"),
+    "carried": (_whole(1, 512), "from 1 to 512"),
+    "reach": (
+        lambda value: (
+            isinstance(value, float | int) and not isinstance(value, bool) and 1 <= value <= 64
+        ),
+        "from 1 to 64",
+    ),
 }
 """For each field, what is believed, and in words."""

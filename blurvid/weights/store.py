@@ -18,10 +18,11 @@ from torch.overrides import TorchFunctionMode
 
 from blurvid.errors import OutputError, WeightsError
 from blurvid.locks import locked
-from blurvid.models import Spec, Trainable, build, parts
+from blurvid.models import MotionModel, SequenceModel, Spec, Trainable, build, middle_of, parts
 from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, check_digest, check_size, read_set
 from blurvid.weights.headers import read_header
 from blurvid.weights.leftovers import PATIENCE, clear, lock_of, staging_beside
+from blurvid.weights.sets import find
 from blurvid.weights.specs import spec_of
 
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
@@ -38,9 +39,10 @@ class _NoDraws(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func in (Tensor.normal_, Tensor.uniform_):
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_, nn.init.normal_):
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Trainable:
@@ -73,7 +75,19 @@ def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Trainable
             if not torch.isfinite(tensor).all():
                 raise WeightsError(f"{path}: {name} holds values that are not finite")
         fill(module, {name: tensor.float() for name, tensor in tensors.items()})
+    if isinstance(model, MotionModel):
+        model.middle = _middle(weight_set)
     return model.eval().requires_grad_(False).to(device)
+
+
+def _middle(weight_set: WeightSet) -> SequenceModel:
+    """What gives the motion model its middle frame."""
+    if weight_set.middle is None:
+        raise WeightsError(f"{weight_set.path}: middle must be the name of a weight set")
+    found = find(weight_set.middle)
+    if found.model == weight_set.model:
+        raise WeightsError(f"{weight_set.path}: the middle frame cannot be by {found.name}")
+    return middle_of(load(found))
 
 
 def save(

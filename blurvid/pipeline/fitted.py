@@ -1,0 +1,177 @@
+"""The picture and the motion that a photo was made of, from which frames of any time come."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from blurvid import media
+from blurvid.config import FRAMES, MotionHints
+from blurvid.errors import OptionError
+from blurvid.flow import Field
+from blurvid.flow.pyramid import FLOW_SIDE
+from blurvid.flow.seam import flip
+from blurvid.models import MotionModel
+from blurvid.trajectory import Fit, Hints, Motion, Restored, resting
+from blurvid.trajectory.sampling import warp
+
+STILL = 0.5
+"""Half the way [px] that is longer in hardly any place, below which nothing moves."""
+ROUNDS = 6
+"""Of the fixed point iteration that turns paths around."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a photo was made of; its tensors are on the CPU."""
+
+    model: MotionModel
+    y: Tensor
+    """The photo, (1, 3, H, W)."""
+    fit: Fit
+    turned: bool = False
+    """Whether time runs against the order of the fit."""
+    masks: tuple[Tensor, ...] = ()
+    """Regions in which time is turned around after that, (H, W), bool."""
+
+    @classmethod
+    def of(cls, model: MotionModel, y: Tensor, fit: Fit) -> Fitted:
+        """Keep what `model` found in a photo."""
+        needed = dataclasses.replace(fit, middle=fit.middle.new_empty(0))
+        return cls(model, y.cpu(), _moved(needed, torch.device("cpu")))
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing moves, so that the photo is what there is to be seen."""
+        return self.fit.motion.reach < STILL
+
+    def arranged(self, turned: bool, masks: Sequence[Tensor]) -> Fitted:
+        """The same with time turned around, in all of it and then in regions."""
+        return dataclasses.replace(self, turned=self.turned != turned, masks=(*self.masks, *masks))
+
+    @torch.no_grad()
+    def render(self, times: Sequence[float], out: Tensor) -> Tensor:
+        """Make the frames of some times.
+
+        Args:
+            times: from -1, the first frame, to 1, the last, as many before 0 as after; what is
+                beyond is extrapolated.
+            out: the frames go there, (T, 3, H, W) float32, on any device.
+
+        Returns:
+            `out`.
+        """
+        if self.still:
+            for i in range(len(times)):
+                out[i] = self.y[0]
+            return out
+        device = next(self.model.motion.parameters()).device
+        order = [-t for t in times] if self.turned else times
+        frames = self.model.frames(self.y.to(device), _moved(self.fit, device), order)
+        for i, frame in enumerate(frames):
+            out[i] = frame
+        for mask in self.masks:
+            flip(out, mask)
+        return out
+
+    @torch.no_grad()
+    def field(self, reverse: bool = False) -> Field:
+        """Where every pixel of the first frame is in the last, or the other way round.
+
+        Args:
+            reverse: from the last frame to the first.
+        """
+        height, width = self.fit.motion.size
+        ratio = min(1.0, FLOW_SIDE / max(height, width))
+        size = max(1, round(height * ratio)), max(1, round(width * ratio))
+        motion = _calm(self.fit.motion.resized(size))
+        ways = [_between(motion, -1.0, 1.0), _between(motion, 1.0, -1.0)]
+        if reverse != self.turned:
+            ways.reverse()
+        for mask in self.masks:
+            inside = F.interpolate(mask[None, None].float(), size, mode="nearest") > 0.5
+            ways = [torch.where(inside, ways[1 - i], ways[i]) for i in (0, 1)]
+        scale = motion.a.new_tensor([width / size[1], height / size[0]])
+        return Field(ways[0][0] * scale.view(2, 1, 1), (height, width))
+
+
+@dataclasses.dataclass(frozen=True)
+class Knowledge:
+    """What the user knows of the motion, in any photo."""
+
+    motion: tuple[float, float] | None
+    still: tuple[media.Region, ...]
+
+    @classmethod
+    def of(cls, hints: MotionHints) -> Knowledge:
+        """Understand hints.
+
+        Raises:
+            OptionError: a region that is none, or a point.
+            InputError: a mask that cannot be read.
+        """
+        regions = tuple(media.region(value) for value in hints.still)
+        for region in regions:
+            if region.mask is None and len(region.edges) < 4:
+                raise OptionError(f"what stays at rest is a rectangle or a mask, not {region.name}")
+        return cls(hints.motion, regions)
+
+    def __bool__(self) -> bool:
+        return self.motion is not None or bool(self.still)
+
+    def of_photo(self, height: int, width: int) -> tuple[Hints | None, tuple[str, ...]]:
+        """The hints for a photo, and what the user should know.
+
+        Raises:
+            InputError: a region outside of the photo.
+        """
+        if not self:
+            return None, ()
+        found = [region.of(height, width) for region in self.still]
+        still = None
+        for mask, _ in found:
+            still = mask if still is None else still | mask
+        # From the first frame to the last, everything moves by -2 a.
+        shift = None if self.motion is None else (-self.motion[0] / 2, -self.motion[1] / 2)
+        notes = tuple(note for _, notes in found for note in notes)
+        return Hints(shift, None if still is None else still[None, None].float()), notes
+
+
+def times_of(count: int = FRAMES, beyond: int = 0) -> list[float]:
+    """Times of `count` frames over the exposure, and of `beyond` more at each end.
+
+    Those beyond keep the spacing of the frames within; a single frame is the middle one.
+    """
+    if count == 1:
+        return [0.0]
+    step = 2 / (count - 1)
+    return [i * step - 1 for i in range(-beyond, count + beyond)]
+
+
+def _between(motion: Motion, start: float, end: float) -> Tensor:
+    """Where the pixels of the frame at one time are at another, (1, 2, H, W) [px].
+
+    Both frames look into the middle one: x of the first sees x + d(x), and the place z of the
+    second that sees the same is where z + e(z) = x + d(x).
+    """
+    here, there = motion.displacement(start), motion.displacement(end)
+    way = here - there
+    for _ in range(ROUNDS):
+        way = here - warp(there, way, "bilinear")
+    return way
+
+
+def _calm(motion: Motion) -> Motion:
+    """The motion as it is seen: what is nearly at rest is shown as the photo has it."""
+    moves = 1 - resting(motion)
+    return Motion(motion.a * moves, motion.b * moves, motion.consensus)
+
+
+def _moved(fit: Fit, device: torch.device) -> Fit:
+    motion = Motion(*(x.to(device) for x in (fit.motion.a, fit.motion.b, fit.motion.consensus)))
+    restored = Restored(fit.restored.picture.to(device), fit.restored.features.to(device))
+    return Fit(restored, fit.middle.to(device), motion, fit.levels)
