@@ -49,6 +49,9 @@ from blurvid.config.specs import (
     CascadeSpec,
     DirectSpec,
     MaximSpec,
+    MotionModelSpec,
+    MotionSpec,
+    RestoreSpec,
     UNetSpec,
 )
 
@@ -80,6 +83,8 @@ __all__ = [
     "MOST_WRITERS",
     "MaximSpec",
     "MotionHints",
+    "MotionModelSpec",
+    "MotionSpec",
     "OrderOptions",
     "PAPER_CROP",
     "QUALITIES",
@@ -89,6 +94,7 @@ __all__ = [
     "RAY_TRIES",
     "RAY_WRITERS",
     "ROOMY",
+    "RestoreSpec",
     "RayOptions",
     "RunOptions",
     "SMALLEST_SCALE",

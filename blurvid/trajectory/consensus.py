@@ -127,7 +127,9 @@ def find_consensus(lines: Lines, seed: int) -> Consensus:
         distance = (turned - field).norm(dim=1) / tolerance
         q = (weight / (1 + distance**2) ** 2)[:, None]
         normal = at.t() @ (q * at) + q.sum() * stiffness
-        best = torch.linalg.solve(normal + 1e-12 * torch.eye(3, device=at.device), at.t() @ (q * turned))
+        best = torch.linalg.solve(
+            normal + 1e-12 * torch.eye(3, device=at.device), at.t() @ (q * turned)
+        )
     return Consensus((at @ best).t().reshape(2, height, width), share)
 
 
