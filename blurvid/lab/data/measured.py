@@ -163,9 +163,8 @@ class MeasuredWindows:
     def _measured(self) -> list[Tensor]:
         """Paths of all windows, (4, H/2, W/2) in half precision."""
         kept = [_cached(frames) for frames in self.frames]
-        found: dict[int, Tensor] = {
-            i: torch.from_numpy(np.load(p)) for i, p in enumerate(kept) if p.exists()
-        }
+        known = {i: place for i, place in enumerate(kept) if place.exists()}
+        found = {i: torch.from_numpy(np.load(place)) for i, place in known.items()}
         sizes: dict[tuple[int, ...], list[int]] = {}
         for i, frames in enumerate(self.frames):
             if i not in known:
