@@ -338,8 +338,10 @@ def test_the_command(tmp_path, tiny):
         "clips for validation"
     )
     assert found.info["recipe"]["camera"]["quality"] == [30.0, 97.0]
-    only = invoke(*words[:-1], "--resume", "--stage", "restore")
+    words[words.index(str(tmp_path / "run"))] = str(tmp_path / "next")
+    only = invoke(*words, "--init", str(found.path), "--stage", "restore")
     assert only.exit_code == 0, only.stderr
+    assert log_of(tmp_path / "next")[0]["losses"].keys() == {"restored", "frequency", "picture"}
 
 
 @pytest.mark.parametrize(
