@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import invoke
+from test_train import CPU, interrupted, log_of, same, state_of
 from torch.testing import assert_close
 
 from blurvid import weights
@@ -15,13 +16,13 @@ from blurvid.blur import average_frames
 from blurvid.config import FRAMES, MIDDLE, MaximSpec, MotionModelSpec, MotionSpec, RestoreSpec
 from blurvid.errors import InputError, OptionError
 from blurvid.exposure import TIMES, displacement, sample
-from blurvid.lab.data import ReplaySource, StillPool, open_source, validation_of
+from blurvid.lab.data import ReplaySource, StillPool
 from blurvid.lab.data.measured import MeasuredWindows, held_out, paths_of
 from blurvid.lab.data.moving import MovingSource, direction
 from blurvid.lab.data.windows import StoredWindow
 from blurvid.lab.options import PathOptions, recipe_of
 from blurvid.lab.synth import IDEAL, draw_gammas, simulate_paths
-from blurvid.lab.train import LOG_FILE, SCORES_FILE, STATE_FILE, WEIGHTS_FOLDER, train
+from blurvid.lab.train import SCORES_FILE, STATE_FILE, WEIGHTS_FOLDER, train
 from blurvid.lab.train.moving import MovingObjective
 from blurvid.lab.train.settings import check_options
 from blurvid.lab.train.state import load_state
@@ -30,7 +31,6 @@ from blurvid.media import write_png
 from blurvid.models import GivenMiddle, MotionModel, build
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
-from test_train import CPU, interrupted, log_of, same, state_of
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 DEVICE = torch.device("cpu")
@@ -118,7 +118,8 @@ def test_the_middle_frame_along_the_path_is_each_frame_where_one_layer_moves():
         error = (seen - moved.frames[:, i])[inner].square().mean().sqrt()
         still = (m - moved.frames[:, i])[inner].square().mean().sqrt()
         assert error < 0.01 < 5 * error + 0.01 < still
-    assert_close(moved.frames[:, MIDDLE - 1], layers[:, 0, :, 8:-8, 8:-8], atol=3e-3, rtol=0)  # black
+    # the darkest light is not black
+    assert_close(moved.frames[:, MIDDLE - 1], layers[:, 0, :, 8:-8, 8:-8], atol=3e-3, rtol=0)
 
 
 def test_what_is_in_front_has_its_own_path_and_what_stands_still_is_sharp():
@@ -240,9 +241,9 @@ def test_restoration_teaches_the_motion_network_late():
     for progress, expected in ((0.2, False), (0.8, True)):
         objective.at(progress)
         found = objective(*batch)[0]
-        taught = torch.autograd.grad(
-            found["restored"], net.motion.head.weight, allow_unused=True
-        )[0]
+        taught = torch.autograd.grad(found["restored"], net.motion.head.weight, allow_unused=True)[
+            0
+        ]
         assert (taught is not None) == expected
 
 

@@ -99,8 +99,9 @@ class MeasuredWindows:
     def __init__(self, windows: Sequence[StoredWindow], device: torch.device) -> None:
         self.windows, self.device = windows, device
         with runtime.single_threaded_pool(min(16, runtime.processors())) as pool:
-            self.frames = [x.to(device) for x in pool.map(_frames, windows)]
-        self.paths = self._measured()
+            loaded = [(frames.to(device), kept) for frames, kept in pool.map(_load, windows)]
+        self.frames = [frames for frames, _ in loaded]
+        self.paths = self._measured([kept for _, kept in loaded])
         pace = torch.stack([path[:2].float().norm(dim=0).mean() for path in self.paths])
         self.shares = pace.clamp(*PACE).sqrt()
 
@@ -160,9 +161,8 @@ class MeasuredWindows:
         part = path[(None, slice(None), *cells)].float() * (size / side)
         return cut, F.interpolate(part, (size, size), mode="bilinear", align_corners=False)[0]
 
-    def _measured(self) -> list[Tensor]:
-        """Paths of all windows, (4, H/2, W/2) in half precision."""
-        kept = [_cached(frames) for frames in self.frames]
+    def _measured(self, kept: Sequence[Path]) -> list[Tensor]:
+        """Paths of all windows, (4, H/2, W/2) in half precision, from where they are kept."""
         known = {i: place for i, place in enumerate(kept) if place.exists()}
         found = {i: torch.from_numpy(np.load(place)) for i, place in known.items()}
         sizes: dict[tuple[int, ...], list[int]] = {}
@@ -207,19 +207,15 @@ def _stacked(path: Path, load: object) -> Tensor:
     return torch.stack(frames)
 
 
-def _frames(window: StoredWindow) -> Tensor:
-    """The frames of a window, cut to what is kept, (7, 3, H, W) uint8."""
+def _load(window: StoredWindow) -> tuple[Tensor, Path]:
+    """The frames of a window, cut, (7, 3, H, W) uint8, and where their paths are kept."""
     frames = window.sharp()
     for axis, most in zip((-2, -1), LARGEST, strict=True):
         length = min(most, frames.shape[axis] // CELL * CELL)
         frames = frames.narrow(axis, (frames.shape[axis] - length) // 2, length)
-    return (frames * 255).round().to(torch.uint8)
-
-
-def _cached(frames: Tensor) -> Path:
-    """Where the paths of these frames are kept."""
-    digest = hashlib.sha256(frames.cpu().contiguous().numpy().tobytes()).hexdigest()
-    return weights.cache_dir() / "paths" / f"{digest[:32]}.npy"
+    levels = (frames * 255).round().to(torch.uint8).contiguous()
+    digest = hashlib.sha256(levels.numpy().tobytes()).hexdigest()
+    return levels, weights.cache_dir() / "paths" / f"{digest[:32]}.npy"
 
 
 def _keep(path: Tensor, place: Path) -> None:
