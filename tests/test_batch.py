@@ -323,7 +323,7 @@ def test_records_are_plain_json(tmp_path, extract):
     assert done["precision"] == "float32"
     assert done["reblur_psnr"] > 80
     assert done["trust"]["reasons"] == ["still"]
-    assert done["warnings"] == ["no motion found; the frames hardly differ from the photo"]
+    assert done["warnings"] == ["no motion found; the frames are the photo, as good as unchanged"]
     assert failed == {
         "input": str(photos[1]),
         "outputs": [],

@@ -108,7 +108,7 @@ def test_a_photo_becomes_a_video(run, tmp_path):
     assert result.stdout == f"{tmp_path / 'clip.mp4'}\n"
     # Untrained weights give back the photo, which is no secret.
     assert result.stderr == (
-        "Warning: photo.png: no motion found; the frames hardly differ from the photo\n"
+        "Warning: photo.png: no motion found; the frames are the photo, as good as unchanged\n"
     )
     info = media.video_info(tmp_path / "clip.mp4")
     assert info.size == (32, 48)

@@ -146,7 +146,7 @@ def test_the_picture_must_have_the_size_of_the_photo(released, photo):
 def test_the_direct_model_has_no_place_for_it(released, photo):
     result = invoke("extract", photo, "--model", "direct", "--middle", "bdirnet", "-o", "out.gif")
     assert result.exit_code == 2
-    assert "use --model cascade" in result.stderr
+    assert "use --model motion or cascade" in result.stderr
     result = invoke("extract", photo, "--weights", "bdirnet", "-o", "out.gif")
     assert result.exit_code == 2
     assert "gives one frame only" in result.stderr
@@ -166,7 +166,7 @@ def test_auto_takes_the_best_known(released, photo):
     assert json.loads(invoke(*words, "--weights", "./good").stdout)["middle"] is None
 
 
-def test_a_middle_named_means_the_cascade(released, photo):
+def test_a_middle_named_means_the_cascade_where_motion_is_not_there(released, photo):
     result = invoke("extract", photo, "--middle", "bdirnet", "-o", "frames", "--verbose")
     assert result.exit_code == 0
     assert "Model cascade (weights cascade, 20.00 dB, middle frame by bdirnet)" in result.stderr

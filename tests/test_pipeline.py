@@ -26,7 +26,9 @@ CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
 SIZES = [(1, 1), (5, 7), (20, 20), (217, 333)]
 
-STILL = ("no motion found; the frames hardly differ from the photo",)  # all frames are the photo
+STILL = (
+    "no motion found; the frames are the photo, as good as unchanged",
+)  # all frames are the photo
 
 
 def make_set(folder, *, trained):

@@ -177,7 +177,7 @@ def test_the_released_weights_tell_long_blur_from_none():
     sharp = picture(256, 384)
     long = average_frames(torch.stack([sharp.roll(k, dims=-1) for k in range(-22, 23)]), 2.2)
     quality = QualityOptions(scale="auto")
-    with pipeline.extractor(run=CPU, quality=quality) as ready:
+    with pipeline.extractor(run=CPU, model="direct", quality=quality) as ready:
 
         def run(image):
             return ready.frames(image).frames

@@ -23,6 +23,8 @@ from blurvid.pipeline import Clip, Extractor, extend
 
 _BYTES = 130
 """Of memory for one pixel of a photo in work: photo and frames as floats, frames as bytes."""
+_FIT_BYTES = 40
+"""Of these, for the fit that clips of the motion model carry."""
 _FRAME_BYTES = 15
 """Of these, for each frame where there are more or fewer than seven besides the seven."""
 
@@ -135,7 +137,11 @@ def pixels_for(extract: Extractor, frames: int = FRAMES) -> int:
         extract: the extractor.
         frames: made of each photo; others than the seven take memory besides these.
     """
-    size = _BYTES + (frames if frames != FRAMES else 0) * _FRAME_BYTES
+    size = (
+        _BYTES
+        + (_FIT_BYTES if extract.fitting else 0)
+        + (frames if frames != FRAMES else 0) * _FRAME_BYTES
+    )
     usual = BATCH_PIXELS * _BYTES // size
     if extract.max_memory is None or extract.device.type != "cpu":
         return usual

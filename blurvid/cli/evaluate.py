@@ -175,8 +175,7 @@ def evaluate(
     if len(middles) > 1:
         raise OptionError("several --middle go with --robustness only")
     middle = middles[0] if middles else MIDDLE_CHOICES[0]
-    from blurvid import weights
-    from blurvid.pipeline import extractor
+    from blurvid.pipeline import choose, extractor
 
     response = parse_gamma(gamma) if gamma else None
     options = _options(response, clip_scale, stride)
@@ -197,7 +196,7 @@ def evaluate(
             raise OptionError(f"--blur-folder goes with --protocol {PROTOCOLS[1]} only")
         score = _seven(source, options, response, on_window)
 
-    chosen = weights.find(weights_name, model)
+    chosen = choose(weights_name, model, middle)
     run, quality = common.picked(RunOptions, values), picked_quality(values)
     with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
         for warning in ready.warnings:

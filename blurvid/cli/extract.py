@@ -161,13 +161,13 @@ def extract(
     """
     check_sources(values)
     ray = common.picked_engine(values)
-    from blurvid import batch, weights  # torch loads here, so that --help stays instant
-    from blurvid.pipeline import check_beyond, extractor
+    from blurvid import batch  # torch loads here, so that --help stays instant
+    from blurvid.pipeline import check_beyond, choose, extractor
 
     check_beyond(beyond, frames)
     model = common.picked_model(model, fast)
     named = model == "auto" and weights_name is None
-    chosen = weights.find(weights_name, model)
+    chosen = choose(weights_name, model, middle)
     hints = common.picked(MotionHints, values)
     run, quality = common.picked(RunOptions, values), picked_quality(values)
     if videos := videos_among(values["photos"]):

@@ -31,18 +31,23 @@ from blurvid.trajectory import (
     reblur,
     resting,
 )
+from blurvid.trajectory.pyramid import WORK
 
 if TYPE_CHECKING:
     from blurvid.models import SequenceModel
 
-BAND_PIXELS = 3 << 19
+BAND_PIXELS = 3 << 18
 """Pixels that are restored or rendered at a time."""
 MARGIN = 64
 """Rows beyond the reach of the motion that a band is seen with, and that are thrown away."""
-HELD_BYTES = 200
-"""Of memory for each pixel of the photo while it is fitted, as measured..."""
+HELD_BYTES = {"motion": 80, "picture": 130}
+"""Of memory for each pixel of the photo while motion or picture is sought, as measured..."""
 BAND_BYTES = {4: 900, 2: 700}
-"""...and of each that is restored or refined at a time, by bytes of a feature."""
+"""...of each that is restored at a time, by bytes of a feature..."""
+SOUGHT_BYTES = 1250
+"""...of each that motion is worked on, where it is long..."""
+FIXED_BYTES = 250 << 20
+"""...and for what does not depend on the size."""
 SURE = 4.0
 """Largest logarithm of an expected error that is believed, and of its inverse."""
 
@@ -93,6 +98,9 @@ class MotionModel(nn.Module):
 
         Returns:
             What `frames` renders.
+
+        Raises:
+            OverflowError: a network gives values that are not finite.
         """
         return fit(y, self, progress, hints)
 
@@ -152,9 +160,13 @@ class MotionModel(nn.Module):
             step: nothing can be saved by it.
         """
         pixels = height * width
-        bands = min(pixels, BAND_PIXELS) * BAND_BYTES[feature_size]
-        networks = self.middle.memory(height, width, feature_size, None)
-        return HELD_BYTES * pixels + max(bands, networks)
+        restored = min(pixels, BAND_PIXELS) * BAND_BYTES[feature_size]
+        sharpened = self.middle.memory(height, width, feature_size, None)
+        sought = max(sharpened, min(pixels, WORK) * SOUGHT_BYTES)
+        most = max(
+            HELD_BYTES["picture"] * pixels + restored, HELD_BYTES["motion"] * pixels + sought
+        )
+        return FIXED_BYTES + most
 
     def sharpen(self, y: Tensor) -> Tensor:
         """Find the middle frame, (1, 3, H, W) in [0, 1] -> the same."""
@@ -163,7 +175,7 @@ class MotionModel(nn.Module):
         out = torch.empty_like(whole)
         with autocast(y.device, self.dtype):
             SelfEnsemble(self.middle, self.passes).fill(out, whole, None)
-        return out[..., :height, :width].clamp(0, 1)
+        return _finite(out)[..., :height, :width].clamp(0, 1)
 
     def propose(self, middle: Tensor, y: Tensor) -> Proposal:
         """Find the motion that made the blurry image of its middle frame."""
@@ -171,7 +183,7 @@ class MotionModel(nn.Module):
         multiple = self.motion.size_multiple
         whole = _padded(middle, multiple), _padded(y, multiple)
         with autocast(y.device, self.dtype):
-            told = self.motion(*whole)
+            told = _finite(self.motion(*whole))
         size = whole[0].shape[-2:]
         told = F.interpolate(told, size, mode="bilinear", align_corners=False)
         told = told[..., :height, :width]
@@ -218,6 +230,13 @@ class MotionModel(nn.Module):
             bottom = min(height, top + rows)
             first, last = max(0, top - margin), min(height, bottom + margin)
             yield slice(first, last), slice(top - first, bottom - first), slice(top, bottom)
+
+
+def _finite(x: Tensor) -> Tensor:
+    """What a network gave, for geometry that needs numbers."""
+    if not x.isfinite().all():
+        raise OverflowError("a network gave values that are not finite")
+    return x
 
 
 def _fields(motion: Motion) -> Tensor:

@@ -21,6 +21,8 @@ STRIDE = 4
 """Pixels of the half-size image for a cell of the cost volume."""
 FLOOR = 2e-5
 """Added to squared errors before their logarithm: noise of about one level."""
+KERNELS_AT_ONCE = 32
+"""Lines along which an image is blurred at a time."""
 PIXELS = 10.0
 """Pixels of displacement for a unit of the network's output."""
 
@@ -130,15 +132,17 @@ class MotionNet(nn.Module):
         light = m.clamp(1e-4, 1).pow(GAMMA).reshape(b * c, 1, h, w)
         pad = self.kernels.shape[-1] // 2
         light = F.pad(light, (pad,) * 4, mode="replicate")
-        kernels = self.kernels.to(light.dtype)
-        blurred = F.conv2d(light, kernels, stride=2).clamp(min=1e-6).pow(1 / GAMMA)
-        blurred = blurred.view(b, c, len(kernels), *blurred.shape[-2:])
-        error = (blurred - y[:, :, None, ::2, ::2]).square().mean(1)
+        seen, errors = y[:, :, None, ::2, ::2], []
+        for kernels in torch.split(self.kernels.to(light.dtype), KERNELS_AT_ONCE):  # saves memory
+            blurred = F.conv2d(light, kernels, stride=2).clamp_(min=1e-6).pow_(1 / GAMMA)
+            blurred = blurred.view(b, c, len(kernels), *blurred.shape[-2:])
+            errors.append((blurred - seen).square_().mean(1))
+        error = torch.cat(errors, 1)
         bump = torch.tensor([1.0, 2, 3, 2, 1], device=m.device)
         bump = (bump[:, None] * bump / 81).view(1, 1, 5, 5).to(error.dtype)
         flat = F.pad(error.flatten(0, 1)[:, None], (2,) * 4, mode="replicate")
         smooth = F.conv2d(flat, bump, stride=2)
-        return smooth.view(b, len(kernels), *smooth.shape[-2:])
+        return smooth.view(b, len(self.kernels), *smooth.shape[-2:])
 
     def forward(self, m: Tensor, y: Tensor) -> Tensor:
         """Find the motion of photos, see the class."""

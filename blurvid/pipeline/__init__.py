@@ -3,7 +3,7 @@
 from blurvid.pipeline.beyond import check_beyond, extend, extended
 from blurvid.pipeline.clip import Clip, stem_of
 from blurvid.pipeline.extraction import Extractor, PhotoLike, check_quality, fit
-from blurvid.pipeline.opening import deblurrer, extract, extractor
+from blurvid.pipeline.opening import choose, deblurrer, extract, extractor
 from blurvid.pipeline.video import SlowVideo, Step, check_video, extract_video
 from blurvid.pipeline.weave import Placed, Weaver
 
@@ -18,6 +18,7 @@ __all__ = [
     "check_beyond",
     "check_quality",
     "check_video",
+    "choose",
     "deblurrer",
     "extend",
     "extended",

@@ -321,7 +321,10 @@ class Extractor:
         hints, notes = self.hints.of_photo(y.shape[-2], y.shape[-1])
         tell = self.on_progress or (lambda stage, share: None)
         model.dtype = dtype
-        found = model.fit(y, lambda stage, share: tell(stage, FITTING * share), hints)
+        try:
+            found = model.fit(y, lambda stage, share: tell(stage, FITTING * share), hints)
+        except OverflowError:  # to be seen in the frames, as of other models
+            return Found(out.fill_(torch.nan), dtype, y.device, warnings=notes)
         tell("frames", FITTING)
         fitted = Fitted.of(model, y, found)
         fitted.render(times_of(len(out)), out)

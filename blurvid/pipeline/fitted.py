@@ -172,6 +172,7 @@ def _calm(motion: Motion) -> Motion:
 
 
 def _moved(fit: Fit, device: torch.device) -> Fit:
-    motion = Motion(*(x.to(device) for x in (fit.motion.a, fit.motion.b, fit.motion.consensus)))
+    a, b = fit.motion.a.to(device), fit.motion.b.to(device)
+    motion = Motion(a, b, a)
     restored = Restored(fit.restored.picture.to(device), fit.restored.features.to(device))
     return Fit(restored, fit.middle.to(device), motion, fit.levels)

@@ -11,6 +11,7 @@ from torch import nn
 
 from blurvid import runtime, weights
 from blurvid.config import (
+    FAST,
     FRAMES,
     LOCAL_WINDOW,
     MODELS,
@@ -27,6 +28,25 @@ from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.extraction import Extractor, PhotoLike, as_photo
 from blurvid.pipeline.middle import AUTO, OWN, find_middle, guided
 from blurvid.pipeline.resample import check_frames
+
+
+def choose(
+    name: str | Path | None = None, model: str = "auto", middle: str | Path = AUTO
+) -> weights.WeightSet:
+    """Find the weights; where only a middle frame is named, of a model with a place for it.
+
+    Args:
+        name: name or folder of a weight set.
+        model: `auto` or one of `config.MODELS`.
+        middle: what gives the middle frame.
+
+    Raises:
+        WeightsError: there are none, or they are damaged.
+    """
+    found = weights.find(name, model)
+    if model == "auto" and name is None and str(middle) != AUTO and found.model == FAST:
+        return weights.find(None, "cascade")
+    return found
 
 
 @contextmanager
@@ -63,7 +83,7 @@ def extractor(
         DeviceError: the device is not there.
     """
     if not isinstance(weights_name, weights.WeightSet):
-        weights_name = weights.find(weights_name, model)
+        weights_name = choose(weights_name, model, middle)
     if weights_name.model not in MODELS:
         raise OptionError(
             f"the {weights_name.model} model gives one frame only; use it with --middle, or "

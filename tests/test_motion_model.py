@@ -1,0 +1,385 @@
+"""The motion model: weight sets, and the way of a photo through it, by the command."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers import invoke
+from PIL import Image
+from test_trajectory import constant, texture
+from torch.testing import assert_close
+
+from blurvid import media, models, weights
+from blurvid.config import DirectSpec, MotionHints, QualityOptions, RunOptions
+from blurvid.errors import BlurvidError, DeviceError, OptionError, WeightsError
+from blurvid.networks import DirectNet
+from blurvid.networks.motion import MotionNet, MotionSpec
+from blurvid.networks.restore import RestoreNet, RestoreSpec
+from blurvid.pipeline import Clip, extract, extractor
+from blurvid.trajectory import Motion, reblur, render
+
+HEIGHT, WIDTH = 72, 96
+WAY = 4.0
+"""From the first frame to the last [px]: everything moves to the left, by -2 a."""
+MOTION = MotionSpec(channels=(4, 4, 4, 4, 4), blocks=(1, 1, 1, 1), reach=2.0)
+RESTORE = RestoreSpec(channels=(4, 4), blocks=(1, 1), carried=4, kernel=3)
+DIRECT = DirectSpec(factor=2, channels=(4, 8), blocks=(1, 1))
+
+
+def tiny():
+    """An untrained model: m is the photo, frames are plain warps, the network sees no motion."""
+    motion, restore = MotionNet(MOTION), RestoreNet(RESTORE)
+    torch.nn.init.zeros_(motion.head.weight)
+    return models.MotionModel(models.middle_of(DirectNet(DIRECT)), motion, restore).eval()
+
+
+def save(model, directory, **extra):
+    return weights.save(
+        model, directory, name=directory.name, recipe={}, data="noise", scores={},
+        licence="MIT", extra=extra,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def released(tmp_path, surroundings, monkeypatch):
+    """The sets motion, direct and maxim (of which the last is none), in an empty folder."""
+    save(tiny(), tmp_path / "released" / "motion", middle="direct")
+    save(DirectNet(DIRECT), tmp_path / "released" / "direct")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "released"
+
+
+@pytest.fixture
+def pair(released):
+    """A photo of a texture that moves, and the middle frame, as files; the latter as a tensor."""
+    picture = texture(HEIGHT, WIDTH)
+    y = reblur(picture, Motion.straight(constant(WAY / 2, 0.0, HEIGHT, WIDTH)))
+    for name, image in (("photo.png", y), ("sharp.png", picture)):
+        Image.fromarray(media.to_uint8(image)[0]).save(name)
+    return picture
+
+
+def frames_of(folder, stem="photo"):
+    count = len(list(folder.glob(f"{stem}_*.png")))
+    files = [folder / f"{stem}_{i}.png" for i in range(1, count + 1)]
+    return torch.stack([torch.from_numpy(np.array(Image.open(f))) for f in files]) / 255.0
+
+
+# Weight sets
+
+
+def test_a_set_comes_back_as_it_was(released):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = tiny()
+        for parameter in (*model.motion.parameters(), *model.restoration.parameters()):
+            torch.nn.init.normal_(parameter, std=0.1)
+    save(model, released / "other", middle="direct")
+
+    found = weights.find("other")
+    loaded = weights.load(found)
+
+    assert loaded.spec == model.spec == weights.spec_of(found)
+    for part, module in models.parts(model).items():
+        for name, value in models.parts(loaded)[part].state_dict().items():
+            assert_close(value, module.state_dict()[name], atol=1e-3, rtol=1e-3)
+    assert_close(loaded.motion.kernels, model.motion.kernels)
+    assert isinstance(loaded.middle, models.middle_of(DirectNet(DIRECT)).__class__)
+
+
+def test_motion_is_the_default_where_its_weights_are_there(released):
+    assert weights.find().model == "motion"
+    assert weights.best_middle().model == "motion"
+    (released / "motion").rename(released / ".gone")
+    assert weights.find().model == "direct"
+
+
+def change(directory, **changes):
+    path = directory / "set.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"middle": None}, "middle must be the name"),
+        ({"middle": "../direct"}, "middle must be the name"),
+        ({"middle": "motion"}, "cannot be by motion"),
+        ({"middle": "nowhere"}, "nowhere"),
+        ({"spec": None}, "motion, restore"),
+        ({"spec": {"motion": {}, "restore": {}}}, "channels, blocks, reach"),
+        (
+            {"spec": {"motion": {"channels": [4] * 4, "blocks": [1] * 4, "reach": 2.0}} | {
+                "restore": {}}},
+            "5 levels",
+        ),
+        (
+            {"spec": {"motion": {"channels": [4] * 5, "blocks": [1] * 4, "reach": 1e9}} | {
+                "restore": {}}},
+            "reach must be",
+        ),
+    ],
+)  # fmt: skip
+def test_sets_that_are_refused(released, changes, message):
+    change(released / "motion", **changes)
+
+    with pytest.raises(WeightsError, match=message):
+        weights.load(weights.find("motion"))
+
+
+def test_the_released_set_is_whole(monkeypatch):
+    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
+    found = weights.default("motion")
+
+    weights.verify(found)
+    assert found.middle == "maxim"
+    assert weights.spec_of(found) == models.MotionModelSpec()
+
+
+# The way of a photo
+
+
+def test_frames_follow_the_motion(pair, tmp_path):
+    words = ("photo.png", "-o", "out", "--middle", "sharp.png", "--flow", "flow.npy", "--json")
+    result = invoke("extract", *words)
+
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert (record["model"], record["weights"], record["middle"]) == (
+        "motion", "motion", "sharp.png",
+    )  # fmt: skip
+    flow = np.load("flow.npy")[8:-8, 8:-8]
+    found = frames_of(tmp_path / "here" / "out")
+    truth = [x[0] for x in render(pair, Motion.straight(constant(2.0, 0.0, HEIGHT, WIDTH)))]
+    truth = torch.stack(truth).permute(0, 2, 3, 1)
+    if record["motion"]["dx"] > 0:
+        found, flow = found.flip(0), -flow
+    assert np.abs(flow - [-WAY, 0]).mean() < 0.5
+    inner = (slice(None), slice(8, -8), slice(8, -8))
+    assert float((found - truth)[inner].abs().mean()) < 0.02
+    y = torch.from_numpy(np.array(Image.open("photo.png"))) / 255
+    assert float((y - truth)[inner].abs().mean()) > 0.03
+
+
+def test_other_numbers_of_frames_are_rendered(pair):
+    clip = extract("photo.png", middle="sharp.png")
+
+    many = clip.resample(13)
+
+    assert len(many.tensor) == 13
+    assert_close(many.tensor[::2], clip.tensor, atol=1e-5, rtol=0)
+    assert_close(many.resample(7).tensor, clip.tensor)
+
+
+def test_frames_beyond_go_on(pair):
+    clip = extract("photo.png", middle="sharp.png", beyond=1)
+
+    wide = clip.fitted.render([-4 / 3, 4 / 3], torch.empty(2, 3, HEIGHT, WIDTH))
+    assert len(clip.tensor) == 9
+    assert_close(clip.tensor[[0, -1]], wide)
+    assert_close(clip.seven, clip.tensor[1:-1])
+
+
+def test_flow_leads_from_the_first_frame_to_the_last(pair):
+    clip = extract("photo.png", middle="sharp.png")
+
+    there, back = clip.flow(), clip.flow(reverse=True)
+
+    assert np.abs(there + back)[8:-8, 8:-8].max() < 0.2
+    assert abs(abs(clip.motion().dx) - WAY) < 0.5
+
+
+@pytest.mark.parametrize("way", ["right", "left"])
+def test_direction_turns_the_fit_too(pair, way):
+    sign = 1 if way == "right" else -1
+    result = invoke("extract", "photo.png", "--middle", "sharp.png", "--direction", way,
+                    "--flow", "flow.npy", "-o", "out", "--frames", 3)  # fmt: skip
+
+    assert result.exit_code == 0, result.stderr
+    assert sign * np.load("flow.npy")[..., 0].mean() > 0.8 * WAY
+
+
+def test_facing_the_other_way_reverses_all_that_is_rendered(pair):
+    clip = extract("photo.png", middle="sharp.png")
+    other = clip.face("left" if clip.motion().dx > 0 else "right")
+
+    assert_close(other.tensor, clip.tensor.flip(0))
+    assert_close(other.resample(5).tensor, clip.resample(5).tensor.flip(0))
+    assert np.abs(other.flow() - clip.flow(reverse=True)).max() < 1e-4
+
+
+def test_flipping_a_region_turns_its_flow_and_its_frames(pair):
+    clip = extract("photo.png", middle="sharp.png")
+    flipped = clip.flip("0,0,48,72")
+
+    flow, before = flipped.flow(), clip.flow()
+    assert np.sign(flow[10:-10, 10:40, 0]).mean() == -np.sign(before[10:-10, 10:40, 0]).mean()
+    assert_close(torch.from_numpy(flow[:, 50:]), torch.from_numpy(before[:, 50:]))
+    many = flipped.resample(3).tensor
+    assert_close(many[0][..., 10:-10, 8:30], clip.tensor[-1][..., 10:-10, 8:30])
+    assert_close(many[0][..., 10:-10, 70:], clip.tensor[0][..., 10:-10, 70:])
+
+
+def test_a_sharp_photo_comes_back_as_it_is(pair, tmp_path):
+    result = invoke("extract", "sharp.png", "-o", "out")
+
+    assert result.exit_code == 0, result.stderr
+    assert "no motion found" in result.stderr
+    assert len(result.stderr.splitlines()) == 2  # the model is named in the other
+    found = frames_of(tmp_path / "here" / "out", "sharp")
+    assert_close(found, torch.from_numpy(np.array(Image.open("sharp.png"))).expand_as(found) / 255)
+
+
+def test_fast_is_the_direct_model(pair):
+    result = invoke("extract", "photo.png", "-o", "out", "--fast", "--json")
+
+    assert json.loads(result.stdout)["model"] == "direct"
+    result = invoke("extract", "photo.png", "-o", "out", "--fast", "--model", "cascade")
+    assert result.exit_code == 2
+    assert "--fast is --model direct" in result.stderr
+
+
+def test_deblur_writes_frame_four(pair):
+    result = invoke("deblur", "photo.png", "-o", "still.png", "--json")
+    clip = extract("photo.png")
+
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["model"] == "motion"
+    found = np.array(Image.open("still.png"))
+    assert np.array_equal(found, clip.frames[3])
+
+
+def test_fast_deblurring_goes_with_no_middle(pair):
+    result = invoke("deblur", "photo.png", "--fast", "--middle", "direct")
+
+    assert result.exit_code == 2
+    assert "--fast is --middle maxim" in result.stderr
+
+
+def test_the_middle_of_another_model(pair):
+    assert extract("photo.png", middle="direct").middle == "direct"
+    with pytest.raises(OptionError, match="its own"):
+        extract("photo.png", middle="motion")
+
+
+def test_hints_reach_the_fit(pair):
+    words = ("photo.png", "-o", "out", "--middle", "sharp.png", "--overwrite", "--flow", "f.npy")
+    for way in (WAY, -WAY):  # either order of time explains the photo; the hint decides
+        result = invoke("extract", *words, "--motion", f"{way},0", "--still", "0,0,50%,100%")
+
+        assert result.exit_code == 0, result.stderr
+        flow = np.load("f.npy")
+        assert abs(flow[8:-8, 60:-8, 0].mean() - way) < 0.5
+        assert not flow[:, :40].any()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--motion", "3"), "is not DX,DY"),
+        (("--motion", "nan,1"), "is not DX,DY"),
+        (("--still", "10,10"), "a rectangle or a mask"),
+        (("--motion", "3,1", "--fast"), "for the motion model"),
+    ],
+)
+def test_hints_that_are_refused(pair, words, message):
+    result = invoke("extract", "photo.png", "-o", "out", *words)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_still_region_outside_of_the_photo_is_an_input_error(pair):
+    result = invoke("extract", "photo.png", "-o", "out", "--still", "500,500,9,9")
+
+    assert result.exit_code == 3
+    assert "outside of the photo" in result.stderr
+
+
+def test_options_that_change_nothing_are_said_once(pair):
+    result = invoke("extract", "photo.png", "-o", "out", "--scale", 0.5, "--statistics", "local")
+
+    assert result.exit_code == 0
+    assert result.stderr.count("scale changes nothing") == 1
+    assert result.stderr.count("local statistics change nothing") == 1
+
+
+def test_passes_are_of_the_middle_network(pair):
+    seen = []
+    with extractor() as ready:
+        fill = ready.network.middle.fill
+        ready.network.middle.fill = lambda *words: seen.append(words) or fill(*words)
+        ready("photo.png")
+        once = len(seen)
+    with extractor(quality=QualityOptions(passes=4)) as ready:
+        fill = ready.network.middle.fill
+        ready.network.middle.fill = lambda *words: seen.append(words) or fill(*words)
+        ready("photo.png")
+
+    assert len(seen) - once == 4 * once > 0
+
+
+def test_constraint_holds_for_every_number_of_frames(pair):
+    quality = QualityOptions(constraint=2.2)
+    clip = extract("photo.png", middle="sharp.png", quality=quality)
+
+    assert clip.reblur_psnr > 45
+    light = clip.resample(5).tensor.clamp(0, 1).pow(2.2).mean(0).pow(1 / 2.2)
+    assert float((light - clip.photo.pixels).abs().mean()) < 0.004
+
+
+def test_too_little_memory_is_said(pair):
+    run = RunOptions(max_memory=1 << 20)
+
+    with pytest.raises(DeviceError, match="--fast"), extractor(run=run) as ready:
+        ready("photo.png")
+
+
+def test_stages_are_told(pair):
+    told = []
+    with extractor() as ready:
+        ready.on_progress = lambda stage, share: told.append((stage, share))
+        ready("photo.png")
+
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < shares[-1] <= 1
+    assert {"middle frame", "motion", "picture", "frames"} <= {stage for stage, _ in told}
+
+
+def test_a_player_says_how_it_is_repeated(pair):
+    clip = extract("photo.png", middle="sharp.png")
+
+    (page,) = clip.save("clip.html")
+
+    assert "--model motion --weights motion --middle sharp.png" in page.read_text()
+    assert isinstance(clip, Clip)
+
+
+def test_hints_are_for_the_motion_model(pair):
+    with pytest.raises(OptionError, match="motion model"):
+        extract("photo.png", model="direct", hints=MotionHints(motion=(1.0, 0.0)))
+
+
+def test_a_bar_is_shown_on_terminals_only(pair, monkeypatch):
+    monkeypatch.setattr("blurvid.cli.photos.PATIENCE", 0.0)
+    words = ("extract", "photo.png", "-o", "out", "--overwrite")
+    plain = invoke(*words)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown, quiet = invoke(*words), invoke(*words, "-q")
+
+    assert plain.stdout == shown.stdout == quiet.stdout
+    assert "\x1b[" not in plain.stderr + quiet.stderr
+    assert "━" in shown.stderr
+    assert any(stage in shown.stderr for stage in ("middle frame", "motion", "picture"))
+
+
+@pytest.mark.parametrize("part", ["motion.head.bias", "middle.net.head.bias"])
+def test_networks_that_overflow_are_a_clean_error(pair, part):
+    with extractor() as ready:
+        ready.network.get_parameter(part).fill_(torch.nan)
+
+        with pytest.raises(BlurvidError, match="the motion model gave values that are not finite"):
+            ready("photo.png")
