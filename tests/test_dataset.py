@@ -18,7 +18,8 @@ from blurvid.errors import InputError
 from blurvid.flow.blocks import estimate_sequence
 from blurvid.lab import data
 from blurvid.lab.data import StillPool, WindowSource, augment, mirror, open_source, read_stills
-from blurvid.lab.data.source import MixedSource, PrefetchSource, ReplaySource, SimulatedSource
+from blurvid.lab.data.replay import ReplaySource
+from blurvid.lab.data.source import MixedSource, PrefetchSource, SimulatedSource
 from blurvid.lab.data.windows import StoredWindow, write_windows
 from blurvid.lab.options import CameraOptions, MotionOptions, SynthOptions, TrainOptions
 from blurvid.lab.synth import IDEAL
@@ -117,7 +118,7 @@ def test_replay_keeps_the_newest_and_mixes_them_in():
         assert all(source.drawn - 8 <= n < source.drawn for n in numbers)
         assert_close(x, y.unsqueeze(1).expand_as(x))
     assert replay.store is not None
-    held = (replay.store[:, 0, 0, 0, 0]).int().tolist()
+    held = (replay.store[0][:, 0, 0, 0]).int().tolist()
     assert sorted(held) == list(range(source.drawn - 8, source.drawn))
 
 

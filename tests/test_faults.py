@@ -26,7 +26,7 @@ from helpers import invoke
 from blurvid import batch, locks, media, weights
 from blurvid.batch.run import alone
 from blurvid.errors import InputError, OutputError, WeightsError
-from blurvid.lab.data.source import ReplaySource
+from blurvid.lab.data.replay import ReplaySource
 from blurvid.lab.data.windows import write_windows
 from blurvid.lab.options import SynthOptions
 from blurvid.lab.train.state import load_state, save_state

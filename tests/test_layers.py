@@ -38,6 +38,7 @@ FLOORS = {
     "locks": 1,
     "interrupts": 1,
     "runtime": 1,
+    "exposure": 0.5,
     "errors": 0,
     "config": 0,
 }

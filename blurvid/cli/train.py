@@ -17,7 +17,7 @@ import click
 from blurvid.cli import common
 from blurvid.cli.sections import TRAINING, SectionedCommand
 from blurvid.config import STAGES, RunOptions
-from blurvid.lab.options import CROPS, Loss, TrainOptions
+from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, Loss, TrainOptions, recipe_of
 
 if TYPE_CHECKING:
     import torch
@@ -29,13 +29,20 @@ if TYPE_CHECKING:
 DEFAULT = TrainOptions()
 
 
+def _usual(field: str) -> str:
+    """Defaults of an option, for models that differ."""
+    own = [f"{model} {getattr(recipe, field):g}" for model, recipe in RECIPES.items()]
+    return f"  [default: {', '.join([f'{getattr(DEFAULT, field):g}', *own])}]"
+
+
 @click.command(cls=SectionedCommand, sections=TRAINING, short_help="Train a model.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     multiple=True,
     required=True,
-    help="Sharp photos (a folder or a .tar), or windows made by `blurvid synth`; repeatable.",
+    help="Sharp photos (a folder or a .tar), or windows made by `blurvid synth`; for the motion "
+    "model also a folder of videos of seven frames; repeatable.",
 )
 @click.option(
     "--out",
@@ -54,26 +61,27 @@ DEFAULT = TrainOptions()
     type=click.Choice(list(CROPS)),
     default=DEFAULT.model,
     show_default=True,
-    help="bdirnet gives the middle frame only.",
+    help="bdirnet gives the middle frame only; of motion all but what gives its middle frame.",
 )
 @click.option(
     "--stage",
     "stages",
-    type=click.Choice([*STAGES, "all"]),
+    type=click.Choice([*STAGES, *STAGES_OF["motion"], "all"]),
     multiple=True,
     default=["all"],
     show_default=True,
-    help="Stage of the cascade, repeatable; teacher forcing makes them independent.",
+    help="Stage of the cascade (teacher forcing makes them independent), or network of the motion "
+    "model; repeatable.",
 )
-@click.option("--minutes", default=DEFAULT.minutes, show_default=True, help="Time budget.")
+@click.option("--minutes", type=float, help=f"Time budget.{_usual('minutes')}")
 @click.option("--steps", "max_steps", type=int, help="Budget in steps instead of time.")
-@click.option("--batch", default=DEFAULT.batch, show_default=True, help="Samples of a step.")
+@click.option("--batch", type=int, help=f"Samples of a step.{_usual('batch')}")
 @click.option(
     "--crop",
     type=int,
     help=f"Training crop [px].  [default: {', '.join(f'{n} {c}' for n, c in CROPS.items())}]",
 )
-@click.option("--lr", default=DEFAULT.lr, show_default=True, help="Highest learning rate.")
+@click.option("--lr", type=float, help=f"Highest learning rate.{_usual('lr')}")
 @click.option(
     "--order",
     type=click.Choice(["canonical", "invariant"]),
@@ -143,14 +151,14 @@ def train(
       blurvid train --model direct --data photos/ --out runs/direct --minutes 60
       blurvid train --model cascade --data windows/ --out runs/paper --order invariant \\
           --adversarial 0.001 --set context_blend=0
+      blurvid train --model motion --data clips/ --data photos.tar --init motion --out runs/motion
       blurvid train --data photos/ --preview samples.png
       torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out runs/big
     """
     from blurvid.lab.data import open_source
     from blurvid.lab.train import change_settings, preview, train
 
-    chosen = STAGES if "all" in stages else tuple(s for s in STAGES if s in stages)
-    options = dataclasses.replace(common.picked(TrainOptions, values), stages=chosen)
+    options = _picked(values, stages)
     options = change_settings(options, settings)
     place = common.picked(RunOptions, values)
 
@@ -180,6 +188,16 @@ def train(
         ending.finish()
     if os.environ.get("RANK", "0") == "0":
         click.echo(weight_set.path)
+
+
+def _picked(values: dict[str, Any], stages: tuple[str, ...]) -> TrainOptions:
+    """The options of a run, those that were not given as the model has them."""
+    recipe = recipe_of(values["model"])
+    known = {field.name for field in dataclasses.fields(TrainOptions)}
+    given = {name: v for name, v in values.items() if name in known and v is not None}
+    if "all" not in stages:
+        given["stages"] = tuple(dict.fromkeys(stages))
+    return dataclasses.replace(recipe, **given)
 
 
 class _Ending:

@@ -50,6 +50,9 @@ from blurvid.config.specs import (
     CascadeSpec,
     DirectSpec,
     MaximSpec,
+    MotionModelSpec,
+    MotionSpec,
+    RestoreSpec,
     UNetSpec,
 )
 
@@ -81,6 +84,8 @@ __all__ = [
     "MOST_WRITERS",
     "MaximSpec",
     "MotionHints",
+    "MotionModelSpec",
+    "MotionSpec",
     "OrderOptions",
     "PAPER_CROP",
     "QUALITIES",
@@ -91,6 +96,7 @@ __all__ = [
     "RAY_TRIES",
     "RAY_WRITERS",
     "ROOMY",
+    "RestoreSpec",
     "RayOptions",
     "RunOptions",
     "SMALLEST_SCALE",

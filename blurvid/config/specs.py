@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -57,6 +57,42 @@ class MaximSpec:
     """U-Nets one after the other, 1 to 3; the first alone deblurs as well (see the model card)."""
     features: int = 32
     """Channels of the finest scale; every coarser one has twice as many."""
+
+
+@dataclass(frozen=True)
+class MotionSpec:
+    """Shape of the motion network."""
+
+    channels: tuple[int, ...] = (32, 64, 128, 160, 192)
+    """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the photo's size."""
+    blocks: tuple[int, ...] = (1, 2, 2, 3)
+    """Residual blocks at 1/4 to 1/32, and again on the way back but for the last."""
+    reach: float = 15.0
+    """Longest half displacement in the cost volume [px of the half-size image]."""
+
+
+@dataclass(frozen=True)
+class RestoreSpec:
+    """Shape of the restoration network."""
+
+    factor: int = 4
+    """Unshuffle factor r."""
+    channels: tuple[int, ...] = (96, 128, 192)
+    """Channels of each level; every level halves height and width."""
+    blocks: tuple[int, ...] = (3, 3, 4)
+    """Residual blocks of each level, in the encoder and again in the decoder."""
+    carried: int = 48
+    """Channels of the features that are carried along the path to each frame."""
+    kernel: int = 5
+    """Side of the depthwise convolutions; odd."""
+
+
+@dataclass(frozen=True)
+class MotionModelSpec:
+    """Shapes of the motion model's own networks."""
+
+    motion: MotionSpec = field(default_factory=MotionSpec)
+    restore: RestoreSpec = field(default_factory=RestoreSpec)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from blurvid.config import (
     CascadeSpec,
     DirectSpec,
     Gamma,
+    MotionModelSpec,
 )
 
 MOST_MAKERS = 8
@@ -58,6 +59,12 @@ class CameraOptions:
     noise: tuple[float, float] = (0.0, 0.01)
     """Standard deviation of the noise added to y, drawn between these for each sample; the
     paper adds 0.01 (section 7)."""
+    noisy: float = 1.0
+    """Share of samples that have noise."""
+    shot: bool = False
+    """Whether noise grows with the light: that of white is the one drawn, about."""
+    grain: float = 0.0
+    """Share of noisy samples whose noise is coarse, as denoising and demosaicing leave it."""
     compressed: float = 0.25
     """Share of blurry images that went through JPEG."""
     quality: tuple[float, float] = (60.0, 98.0)
@@ -138,8 +145,55 @@ class ViewLosses:
     """Of the contrast."""
 
 
-CROPS = {"direct": 96, "cascade": 100, "bdirnet": 96}
+@dataclass(frozen=True)
+class PathOptions:
+    """What the motion model learns from and by; other models ignore it."""
+
+    middle: str = "maxim"
+    """Weight set whose network, which does not learn, gives the middle frames."""
+    held_out: tuple[str, ...] = ()
+    """Clips of the validation, by the beginnings of their names; every eighth if none is named."""
+    validated: int = 3
+    """Most windows of each of them."""
+    simulated: float = 0.3
+    """Share of each batch that is photos under simulated motion, where both are given."""
+    gammas: tuple[float, float] = (1.8, 2.6)
+    """Camera responses; half of the samples have 2.2."""
+    shrunk: float = 0.6
+    """Share of windows that are looked at from afar..."""
+    scale: tuple[float, float] = (0.5, 1.0)
+    """...scaled by a factor between these."""
+    photo_scale: tuple[float, float] = (0.75, 1.2)
+    """Photo pixels per pixel of a simulated layer."""
+    reach: float = 28.0
+    """Longest half displacement of a simulated layer [px]."""
+    margin: int = 40
+    """Pixels around a simulated picture, from where it moves in."""
+    still: float = 0.15
+    """Share of simulated layers that stand still."""
+    covered: float = 0.6
+    """Share of simulated pictures with a layer in front."""
+    sub_frames: int = 3
+    """Instants of a simulated exposure for each frame; odd."""
+    true_motion: float = 0.25
+    """Share of samples whose motion the restoration network is told, not shown what was found."""
+    joined: float = 0.5
+    """Share of the budget after which the restoration's errors teach the motion network, too."""
+    warped: float = 20.0
+    """Weight of the absolute error of plain warps of the middle frame."""
+    field: float = 0.15
+    """Weight of the error of the paths."""
+    surely: float = 0.05
+    """Weight of the likelihood of that error."""
+    restored: float = 20.0
+    """Weight of the errors of the restored frames, by pixels and by frequencies; half of it is
+    that of the picture's."""
+
+
+CROPS = {"motion": 256, "direct": 96, "cascade": 100, "bdirnet": 96}
 """Sides of the training crops [px] unless told otherwise."""
+STAGES_OF = {"cascade": STAGES, "motion": ("motion", "restore")}
+"""What can be trained alone of the models that are several networks."""
 
 
 Loss = Literal["auto", "charbonnier", "log", "pair", "global", "independent"]
@@ -152,7 +206,7 @@ class TrainOptions:
 
     model: str = "direct"
     stages: tuple[str, ...] = STAGES
-    """Stages of the cascade to train; ignored by the direct model."""
+    """Networks to train, of the cascade or of the motion model; ignored by the others."""
     order: Literal["canonical", "invariant"] = "canonical"
     """`canonical`: one order of time and regression; `invariant`: the paper's losses."""
     loss: Loss = "auto"
@@ -202,9 +256,48 @@ class TrainOptions:
     kinds: KindOptions = field(default_factory=KindOptions)
     """Kinds of blur; others than the average are for models that give the middle frame only."""
     views: ViewLosses = field(default_factory=ViewLosses)
+    paths: PathOptions = field(default_factory=PathOptions)
+    """For the motion model."""
+    networks: MotionModelSpec = field(default_factory=MotionModelSpec)
+    """Shape of the motion model's."""
     direct: DirectSpec = field(default_factory=DirectSpec)
     bdirnet: BDIRSpec = field(default_factory=BDIRSpec)
     cascade: CascadeSpec = field(default_factory=CascadeSpec)
+
+
+RECIPES = {
+    "motion": TrainOptions(
+        model="motion",
+        stages=STAGES_OF["motion"],
+        minutes=10.0,
+        batch=32,
+        lr=5e-4,
+        lr_end=1e-5,
+        warmup=0.09,
+        weight_decay=1e-4,
+        clip=3.0,
+        ema=0.998,
+        reuse=1,
+        camera=CameraOptions(
+            shuttered=0.0,
+            lights=0.4,
+            gain=5.0,
+            defocused=0.0,
+            noise=(0.0, 0.016),
+            noisy=0.55,
+            shot=True,
+            grain=0.4,
+            compressed=0.5,
+            quality=(30.0, 97.0),
+        ),
+    )
+}
+"""Defaults of models that differ from those of `TrainOptions`."""
+
+
+def recipe_of(model: str) -> TrainOptions:
+    """A run of a model, everything by default."""
+    return RECIPES.get(model) or TrainOptions(model=model)
 
 
 @dataclass(frozen=True)

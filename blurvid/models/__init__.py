@@ -7,7 +7,15 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor, nn
 
-from blurvid.config import STAGES, TRAINED, BDIRSpec, CascadeSpec, DirectSpec, MaximSpec
+from blurvid.config import (
+    STAGES,
+    TRAINED,
+    BDIRSpec,
+    CascadeSpec,
+    DirectSpec,
+    MaximSpec,
+    MotionModelSpec,
+)
 from blurvid.errors import OptionError
 from blurvid.models.beyond import Onward, onward_of
 from blurvid.models.cascade import Cascade
@@ -20,7 +28,7 @@ from blurvid.models.middle import (
     MotionMiddle,
     middle_of,
 )
-from blurvid.models.motion import MotionModel, MotionModelSpec
+from blurvid.models.motion import MotionModel
 from blurvid.networks import BDIRNet, DirectNet, FrameNet, Maxim
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
@@ -34,7 +42,6 @@ __all__ = [
     "GuidedCascade",
     "MotionMiddle",
     "MotionModel",
-    "MotionModelSpec",
     "Onward",
     "Replay",
     "SelfEnsemble",

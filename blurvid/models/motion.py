@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blurvid.config import FRAMES
+from blurvid.config import FRAMES, MotionModelSpec
 from blurvid.models.ensemble import SelfEnsemble
-from blurvid.networks.motion import MotionNet, MotionSpec
-from blurvid.networks.restore import RestoreNet, RestoreSpec
+from blurvid.networks.motion import MotionNet
+from blurvid.networks.restore import RestoreNet
 from blurvid.runtime import autocast
 from blurvid.trajectory import (
     TIMES,
@@ -55,14 +54,6 @@ FIXED_BYTES = 250 << 20
 """...and for what does not depend on the size."""
 SURE = 4.0
 """Largest logarithm of an expected error that is believed, and of its inverse."""
-
-
-@dataclass(frozen=True)
-class MotionModelSpec:
-    """Shapes of the motion model's own networks."""
-
-    motion: MotionSpec = field(default_factory=MotionSpec)
-    restore: RestoreSpec = field(default_factory=RestoreSpec)
 
 
 class MotionModel(nn.Module):

@@ -7,17 +7,14 @@ a bank of straight lines, explains the photo. Not from the paper.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GAMMA = 2.2
-"""Camera response in which exposures are averaged."""
-SPAN = 7 / 6
-"""Times from -SPAN to SPAN are the exposure: the seven frames stand at the middles of its
-sevenths, the first at -1, the last at 1."""
+from blurvid.config import MotionSpec
+from blurvid.exposure import GAMMA, SPAN, instants, straight_lines
+
 INSTANTS = 35
 """Instants of the exposure that a line kernel averages."""
 STRIDE = 4
@@ -28,34 +25,6 @@ KERNELS_AT_ONCE = 32
 """Lines along which an image is blurred at a time."""
 PIXELS = 10.0
 """Pixels of displacement for a unit of the network's output."""
-
-
-def line_candidates(reach: float, step: float = 0.35) -> Tensor:
-    """Half displacements of straight motion, finer near rest.
-
-    A line and its reverse give the same blur, so that half of the plane is enough.
-
-    Args:
-        reach: longest half displacement [px].
-        step: distance of the innermost rings [px].
-
-    Returns:
-        (K, 2) as (x, y); the first is rest.
-    """
-    found = [(0.0, 0.0)]
-    radius = step
-    while radius <= reach + 1e-6:
-        count = max(6, round(math.pi * radius / (1.2 * max(0.6, radius / 6))))
-        shift = 0.5 * (len(found) % 2)
-        angles = [math.pi * (i + shift) / count for i in range(count)]
-        found += [(radius * math.cos(angle), radius * math.sin(angle)) for angle in angles]
-        radius += max(step, radius / 6)
-    return torch.tensor(found)
-
-
-def instants(count: int) -> list[float]:
-    """Middles of so many equal parts of the exposure; those of 7 are the times of the frames."""
-    return [SPAN * ((2 * i + 1) / count - 1) for i in range(count)]
 
 
 def line_kernels(candidates: Tensor) -> Tensor:
@@ -84,18 +53,6 @@ def line_kernels(candidates: Tensor) -> Tensor:
             )
             kernels.scatter_add_(1, index.long(), weight / INSTANTS)
     return kernels.view(len(candidates), 1, side, side)
-
-
-@dataclass(frozen=True)
-class MotionSpec:
-    """Shape of the motion network."""
-
-    channels: tuple[int, ...] = (32, 64, 128, 160, 192)
-    """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the photo's size."""
-    blocks: tuple[int, ...] = (1, 2, 2, 3)
-    """Residual blocks at 1/4 to 1/32, and again on the way back but for the last."""
-    reach: float = 15.0
-    """Longest half displacement in the cost volume [px of the half-size image]."""
 
 
 class _Residual(nn.Module):
@@ -137,7 +94,7 @@ class MotionNet(nn.Module):
         c2, c4, c8, c16, c32 = spec.channels
         n4, n8, n16, n32 = spec.blocks
         with torch.device("cpu"):  # values that no weight set holds, in a skeleton too
-            kernels = line_kernels(line_candidates(spec.reach))
+            kernels = line_kernels(straight_lines(spec.reach))
         self.register_buffer("kernels", kernels, persistent=False)
         self.stem = nn.Conv2d(6, c2, 3, padding=1)
         self.down4 = nn.Conv2d(c2, c4, 4, 2, 1)

@@ -8,81 +8,19 @@ the paper.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blurvid.networks.motion import GAMMA, instants
+from blurvid.config import RestoreSpec
+from blurvid.exposure import displacement, reblur, sample
 from blurvid.networks.unet import NafBlock
 
 PLACES = (-1.0, -0.5, 0.5, 1.0)
 """Times at which the photo, the middle frame and the residual are sampled along the path."""
 PIXELS = 10.0
 """Pixels of displacement for a unit of the network's input."""
-
-
-@dataclass(frozen=True)
-class RestoreSpec:
-    """Shape of the restoration network."""
-
-    factor: int = 4
-    """Unshuffle factor r."""
-    channels: tuple[int, ...] = (96, 128, 192)
-    """Channels of each level; every level halves height and width."""
-    blocks: tuple[int, ...] = (3, 3, 4)
-    """Residual blocks of each level, in the encoder and again in the decoder."""
-    carried: int = 48
-    """Channels of the features that are carried along the path to each frame."""
-    kernel: int = 5
-    """Side of the depthwise convolutions; odd."""
-
-
-def displacement(motion: Tensor, t: float) -> Tensor:
-    """Where a frame is seen in the middle one, a t + b t², (B, 4, H, W) -> (B, 2, H, W) [px]."""
-    a, b = motion[:, :2], motion[:, 2:4]
-    return a * t + b * (t * t)
-
-
-def sample(image: Tensor, shift: Tensor, mode: str = "bilinear") -> Tensor:
-    """Take an image at displaced places, image(x + shift(x)); beyond its border, the border.
-
-    Args:
-        image: (B, C, H, W).
-        shift: (B, 2, H, W) as (x, y) [px].
-        mode: `bilinear` or `bicubic`.
-
-    Returns:
-        (B, C, H, W) float32.
-    """
-    h, w = image.shape[-2:]
-    shift = shift.float()
-    xs = torch.arange(w, device=image.device, dtype=shift.dtype)
-    ys = torch.arange(h, device=image.device, dtype=shift.dtype)
-    grid = torch.stack(
-        [
-            (shift[:, 0] + xs) * (2 / max(w - 1, 1)) - 1,
-            (shift[:, 1] + ys[:, None]) * (2 / max(h - 1, 1)) - 1,
-        ],
-        dim=-1,
-    )
-    return F.grid_sample(image.float(), grid, mode=mode, padding_mode="border", align_corners=True)
-
-
-def reblur(picture: Tensor, motion: Tensor, count: int = 7) -> Tensor:
-    """Average a picture in light along the motion, (B, 3, H, W) in [0, 1] -> the same.
-
-    Args:
-        picture: what moved.
-        motion: a and b, (B, 4, H, W) [px].
-        count: instants that are averaged; paths of more than two pixels between them leave gaps.
-    """
-    light = picture.clamp(1e-4, 1).pow(GAMMA)
-    total = torch.zeros_like(light)
-    for t in instants(count):
-        total = total + sample(light, displacement(motion, t))
-    return (total / count).clamp(min=1e-6).pow(1 / GAMMA)
 
 
 class RestoreNet(nn.Module):

@@ -16,7 +16,7 @@ from blurvid.runtime.precision import (
     has_fast_bf16,
     resolve_precision,
 )
-from blurvid.runtime.speed import Recording, compiled, count_flop, first_line
+from blurvid.runtime.speed import Recording, compiled, count_flop, first_line, tried_convolutions
 from blurvid.runtime.state import running, seed_everything, torch_version
 
 __all__ = [
@@ -46,5 +46,6 @@ __all__ = [
     "threads",
     "to_host",
     "torch_version",
+    "tried_convolutions",
     "with_share",
 ]

@@ -89,7 +89,7 @@ class Recording:
         """
         self.input = torch.empty_like(x)
         self.input.copy_(x)
-        with torch.cuda.device(x.device), _tried_convolutions():
+        with torch.cuda.device(x.device), tried_convolutions():
             # As torch's documentation has it, the same stream for all that share memory
             new = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             self.stream: torch.cuda.Stream = new if beside is None else beside.stream
@@ -116,7 +116,7 @@ class Recording:
 
 
 @contextlib.contextmanager
-def _tried_convolutions() -> Iterator[None]:
+def tried_convolutions() -> Iterator[None]:
     """Let cuDNN time its ways to convolve and take the fastest: pays where sizes come again."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True

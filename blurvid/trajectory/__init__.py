@@ -4,8 +4,9 @@ One moving picture explains the photo: frame_t(x) = L(x + a(x) t + b(x) t²), t 
 photo is their mean in linear light. `fit` finds L, a and b with the help of networks.
 """
 
+from blurvid.exposure import TIMES
 from blurvid.trajectory.deconvolution import Prior, solve
-from blurvid.trajectory.paths import TIMES, Motion, reblur, render
+from blurvid.trajectory.paths import Motion, reblur, render
 from blurvid.trajectory.pyramid import (
     Fit,
     Hints,

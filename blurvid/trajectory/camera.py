@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.config import FRAMES
+from blurvid.exposure import instants
 from blurvid.flow.sampling import pixel_grid
-from blurvid.trajectory.paths import Motion, instants
+from blurvid.trajectory.paths import Motion
 
 TAPS = 4
 """Pixels that a bicubic look leans on, along each side."""

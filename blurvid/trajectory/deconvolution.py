@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from blurvid.config import FRAMES
+from blurvid.exposure import GAMMA
 from blurvid.trajectory.camera import Exposure
-from blurvid.trajectory.light import DARKEST, FAINTEST, GAMMA
+from blurvid.trajectory.light import DARKEST, FAINTEST
 from blurvid.trajectory.paths import Motion
 
 PACE = 0.01

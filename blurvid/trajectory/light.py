@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-GAMMA = 2.2
+from blurvid.exposure import GAMMA
+
 DARKEST = 1e-4
 """Darkest value of an image; below, light has no gradient to follow."""
 FAINTEST = 1e-6

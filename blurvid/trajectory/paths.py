@@ -14,22 +14,14 @@ import torch
 from torch import Tensor
 
 from blurvid.config import FRAMES
+from blurvid.exposure import SPAN, TIMES, instants
 from blurvid.trajectory.light import to_image, to_light
 from blurvid.trajectory.sampling import Sampling, base_grid, rescale, sample, to_grid
 
-TIMES: tuple[float, ...] = tuple((2 * i - FRAMES + 1) / (FRAMES - 1) for i in range(FRAMES))
-"""When the seven frames are taken."""
-SPAN = FRAMES / (FRAMES - 1)
-"""The exposure is from -SPAN to SPAN: the frames stand at the middles of its sevenths."""
 GAP = 3.0
 """Longest way between two instants of an exposure [px]: longer ones leave ghosts of edges."""
 LONG = 0.98
 """Share of the places whose ways are no longer than that."""
-
-
-def instants(count: int) -> tuple[float, ...]:
-    """Middles of `count` equal parts of the exposure; those of seven are the frames' times."""
-    return tuple(SPAN * ((2 * i + 1) / count - 1) for i in range(count))
 
 
 @dataclass(frozen=True, eq=False)

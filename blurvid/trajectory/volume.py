@@ -7,7 +7,6 @@ are a few convolutions with banks of line kernels, each bank cut to the longest 
 from __future__ import annotations
 
 import functools
-import math
 from collections import defaultdict
 
 import torch
@@ -15,38 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.config import FRAMES
+from blurvid.exposure import TIMES, straight_lines
 from blurvid.trajectory.light import to_image, to_light
-from blurvid.trajectory.paths import TIMES
 from blurvid.trajectory.sampling import blur
 
-FINEST = 0.35
-"""Step between lengths near rest [px]: motion of 1 px at full size is common, and matters."""
 SIGMA = 3.0
 """The error of a place is the mean around it, by a Gaussian of this width [px]."""
 VALUES_AT_ONCE = 2**23
 """Convolved values held at a time."""
 
 
-@functools.lru_cache(maxsize=8)
-def candidates(radius: float) -> Tensor:
-    """Half displacements to try: rest, then half circles of growing radius, finest near rest.
-
-    Args:
-        radius: longest [px].
-
-    Returns:
-        (N, 2), x right, y down [px]; a line has no direction, so half a turn is enough.
-    """
-    tried = [(0.0, 0.0)]
-    length = FINEST
-    while length <= radius + 1e-6:
-        around = max(6, round(math.pi * length / (1.2 * max(0.6, length / 6))))
-        odd = 0.5 * (len(tried) % 2)  # circles are turned against each other
-        for i in range(around):
-            angle = math.pi * (i + odd) / around
-            tried.append((length * math.cos(angle), length * math.sin(angle)))
-        length += max(FINEST, length / 6)
-    return torch.tensor(tried)
+candidates = functools.lru_cache(maxsize=8)(straight_lines)
 
 
 def line_kernels(lines: Tensor, reach: tuple[int, int]) -> Tensor:

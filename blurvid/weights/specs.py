@@ -8,11 +8,18 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from blurvid.config import BDIRSpec, CascadeSpec, DirectSpec, MaximSpec, UNetSpec
+from blurvid.config import (
+    BDIRSpec,
+    CascadeSpec,
+    DirectSpec,
+    MaximSpec,
+    MotionModelSpec,
+    MotionSpec,
+    RestoreSpec,
+    UNetSpec,
+)
 from blurvid.errors import WeightsError
-from blurvid.models import MotionModelSpec, Spec
-from blurvid.networks.motion import MotionSpec
-from blurvid.networks.restore import RestoreSpec
+from blurvid.models import Spec
 from blurvid.weights.describe import SET_FILE, WeightSet
 
 MAX_LEVELS = 8

@@ -1,19 +1,13 @@
 """Photos and clips to training and evaluation windows."""
 
 from blurvid.lab.data.pool import WindowSource, mirror
-from blurvid.lab.data.source import (
-    MixedSource,
-    ReplaySource,
-    SimulatedSource,
-    Source,
-    augment,
-    open_source,
-    resume_source,
-    state_of,
-)
+from blurvid.lab.data.replay import ReplaySource
+from blurvid.lab.data.source import MixedSource, SimulatedSource, augment, open_source
 from blurvid.lab.data.stills import StillPool, read_stills
+from blurvid.lab.data.supply import Batch, Source, resume_source, state_of, validation_of
 
 __all__ = [
+    "Batch",
     "MixedSource",
     "ReplaySource",
     "SimulatedSource",
@@ -26,4 +20,5 @@ __all__ = [
     "read_stills",
     "resume_source",
     "state_of",
+    "validation_of",
 ]

@@ -2,74 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from blurvid.errors import InputError
 from blurvid.lab.data.kinds import KindSource
+from blurvid.lab.data.moving import open_moving
 from blurvid.lab.data.pool import WindowSource
+from blurvid.lab.data.replay import ReplaySource
 from blurvid.lab.data.stills import StillPool, read_stills
+from blurvid.lab.data.supply import Batch, Source, check_generator, resume_source, state_of
 from blurvid.lab.data.windows import is_window_folder, read_windows
 from blurvid.lab.options import CameraOptions, KindOptions, MotionOptions, TrainOptions
 from blurvid.lab.synth import IDEAL, develop
-
-_MOST = 2**20
-"""Counts and sizes beyond are not believed."""
-
-
-class Source(Protocol):
-    """An endless supply of training windows."""
-
-    def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw y (B, 3, S, S) and x (B, 7, 3, S, S), RGB in [0, 1], on the device.
-
-        For models that compare views, x is (B, 2, 3, S, S), see `KindSource`.
-        """
-
-    def describe(self) -> str:
-        """Say in a few words what the windows are made of, for the model card."""
-
-
-@runtime_checkable
-class Resumable(Protocol):
-    """A source whose windows depend on more than the generator that it is given."""
-
-    def state(self) -> Any:
-        """What the next windows depend on: plain values and tensors, for a checkpoint."""
-
-    def resume(self, state: Any) -> None:
-        """Go on where another source of the same windows stood.
-
-        Raises:
-            ValueError, LookupError, TypeError, RuntimeError: not what `state` gives.
-        """
-
-
-def state_of(source: object) -> Any:
-    """State of a source, None where it has none."""
-    return source.state() if isinstance(source, Resumable) else None
-
-
-def resume_source(source: object, state: Any) -> None:
-    """Let a source go on, if it has a state and one is known."""
-    if isinstance(source, Resumable) and state is not None:
-        source.resume(state)
-
-
-def _check_generator(state: Any) -> None:
-    """Refuse what is not the state of a generator.
-
-    Raises:
-        TypeError, RuntimeError: it is none.
-    """
-    torch.Generator().set_state(state)
 
 
 class SimulatedSource:
@@ -98,113 +49,13 @@ class SimulatedSource:
         return f"simulated motion of {len(self.pool)} still photos"
 
 
-class ReplaySource:
-    """Show each window of another source several times, among older and newer ones.
-
-    Rendering costs about as much as a training step of a small network; a store of recent
-    windows halves that at hardly any loss of variety. What a checkpoint keeps of the store is how
-    each window was drawn (a few KB instead of some MB); a run that goes on draws them anew.
-
-    Args:
-        source: where new windows come from; they depend on the generator only.
-        reuse: how often a window is shown on average.
-        capacity: windows in store.
-    """
-
-    def __init__(self, source: Source, reuse: int, capacity: int = 256) -> None:
-        self.source, self.reuse, self.capacity = source, reuse, capacity
-        self.store: Tensor | None = None  # (N, 8, 3, S, S) uint8: y, then the seven frames
-        self.next = 0
-        self.drawn: deque[tuple[Tensor, int]] = deque()
-        """Of the windows in store: states of the generator, and how many were drawn with each."""
-        self.size = 0
-        self.due = False
-        """Whether the store is to be drawn anew."""
-
-    def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        if self.reuse < 2:
-            return self.source.draw(batch, size, generator)
-        if self.due:
-            self._restore(generator.device)
-        self.size = size
-        full = self.store is not None and len(self.store) == self.capacity
-        fresh = max(1, batch // self.reuse) if full else batch
-        self.drawn.append((generator.get_state(), fresh))
-        while sum(count for _, count in self.drawn) - self.drawn[0][1] >= self.capacity:
-            self.drawn.popleft()
-        windows = self._fresh(fresh, size, generator)
-        self._put(_levels(windows))
-        assert self.store is not None
-        if fresh < batch:
-            picks = torch.randint(
-                len(self.store), (batch - fresh,), generator=generator, device=windows.device
-            )
-            windows = torch.cat([windows, self.store[picks].to(windows.dtype) / 255])
-        return windows[:, 0], windows[:, 1:]
-
-    def _fresh(self, count: int, size: int, generator: torch.Generator) -> Tensor:
-        y, x = self.source.draw(count, size, generator)
-        return torch.cat([y.unsqueeze(1), x], dim=1)
-
-    def state(self) -> Any:
-        return {
-            "states": [state for state, _ in self.drawn],
-            "counts": [count for _, count in self.drawn],
-            "size": self.size,
-            "next": self.next,
-        }
-
-    def resume(self, state: Any) -> None:
-        rows, counts = list(state["states"]), list(state["counts"])
-        size, place = state["size"], state["next"]
-        numbers = [*counts, size, place]
-        if not all(type(number) is int and 0 <= number < _MOST for number in numbers):
-            raise ValueError("not the state of a store of windows")
-        for row in rows:
-            _check_generator(row)
-        self.drawn = deque(zip(rows, counts, strict=True))
-        if sum(counts[1:]) >= self.capacity:
-            raise ValueError("more windows than a store holds")
-        self.size, self.next, self.due = size, place % self.capacity, bool(rows)
-
-    def _restore(self, device: torch.device) -> None:
-        """Draw the windows in store as they were drawn before."""
-        again = torch.Generator(device)
-        parts = []
-        for state, count in self.drawn:
-            again.set_state(state)
-            parts.append(_levels(self._fresh(count, self.size, again)))
-        store = torch.cat(parts)[-self.capacity :]
-        # The newest lies before the place that is written next.
-        self.store = store.roll(self.next, 0) if len(store) == self.capacity else store
-        self.due = False
-
-    def _put(self, windows: Tensor) -> None:
-        """Store windows, the oldest giving way."""
-        if self.store is None:
-            self.store = windows[:0]
-        room = self.capacity - len(self.store)
-        self.store = torch.cat([self.store, windows[:room]]) if room else self.store
-        late = windows[room:][-self.capacity :]
-        places = (self.next + torch.arange(len(late), device=late.device)) % self.capacity
-        self.store[places] = late
-        self.next = (self.next + len(late)) % self.capacity
-
-    def describe(self) -> str:
-        return self.source.describe()
-
-
-def _levels(windows: Tensor) -> Tensor:
-    return (windows * 255).round().to(torch.uint8)
-
-
 class AugmentedSource:
     """Another source's windows with shuffled colours, noise and compression (`augment`)."""
 
     def __init__(self, source: Source, camera: CameraOptions) -> None:
         self.source, self.camera = source, camera
 
-    def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
         y, x = self.source.draw(batch, size, generator)
         return augment(y, x, self.camera, generator)
 
@@ -236,12 +87,12 @@ class PrefetchSource:
             1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
         )
         self.generator: torch.Generator | None = None
-        self.pending: tuple[tuple[int, int], Future[tuple[Tensor, Tensor]]] | None = None
+        self.pending: tuple[tuple[int, int], Future[Batch]] | None = None
         self.stream: torch.cuda.Stream | None = None
         self.before: Any = None
         """State before the pending batch, which nobody has seen."""
 
-    def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
         if self.generator is None:
             self.generator = torch.Generator(generator.device)
             if self.before is None:
@@ -260,18 +111,19 @@ class PrefetchSource:
         self.pending = (wanted, self.worker.submit(self._draw, *wanted, own))
         if self.stream is not None:
             for tensor in result:  # its memory must not be used anew while it is read here
-                tensor.record_stream(torch.cuda.current_stream(tensor.device))
+                if tensor.is_cuda:
+                    tensor.record_stream(torch.cuda.current_stream(tensor.device))
         return result
 
     def state(self) -> Any:
         return self.before
 
     def resume(self, state: Any) -> None:
-        _check_generator(state["generator"])
+        check_generator(state["generator"])
         resume_source(self.source, state["source"])
         self.before = state
 
-    def _draw(self, batch: int, size: int, own: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _draw(self, batch: int, size: int, own: torch.Generator) -> Batch:
         if self.stream is None:
             return self.source.draw(batch, size, own)
         with torch.cuda.stream(self.stream):
@@ -295,7 +147,7 @@ class MixedSource:
     def __init__(self, first: Source, second: Source, share: float) -> None:
         self.sources, self.share = (first, second), share
 
-    def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
         draw = torch.rand(1, generator=generator, device=generator.device).item()
         return self.sources[draw >= self.share].draw(batch, size, generator)
 
@@ -315,7 +167,8 @@ def open_source(data: Sequence[Path], options: TrainOptions, device: torch.devic
 
     Args:
         data: folders of windows (made by `blurvid synth`), and sharp photos (files, folders,
-            tar archives), which are blurred by simulated motion; both are augmented.
+            tar archives), which are blurred by simulated motion; both are augmented. For the
+            motion model also folders of videos of seven frames.
         options: the run.
         device: where the windows are wanted.
 
@@ -325,6 +178,8 @@ def open_source(data: Sequence[Path], options: TrainOptions, device: torch.devic
     order: Literal["canonical", "random"] = (
         "canonical" if options.order == "canonical" else "random"
     )
+    if options.model == "motion":
+        return PrefetchSource(ReplaySource(open_moving(data, options, device), options.reuse))
     views = options.model == "bdirnet"
 
     def kinds(source: SimulatedSource | WindowSource) -> Source:

@@ -14,6 +14,8 @@ from blurvid.lab.options import CameraOptions
 
 LIGHT_FLOOR = 0.85
 """Encoded value above which a pixel is taken for a light that the photo has clipped."""
+DARK = 0.15
+"""Encoded value whose shot noise black has from the sensor itself."""
 LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -47,11 +49,14 @@ def check_camera(options: CameraOptions) -> None:
     Raises:
         OptionError: an option is out of range; the message names it.
     """
-    shares = (options.shuttered, options.lights, options.defocused, options.compressed)
+    shares = (
+        options.shuttered, options.lights, options.defocused, options.compressed, options.noisy,
+        options.grain,
+    )  # fmt: skip
     low, high = options.noise
     worst, best = options.quality
     wrong = {
-        "shuttered, lights, defocused and compressed must be from 0 to 1": not all(
+        "shuttered, lights, defocused, compressed, noisy and grain must be from 0 to 1": not all(
             0 <= share <= 1 for share in shares
         ),
         "noise must be two numbers from 0 upwards, the smaller first": not (
@@ -148,8 +153,15 @@ def develop(y: Tensor, options: CameraOptions, g: torch.Generator) -> Tensor:
     low, high = options.noise
     if high:
         sigma = low + (high - low) * torch.rand(b, 1, 1, 1, generator=g, device=y.device)
-        y = y + sigma * torch.randn(y.shape, generator=g, device=y.device)
-        y = y.clamp(0, 1)
+        noise = torch.randn(y.shape, generator=g, device=y.device)
+        if options.noisy < 1:
+            sigma = sigma * (torch.rand(sigma.shape, generator=g, device=y.device) < options.noisy)
+        if options.grain:
+            coarse = torch.rand(sigma.shape, generator=g, device=y.device) < options.grain
+            noise = torch.where(coarse, _grain(noise), noise)
+        if options.shot:
+            sigma = sigma * (y + DARK).sqrt()
+        y = (y + sigma * noise).clamp(0, 1)
     chosen = torch.rand(b, generator=g, device=y.device) < options.compressed
     mine = chosen.nonzero().flatten()
     if len(mine):
@@ -159,6 +171,11 @@ def develop(y: Tensor, options: CameraOptions, g: torch.Generator) -> Tensor:
         y = y.clone()
         y[mine] = jpeg(y[mine], worst + (best - worst) * draw, (row, column))
     return y
+
+
+def _grain(noise: Tensor) -> Tensor:
+    """White noise made coarse: averaged over 3x3 pixels, two thirds as strong."""
+    return F.avg_pool2d(F.pad(noise, (1, 1, 1, 1), mode="replicate"), 3, 1) * 2
 
 
 def jpeg(images: Tensor, quality: Tensor, offset: tuple[int, int] = (0, 0)) -> Tensor:

@@ -100,30 +100,31 @@ class _Poses:
     log_zoom: Tensor
 
 
-def _uniform(low: float, high: float, *shape: int, g: torch.Generator) -> Tensor:
+def uniform(low: float, high: float, *shape: int, g: torch.Generator) -> Tensor:
+    """Draw numbers evenly between two, on the generator's device."""
     return low + (high - low) * torch.rand(*shape, generator=g, device=g.device)
 
 
 def _draw_poses(b: int, k: int, t: Tensor, options: MotionOptions, g: torch.Generator) -> _Poses:
     """Draw smooth paths for k layers of b samples at the instants t (T,) in [-1, 1]."""
     shape = (b, k, 1)
-    length = options.max_path * _uniform(0, 1, *shape, g=g) ** options.path_power
-    moves = _uniform(0, 1, *shape, g=g) >= options.still
-    moves &= _uniform(0, 1, b, 1, 1, g=g) >= options.still_samples
+    length = options.max_path * uniform(0, 1, *shape, g=g) ** options.path_power
+    moves = uniform(0, 1, *shape, g=g) >= options.still
+    moves &= uniform(0, 1, b, 1, 1, g=g) >= options.still_samples
     length = length * moves
-    theta = _uniform(-math.pi / 2, math.pi / 2, *shape, g=g)
-    haste = _uniform(-HASTE, HASTE, *shape, g=g)
-    bend = _uniform(-1, 1, *shape, g=g).pow(3) * BEND
-    tremor = _uniform(0, SHAKE, *shape, g=g)
-    pitch, phase = _uniform(2, 6, *shape, g=g), _uniform(0, 2 * math.pi, *shape, g=g)
+    theta = uniform(-math.pi / 2, math.pi / 2, *shape, g=g)
+    haste = uniform(-HASTE, HASTE, *shape, g=g)
+    bend = uniform(-1, 1, *shape, g=g).pow(3) * BEND
+    tremor = uniform(0, SHAKE, *shape, g=g)
+    pitch, phase = uniform(2, 6, *shape, g=g), uniform(0, 2 * math.pi, *shape, g=g)
     # (B, K, T), in path lengths: along the path and across it
     along = 0.5 * (t + haste * (t**2 - 1) / 2) + tremor * torch.sin(pitch * t + phase)
     across = bend * t**2 + tremor * torch.cos(pitch * t - phase)
     shift_x = length * (along * theta.cos() - across * theta.sin())
     shift_y = length * (along * theta.sin() + across * theta.cos())
-    turns = moves & (_uniform(0, 1, *shape, g=g) < options.turning)
-    angle = turns * _uniform(-1, 1, *shape, g=g) * math.radians(options.max_turn) / 2 * t
-    zoom = turns * _uniform(-1, 1, *shape, g=g) * options.max_zoom / 2 * t
+    turns = moves & (uniform(0, 1, *shape, g=g) < options.turning)
+    angle = turns * uniform(-1, 1, *shape, g=g) * math.radians(options.max_turn) / 2 * t
+    zoom = turns * uniform(-1, 1, *shape, g=g) * options.max_zoom / 2 * t
     return _Poses(shift_x, shift_y, angle, zoom)
 
 
@@ -135,7 +136,7 @@ def _share_camera(poses: _Poses, g: torch.Generator) -> tuple[_Poses, Tensor]:
     """
     b, k, _ = poses.shift_x.shape
     camera = torch.rand(b, 1, 1, generator=g, device=g.device) < 0.5
-    parallax = _uniform(0.6, 1.0, b, k, 1, g=g)
+    parallax = uniform(0.6, 1.0, b, k, 1, g=g)
     parallax[:, -1] = 1.0  # the layer in front moves most, so no path grows past max_path
 
     def share(x: Tensor, factor: Tensor | float) -> Tensor:
@@ -173,15 +174,15 @@ def canonical_sign(shift: Tensor, angle: Tensor, log_zoom: Tensor, size: tuple[i
     return torch.where(rule < 0, -1.0, 1.0)
 
 
-def _soft_masks(b: int, k: int, size: tuple[int, int], g: torch.Generator) -> Tensor:
+def soft_masks(b: int, k: int, size: tuple[int, int], g: torch.Generator) -> Tensor:
     """Draw soft blobs, (B, K, H, W) in [0, 1]."""
     cells = int(torch.randint(3, 9, (1,), generator=g, device=g.device))
     cell = min(size) / cells
     rows, columns = (max(2, round(side / cell)) for side in size)
     noise = torch.randn(b * k, 1, rows, columns, generator=g, device=g.device)
     noise = F.interpolate(noise, size, mode="bicubic", align_corners=False)
-    soft = _uniform(0.7, 2.5, b * k, 1, 1, 1, g=g)  # width of the edge [px]
-    cover = _uniform(-0.2, 0.7, b * k, 1, 1, 1, g=g)
+    soft = uniform(0.7, 2.5, b * k, 1, 1, 1, g=g)  # width of the edge [px]
+    cover = uniform(-0.2, 0.7, b * k, 1, 1, 1, g=g)
     return torch.sigmoid((noise - cover) * cell / soft).reshape(b, k, *size)
 
 
@@ -306,7 +307,7 @@ def simulate(
         sign = torch.where(coin, -1.0, 1.0)
     sign = torch.where(shared, sign[:, -1:], sign)  # one camera goes one way
     poses = _reversed_where(poses, sign < 0)
-    masks = _soft_masks(b, k - 1, (rows, columns), generator) if k > 1 else sources.new_empty(0)
+    masks = soft_masks(b, k - 1, (rows, columns), generator) if k > 1 else sources.new_empty(0)
     present = torch.randint(0, k, (b,), generator=generator, device=sources.device)
     gammas = _draw_gammas(b, options.gammas, generator)
     weight = shutter(b, options.sub_frames, camera, generator)

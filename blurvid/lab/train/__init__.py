@@ -4,10 +4,11 @@ from blurvid.lab.train.meter import TrainStep
 from blurvid.lab.train.preview import preview
 from blurvid.lab.train.run import train
 from blurvid.lab.train.settings import change_settings, check_options
-from blurvid.lab.train.trainer import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER
+from blurvid.lab.train.trainer import LOG_FILE, SCORES_FILE, STATE_FILE, WEIGHTS_FOLDER
 
 __all__ = [
     "LOG_FILE",
+    "SCORES_FILE",
     "STATE_FILE",
     "WEIGHTS_FOLDER",
     "TrainStep",

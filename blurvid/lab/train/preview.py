@@ -47,6 +47,6 @@ def preview(
         generator = torch.Generator(device).manual_seed(options.seed)
         drawn, rows = source(device), list[Tensor]()
         while len(rows) < samples:
-            y, x = drawn.draw(min(options.batch, samples), crop_of(options), generator)
+            y, x, *_ = drawn.draw(min(options.batch, samples), crop_of(options), generator)
             rows += torch.cat([y, x[:, 0], x[:, MIDDLE - 1], x[:, -1]], dim=-1).unbind()
     media.write_png(media.sheet(rows[:samples], COLUMNS, GAP), path, overwrite=overwrite)

@@ -99,7 +99,8 @@ def _train(
         if state is not None:
             trainer.load(state)
         try:
-            return trainer.fit(on_step, stop)
+            with runtime.tried_convolutions():
+                return trainer.fit(on_step, stop)
         except RuntimeError as error:
             if not lost_another(error):
                 raise

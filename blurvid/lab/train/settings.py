@@ -7,14 +7,14 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union
 
 from blurvid import weights
 from blurvid.config import STAGES
 from blurvid.errors import OptionError
 from blurvid.lab.losses import REGRESSIONS
-from blurvid.lab.options import CROPS, KindOptions, TrainOptions
+from blurvid.lab.options import CROPS, STAGES_OF, KindOptions, PathOptions, TrainOptions
 from blurvid.lab.synth import check_camera, check_kinds, check_motion
 from blurvid.models import Spec
 
@@ -110,9 +110,14 @@ def crop_of(options: TrainOptions) -> int:
     return CROPS[options.model] if options.crop is None else options.crop
 
 
+def spec_field(model: str) -> str:
+    """Name of the option that holds the shape of a model."""
+    return "networks" if model == "motion" else model  # `motion` is that of the simulation
+
+
 def spec_asked(options: TrainOptions) -> Spec:
     """Shape of the model to train."""
-    spec: Spec = getattr(options, options.model)
+    spec: Spec = getattr(options, spec_field(options.model))
     return spec
 
 
@@ -128,10 +133,17 @@ def stored_spec(options: Mapping[str, Any], model: str) -> Spec:
     """
     if options["model"] != model:
         raise OptionError(f"it is of the {options['model']} model, not of {model}")
-    given = dict(options.get(model, {}))
-    settings = [f"{key}={json.dumps(value)}" for key, value in given.items()]
-    default: Spec = getattr(TrainOptions(), model)
-    return change_settings(default, settings)
+    default: Spec = getattr(TrainOptions(), spec_field(model))
+    return change_settings(default, list(_settings(dict(options.get(spec_field(model), {})))))
+
+
+def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Values by name, nested ones too, as `change_settings` takes them."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _settings(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={json.dumps(value)}"
 
 
 def adopt_spec(options: TrainOptions, spec: Spec) -> TrainOptions:
@@ -140,16 +152,16 @@ def adopt_spec(options: TrainOptions, spec: Spec) -> TrainOptions:
     Raises:
         OptionError: another shape was asked for.
     """
-    asked = spec_asked(options)
+    asked, name = spec_asked(options), spec_field(options.model)
     if asked not in (spec, type(asked)()):
         differing = [
-            f"{options.model}.{field.name} is {getattr(spec, field.name)!r} there, "
+            f"{name}.{field.name} is {getattr(spec, field.name)!r} there, "
             f"not {getattr(asked, field.name)!r}"
             for field in dataclasses.fields(spec)
             if getattr(spec, field.name) != getattr(asked, field.name)
         ]
         raise OptionError(f"{', '.join(differing)}; leave these settings out to take over theirs")
-    changed: dict[str, Any] = {options.model: spec}
+    changed: dict[str, Any] = {name: spec}
     return dataclasses.replace(options, **changed)
 
 
@@ -167,13 +179,14 @@ def check_options(options: TrainOptions) -> None:
         options.batch, options.log_every, options.reuse, abs(options.seed), options.crop or 0,
         options.max_steps or 0,
     )  # fmt: skip
+    stages = STAGES_OF.get(options.model, STAGES)
     wrong = {
         f"whole numbers must be at most {MOST}": max(whole) > MOST,
         f"no model named {shown(options.model)}; there are {', '.join(CROPS)}": options.model
         not in CROPS,
-        f"stages must be among {', '.join(STAGES)}": not options.stages
-        or not set(options.stages) <= set(STAGES),
-        f"the {options.model} model has no stages": options.model != "cascade"
+        f"stages must be among {', '.join(stages)}": not options.stages
+        or not set(options.stages) <= set(stages),
+        f"the {options.model} model has no stages": options.model not in STAGES_OF
         and set(options.stages) != set(STAGES),
         "kinds of blur other than the average have no frames but the middle one; train bdirnet, "
         "or the stage middle": options.kinds != KindOptions()
@@ -185,6 +198,16 @@ def check_options(options: TrainOptions) -> None:
             options.loss not in ("auto", *REGRESSIONS, "independent")
             or bool(options.adversarial or options.perceptual)
         ),
+        "the motion model has its own losses and one order of time": (options.model == "motion")
+        and bool(
+            options.loss != "auto"
+            or options.order != "canonical"
+            or options.adversarial
+            or options.perceptual
+            or options.frequency
+        ),
+        "paths: shares must be from 0 to 1, weights, lengths and scales finite and not negative, "
+        "ranges rising from above 0, sub_frames odd": not _paths_fit(options.paths),
         "views: weights must be finite and not negative, mixing from 0 to 1, temperature above 0, "
         "the ramp two rising shares": not _views_fit(options),
         "batch must be at least 1": options.batch < 1,
@@ -206,7 +229,7 @@ def check_options(options: TrainOptions) -> None:
         known = typing.get_args(typing.get_type_hints(TrainOptions)[field])
         wrong[f"{field} must be one of {', '.join(known)}"] = getattr(options, field) not in known
     for name in CROPS:
-        problem = weights.spec_problem(getattr(options, name))
+        problem = weights.spec_problem(getattr(options, spec_field(name)))
         wrong[f"{name}: {problem}"] = problem is not None
     for text, found in wrong.items():
         if found:
@@ -214,6 +237,24 @@ def check_options(options: TrainOptions) -> None:
     check_motion(options.motion)
     check_camera(options.camera)
     check_kinds(options.kinds)
+
+
+def _paths_fit(paths: PathOptions) -> bool:
+    """Whether motion with known paths can be simulated, and learned from."""
+    shares = (
+        paths.simulated, paths.shrunk, paths.still, paths.covered, paths.true_motion, paths.joined,
+    )  # fmt: skip
+    given = (paths.reach, paths.warped, paths.field, paths.surely, paths.restored)
+    ranges = (paths.gammas, paths.scale, paths.photo_scale)
+    return (
+        all(0 <= share <= 1 for share in shares)
+        and all(math.isfinite(number) and number >= 0 for number in given)
+        and all(0 < low <= high < math.inf for low, high in ranges)
+        and paths.scale[1] <= 1
+        and min(paths.margin, paths.validated) >= 0
+        and paths.sub_frames % 2 == 1
+        and paths.sub_frames > 0
+    )
 
 
 def _views_fit(options: TrainOptions) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,11 @@ from torch.optim.swa_utils import AveragedModel
 from blurvid import runtime, weights
 from blurvid.config import FRAMES
 from blurvid.errors import InputError, OptionError, OutputError, TrainingError
-from blurvid.lab.data import Source, resume_source, state_of
+from blurvid.lab.data import Batch, Source, resume_source, state_of, validation_of
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.train.group import launch
 from blurvid.lab.train.meter import Meter, TrainStep
+from blurvid.lab.train.moving import MovingObjective, example
 from blurvid.lab.train.objective import AdversarialObjective, Objective, outer_frames
 from blurvid.lab.train.settings import MOST, crop_of, spec_asked
 from blurvid.lab.train.state import (
@@ -31,15 +33,20 @@ from blurvid.lab.train.state import (
     learning_rate,
     save_state,
 )
+from blurvid.lab.train.validation import validate
 from blurvid.lab.train.vgg import load_vgg
 from blurvid.lab.train.views import ViewObjective
 from blurvid.media import remove_stale, replacing
-from blurvid.models import Cascade, Trainable, build
+from blurvid.models import Cascade, GivenMiddle, MotionModel, Trainable, build
 from blurvid.networks import BDIRNet, DirectNet
 
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
+SCORES_FILE = "scores.jsonl"
+"""Lines of validation, of what keeps windows apart for it."""
 WEIGHTS_FOLDER = "weights"
+VALIDATION_SHARE = 0.05
+"""Most of the time that may be spent on validation before the end of a run."""
 
 
 class Trainer:
@@ -64,15 +71,20 @@ class Trainer:
         runtime.seed_everything(options.seed)
         model = self._make_model(initial)
         self.crop = crop_of(options)
-        if self.crop % model.size_multiple:
+        self.multiple = _multiple(model)
+        if self.crop % self.multiple:
             raise OptionError(
-                f"crop must be a multiple of {model.size_multiple} px for the {model.name} model"
+                f"crop must be a multiple of {self.multiple} px for the {model.name} model"
             )
         features = load_vgg(vgg).to(device) if vgg and options.perceptual else None
         runtime.place(model, device)
         self.model = model
         if isinstance(model, BDIRNet):
-            self.objective: ViewObjective | Objective = ViewObjective(model, options)
+            self.objective: ViewObjective | Objective | MovingObjective = ViewObjective(
+                model, options
+            )
+        elif isinstance(model, MotionModel):
+            self.objective = MovingObjective(model, options)
         else:
             assert isinstance(model, Cascade | DirectNet)  # see `check_options`
             self.objective = Objective(model, options, features)
@@ -91,18 +103,25 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(options.seed * 1000 + self.rank)
         torch.manual_seed(options.seed * 1000 + self.rank)
         self.step, self.seconds = 0, 0.0
+        self.kept: list[Batch] | None = None
+        """What validates, once it was asked for."""
+        self.validated, self.scores = -math.inf, dict[str, float]()
+        """When that was worth doing again, and what came of it."""
         self.history: list[dict[str, Any]] = []
 
     def _make_model(self, initial: weights.WeightSet | None) -> Trainable:
+        model, asked = self.options.model, spec_asked(self.options)
+        found = build(model, asked) if initial is None else weights.load(initial)
+        if isinstance(found, MotionModel):  # its middle frames come with the data
+            found = MotionModel(GivenMiddle(), found.motion, found.restoration)
         if initial is None:
-            return build(self.options.model, spec_asked(self.options))
-        found = weights.load(initial)
-        if initial.model == self.options.model:
+            return found
+        if initial.model == model:
             return found.requires_grad_(True)
-        model = build(self.options.model, spec_asked(self.options))
-        assert isinstance(model, BDIRNet) and isinstance(found, DirectNet)  # see `_continued`
-        model.begin_with(found)
-        return model
+        larger = build(model, asked)
+        assert isinstance(larger, BDIRNet) and isinstance(found, DirectNet)  # see `_continued`
+        larger.begin_with(found)
+        return larger
 
     def _forward_flop(self) -> int:
         """Floating-point operations of the forward pass of one training sample.
@@ -110,7 +129,10 @@ class Trainer:
         Proportional to the pixels, so counted on a small sample; not a single pixel is left of
         it in any feature map, which normalization refuses.
         """
-        side = 2 * self.model.size_multiple
+        side = 2 * self.multiple
+        if isinstance(self.model, MotionModel):
+            batch = example(side, self.device)
+            return runtime.count_flop(lambda: self.objective(*batch)) * self.crop**2 // side**2
         y = torch.zeros(1, 3, side, side, device=self.device)
         count = 2 if isinstance(self.model, BDIRNet) else FRAMES
         x = y.unsqueeze(1).expand(1, count, 3, side, side)
@@ -129,12 +151,13 @@ class Trainer:
             self.save()  # a run killed early can be resumed, one that fails at once has a state
         meter = Meter(self.flop)
         saved = started = time.monotonic()
-        before = self.seconds
+        before, first = self.seconds, self.step
         self.model.train()
         while True:
             due = time.monotonic() - saved > self.options.save_minutes * 60
             progress, due = self._agree(self._progress(), due)
             if due:
+                self._validate()
                 self.save()
                 saved = time.monotonic()
             if progress >= 1:
@@ -148,10 +171,10 @@ class Trainer:
                     group["lr"] = lr
             self.objective.at(progress)
             begun = time.monotonic()  # on a GPU the last step's work goes on meanwhile
-            y, x = self.source.draw(self.options.batch, self.crop, self.generator)
+            batch = self.source.draw(self.options.batch, self.crop, self.generator)
             meter.waited += time.monotonic() - begun
-            found, norm = self._update(objective, critic, y, x)
-            meter.add(found, norm, len(y) * self.world)
+            found, norm = self._update(objective, critic, batch)
+            meter.add(found, norm, len(batch[0]) * self.world)
             self.step += 1
             now = time.monotonic()
             self.seconds = before + now - started
@@ -160,6 +183,8 @@ class Trainer:
                 self._log(report, on_step)
         if meter.steps:
             self._log(meter.report(self.step, 1.0, self.seconds, self.options.lr_end), on_step)
+        if self.step > first:
+            self._validate(last=True)
         return self.save()
 
     def _wrapped(self, module: nn.Module) -> nn.Module:
@@ -179,11 +204,12 @@ class Trainer:
         return progress, due
 
     def _update(
-        self, objective: Callable[..., Any], critic: nn.Module | None, y: Tensor, x: Tensor
+        self, objective: Callable[..., Any], critic: nn.Module | None, batch: Batch
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Take one step; returns the losses and the norm of the gradient."""
         with runtime.autocast(self.device, self.dtype):
-            found, estimates = objective(y, x)
+            found, estimates = objective(*batch)
+            y, x = batch[:2]
             seen = outer_frames(y, x, estimates) if self.critic is not None else None
             if self.critic is not None and seen is not None:
                 fooled = self.critic.deceive(seen[0], seen[2])
@@ -211,14 +237,31 @@ class Trainer:
             )
         if self.rank:
             return
-        path = self.out / LOG_FILE
-        try:
-            with path.open("a") as file:
-                file.write(json.dumps(dataclasses.asdict(report)) + "\n")
-        except OSError as error:
-            raise OutputError(f"{path}: cannot write the log ({error.strerror})") from error
+        self._write(LOG_FILE, dataclasses.asdict(report))
         if on_step:
             on_step(report)
+
+    def _validate(self, last: bool = False) -> None:
+        """Score the averaged weights on what the source keeps apart, where it is time to."""
+        begun, model = time.monotonic(), self.average.module
+        if self.rank or not isinstance(model, MotionModel) or not (last or begun > self.validated):
+            return
+        if self.kept is None:
+            self.kept = list(validation_of(self.source))
+        self.scores = validate(model, self.kept, self.dtype)
+        now = time.monotonic()
+        self.validated = now + (now - begun) / VALIDATION_SHARE
+        if self.scores:
+            line = {name: round(score, 4) for name, score in self.scores.items()}
+            self._write(SCORES_FILE, {"step": self.step, "seconds": round(self.seconds, 2)} | line)
+
+    def _write(self, name: str, record: dict[str, Any]) -> None:
+        path = self.out / name
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot write the log ({error.strerror})") from error
 
     def _make_folder(self) -> None:
         try:
@@ -257,9 +300,12 @@ class Trainer:
                 name=self.out.resolve().name or "run",
                 recipe=self.recipe(),
                 data=self.source.describe(),
-                scores={},
+                scores={"validation": self.scores} if self.scores else {},
                 licence="",
                 overwrite=True,
+                extra={"middle": self.options.paths.middle}
+                if isinstance(averaged, MotionModel)
+                else None,
             )
         if self.world > 1:
             dist.barrier()
@@ -350,11 +396,11 @@ class Trainer:
         if changed:
             self.history.append({"until_step": self.step, "options": changed})
         if self.rank == 0:
-            self._cut_log()
+            for name in (LOG_FILE, SCORES_FILE):
+                self._cut_log(self.out / name)
 
-    def _cut_log(self) -> None:
+    def _cut_log(self, path: Path) -> None:
         """Drop the lines of steps after the checkpoint, which will be taken again."""
-        path = self.out / LOG_FILE
         if not path.exists():
             return
         kept = []
@@ -370,6 +416,13 @@ class Trainer:
                 continue  # cut short by the end of the earlier session
         with replacing([path]) as (temporary,):
             temporary.write_text("".join(kept))
+
+
+def _multiple(model: Trainable) -> int:
+    """What divides the sides of training crops."""
+    if isinstance(model, MotionModel):  # which takes photos of any size
+        return math.lcm(model.motion.size_multiple, model.restoration.size_multiple)
+    return model.size_multiple
 
 
 def _adamw(parameters: list[nn.Parameter], options: TrainOptions) -> torch.optim.AdamW:

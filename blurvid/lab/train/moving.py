@@ -1,0 +1,130 @@
+"""What the motion model minimizes: errors of paths, of warps along them, of restored frames."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blurvid.config import FRAMES, MIDDLE
+from blurvid.exposure import TIMES, displacement, reblur, sample
+from blurvid.lab import losses
+from blurvid.lab.data.moving import reversed_where
+from blurvid.lab.options import TrainOptions
+from blurvid.models import MotionModel
+
+LENGTH = 0.1
+"""An error of 1 px counts as 1 at rest, and as 1 / (1 + LENGTH * way) where the way is longer."""
+BENDS = 0.5
+"""Weight of errors of b, beside those of a..."""
+WORST = 10.0
+"""...and where they count no more."""
+UNLIKELY = 30.0
+"""Errors beyond count no more for how sure the network should be."""
+SURE = 4.0
+"""Largest logarithm of an expected error that counts, and of its inverse."""
+PICTURE = 0.5
+"""Weight of the error of the solved picture, beside those of the frames."""
+
+
+class MovingObjective(nn.Module):
+    """Losses of a batch of `MovingSource`, as one module that data parallelism can wrap.
+
+    Args:
+        model: the model to train; its middle network is not asked.
+        options: the run.
+    """
+
+    def __init__(self, model: MotionModel, options: TrainOptions) -> None:
+        super().__init__()
+        self.model, self.options = model, options.paths
+        self.heads = nn.ModuleDict()
+        """What is trained besides, and not part of the model: nothing."""
+        self.stages = options.stages
+        model.motion.requires_grad_("motion" in self.stages)
+        model.restoration.requires_grad_("restore" in self.stages)
+        self.joined = False
+        """Whether the restoration's errors teach the motion network, too."""
+
+    def at(self, progress: float) -> None:
+        """Tell how much of the run is over, in [0, 1]."""
+        self.joined = progress > self.options.joined
+
+    def forward(
+        self, y: Tensor, x: Tensor, m: Tensor, path: Tensor, looks: Tensor
+    ) -> tuple[dict[str, Tensor], dict[int, Tensor]]:
+        """Compute the losses of a batch, see `MovingSource`.
+
+        Returns:
+            Losses by name, to be added; and no frames, which nothing asks for.
+        """
+        told = proposed(self.model, m, y)
+        motion = told[:, :4]
+        found: dict[str, Tensor] = {}
+        if "motion" in self.stages:
+            found |= self._motion(motion, told[:, 4], m, x, path)
+        if "restore" in self.stages:
+            found |= self._restoration(motion, y, x, m, path, looks)
+        return found, {}
+
+    def _motion(
+        self, motion: Tensor, sure: Tensor, m: Tensor, x: Tensor, path: Tensor
+    ) -> dict[str, Tensor]:
+        """How far paths are from the true ones, and warps at half size from the frames."""
+        small, short = F.avg_pool2d(m, 2), F.avg_pool2d(motion, 2) / 2
+        frames = F.avg_pool2d(x.flatten(0, 1), 2).view(*x.shape[:3], *small.shape[-2:])
+        warps = [
+            (sample(small, displacement(short, t)) - frames[:, i]).abs().mean()
+            for i, t in enumerate(TIMES)
+            if i != MIDDLE - 1
+        ]
+        unit = 1 + LENGTH * path[:, :2].norm(dim=1)
+        error = (motion[:, :2] - path[:, :2]).norm(dim=1) / unit
+        bends = ((motion[:, 2:] - path[:, 2:]).norm(dim=1) / unit).clamp(max=WORST)
+        log = sure.clamp(-SURE, SURE)
+        unlikely = (error.detach().clamp(max=UNLIKELY) * torch.exp(-log) + log).mean()
+        return {
+            "warped": self.options.warped * torch.stack(warps).mean(),
+            "field": self.options.field * (error.mean() + BENDS * bends.mean()),
+            "surely": self.options.surely * unlikely,
+        }
+
+    def _restoration(
+        self, motion: Tensor, y: Tensor, x: Tensor, m: Tensor, path: Tensor, looks: Tensor
+    ) -> dict[str, Tensor]:
+        """How far the restored frames are from the true ones, in the order that was found."""
+        agree = (motion[:, :2].detach() * path[:, :2]).sum(1).mean((1, 2)) >= 0
+        sign = torch.where(agree, 1.0, -1.0)
+        x = reversed_where(x, sign)
+        true = torch.cat([path[:, :2] * sign.view(-1, 1, 1, 1), path[:, 2:]], dim=1)
+        shown = torch.rand(len(y), 1, 1, 1, device=y.device) < self.options.true_motion
+        motion = torch.where(shown, true, motion if self.joined else motion.detach())
+        blurred = torch.empty_like(m)
+        for count in sorted(set(looks.tolist())):
+            mine = (looks == count).nonzero().flatten().to(m.device)
+            blurred = blurred.index_copy(0, mine, reblur(m[mine], motion[mine], count))
+        net = self.model.restoration
+        picture, features = net.solve(y, m, motion, blurred)
+        frames = [net.frame(picture, features, motion, t) for t in TIMES]
+        pairs = list(zip(frames, x.unbind(1), strict=True))
+        pixels = [losses.charbonnier(a, b) for a, b in pairs]
+        waves = [torch.fft.rfft2((a - b).float(), norm="ortho").abs().mean() for a, b in pairs]
+        weight = self.options.restored
+        return {
+            "restored": weight * torch.stack(pixels).mean(),
+            "frequency": weight * torch.stack(waves).mean(),
+            "picture": weight * PICTURE * (picture - x[:, MIDDLE - 1]).abs().mean(),
+        }
+
+
+def proposed(model: MotionModel, m: Tensor, y: Tensor) -> Tensor:
+    """The motion network's answer at the photo's size, (B, 5, H, W)."""
+    told: Tensor = model.motion(m, y)
+    return F.interpolate(told, y.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def example(side: int, device: torch.device) -> tuple[Tensor, ...]:
+    """A batch of one black square, to count the arithmetic on."""
+    y = torch.zeros(1, 3, side, side, device=device)
+    x, path = y.unsqueeze(1).expand(1, FRAMES, 3, side, side), torch.cat([y, y[:, :1]], dim=1)
+    return y, x, y, path, torch.tensor([FRAMES])
