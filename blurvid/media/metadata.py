@@ -7,11 +7,12 @@ import io
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from blurvid.media.color import is_profile
 from blurvid.media.ifd import HEADER_SIZE, LONG, SHORT, Entry, TiffBuilder, TiffReader
+from blurvid.media.profile import Codes, Colours, of_codes, of_png
 
 EXIF_PREFIX = b"Exif\0\0"
 """Begins an EXIF block in a JPEG file, and `Photo.exif`."""
@@ -57,6 +58,20 @@ class Metadata:
     """What could not be read."""
     turned: bool = False
     """Whether the pixels have been turned upright by whoever decoded them."""
+    colours: Colours | None = None
+    """What the file says of its colours besides the profile and EXIF."""
+
+    def told(self, codes: Codes | None, kind: str | None) -> Metadata:
+        """The same with the colours that code points name.
+
+        Args:
+            codes: of the file.
+            kind: its format; in a PNG they count more than the profile.
+        """
+        colours = None if codes is None else of_codes(codes)
+        if colours is None:
+            return self
+        return replace(self, colours=colours, icc=None if kind == "PNG" else self.icc)
 
     @property
     def orientation(self) -> int:
@@ -88,11 +103,17 @@ def metadata_of(info: Mapping[Any, Any]) -> Metadata:
     icc = info.get("icc_profile")
     if icc is None and "icc_profile" in info:
         problems.append("its colour profile is damaged; it is dropped")
+    colours = Colours() if "srgb" in info else None
+    if colours is None and ("gamma" in info or "chromaticity" in info):  # of a PNG
+        colours = of_png(info.get("gamma"), info.get("chromaticity"))
+        if colours is None:
+            problems.append("what it says of its colours makes no sense; it is taken for sRGB")
     return Metadata(
         exif or None,
         xmp if isinstance(xmp, bytes) and xmp else None,
         icc if isinstance(icc, bytes) and icc else None,
         tuple(problems),
+        colours=colours,
     )
 
 

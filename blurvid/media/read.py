@@ -25,6 +25,7 @@ from blurvid.media.metadata import ORIENTATION, Metadata, metadata_of, metadata_
 from blurvid.media.photo import Photo
 from blurvid.media.repair import repaired_png
 from blurvid.media.text import reason
+from blurvid.media.told import heif_codes, png_codes
 from blurvid.runtime import lacks_memory
 
 MAX_PIXELS = 400_000_000
@@ -136,12 +137,14 @@ def _read_image(
             warnings.append("its 10 or 12 bits per channel are read with 8 bits")
         if icc is not None:
             image.info["icc_profile"] = icc
+        codes = png_codes(stream) if image.format == "PNG" else None
+        codes = heif_codes(stream) if image.format == "AVIF" else codes
         deep = deep_png(image, lambda: _open(stream, start))
         if deep is None:
-            return photo_from_image(image, name, _tiff_metadata(image, stream), warnings)
-        return photo_from_values(
-            deep, 65535, metadata_of(image.info), name, depth=16, warnings=warnings
-        )
+            known = _tiff_metadata(image, stream)
+            return photo_from_image(image, name, known, warnings, codes)
+        found = metadata_of(image.info).told(codes, image.format)
+        return photo_from_values(deep, 65535, found, name, depth=16, warnings=warnings)
 
 
 def _tiff_metadata(image: ImageFile.ImageFile, stream: IO[bytes]) -> Metadata | None:
@@ -212,7 +215,8 @@ def _read_heif(stream: IO[bytes], name: str) -> Photo:
         problem = f"a damaged HEIC photo, or one of another kind: {reason(error)}"
         raise InputError(f"{name}: {problem}") from error
     warnings = ["holds several pictures; only the main one is used"] if image.count > 1 else []
-    return photo_from_values(values, 1, image.metadata, name, depth=image.depth, warnings=warnings)
+    found = image.metadata.told(heif_codes(stream), "HEIF")
+    return photo_from_values(values, 1, found, name, depth=image.depth, warnings=warnings)
 
 
 def _read_tiff(stream: IO[bytes], start: bytes, name: str) -> Photo | None:

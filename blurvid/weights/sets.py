@@ -35,7 +35,7 @@ def cache_dir() -> Path:
         found = Path("~")
     if not found.is_absolute():  # as older versions of platformdirs answer
         raise WeightsError(
-            "there is no cache, as no home directory is known; set HOME, or BLURVID_HOME to a folder"
+            "no home directory is known, so there is no cache; set HOME, or BLURVID_HOME to a folder"
         )
     return found
 
@@ -167,8 +167,7 @@ def _referenced(reference: str | Path, origin: Literal["path", "env"]) -> Weight
         return read_set(path, origin)
     source = "" if origin == "path" else ", which BLURVID_WEIGHTS names,"
     raise WeightsError(
-        f"weights {text!r}{source} are neither a directory nor a set in "
-        f"{_places()}{_known()}"
+        f"weights {text!r}{source} are neither a directory nor a set in {_places()}{_known()}"
     )
 
 
