@@ -63,6 +63,8 @@ def photo_from_values(
         icc=icc,
         exif=exif,
         xmp=xmp,
+        iptc=found.iptc,
+        dpi=found.upright_dpi,
         name=name,
         warnings=tuple(warnings),
     )
@@ -93,7 +95,9 @@ def photo_from_image(
     warnings = [] if warnings is None else warnings
     _before_loading(image, warnings)
     image.load()
-    found = found or metadata_of(image.info)  # a PNG may tell its EXIF after its pixels
+    found = found or metadata_of(
+        image.info, getattr(image, "applist", ())
+    )  # a PNG may tell its EXIF after its pixels
     found = found.told(codes, image.format)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values, top = _deep_grey(image, name, warnings)

@@ -196,7 +196,7 @@ def _profile(colours: Colours, grey: bool) -> bytes | None:
     cones = (bradford @ np.array(_D50)) / (bradford @ to_xyz.sum(1))
     adapt = np.linalg.inv(bradford) @ np.diag(cones) @ bradford
     curve = _curve(colours)
-    tags = {
+    tags: dict[bytes, bytes] = {
         b"desc": _text(_name(colours)),
         b"cprt": _text("CC0"),
         b"wtpt": b"XYZ " + bytes(4) + _fixed(_D50),
@@ -223,7 +223,7 @@ def _profile(colours: Colours, grey: bool) -> bytes | None:
         *(128 + len(table) + len(body), b"", 0x04400000, b"mntr", b"GRAY" if grey else b"RGB "),
         *(b"XYZ ", bytes.fromhex("07e800010001000000000000"), b"acsp", b"", b"", _fixed(_D50)),
     )
-    return b"".join((head, table, body))
+    return bytes(head) + table + body
 
 
 def _curve(colours: Colours) -> bytes:
@@ -232,7 +232,8 @@ def _curve(colours: Colours) -> bytes:
         grey = np.repeat(steps[:, None], 3, axis=1)
         light = (pq_light if colours.codes[1] == PQ else _hlg_light)(grey)[:, 0]
         values = np.round(65535 * light / light[-1]).astype(">u2")
-        return b"curv" + bytes(4) + struct.pack(">I", _CURVE_STEPS) + values.tobytes()
+        table: bytes = values.tobytes()
+        return b"curv" + bytes(4) + struct.pack(">I", _CURVE_STEPS) + table
     if colours.gamma is not None:
         return b"para" + struct.pack(">IHH", 0, _PARAMETRIC_GAMMA, 0) + _fixed([colours.gamma])
     values = [2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045]

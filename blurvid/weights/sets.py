@@ -35,7 +35,7 @@ def cache_dir() -> Path:
         found = Path("~")
     if not found.is_absolute():  # as older versions of platformdirs answer
         raise WeightsError(
-            "no home directory is known, so there is no cache; set HOME, or BLURVID_HOME to a folder"
+            "no home directory is known for the cache; set HOME, or BLURVID_HOME to a folder"
         )
     return found
 
