@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import importlib
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blurvid import __version__
+from blurvid.errors import WeightsError
 
 PACKAGES = (
     "torch", "numpy", "safetensors", "click", "rich", "pillow", "av",
@@ -225,7 +227,10 @@ def _disk() -> str:
     from blurvid import weights
 
     room = {}
-    for folder in (Path(tempfile.gettempdir()), weights.cache_dir()):
+    folders = [Path(tempfile.gettempdir())]
+    with contextlib.suppress(WeightsError):  # no cache, as the line above says
+        folders.append(weights.cache_dir())
+    for folder in folders:
         free = shutil.disk_usage(_there(folder)).free
         if free < SCARCE:
             raise UnwellError(f"{folder}: only {free / 1e9:.1f} GB free")

@@ -95,37 +95,23 @@ def silence(stream: Any) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class Size(click.ParamType[int]):
+def parse_size(value: str) -> int:
     """An amount of memory: a number with K, M, G or T (powers of 1024), or of bytes."""
-
-    name = "SIZE"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.I)
-        if match is None or not float(match[1]):
-            self.fail(f"{value!r} is not an amount of memory such as 3G or 800M.", param, ctx)
-        amount = float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")
-        return int(min(max(amount, 1), sys.maxsize))
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.I)
+    if match is None or not float(match[1]):
+        raise click.BadParameter(f"{value!r} is not an amount of memory such as 3G or 800M.")
+    amount = float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")
+    return int(min(max(amount, 1), sys.maxsize))
 
 
-class Rate(click.ParamType[float | str]):
-    """Frames per second, or how they go with those of a video."""
-
-    name = "N|slow|keep"
-
-    def convert(
-        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | str:
-        if value in ("slow", "keep"):
-            return value
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number, slow or keep.", param, ctx)
+def parse_rate(value: str | float) -> float | str:
+    """Frames per second, or how they go with those of a video: `slow` or `keep`."""
+    if value in ("slow", "keep"):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a number, slow or keep.") from None
 
 
 threads_option = click.option(
@@ -156,7 +142,8 @@ def run_options(command: Command) -> Command:
 
 memory_option = click.option(
     "--max-memory",
-    type=Size(),
+    type=parse_size,
+    metavar="SIZE",
     help="Most memory to take, such as 3G or 800M: of the GPU, or of the whole process on a CPU. "
     f"Large photos are done in pieces.  [default: {FREE_SHARE:.0%} of what is free]",
 )
@@ -280,7 +267,7 @@ def clip_options(command: Command) -> Command:
         ),
         click.option(
             "--fps",
-            type=Rate(),
+            type=parse_rate,
             default=default.fps,
             metavar="N|slow|keep",
             help="Frames per second. Of videos also slow (their own rate: 7 times as long) or keep "

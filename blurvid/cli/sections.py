@@ -18,7 +18,7 @@ _WHERE = (
 _TOLD = ("fail_fast", "as_json", "quiet", "verbose", "help")
 
 EXTRACTION = {
-    "Sources": ("lists", "null", "share"),
+    "Sources": ("lists", "null", "allow_truncated", "share"),
     "Results": (
         *("output", "kind", "name", "frames", "beyond", "montage", "flows", "trusts"),
         *("overwrite", "skip_existing"),

@@ -133,11 +133,16 @@ def synth(
 
     options = dataclasses.replace(common.picked(SynthOptions, values), gamma=parse_gamma(gamma))
     failures: list[BlurvidError] = []
+    told: set[str] = set()
 
     def note(record: Record) -> None:
         if quiet:
             return
         click.echo(f"{record['window']}  {record['motion']['median_px']:.1f} px", err=True)
+        if record["clip"] not in told:
+            told.add(record["clip"])
+            for gap in record.get("gaps", ()):
+                common.warn(f"{record['clip']}: {gap}; no window reaches across")
         for warning in record["warnings"]:
             common.warn(f"{record['window']}: {warning}")
 
