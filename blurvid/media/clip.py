@@ -146,6 +146,7 @@ def write_frames(
     objects: Sequence[Movable] = (),
     maps: TrustMaps | None = None,
     origin: Origin | None = None,
+    verdict: str | None = None,
 ) -> list[Path]:
     """Write frames as `.mp4`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
 
@@ -170,6 +171,7 @@ def write_frames(
         objects: what can be turned around in the player.
         maps: what the player can lay over the frames.
         origin: how the player's user can make other files of the same.
+        verdict: one sentence of the player about what was gained.
 
     Returns:
         The files written, in the order in which they are shown.
@@ -195,7 +197,9 @@ def write_frames(
             pixels = flat_frames(frames, photo)
             path = temporaries[0]
             if kind == "html":
-                _save_player(pixels, path, photo, options, facts or {}, objects, maps, origin)
+                _save_player(
+                    pixels, path, photo, options, facts or {}, objects, maps, origin, verdict
+                )
             else:
                 _save_clip(kind, pixels, path, target, options)
     return paths
@@ -228,6 +232,7 @@ def _save_player(
     objects: Sequence[Movable],
     maps: TrustMaps | None,
     origin: Origin | None,
+    verdict: str | None,
 ) -> None:
     """Write a player to a path that is new."""
     blurry = None
@@ -249,6 +254,7 @@ def _save_player(
         objects=objects,
         maps=maps,
         origin=origin,
+        verdict=verdict,
     )
 
 
