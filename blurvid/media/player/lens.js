@@ -11,6 +11,7 @@ const clamp = (value, least, most) => Math.min(Math.max(value, least), most);
 function makeLens(stage) {
   const MOST_ZOOM = 32; // screen pixels per pixel of the photo
   const CLOSE = 2.5; // times the whole picture, where its pixels are large already
+  const BEYOND = 1.33; // pixels of the photo per pixel of the screen
   const lens = { width: 1, height: 1, zoom: 1, x: 0.5, y: 0.5 };
 
   /** Screen pixels per pixel of the photo when all of it is seen. */
@@ -72,11 +73,12 @@ function makeLens(stage) {
   /** How near a double click goes: to the photo's pixels, or a good deal nearer. */
   const near = () => clamp(Math.max(CLOSE, 1 / fitted()), 1, mostZoom());
 
-  /** How near a photo beyond the screen is shown at first: the stage is full. */
+  /** How near a photo beyond the screen is shown at first: between a full stage and pixels. */
   function opening() {
-    const ratio = window.devicePixelRatio || 1;
-    if (fitted() * ratio > 0.75) return 1;
-    return clamp(Math.max(...span(1).map((side) => 1 / side)) * 1.15, 1, 1 / (fitted() * ratio));
+    const pixels = 1 / (fitted() * (window.devicePixelRatio || 1));
+    if (pixels < BEYOND) return 1;
+    const full = Math.max(...span(1).map((side) => 1 / side));
+    return Math.max(full, Math.sqrt(full * pixels));
   }
 
   return Object.assign(lens, {
@@ -85,7 +87,7 @@ function makeLens(stage) {
 }
 
 /**
- * The middle of the part of the photo that moves most, as parts of the photo.
+ * Where the photo moves most, as parts of the photo: the middle of what moves in a box.
  *
  * `wide` and `high` are the part's size; `first` and `last` what the ends of time show.
  */
@@ -99,6 +101,7 @@ function busiest(first, last, wide, high) {
   });
   const [w, h] = [wide, high].map((part) => clamp(Math.round(part * SIDE), 1, SIDE));
   // Sums over rectangles from the corner give those over all boxes.
+  const moved = new Float64Array(SIDE * SIDE);
   const sums = new Float64Array((SIDE + 1) * (SIDE + 1));
   const at = (column, row) => row * (SIDE + 1) + column;
   for (let row = 0; row < SIDE; row += 1) {
@@ -106,18 +109,27 @@ function busiest(first, last, wide, high) {
       const i = 4 * (row * SIDE + column);
       const far =
         Math.abs(a[i] - b[i]) + Math.abs(a[i + 1] - b[i + 1]) + Math.abs(a[i + 2] - b[i + 2]);
+      moved[row * SIDE + column] = far;
       sums[at(column + 1, row + 1)] =
         far + sums[at(column, row + 1)] + sums[at(column + 1, row)] - sums[at(column, row)];
     }
   }
-  let best = { sum: 0, x: 0.5, y: 0.5 };
+  let best = { sum: 0 };
   for (let row = 0; row + h <= SIDE; row += 1) {
     for (let column = 0; column + w <= SIDE; column += 1) {
       const sum =
         sums[at(column + w, row + h)] - sums[at(column, row + h)] -
         sums[at(column + w, row)] + sums[at(column, row)];
-      if (sum > best.sum) best = { sum, x: (column + w / 2) / SIDE, y: (row + h / 2) / SIDE };
+      if (sum > best.sum) best = { sum, column, row };
     }
   }
-  return best;
+  if (!best.sum) return { x: 0.5, y: 0.5 };
+  let [x, y] = [0, 0];
+  for (let row = best.row; row < best.row + h; row += 1) {
+    for (let column = best.column; column < best.column + w; column += 1) {
+      x += moved[row * SIDE + column] * (column + 0.5);
+      y += moved[row * SIDE + column] * (row + 0.5);
+    }
+  }
+  return { x: x / best.sum / SIDE, y: y / best.sum / SIDE };
 }

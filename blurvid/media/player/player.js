@@ -10,6 +10,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const SPEEDS = [0.25, 0.5, 1, 2];
   const ROUND = 5; // seconds that an edge takes which moves by itself
   const REST = 2600; // milliseconds until what lies over the picture fades
+  const VEIL = 0.85; // how much a map hides
+  const GLOW = 0.4; // how much of a photo's colours is around it
   const VIEWS = ["sharp", "wipe", "auto"];
 
   const find = (id) => document.getElementById(id);
@@ -30,6 +32,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const objects = makeObjects([...document.querySelectorAll("img.object")]);
   const lens = makeLens(stage);
   const count = frames.length;
+  const glow = document.createElement("canvas");
   const bitmaps = new Map(); // image -> what is drawn for it
   const details = new Map(); // image -> the same at full size, of large photos only
 
@@ -81,10 +84,13 @@ document.addEventListener("DOMContentLoaded", () => {
     context.imageSmoothingEnabled = smooth;
     context.imageSmoothingQuality = "high";
     context.clearRect(0, 0, w, h);
+    if (wide < 1 || high < 1) surround(w, h);
     compose(context, place, drawable, state.time);
     if (state.trust) {
       context.imageSmoothingEnabled = true; // a map is coarse
+      context.globalAlpha = VEIL;
       context.drawImage(maps[state.map], ...place);
+      context.globalAlpha = 1;
       context.imageSmoothingEnabled = smooth;
     }
     if (state.pointed >= 0) context.drawImage(objects.all[state.pointed].shape, ...place);
@@ -96,6 +102,16 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // Until all are ready the image itself will do: it is decoded while it is drawn.
   const drawable = (image) => details.get(image) ?? bitmaps.get(image) ?? image;
+
+  /** Fill what the photo leaves free with a glow of its colours. */
+  function surround(w, h) {
+    const [wide, high] = [lens.width, lens.height].map(
+      (side) => side * Math.max(w / lens.width, h / lens.height),
+    );
+    context.globalAlpha = GLOW;
+    context.drawImage(glow, (w - wide) / 2, (h - high) / 2, wide, high);
+    context.globalAlpha = 1;
+  }
 
   /** Draw what a time shows, objects turned around included. */
   function compose(target, place, source, time) {
@@ -129,6 +145,7 @@ document.addEventListener("DOMContentLoaded", () => {
     [style.width, style.height] = [`${seen.wide * 100}%`, `${seen.high * 100}%`];
     find("view").style.setProperty("--wipe", `${state.wipe * 100}%`);
     find("view").hidden = !comparing();
+    find("view").classList.toggle("ended", state.view === "auto" && [0, 1].includes(state.wipe));
     const width = seen.wide * stage.clientWidth;
     for (const [tag, part] of [["blurry", state.wipe], ["frame", 1 - state.wipe]]) {
       const element = document.querySelector(`.tag-${tag}`);
@@ -276,8 +293,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   /** Move the edge by hand: it stays there. */
-  const wipeTo = (part) =>
-    change({ view: "wipe", wipe: clamp(part, 0, 1) });
+  const wipeTo = (part) => change({ view: "wipe", wipe: clamp(part, 0, 1) });
 
   function flip(number) {
     objects.toggle(number);
@@ -396,6 +412,7 @@ document.addEventListener("DOMContentLoaded", () => {
   function rest() {
     const used =
       !drawer.inert ||
+      state.trust || // colours without their legend say nothing
       document.querySelector(".hud :focus-visible, .wipe:focus-visible") ||
       (mouse && document.querySelector(".hud:hover"));
     if (state.playing && !calm && !dragged && !used) root.classList.add("idle");
@@ -702,12 +719,11 @@ document.addEventListener("DOMContentLoaded", () => {
     [lens.width, lens.height] = [shown().naturalWidth, shown().naturalHeight];
     player.hidden = false;
     await open();
+    glow.width = glow.height = 6;
+    glow.getContext("2d").drawImage(drawable(shown()), 0, 0, glow.width, glow.height);
     find("loading").hidden = true;
     find("card").classList.add("ready");
-    new ResizeObserver(() => {
-      root.style.setProperty("--beside", `${find("full").hidden ? 0 : 3.5}rem`);
-      change();
-    }).observe(stage);
+    new ResizeObserver(() => change()).observe(stage);
     paint();
 
     let used = false;
