@@ -739,11 +739,12 @@ def test_light_and_dark(page):
             };
             const style = (query) => getComputedStyle(document.querySelector(query));
             const glass = style("#bar").backgroundColor;
+            const chosen = style("input:checked + span");
             return [rgba(style("body").backgroundColor),
               ...[[style("h1").color, style("#card").backgroundColor],
                 [style("#now").color, glass], [style("#play").color, glass],
                 [style("dt").color, style("#drawer").backgroundColor],
-                [style("input:checked + span").color, style("input:checked + span").backgroundColor],
+                [chosen.color, chosen.backgroundColor],
               ].map((pair) => pair.map(rgba))];"""
         )
         for text, glass in pairs:

@@ -28,7 +28,7 @@ audio_option = click.option(
 )
 _FOR_PHOTOS = (
     *("kind", "montage", "flows", "trusts", "frames", "bounce", "reverse", "seconds", "flips"),
-    "beyond",
+    *("beyond", "compare", "square", "caption"),
     *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
 )
 """Parameters that mean nothing to a video."""

@@ -18,6 +18,7 @@ from blurvid.config.basics import (
 )
 from blurvid.config.extract import (
     BATCH_PIXELS,
+    COMPARISONS,
     DIRECTIONS,
     ENGINES,
     FREE_SHARE,
@@ -53,6 +54,7 @@ __all__ = [
     "BATCH_PIXELS",
     "BDIRSpec",
     "CascadeSpec",
+    "COMPARISONS",
     "ClipOptions",
     "DEFAULT_GAMMA",
     "DIRECTIONS",

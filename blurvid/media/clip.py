@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurvid.config import FRAME_FORMATS, ClipOptions
+from blurvid.config import COMPARISONS, FRAME_FORMATS, ClipOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.media.atomic import replacing
 from blurvid.media.color import srgb_converter
+from blurvid.media.compare import save_comparison
 from blurvid.media.gif import save_gif
 from blurvid.media.maps import TrustMaps
 from blurvid.media.mp4 import save_mp4
@@ -186,6 +187,8 @@ def write_frames(
     check_clip_options(options)
     target = Path(target)
     kind = kind or kind_of(target)
+    if options.compare and kind not in ("mp4", "gif"):
+        raise OptionError(f"{target}: a comparison is written as .mp4 or .gif")
     count = frames.shape[0]
     paths = check_target(target, stem, count, overwrite, kind)
     with replacing(paths) as temporaries:
@@ -196,7 +199,11 @@ def write_frames(
         else:
             pixels = flat_frames(frames, photo)
             path = temporaries[0]
-            if kind == "html":
+            if options.compare:
+                order = _order(count, options, bounce=options.bounce)
+                blurry = _flat_photo(photo, pixels)
+                save_comparison(kind, blurry, pixels, order, path, options, target)
+            elif kind == "html":
                 _save_player(
                     pixels, path, photo, options, facts or {}, objects, maps, origin, verdict
                 )
@@ -235,12 +242,7 @@ def _save_player(
     verdict: str | None,
 ) -> None:
     """Write a player to a path that is new."""
-    blurry = None
-    if photo is not None:
-        if photo.pixels.shape[-2:] != pixels[0].shape[:2]:
-            sides = f"{pixels[0].shape[:2]} and {tuple(photo.pixels.shape[-2:])}"
-            raise ValueError(f"frames and photo differ in size: {sides}")
-        (blurry,) = flat_frames(photo.pixels[None], photo)
+    blurry = None if photo is None else _flat_photo(photo, pixels)
     if origin is not None:
         origin = dataclasses.replace(origin, reverse=options.reverse)
     save_player(
@@ -256,6 +258,17 @@ def _save_player(
         origin=origin,
         verdict=verdict,
     )
+
+
+def _flat_photo(photo: Photo | None, pixels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Make (H, W, 3) uint8 sRGB of a photo that frames came from."""
+    if photo is None:
+        raise ValueError("a comparison needs the photo")
+    if photo.pixels.shape[-2:] != pixels[0].shape[:2]:
+        sides = f"{pixels[0].shape[:2]} and {tuple(photo.pixels.shape[-2:])}"
+        raise ValueError(f"frames and photo differ in size: {sides}")
+    (blurry,) = flat_frames(photo.pixels[None], photo)
+    return blurry
 
 
 def _title(photo: Photo | None) -> str:
@@ -297,6 +310,8 @@ def check_clip_options(options: ClipOptions) -> None:
         raise OptionError(f"{options.fps:g} frames per second; 0.01 to 1000 are possible")
     if not 0 <= options.seconds <= 3600:
         raise OptionError(f"a clip of {options.seconds:g} seconds; 0 to 3600 are possible")
+    if options.compare not in (None, *COMPARISONS):
+        raise OptionError(f"{options.compare!r} is no comparison; use {', '.join(COMPARISONS)}")
     if not 0 <= options.crf <= 51:
         raise OptionError(f"crf {options.crf}; 0 (best) to 51 are possible")
 

@@ -179,7 +179,8 @@ def _maps(maps: TrustMaps) -> list[str]:
         Image.fromarray(colored(plane, full)).save(stream, format="png")
         data = base64.b64encode(stream.getvalue()).decode()
         texts.append(
-            f'<img class="map" alt="" data-name="{name}" data-text="{text}" data-full="{255 * full:.0f}" hidden '
+            f'<img class="map" alt="" data-name="{name}" data-text="{text}" '
+            f'data-full="{255 * full:.0f}" hidden '
             f'src="data:image/png;base64,{data}">'
         )
     return texts
