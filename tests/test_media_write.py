@@ -256,6 +256,21 @@ def test_gif_has_one_palette_and_the_right_times(tmp_path, fps, time):
             assert np.abs(difference).mean() < 8
 
 
+def test_gif_keeps_rare_hues(tmp_path):
+    rng = np.random.default_rng(0)
+    grey = rng.normal(120, 25, (3, 1, 120, 160)) + rng.normal(0, 4, (3, 3, 120, 160))
+    frames = torch.from_numpy(grey.clip(0, 255)).float() / 255
+    places = {(250, 20, 30): 20, (20, 60, 240): 60, (30, 220, 60): 100}
+    for colour, x in places.items():
+        frames[:, :, 40:44, x : x + 4] = torch.tensor(colour)[:, None, None] / 255
+    media.write_frames(frames, tmp_path / "clip.gif")
+    with Image.open(tmp_path / "clip.gif") as gif:
+        shown = np.asarray(gif.convert("RGB"), int)
+    assert np.square(shown - media.to_uint8(frames[0])).mean() < 10  # median cut alone: 18
+    for colour, x in places.items():
+        assert np.abs(shown[41, x + 1] - colour).max() <= 12
+
+
 def test_gif_reversed_without_bounce(tmp_path):
     path = tmp_path / "clip.gif"
     frames = moving()

@@ -18,6 +18,7 @@ import click
 
 from blurvid import errors
 from blurvid.config import (
+    COMPARISONS,
     DIRECTIONS,
     ENGINES,
     FAST,
@@ -255,6 +256,21 @@ def clip_options(command: Command) -> Command:
             default=default.seconds,
             show_default=True,
             help="Loop an MP4 of a photo until it lasts at least this long [s].",
+        ),
+        click.option(
+            "--caption/--no-caption",
+            default=default.caption,
+            show_default=True,
+            help="Say in a --compare which is which.",
+        ),
+        click.option(
+            "--square", is_flag=True, help="Make a --compare a square, of where most moves."
+        ),
+        click.option(
+            "--compare",
+            type=click.Choice(COMPARISONS),
+            help="Write .mp4 and .gif as a clip to be posted, of the blurred photo against the "
+            "frames: wiped, side by side or in turns; at most 1080 px and 8 MB.",
         ),
         click.option(
             "--reverse", is_flag=True, help="Turn the order of time around, after all else."

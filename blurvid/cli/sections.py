@@ -23,7 +23,7 @@ EXTRACTION = {
         *("output", "kind", "name", "frames", "beyond", "montage", "flows", "trusts"),
         *("overwrite", "skip_existing"),
     ),
-    "Clips": ("fps", "bounce", "seconds", "crf", "audio"),
+    "Clips": ("fps", "bounce", "seconds", "crf", "audio", "compare", "square", "caption"),
     "Order of time": ("direction", "flips", "reverse"),
     "Model": _MODEL,
     "Where it runs": _WHERE,

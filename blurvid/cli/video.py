@@ -34,7 +34,7 @@ STDIN = "stdin"
 """Name of the file that standard input is put in."""
 _FOR_PHOTOS = (
     *("kind", "montage", "flows", "trusts", "frames", "bounce", "reverse", "seconds", "flips"),
-    "beyond",
+    *("beyond", "compare", "square", "caption"),
     *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
 )
 """Parameters that mean nothing to a video."""

@@ -20,6 +20,7 @@ from blurvid.config.basics import (
 )
 from blurvid.config.extract import (
     BATCH_PIXELS,
+    COMPARISONS,
     DIRECTIONS,
     ENGINES,
     FREE_SHARE,
@@ -60,6 +61,7 @@ __all__ = [
     "BATCH_PIXELS",
     "BDIRSpec",
     "CascadeSpec",
+    "COMPARISONS",
     "ClipOptions",
     "DEFAULT_GAMMA",
     "DIRECTIONS",

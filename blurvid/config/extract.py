@@ -97,8 +97,16 @@ class ClipOptions:
     """A video is looped until it lasts at least this long."""
     crf: int = 15
     """x264 quality, smaller is better."""
+    compare: str | None = None
+    """One of `COMPARISONS`: a clip of the blurred photo against the frames, to be posted."""
+    square: bool = False
+    """Whether a comparison is a square, of where most moves."""
+    caption: bool = True
+    """Whether a comparison says which is which."""
 
 
+COMPARISONS = ("wipe", "side", "flicker")
+"""An edge that goes to and fro, one beside the other, or one after the other."""
 SOUNDS = ("stretch", "keep", "drop")
 """What becomes of the sound of a video: as long as the pictures, at its own speed, or nothing."""
 

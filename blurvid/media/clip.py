@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurvid.config import FORMATS, FRAME_FORMATS, ClipOptions
+from blurvid.config import COMPARISONS, FORMATS, FRAME_FORMATS, ClipOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.interrupts import stoppable
 from blurvid.media.atomic import replacing
 from blurvid.media.color import srgb_converter
+from blurvid.media.compare import save_comparison
 from blurvid.media.gif import save_gif
 from blurvid.media.maps import TrustMaps
 from blurvid.media.mp4 import encode
@@ -148,6 +149,7 @@ def write_frames(
     objects: Sequence[Movable] = (),
     maps: TrustMaps | None = None,
     origin: Origin | None = None,
+    verdict: str | None = None,
 ) -> list[Path]:
     """Write frames as `.mp4`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
 
@@ -172,6 +174,7 @@ def write_frames(
         objects: what can be turned around in the player.
         maps: what the player can lay over the frames.
         origin: how the player's user can make other files of the same.
+        verdict: one sentence of the player about what was gained.
 
     Returns:
         The files written, in the order in which they are shown.
@@ -186,6 +189,8 @@ def write_frames(
     check_clip_options(options)
     target = Path(target)
     kind = kind or kind_of(target)
+    if options.compare and kind not in ("mp4", "gif"):
+        raise OptionError(f"{target}: a comparison is written as .mp4 or .gif")
     count = frames.shape[0]
     paths = check_target(target, stem, count, overwrite, kind)
     with replacing(paths) as temporaries:
@@ -196,8 +201,14 @@ def write_frames(
         else:
             pixels = flat_frames(frames, photo)
             path = temporaries[0]
-            if kind == "html":
-                _save_player(pixels, path, photo, options, facts or {}, objects, maps, origin)
+            if options.compare:
+                order = _order(count, options, bounce=options.bounce)
+                blurry = _flat_photo(photo, pixels)
+                save_comparison(kind, blurry, pixels, order, path, options, target)
+            elif kind == "html":
+                _save_player(
+                    pixels, path, photo, options, facts or {}, objects, maps, origin, verdict
+                )
             else:
                 shown = _order(count, options, bounce=options.bounce)
                 WRITERS[kind](pixels, shown, path, options, target)
@@ -237,14 +248,10 @@ def _save_player(
     objects: Sequence[Movable],
     maps: TrustMaps | None,
     origin: Origin | None,
+    verdict: str | None,
 ) -> None:
     """Write a player to a path that is new."""
-    blurry = None
-    if photo is not None:
-        if photo.pixels.shape[-2:] != pixels[0].shape[:2]:
-            sides = f"{pixels[0].shape[:2]} and {tuple(photo.pixels.shape[-2:])}"
-            raise ValueError(f"frames and photo differ in size: {sides}")
-        (blurry,) = flat_frames(photo.pixels[None], photo)
+    blurry = None if photo is None else _flat_photo(photo, pixels)
     if origin is not None:
         origin = dataclasses.replace(origin, reverse=options.reverse)
     save_player(
@@ -258,7 +265,19 @@ def _save_player(
         objects=objects,
         maps=maps,
         origin=origin,
+        verdict=verdict,
     )
+
+
+def _flat_photo(photo: Photo | None, pixels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Make (H, W, 3) uint8 sRGB of a photo that frames came from."""
+    if photo is None:
+        raise ValueError("a comparison needs the photo")
+    if photo.pixels.shape[-2:] != pixels[0].shape[:2]:
+        sides = f"{pixels[0].shape[:2]} and {tuple(photo.pixels.shape[-2:])}"
+        raise ValueError(f"frames and photo differ in size: {sides}")
+    (blurry,) = flat_frames(photo.pixels[None], photo)
+    return blurry
 
 
 def _title(photo: Photo | None) -> str:
@@ -300,6 +319,8 @@ def check_clip_options(options: ClipOptions) -> None:
         raise OptionError(f"{options.fps:g} frames per second; 0.01 to 1000 are possible")
     if not 0 <= options.seconds <= 3600:
         raise OptionError(f"a clip of {options.seconds:g} seconds; 0 to 3600 are possible")
+    if options.compare not in (None, *COMPARISONS):
+        raise OptionError(f"{options.compare!r} is no comparison; use {', '.join(COMPARISONS)}")
     if not 0 <= options.crf <= 51:
         raise OptionError(f"crf {options.crf}; 0 (best) to 51 are possible")
 
