@@ -179,3 +179,12 @@ def test_profiles_hold_what_they_are_made_of(grey):
     assert profile_codes(Colours(gamma=1.0).profile(grey)) is None
     assert Colours().profile(grey) is None
     assert profile_codes(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()) is None
+
+
+def test_primaries_that_no_lamp_has(tmp_path):
+    """ProPhoto's blue lies outside of all colours that can be seen, and nearly at y = 0."""
+    wide = struct.pack(">8I", 34570, 35850, 73470, 26530, 15960, 84040, 3660, 10)
+    path = png(tmp_path / "a.png", (128,) * 3, [(b"cHRM", wide), gamma(55556)])
+    photo = read_photo(path)
+    assert photo.warnings == ()
+    np.testing.assert_allclose(shown(photo), (145,) * 3, atol=1)  # 0.502 ** 1.8, encoded again

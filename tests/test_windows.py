@@ -522,7 +522,8 @@ def test_gaps_are_named_once_and_in_the_manifest(tmp_path):
     result = invoke("synth", tmp_path / "in", "-o", tmp_path / "out", "--frames", "3")
     gap = "frames are missing between 003.png and 007.png"
     assert result.stderr.count(gap) == 1
-    records = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").open()]
+    listing = (tmp_path / "out" / "manifest.jsonl").read_text()
+    records = [json.loads(line) for line in listing.splitlines()]
     assert [record["gaps"] for record in records] == [[gap]] * 2
     result = invoke("synth", tmp_path / "in", "-o", tmp_path / "more", "--frames", "5")
     assert result.exit_code == 3

@@ -175,7 +175,7 @@ def _near(one: Chromaticities, other: Chromaticities) -> bool:
 def _to_xyz(found: Chromaticities) -> NDArray[np.float64] | None:
     """Matrix from linear RGB to XYZ, white at Y = 1; None for primaries that make no colours."""
     points = np.array(found, np.float64).reshape(4, 2)
-    if not (np.isfinite(points).all() and (points[:, 1] > 1e-3).all() and points.max() <= 1.5):
+    if not (np.isfinite(points).all() and (points[:, 1] > 5e-5).all() and points.max() <= 1.5):
         return None
     xyz = np.stack([points[:, 0], points[:, 1], 1 - points.sum(1)]) / points[:, 1]
     white, primaries = xyz[:, 0], xyz[:, 1:]
