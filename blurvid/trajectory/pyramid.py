@@ -18,6 +18,7 @@ from torch import Tensor
 
 from blurvid.trajectory.choose import Answer, choose, deblurred, steady
 from blurvid.trajectory.consensus import oriented
+from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, refine
 from blurvid.trajectory.sampling import blur, resize
@@ -98,10 +99,16 @@ WHOLE = 300
 WORK = 2**20
 """Pixels of the size at which motion is worked on at most: it is smooth, and scaled up."""
 BETTER = 1.0
-"""By so much [dB] must the search explain the photo better than the network to be taken."""
+"""By so much [dB] must the search explain the photo better than the network to be taken..."""
+AFFINE = 0.9
+"""...unless this share of the picture, or more, follows its consensus."""
 CARRIED = 1.0
 """Error of `a` that is expected of a coarser answer [px], and a tenth of its length."""
-STEEPER = 1.5
+UNEXPLAINED = -36.0
+"""Re-blur error [dB] above which a network's picture is brought nearer to the photo..."""
+SETTLED = Prior(steps=20, middle=0.2)
+"""...from which it departs little: iterations also bring back noise, as texture."""
+STEEPER = 2.0
 """Slopes of the picture, in those of the photo, above which there is no support for them."""
 FAINT = 0.006
 """Slopes that noise has [per px]."""
@@ -225,11 +232,16 @@ def _first(
         motion = _refined(small_middle, small_y, begin, None)
         return _restored(y, middle, motion, networks, tell, hints)
     learned = networks.propose(small_middle, small_y)
-    searched = find_motion(small_middle, small_y, _shrink(small_y)).motion
-    motion = _refined(small_middle, small_y, learned.motion, learned.error)
-    other = _refined(small_middle, small_y, searched, None)
-    if _error(small_middle, small_y, other) + BETTER < _error(small_middle, small_y, motion):
-        motion = other
+    searched = find_motion(small_middle, small_y, _shrink(small_y))
+    pair = _search_size(small_middle), _search_size(small_y)
+    motion = _coarsely(*pair, learned.motion, learned.error)
+    other = _coarsely(*pair, searched.motion, None)
+    # What follows one affine field is a camera's motion, which the search knows best.
+    ahead = 0.0 if searched.agreement > AFFINE else BETTER
+    if _error(*pair, other) + ahead < _error(*pair, motion):
+        motion = _finely(small_middle, small_y, other, None)
+    else:
+        motion = _finely(small_middle, small_y, motion, learned.error)
     return _restored(y, middle, motion, networks, tell, hints)
 
 
@@ -268,24 +280,44 @@ def _restored(
     tell("picture", 0.8)
     found = networks.restore(y, middle, motion)
     picture = found.picture
-    picture = supported(picture, y)
+    small = _work_size(picture), _work_size(y)
+    work = (small[1].shape[-2], small[1].shape[-1])
+    if _error(*small, motion.resized(work)) > UNEXPLAINED:
+        tell("picture", 0.9)
+        picture = solve(picture, y, motion, SETTLED).clamp(0, 1)
     rest = resting(motion)
-    picture = picture * (1 - rest) + y * rest
+    picture = supported(picture, y) * (1 - rest) + y * rest
     return Fit(Restored(picture, found.features), middle, motion, 1)
 
 
 def _refined(middle: Tensor, y: Tensor, motion: Motion, error: Tensor | None) -> Motion:
     """Refine at half size and at full; with an expected error, a departure from it is dear."""
+    coarse = _coarsely(_search_size(middle), _search_size(y), motion, error)
+    return _finely(middle, y, coarse, error)
+
+
+def _coarsely(middle: Tensor, y: Tensor, motion: Motion, error: Tensor | None) -> Motion:
+    """Refine at the size at which is searched, to which motion and error are brought."""
     size = (y.shape[-2], y.shape[-1])
-    if _shrink(y) == 1:
-        return refine(middle, y, motion, HALF_SIZE, error)
-    small = F.avg_pool2d(middle, 2), F.avg_pool2d(y, 2)
-    half = None if error is None else F.avg_pool2d(error, 2) / 2
-    found = refine(*small, motion.resized((size[0] // 2, size[1] // 2)), HALF_SIZE, half)
+    if error is not None:
+        scale = size[1] / error.shape[-1]
+        error = F.interpolate(error, size, mode="bilinear", align_corners=False) * scale
+    return refine(middle, y, motion.resized(size), HALF_SIZE, error)
+
+
+def _finely(middle: Tensor, y: Tensor, found: Motion, error: Tensor | None) -> Motion:
+    """Refine at full size what was found at half, if it was."""
+    size = (y.shape[-2], y.shape[-1])
+    if found.size == size:
+        return found
     found = found.resized(size)
     if error is not None:
         found = Motion(found.a, found.b, found.a)
     return refine(middle, y, found, FULL_SIZE, error)
+
+
+def _search_size(image: Tensor) -> Tensor:
+    return image if _shrink(image) == 1 else F.avg_pool2d(image, 2)
 
 
 def _error(middle: Tensor, y: Tensor, motion: Motion) -> float:

@@ -22,6 +22,8 @@ SPREAD = 4.0
 """Width of the Gaussian over which lines are averaged [px]."""
 PRICE = 0.05
 """Of the distance from ±G in the second pass, in mean gains per mean length of G."""
+NEAR = 0.3
+"""Distance from the consensus, in its lengths (and pixels), below which a place follows it."""
 CERTAIN = 0.15
 """How much G counts in every place, in mean weights."""
 
@@ -32,8 +34,8 @@ class Found:
 
     motion: Motion
     """Straight, with signs."""
-    share: float
-    """Of the picture that follows the consensus, 0 to 1."""
+    agreement: float
+    """Share of the picture that follows the consensus, 0 to 1."""
 
 
 def find_motion(middle: Tensor, y: Tensor, shrink: int, radius: float = RADIUS) -> Found:
@@ -46,7 +48,7 @@ def find_motion(middle: Tensor, y: Tensor, shrink: int, radius: float = RADIUS) 
         radius: longest half displacement sought, in pixels after that.
 
     Returns:
-        Motion at full size and the share of the consensus.
+        Motion at full size, and how much of it follows the consensus.
     """
     size = (y.shape[-2], y.shape[-1])
     if shrink > 1:
@@ -69,7 +71,9 @@ def find_motion(middle: Tensor, y: Tensor, shrink: int, radius: float = RADIUS) 
     a = oriented(lines.vectors, second.field) * lines.weight + second.field * known
     a = a / (lines.weight + known)
     motion = Motion.straight(_at_size(a, shrink, size), _at_size(second.field, shrink, size))
-    return Found(motion, second.share)
+    away = (motion.a - motion.consensus).norm(dim=1)
+    near = away < NEAR * (motion.consensus.norm(dim=1) + 1)
+    return Found(motion, float(near.float().mean()))
 
 
 def _lines(volume: Tensor, tried: Tensor) -> Lines:
