@@ -401,6 +401,7 @@ window.back = () => {
 def play(page, mode, fps="20"):
     page.run("document.querySelector(`input[value=${arguments[0]}]`).click()", mode)
     page.run("speed.value = arguments[0]; speed.dispatchEvent(new Event('change'))", fps)
+    page.pixels()  # nothing waits to be drawn
     page.run(CLOCK)
     page.click("play")
 
@@ -417,6 +418,7 @@ def test_playing_back_and_forth(page):
     assert playing(page)
     page.run("back()")
     page.press(" ")  # the focus is on the button
+    page.pixels()
     assert not playing(page)
     number = page.shown()
     assert page.status() == f"paused at frame {number} of 7"
@@ -473,6 +475,7 @@ def test_comparing(page):
 
 
 def test_the_edge_moves_by_itself(page):
+    page.pixels()  # nothing waits to be drawn
     page.run(CLOCK)
     page.look_at_once("auto")
     script = "return Array.from({length: 60}, () => (pass(1, 100), wipe.valueAsNumber))"
