@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import importlib
@@ -17,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blurvid import __version__
+from blurvid.errors import WeightsError
 
 PACKAGES = (
-    "torch", "numpy", "safetensors", "click", "rich", "pillow", "imageio", "imageio-ffmpeg",
-    "platformdirs", "psutil",
+    "torch", "numpy", "safetensors", "click", "rich", "pillow", "av",
+    "platformdirs", "psutil", "filelock",
 )  # fmt: skip
 """What a checkout needs that was not installed; otherwise the package itself says what."""
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*([^;]*?)\s*(?:;.*)?")
@@ -56,7 +58,7 @@ def examine() -> Iterator[Finding]:
         ("device", _device, ""),
         ("precision", _precision, ""),
         ("images", _images, "run: pip install --force-reinstall pillow"),
-        ("video", _video, _FFMPEG),
+        ("video", _video, _PYAV),
         ("cache", _cache, "BLURVID_HOME names another folder"),
         ("disk", _disk, "TMPDIR and BLURVID_HOME name other folders"),
         ("weights", _weights, ""),
@@ -64,7 +66,7 @@ def examine() -> Iterator[Finding]:
         yield _finding(name, look, advice)
 
 
-_FFMPEG = "run: pip install --force-reinstall imageio-ffmpeg, and unset IMAGEIO_FFMPEG_EXE"
+_PYAV = "run: pip install --force-reinstall av"
 
 
 class UnwellError(Exception):
@@ -225,7 +227,10 @@ def _disk() -> str:
     from blurvid import weights
 
     room = {}
-    for folder in (Path(tempfile.gettempdir()), weights.cache_dir()):
+    folders = [Path(tempfile.gettempdir())]
+    with contextlib.suppress(WeightsError):  # no cache, as the line above says
+        folders.append(weights.cache_dir())
+    for folder in folders:
         free = shutil.disk_usage(_there(folder)).free
         if free < SCARCE:
             raise UnwellError(f"{folder}: only {free / 1e9:.1f} GB free")

@@ -1,25 +1,33 @@
-"""Breaking off what another thread is doing, except where it must not be."""
+"""A wish to stop, which threads look at between two pieces of their work."""
 
 from __future__ import annotations
 
-import ctypes
 import threading
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
-UNBROKEN = threading.Lock()
-"""Held where a thread must not be broken off; shortly, and by whoever needs it: no second one is
-broken off meanwhile."""
+T = TypeVar("T")
+
+_thread = threading.local()
 
 
-def break_off(thread: threading.Thread, exception: type[BaseException]) -> None:
-    """Raise an exception in a thread, wherever it is in Python.
+class Stopped(BaseException):
+    """Ends what a thread is doing; no handler of errors takes it for one."""
 
-    Args:
-        thread: one that has started; nothing happens where it has ended.
-        exception: its class.
+
+def heed(wish: threading.Event) -> None:
+    """Let this thread be stopped by an event, from now on."""
+    _thread.wish = wish
+
+
+def stoppable(items: Iterable[T]) -> Iterator[T]:
+    """Go through items, as long as this thread is not to stop.
+
+    Raises:
+        Stopped: the event that this thread heeds is set.
     """
-    # A thread that begins has the number of the one that starts it for a moment (before Python
-    # 3.12), and would be hit instead.
-    with UNBROKEN:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(exception)
-        )
+    wish = getattr(_thread, "wish", None)
+    for item in items:
+        if wish is not None and wish.is_set():
+            raise Stopped
+        yield item

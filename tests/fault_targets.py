@@ -21,7 +21,7 @@ from test_weights_import import authors_state
 from blurvid import weights
 from blurvid.config import DirectSpec
 from blurvid.lab.train.state import load_state
-from blurvid.media.mp4 import save_mp4
+from blurvid.media.mp4 import encode
 from blurvid.models import build, parts
 from blurvid.networks import DirectNet
 from blurvid.weights import authors, store
@@ -136,7 +136,7 @@ class Synth:
             large.save(place / "stills" / f"{index}.png")
         large_frames = [np.repeat(np.repeat(frame, 2, 0), 2, 1) for frame in frames]
         video = place / "clip.mp4"
-        save_mp4(large_frames, range(35), video, 30, 20, video)
+        encode(large_frames[:35], large_frames[0].shape[:2], video, 30, 20, video)
 
     def command(self, place: Path, way: int, here: Path) -> list[str]:
         source, *more = self.ways[way]

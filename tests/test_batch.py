@@ -19,6 +19,8 @@ from blurvid.config import ClipOptions, QualityOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.pipeline import Extractor
 
+pytestmark = pytest.mark.quick
+
 QUICK = ClipOptions(seconds=0)
 PLAIN = QualityOptions(scale=1.0)
 

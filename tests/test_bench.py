@@ -1,5 +1,4 @@
 import copy
-import importlib.util
 import json
 import math
 import time
@@ -7,34 +6,27 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import invoke
-from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from blurvid import config, media, runtime
-from blurvid.config import BDIRSpec, CascadeSpec, ClipOptions, DirectSpec, RunOptions
-from blurvid.errors import DeviceError, OptionError, OutputError
+from blurvid import config, runtime
+from blurvid.config import BDIRSpec, CascadeSpec, DirectSpec, RunOptions
+from blurvid.errors import DeviceError, OptionError
 from blurvid.lab.bench import (
-    Baseline,
     TimingReport,
     TimingRow,
     bench,
-    bench_synth,
-    check_plot,
     count_flop,
     matrix_peak,
     measure,
     peak_memory,
     photo_sizes,
-    plain,
     precision_names,
     timing,
     ways,
-    write_plot,
 )
-from blurvid.lab.options import RESOLUTIONS, BenchOptions, SynthOptions
-from blurvid.models import Cascade, build, fast, use_window
+from blurvid.lab.options import RESOLUTIONS, BenchOptions
+from blurvid.models import Cascade, build, fast
 from blurvid.networks import DirectNet, FrameSpec
 from blurvid.networks.blocks import activated
 from blurvid.pipeline.memory import Plan
@@ -42,7 +34,6 @@ from blurvid.pipeline.memory import Plan
 CPU = torch.device("cpu")
 RUN = RunOptions(device="cpu", precision="fp32", threads=1)
 QUICK = BenchOptions(repeats=2, warmup=0)
-BESIDE = BenchOptions(repeats=2, warmup=0, baseline=True)
 SMALL = "38x17"
 P720 = (720, 1280)
 PEAK = 1e12
@@ -132,7 +123,7 @@ def test_rows(cascade):
         assert row.peak_share == pytest.approx(row.floor_seconds / row.seconds)
         assert row.peak_memory >= 4 * row.parameters
         assert (row.precision, row.strip, row.tile) == ("float32", None, None)
-        assert row.paper_seconds is row.baseline is None
+        assert row.paper_seconds is None
 
 
 def test_report_tells_on_what(tiny):
@@ -144,7 +135,7 @@ def test_report_tells_on_what(tiny):
 
 
 def test_json_round_trip(tiny):
-    report = bench([SMALL, "40x40"], models=tiny, run=RUN, options=BESIDE)
+    report = bench([SMALL, "40x40"], models=tiny, run=RUN, options=QUICK)
     plain = report.to_json()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     row, _ = plain["rows"]
@@ -152,7 +143,6 @@ def test_json_round_trip(tiny):
     assert (row["size"], row["pixels"]) == ([17, 38], 17 * 38)
     assert row["images_per_hour"] > 0
     assert row["floor_seconds"] == pytest.approx(row["seconds"] * row["peak_share"])
-    assert row["baseline"]["ratio"] > 0
     assert plain["flop_per_multiply_add"] == 2
     assert plain["matrix_peaks"] == {"float32": PEAK}
     assert [(growth["name"], growth["precision"]) for growth in plain["growth"]] == [
@@ -163,7 +153,7 @@ def test_json_round_trip(tiny):
 def test_models_are_left_as_they_were(tiny):
     net = tiny["direct"].train()
     before = copy.deepcopy(net.state_dict())
-    bench([SMALL], models=tiny, run=RUN, options=BESIDE)
+    bench([SMALL], models=tiny, run=RUN, options=QUICK)
     assert net.training
     assert all(p.requires_grad for p in net.parameters())
     assert net.stem.weight.is_contiguous()
@@ -227,11 +217,10 @@ def test_the_highest_rate_counts_for_all_rows(tiny, monkeypatch):
 def test_a_deblurrer_of_the_middle_frame_is_timed_too():
     spec = BDIRSpec(channels=(8, 12), blocks=(1, 1), rec_blocks=1)
     models = {"bdirnet": build("bdirnet", spec)}
-    report = bench([SMALL], models=models, networks=["bdirnet"], run=RUN, options=BESIDE)
+    report = bench([SMALL], models=models, networks=["bdirnet"], run=RUN, options=QUICK)
     (row,) = report.rows
     assert row.name == "bdirnet"
     assert row.paper_seconds is None
-    assert row.baseline is not None and row.baseline.difference < 1e-4
 
 
 def test_only_what_is_asked_for(cascade, tiny):
@@ -335,16 +324,12 @@ def test_batches(cascade):
 
 def test_photos_of_a_batch_are_run_in_one_call(tiny, monkeypatch):
     sizes = []
-    slow = copy.deepcopy(tiny["direct"])
-    slow.stem.register_forward_hook(lambda _, inputs, out: sizes.append(-len(out)))
     tiny["direct"].stem.register_forward_hook(lambda _, inputs, out: sizes.append(len(out)))
-    monkeypatch.setattr(timing, "plain", lambda *_: slow)
     monkeypatch.setattr(timing, "count_flop", lambda *_: 8)
-    options = BenchOptions(repeats=1, warmup=0, baseline=True, batches=(3,))
+    options = BenchOptions(repeats=1, warmup=0, batches=(3,))
     (row,) = bench([SMALL], models=tiny, run=RUN, options=options).rows
-    assert sizes == [-1] * 3 + [3] + [3] + [-1] * 3  # published code sees them one by one
+    assert sizes == [3, 3]
     assert row.paper_seconds is None
-    assert row.baseline.difference < 1e-5
 
 
 def test_memory_of_a_batch_is_predicted():
@@ -411,7 +396,7 @@ def test_nothing_is_compiled_on_a_cpu(tiny):
 
 
 def test_compiled_rows_stand_beside_the_others(gpu, cascade, tiny):
-    options = BenchOptions(1, 0, True, batches=(2,))
+    options = BenchOptions(1, 0, batches=(2,))
     models = {"cascade": cascade} | tiny
     names = ["middle", "direct"]
     report = bench([SMALL], models=models, networks=names, run=COMPILED, options=options)
@@ -421,7 +406,6 @@ def test_compiled_rows_stand_beside_the_others(gpu, cascade, tiny):
         ("direct, 2 at once", False),
         ("direct, 2 at once, compiled", True),
     ]
-    assert all(row.baseline.difference < 1e-4 for row in report.rows)
     assert report.left_out == ()
 
 
@@ -440,98 +424,6 @@ def test_what_is_compiled_needs_its_memory_at_once(gpu, tiny, monkeypatch):
     report = bench([SMALL], models=tiny, run=COMPILED, options=QUICK)
     assert [row.compiled for row in report.rows] == [False]
     assert "not compiled, which takes the memory" in report.left_out[0]
-
-
-# baseline
-
-
-def test_the_baseline_gives_the_same_frames(cascade):
-    y = torch.rand(1, 3, 40, 60, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        expected = cascade.eval()(y)
-        found = plain(cascade, CPU)(y)
-    assert (expected - y[:, None]).abs().mean() > 0.05  # there is something to compare
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-
-
-def test_the_baseline_is_plain(cascade):
-    net = plain(cascade, CPU)
-    seen = []
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.InstanceNorm2d | nn.ReLU):
-            module.register_forward_hook(
-                lambda module, inputs, _: seen.append((type(module), inputs[0]))
-            )
-    with torch.no_grad():
-        net(torch.rand(1, 3, 20, 20))
-    kinds = [kind for kind, _ in seen]
-    assert set(kinds) == {nn.Conv2d, nn.InstanceNorm2d, nn.ReLU}
-    assert kinds.count(nn.InstanceNorm2d) == kinds.count(nn.ReLU)
-    for _, x in seen:
-        assert x.shape[0] == 1  # no colours, no pairs in the batch
-        assert x.dtype == torch.float32
-        assert x.is_contiguous()
-
-
-def test_ours_and_the_baseline_take_turns(tiny, monkeypatch):
-    seen = []
-    slow = copy.deepcopy(tiny["direct"])
-    slow.stem.register_forward_hook(lambda *_: seen.append("plain"))
-    tiny["direct"].stem.register_forward_hook(lambda *_: seen.append("ours"))
-    monkeypatch.setattr(timing, "plain", lambda *_: slow)
-    # Untimed, then in turns: 2 s against 8, 1 against 3, 5 against 6.
-    spans = [2.0, 8.0, 1.0, 3.0, 5.0, 6.0]
-    ticks = iter([tick for span in spans for tick in (0.0, span)])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
-    monkeypatch.setattr(timing, "count_flop", lambda *_: 8)
-    (row,) = bench([SMALL], models=tiny, run=RUN, options=BenchOptions(3, 1, True)).rows
-    assert seen == ["plain", "ours", *["ours", "plain"] * 3]
-    found = row.baseline
-    assert (found.least_ratio, found.ratio, found.most_ratio) == (1.2, 3, 4)
-    assert (found.fastest, found.seconds, found.slowest) == (3, 6, 8)
-
-
-def test_outputs_are_compared(tiny, monkeypatch):
-    other = copy.deepcopy(tiny["direct"])
-    nn.init.constant_(other.head.bias, 0.25)
-    monkeypatch.setattr(timing, "plain", lambda *_: other)
-    (row,) = bench([SMALL], models=tiny, run=RUN, options=BESIDE).rows
-    assert row.baseline.difference == pytest.approx(0.25)
-
-
-def test_untrained_networks_do_something_to_compare(monkeypatch):
-    made = []
-    tiny = {"cascade": CascadeSpec(width=0.05), "direct": DirectSpec(2, (4, 8), (1, 1))}
-    build = timing.build
-    monkeypatch.setattr(
-        timing, "build", lambda name: made.append(build(name, tiny[name])) or made[-1]
-    )
-    report = bench([SMALL], run=RUN, options=BenchOptions(1, 0, True))
-    assert [row.name for row in report.rows] == ["middle", "cascade", "direct"]
-    y = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(1))
-    for model in made:
-        with torch.no_grad():
-            assert (model(y) - y[:, None]).abs().max() > 1e-3
-    assert all(row.baseline.difference < 1e-4 for row in report.rows)
-
-
-def test_no_baseline_where_there_is_no_room(cascade, monkeypatch):
-    room = iter([10**12, 10**5])
-    monkeypatch.setattr(runtime, "room", lambda *_: next(room))
-    (row,) = bench(
-        [SMALL], models={"cascade": cascade}, networks=["cascade"], run=RUN, options=BESIDE
-    ).rows
-    assert row.baseline is None
-    assert row.seconds > 0
-
-
-def test_what_has_no_baseline():
-    with pytest.raises(OptionError, match="contexts"):
-        plain(Cascade(CascadeSpec(width=0.05, contexts="middle")), CPU)
-    windowed = Cascade(CascadeSpec(width=0.05))
-    use_window(windowed, 8)
-    with pytest.raises(OptionError, match="whole image"):
-        plain(windowed, CPU)
 
 
 # arithmetic
@@ -682,73 +574,6 @@ def test_growth_with_pixels():
     assert [growth.exponent for growth in found] == pytest.approx([1, 2])
 
 
-# plot
-
-
-@pytest.fixture
-def report():
-    rows = [
-        make_row(name, pixels=n, seconds=1e-6 * n * factor, paper_seconds=paper)
-        for name, factor in (("middle", 1), ("cascade", 3), ("direct", 0.05), ("other", 0.2))
-        for n, paper in ((10**5, 0.3), (10**6, 0.5))
-    ]
-    return make_report(*rows)
-
-
-def test_plot(report, tmp_path):
-    path = tmp_path / "new" / "bench.png"
-    write_plot(report, path)
-    with Image.open(path) as image:
-        image.load()
-        assert image.format == "PNG"
-        colours = {pixel for _, pixel in image.convert("RGB").getcolors(10**6)}
-    for colour in ("0072b2", "d55e00", "009e73", "cc79a7"):
-        assert tuple(bytes.fromhex(colour)) in colours
-    assert [file.name for file in path.parent.iterdir()] == ["bench.png"]
-    with pytest.raises(OutputError, match="exists already"):
-        write_plot(report, path)
-
-
-def test_plot_of_batches(tmp_path, monkeypatch):
-    from matplotlib.axes import Axes
-
-    drawn = {}
-    for kind in ("plot", "errorbar"):
-        draw = getattr(Axes, kind)
-        monkeypatch.setattr(
-            Axes,
-            kind,
-            lambda axes, x, y, draw=draw, **style: (
-                drawn.update({style["label"]: (x, y)}) or draw(axes, x, y, **style)
-            ),
-        )
-    base = Baseline(8.0, 8.0, 8.0, 2.0, 2.0, 2.0, 0.0)
-    several = {"flop": 8 * 10**9, "batch": 8, "seconds": 4.0, "baseline": base}
-    rows = [make_row(), make_row(**several), make_row(**several, compiled=True)]
-    write_plot(make_report(*rows), tmp_path / "bench.png")
-    assert drawn == {  # each time is that of one photo
-        "direct, float32": ([1.0], [1.0]),
-        "direct, 8 at once, float32": ([1.0], [0.5]),
-        "direct, 8 at once, compiled, float32": ([1.0], [0.5]),
-        "direct, float32: plain arithmetic alone": ([1.0], [pytest.approx(0.1)]),
-        "direct: the plain way": ([1.0], [1.0]),
-    }
-
-
-def test_a_plot_is_a_png(report, tmp_path):
-    with pytest.raises(OptionError, match="png"):
-        write_plot(report, tmp_path / "bench.pdf")
-
-
-def test_without_matplotlib(tmp_path, monkeypatch):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name)
-    )
-    with pytest.raises(OptionError, match=r"pip install 'blurvid\[plot\]'"):
-        check_plot(tmp_path / "bench.png")
-
-
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA here")
 def test_cuda(models, monkeypatch):
@@ -758,30 +583,12 @@ def test_cuda(models, monkeypatch):
         models=models,
         run=RunOptions(device="cuda", compile=True),
         precisions=["all"],
-        options=replace(BESIDE, batches=(1, 2)),
+        options=replace(QUICK, batches=(1, 2)),
     )
     assert report.left_out == ()
     assert {(row.batch, row.compiled) for row in report.rows} == {
         (count, compiled) for count in (1, 2) for compiled in (False, True)
     }
-    assert all(row.baseline.difference < 0.1 for row in report.rows)
     assert len(report.matrix_peaks) > 1
     assert all(row.peak_memory > 4 * row.parameters for row in report.rows)
     assert all(0 < row.peak_share < 1 for row in report.rows)
-
-
-def test_synth_beside_ffmpeg(tmp_path):
-    path = tmp_path / "clip.mp4"
-    media.write_frames(
-        torch.rand(15, 3, 48, 64), path, options=ClipOptions(seconds=0, bounce=False)
-    )
-    result = invoke("bench", "--synth", path, "--scale", 0.5, "--jobs", 1, "--repeats", 1, "--json")
-    found = json.loads(result.stdout)
-    assert (found["frames"], found["windows"], found["jobs"]) == (15, 2, 1)
-    assert found["frames_per_second"] == 15 / found["seconds"]
-    assert found["ffmpeg_frames_per_second"] == 15 / found["ffmpeg_seconds"]
-    assert found["ratio"] == pytest.approx(found["ffmpeg_seconds"] / found["seconds"])
-    shown = invoke("bench", "--synth", path, "--repeats", 1, "--warmup", 0).stdout
-    assert "2 windows of 15 frames" in shown
-    with pytest.raises(OptionError, match="at least 1"):
-        bench_synth(path, SynthOptions(), repeats=0, warmup=0)

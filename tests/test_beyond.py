@@ -232,11 +232,12 @@ def test_scores_beyond_the_seven(clips, here):
     (truth,) = [window.sharp() for window in windows]
     report = evaluate_beyond(lambda y: truth.flip(0), iter(windows), 2)
     told = report.to_json()
-    assert (told["beyond"], told["windows"]) == (2, 1)
-    near, far = report.mean.beyond
-    assert (near.away, far.away) == (1, 2)
-    assert near.made == far.made == report.mean.outermost == float("inf")  # the truth reversed
-    assert float("inf") > near.repeated > far.repeated > far.blurry
+    assert (told["frames"], told["windows"]) == (7, 1)
+    assert list(told["mean"]["scores"]) == ["1 away", "2 away"]
+    near, far = report.mean.scores.values()
+    assert near["made"] == far["made"] == report.mean.seven == float("inf")  # the truth reversed
+    repeated = "outermost of the seven"
+    assert float("inf") > near[repeated] > far[repeated] > far["blurry"]
 
     seen = []
     evaluate_beyond(lambda y: seen.append(y) or truth, iter(windows), 2)
@@ -250,9 +251,9 @@ def test_scores_beyond_the_seven(clips, here):
     ("words", "code", "message"),
     [
         (("--beyond=0",), 2, "1 to 4"),
-        (("--beyond=1", "--frames=13"), 2, "--beyond does not go with"),
+        (("--beyond=1", "--frames=13"), 2, "--frames does not go with --beyond"),
         (("--beyond=1", "--robustness"), 2, "--beyond does not go with --robustness"),
-        (("--beyond=1", "--video"), 2, "--video goes without"),
+        (("--beyond=1", "--video"), 2, "--beyond does not go with --video"),
         (("--beyond=4",), 3, "11 frames, a window needs 15"),
     ],
 )

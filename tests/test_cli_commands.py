@@ -349,18 +349,13 @@ def test_bench_of_batches(quick_bench):
     assert "1000000 photos at once take" in result.stderr
 
 
-def test_bench_beside_the_baseline(quick_bench, tmp_path):
-    plot = tmp_path / "bench.png"
-    plot.write_text("old")
-    words = ["--res", "320", "--res", "30x20", "--network", "direct", "--repeats", 1, "--baseline"]
-    words += ["--precision", "all", "--device", "cpu", "--threads", 1, "--plot", plot]
+def test_bench_of_two_sizes(quick_bench):
+    words = ["--res", "320", "--res", "30x20", "--network", "direct", "--repeats", 1]
+    words += ["--precision", "all", "--device", "cpu", "--threads", 1]
     result = invoke("bench", *words)
-    assert (result.exit_code, plot.read_text()) == (6, "old")
-    result = invoke("bench", *words, "--overwrite")
     assert result.exit_code == 0
-    assert plot.read_bytes().startswith(b"\x89PNG")
     for name in ("320P", "30x20"):
-        assert re.search(rf"^{name} direct float32: .* times as fast", result.stderr, re.M)
+        assert re.search(rf"^{name} direct float32: ", result.stderr, re.M)
         # A slow machine has longer numbers, whose cells are wrapped.
         assert re.search(rf"{name} .* \d+\.\d\d\b", result.stdout)
     assert "matrix product in float32" in result.stdout
@@ -371,7 +366,6 @@ def test_bench_beside_the_baseline(quick_bench, tmp_path):
     ("words", "code"),
     [
         (("--res", "999"), 2),
-        (("--plot", "bench.pdf"), 2),
         (("--repeats", "0"), 2),
         (("--warmup", "-1"), 2),
         (("--device", "cuda"), 5),
@@ -527,13 +521,10 @@ def test_doctor_compares_files_with_those_installed(tmp_path, monkeypatch):
     assert "but 9.9 is installed" in diagnosed()["files"]["text"]
 
 
-def test_doctor_tries_ffmpeg(tmp_path, monkeypatch):
-    broken = tmp_path / "ffmpeg"
-    broken.write_text("#!/bin/sh\necho no such codec >&2\nexit 1\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(broken))
-    found = doctor._finding("video", doctor._video, doctor._FFMPEG)
-    assert not found.ok and "pip install --force-reinstall imageio-ffmpeg" in found.text
+def test_doctor_tries_to_write_a_video(monkeypatch):
+    monkeypatch.setattr("blurvid.media.mp4._TO_BT709", "no=such:filter=option")
+    found = doctor._finding("video", doctor._video, doctor._PYAV)
+    assert not found.ok and "pip install --force-reinstall av" in found.text
 
 
 def test_doctor_knows_a_gpu_that_cannot_be_used(tmp_path, monkeypatch):

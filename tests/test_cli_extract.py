@@ -21,6 +21,8 @@ from blurvid.config import DirectSpec
 from blurvid.errors import DeviceError
 from blurvid.networks import DirectNet
 
+pytestmark = pytest.mark.quick
+
 TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
 
 
@@ -112,7 +114,7 @@ def test_a_photo_becomes_a_video(run, tmp_path):
     )
     info = media.video_info(tmp_path / "clip.mp4")
     assert info.size == (32, 48)
-    assert info.frames >= 40  # long enough to watch: 4 s at 10 frames a second
+    assert info.timing.count >= 40  # long enough to watch: 4 s at 10 frames a second
 
 
 def test_without_an_output_a_video_appears_here(run):
@@ -557,3 +559,61 @@ def test_ctrl_c_in_a_batch(run, monkeypatch, more):
     assert result.stdout == "out/a.gif\n"
     assert "Interrupted." in result.stderr
     assert everything("out") == ["a.gif"]
+
+
+def test_one_file_on_standard_output(run):
+    make_photo("a.png", size=(20, 30))
+    for kind, start in (("mp4", b"ftyp"), ("gif", b"GIF8"), ("webp", b"RIFF"), ("html", b"<!")):
+        result = run("a.png", "-o", "-", "--format", kind)
+        assert start in result.stdout_bytes[:12]
+        assert "a.png" not in result.stderr
+    assert sorted(path.name for path in Path().iterdir()) == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["a.png", "-o", "-"], "--format gif"),
+        (["a.png", "-o", "-", "--format", "png"], "--format gif"),
+        (["a.png", "b.png", "-o", "-", "--format", "gif"], "-o - is one file, but there are 2"),
+        (["a.png", "-o", "-", "--format", "gif", "--json"], "both mean standard output"),
+    ],
+)
+def test_standard_output_is_for_one_file(run, words, match):
+    for name in ("a.png", "b.png"):
+        make_photo(name, size=(20, 30))
+    result = run(*words)
+    assert result.exit_code == 2
+    assert match in result.stderr
+    assert result.stdout == ""
+
+
+def test_no_picture_goes_to_a_terminal(run, monkeypatch):
+    make_photo("a.png", size=(20, 30))
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda self: True)
+    assert "to a terminal" in run("a.png", "-o", "-", "--format", "gif").stderr
+
+
+def test_what_is_known_before_the_network_works_is_said_before(run, monkeypatch):
+    Image.fromarray(np.zeros((20, 30, 4), np.uint8)).save("a.png")
+    said = []
+    monkeypatch.setattr("blurvid.cli.common.warn", said.append)
+    extract = pipeline.Extractor.__call__
+
+    def watched(self, photo):
+        said.append("network")
+        return extract(self, photo)
+
+    monkeypatch.setattr(pipeline.Extractor, "__call__", watched)
+    run("a.png", "-o", "out", "--format", "jpg")
+    assert said[0] == "a.png: JPEG frames have no transparency; they are put on white"
+    assert "network" in said[1:]
+    assert said.count(said[0]) == 1
+
+
+def test_allow_truncated(run):
+    make_photo("a.jpg", size=(60, 60))
+    whole = Path("a.jpg").read_bytes()
+    Path("a.jpg").write_bytes(whole[: len(whole) * 3 // 4])
+    assert "--allow-truncated" in run("a.jpg", "-o", "a.gif").stderr
+    assert "truncated" in run("a.jpg", "-o", "a.gif", "--allow-truncated").stderr

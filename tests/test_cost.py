@@ -8,7 +8,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from blurvid import models, runtime
-from blurvid.networks.scratch import scratch
 
 
 @dataclass
@@ -49,23 +48,22 @@ def cost(name, side):
         with count:
             model.fill(out, y, None)
 
-    scratch.buffers.clear()  # those that other tests have left
     with torch.no_grad():
         flop = runtime.count_flop(fill)
     return flop, runtime.count_flop(lambda: model.to("meta")(y.to("meta"))), count
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "work", "calls", "taken", "moved"),
+    ("name", "side", "calls", "taken", "moved"),
     [
-        # Side of the photo [px], large enough for the fast convolutions to take part; share of the
-        # plain arithmetic; calls; bytes a pixel taken, and moved. As measured, and 5 % more.
-        ("direct", 320, 0.70, 960, 1080, 8100),
-        ("cascade", 160, 0.56, 45_000, 78_000, 635_000),
+        # Side of the photo [px]; calls; bytes a pixel taken, and moved. As measured, and 5 % more.
+        ("direct", 320, 91, 565, 2320),
+        ("cascade", 160, 22_300, 61_200, 248_000),
     ],
 )
-def test_no_more_is_done_than_was(name, side, work, calls, taken, moved):
+def test_no_more_is_done_than_was(name, side, calls, taken, moved):
     flop, plain, count = cost(name, side)
     pixels = side**2
-    found = (flop / plain, count.calls, count.taken / pixels, count.moved / pixels)
-    assert all(a <= b for a, b in zip(found, (work, calls, taken, moved), strict=True)), found
+    assert flop == plain
+    found = (count.calls, count.taken / pixels, count.moved / pixels)
+    assert all(a <= b for a, b in zip(found, (calls, taken, moved), strict=True)), found

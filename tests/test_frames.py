@@ -189,7 +189,7 @@ def test_every_output_has_as_many(here, count):
         assert run("a.png", "-o", f"a.{kind}", *words).exit_code == 0
     with Image.open("a.gif") as gif:
         assert gif.n_frames == count or count > gif.n_frames > 0  # equal frames are one
-    assert media.video_info(Path("a.mp4")).frames == count
+    assert media.video_info(Path("a.mp4")).timing.count == count
     text = Path("a.html").read_text()
     assert text.count('class="frame"') == count
     assert f"--frames {count}" in text
@@ -229,8 +229,9 @@ def test_scores_between_the_seven(clips, here):
     report = evaluate_between(lambda y: next(answers), iter(windows), 13)
     assert len(report.rows) == 2
     for row in report.rows:
-        assert row.between == row.of_true  # the truth in reverse is as good
-        assert row.of_true.motion > row.of_true.blend > row.of_true.nearest
+        extracted, of_true = row.scores.values()
+        assert extracted == of_true  # the truth in reverse is as good
+        assert of_true["by motion"] > of_true["blended"] > of_true["nearest"]
     told = report.to_json()
     assert (told["frames"], told["windows"], told["mean"]["seven"]) == (13, 2, None)
 
@@ -244,7 +245,7 @@ def test_scores_between_the_seven(clips, here):
     [
         (("--frames=12",), 2, "13, 19, 25, 31, 37, 43, 49"),
         (("--frames=7",), 2, "13, 19"),
-        (("--frames=13", "--protocol=gopro7"), 2, "does not go with --protocol"),
+        (("--frames=13", "--protocol=gopro7"), 2, "--frames does not go with --protocol"),
         (("--frames=13", "--robustness"), 2, "--frames does not go with --robustness"),
         (("--frames=19",), 3, "14 frames, a window needs 19"),
     ],

@@ -9,6 +9,8 @@ import pytest
 
 import blurvid
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(blurvid.__file__).parent
 FLOORS = {
     "__main__": 11,

@@ -5,6 +5,8 @@ import pytest
 from blurvid import media
 from blurvid.errors import InputError
 
+pytestmark = pytest.mark.quick
+
 
 def test_kinds_by_suffix():
     assert media.is_photo(Path("a.JPG"))

@@ -11,6 +11,8 @@ from PIL import Image, ImageCms
 from blurvid import media
 from blurvid.errors import InputError
 
+pytestmark = pytest.mark.quick
+
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ORIENTATION = 274
 

@@ -1,18 +1,25 @@
-import gc
-import subprocess
+"""Videos written and read: sizes, colours, times, turns, names, what is refused."""
 
-import imageio_ffmpeg
+import gc
+import struct
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 import torch
+from av.video.frame import VideoFrame
+from clips import shown, write_video
 
 from blurvid import media
 from blurvid.config import ClipOptions
 from blurvid.errors import InputError, OutputError
-from blurvid.media import video
 
-FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 ONCE = ClipOptions(seconds=0, bounce=False, crf=4)
+FFV1 = ("ffv1", "yuv420p", {})
+GREY = np.full((16, 16, 3), 128, np.uint8)
+TO_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+"""Linear light of BT.709 primaries to that of BT.2020 (ITU-R BT.2087)."""
 
 
 def patches(height=101, width=53, count=7):
@@ -25,9 +32,32 @@ def patches(height=101, width=53, count=7):
     return frames
 
 
-def header(path):
-    command = [FFMPEG, "-hide_banner", "-i", f"file:{path}"]
-    return subprocess.run(command, capture_output=True, check=False).stderr.decode()
+def flat_yuv(values, height=16, width=16, layout="yuv420p"):
+    """A frame of one colour, from its values Y, Cb, Cr."""
+    frame = VideoFrame(width, height, layout)
+    kind = np.uint16 if "10" in layout else np.uint8
+    for plane, value in zip(frame.planes, values, strict=True):
+        plane.update(np.full(plane.buffer_size // kind().itemsize, value, kind).tobytes())
+    return frame
+
+
+def yuv_of(rgb, kr, kb, bits=8, full=False):
+    """Y, Cb, Cr of a colour in [0, 1], by the luma weights of red and blue."""
+    r, g, b = rgb
+    y = kr * r + (1 - kr - kb) * g + kb * b
+    chroma = (b - y) / (1 - kb) / 2, (r - y) / (1 - kr) / 2
+    unit = 1 << (bits - 8)
+    low, luma, span = (0, 255, 255) if full else (16, 219, 224)
+    return [round((low + luma * y) * unit), *(round((128 + span * c) * unit) for c in chroma)]
+
+
+def turn(path, a, b, c, d):
+    """Write into an MP4 how its pictures are turned: x to (a x + c y), y to (b x + d y)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    one = 1 << 16
+    data[at : at + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
 
 
 def test_mp4_shows_the_same_colours_and_pads_odd_sides(tmp_path):
@@ -36,16 +66,18 @@ def test_mp4_shows_the_same_colours_and_pads_odd_sides(tmp_path):
 
     assert media.write_frames(frames, path, options=ONCE) == [path]
 
-    shown = list(media.read_video(path))
-    assert len(shown) == 7
+    found = list(media.read_video(path))
+    assert len(found) == 7
     truth = media.to_uint8(frames).astype(int)
-    for frame, expected in zip(shown, truth, strict=True):
+    for frame, expected in zip(found, truth, strict=True):
         assert frame.shape == (102, 54, 3)
         assert np.array_equal(frame[:, 53], frame[:, 52])
         rows = [12, 38, 63, 89]  # deep inside the patches: chroma is shared across edges
         assert np.abs(frame[rows, 10:40] - expected[rows, 10:40]).max() <= 2
-    text = header(path)
-    assert "yuv420p(tv, bt709, progressive)" in text
+    with av.open(str(path)) as file:
+        context = file.streams.video[0].codec_context
+        assert (context.pix_fmt, context.color_range, context.colorspace) == ("yuv420p", 1, 1)
+        assert (context.color_primaries, context.color_trc) == (1, 1)
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
@@ -56,7 +88,7 @@ def test_mp4_is_looped_whole_times(tmp_path):
 
     assert len(list(media.read_video(tmp_path / "clip.mp4"))) == 36  # 3 times 12 frames
     info = media.video_info(tmp_path / "clip.mp4")
-    assert info == media.VideoInfo(size=(8, 8), fps=10.0, frames=36)
+    assert (info.size, info.timing) == ((8, 8), media.Timing(0, Fraction(1, 10), 36, 36))
 
 
 def test_one_pixel(tmp_path):
@@ -65,9 +97,9 @@ def test_one_pixel(tmp_path):
 
 
 def test_a_failure_of_ffmpeg_is_an_output_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("blurvid.media.mp4._FILTER", "nonsense")
+    monkeypatch.setattr("blurvid.media.mp4._TO_BT709", "flags=nonsense")
 
-    with pytest.raises(OutputError, match=r"clip\.mp4: not written: ffmpeg: ") as caught:
+    with pytest.raises(OutputError, match=r"clip\.mp4: not written: ") as caught:
         media.write_frames(patches(400, 400), tmp_path / "clip.mp4")
 
     assert "\n" not in str(caught.value)
@@ -84,80 +116,163 @@ def test_awkward_names(tmp_path, monkeypatch, name):
     assert media.video_info(name).size == (8, 8)
 
 
-def test_rotation_is_respected(tmp_path):
-    frames = torch.zeros(2, 3, 16, 32)
-    frames[:, 0, :, 16:] = 1  # right half red
-    media.write_frames(frames, tmp_path / "flat.mp4", options=ONCE)
-    command = [FFMPEG, "-loglevel", "error", "-display_rotation", "90"]
-    command += ["-i", tmp_path / "flat.mp4", "-c", "copy", tmp_path / "turned.mp4"]
-    subprocess.run(command, check=True)
+@pytest.mark.parametrize(
+    ("matrix", "back"),
+    [
+        ((0, 1, -1, 0), lambda x: np.rot90(x, -1)),  # to be shown turned clockwise
+        ((0, -1, 1, 0), np.rot90),
+        ((-1, 0, 0, -1), lambda x: np.rot90(x, 2)),
+        ((-1, 0, 0, 1), np.fliplr),
+        ((0, 1, 1, 0), lambda x: x.swapaxes(0, 1)),
+    ],
+)
+def test_turns_and_mirrors_are_respected(tmp_path, matrix, back):
+    picture = np.zeros((16, 32, 3), np.uint8)
+    picture[2:6, 3:20, 0] = 255
+    path = write_video(tmp_path / "turned.mp4", [picture] * 2, aspect="2/1")
+    turn(path, *matrix)
+    expected = back(picture)
 
-    first = next(media.read_video(tmp_path / "turned.mp4"))
+    found = next(media.read_video(path))
 
-    assert media.video_info(tmp_path / "turned.mp4").size == (32, 16)
-    assert first.shape == (32, 16, 3)
-    assert first[4, 8, 0] > 200  # turned counter-clockwise: right is now up
-    assert first[28, 8, 0] < 50
+    assert np.abs(found - expected.astype(int)).max() <= 1
+    info = media.video_info(path)
+    assert info.size == expected.shape[:2]
+    assert info.aspect == ((1, 2) if info.size == (32, 16) else (2, 1))
 
 
-STREAM = "  Stream #0:0(und): Video: hevc, {}, 100x60{}, 25 fps, 25 tbr\n"
+RED = (0.6, 0.2, 0.15)
 
 
 @pytest.mark.parametrize(
-    ("colours", "pixel", "aspect", "hdr", "interlaced"),
+    ("height", "layout", "weights", "full", "colours"),
     [
-        ("yuv420p(tv, bt709, progressive)", "", (1, 1), False, False),
-        ("yuv420p(top first)", " [SAR 16:15 DAR 16:9]", (16, 15), False, True),
-        (
-            "yuv422p10le(tv, bt2020nc/bt2020/smpte2084, bottom coded first (swapped))",
-            " [SAR 1:1 DAR 5:3], SAR 4:3 DAR 20:9",
-            (4, 3),
-            True,
-            True,
-        ),
-        ("yuv420p10le(tv, bt2020nc/bt2020/arib-std-b67)", " [SAR 0:1]", (1, 1), True, False),
+        (718, "yuv420p", (0.299, 0.114), False, {}),
+        (720, "yuv420p", (0.2126, 0.0722), False, {}),
+        (720, "yuv420p10le", (0.2126, 0.0722), False, {}),
+        (720, "yuv420p", (0.299, 0.114), False, {"colorspace": 6}),
+        (64, "yuv420p", (0.2126, 0.0722), False, {"colorspace": 1}),
+        (64, "yuv420p", (0.299, 0.114), True, {"color_range": 2}),
+        (64, "yuv420p10le", (0.299, 0.114), True, {"color_range": 2}),
+        (64, "yuv420p10le", (0.299, 0.114), False, {}),
     ],
 )
-def test_what_a_header_says(tmp_path, monkeypatch, colours, pixel, aspect, hdr, interlaced):
-    monkeypatch.setattr(video, "video_header", lambda path: STREAM.format(colours, pixel))
+def test_colours_are_read_as_players_do(tmp_path, height, layout, weights, full, colours):
+    values = yuv_of(RED, *weights, bits=10 if "10" in layout else 8, full=full)
+    frame = flat_yuv(values, height, 16, layout)
+    for key, value in colours.items():
+        setattr(frame, key, value)
+    path = tmp_path / "a.mkv"
+    write_video(path, [frame], encoder=("ffv1", layout, {}), colours=colours)
 
-    info = media.video_info(tmp_path)
+    (found,) = media.read_video(path)
 
-    assert (info.size, info.fps, info.aspect) == ((60, 100), 25, aspect)
-    assert (info.hdr, info.interlaced) == (hdr, interlaced)
+    assert media.video_info(path).colours == ""
+    assert np.abs(found[height // 2, 8] - 255 * np.array(RED)).max() <= 1.5
+
+
+def test_wide_colours_are_brought_to_bt709(tmp_path):
+    wide = (TO_2020 @ (np.array(RED) ** 2.4)) ** (1 / 2.4)  # of one curve on both sides
+    colours = {"colorspace": 9, "color_primaries": 9, "color_trc": 14}
+    frame = flat_yuv(yuv_of(wide, 0.2627, 0.0593, bits=10), layout="yuv420p10le")
+    encoder = ("ffv1", "yuv420p10le", {})
+    path = write_video(tmp_path / "a.mkv", [frame], encoder=encoder, colours=colours)
+
+    (found,) = media.read_video(path)
+
+    assert media.video_info(path).colours == "BT.2020"
+    assert np.abs(255 * wide - 255 * np.array(RED)).max() > 20
+    assert np.abs(found[8, 8] - 255 * np.array(RED)).max() < 6  # (by a table of FFmpeg's)
+
+
+@pytest.mark.parametrize(
+    ("curve", "name", "white"), [(16, "HDR, PQ", 0.58), (18, "HDR, HLG", 0.75)]
+)
+def test_hdr_is_brought_to_ordinary_screens(tmp_path, curve, name, white):
+    colours = {"colorspace": 9, "color_primaries": 9, "color_trc": curve}
+    levels = (0, white / 2, white, 1)  # of the signal; `white` is that of paper
+    frames = [
+        flat_yuv(yuv_of([level] * 3, 0.2627, 0.0593, bits=10), layout="yuv420p10le")
+        for level in levels
+    ]
+    encoder = ("ffv1", "yuv420p10le", {})
+    path = write_video(tmp_path / "a.mkv", frames, encoder=encoder, colours=colours)
+    assert media.video_info(path).colours == name
+    found = [int(pixels[8, 8].mean()) for pixels in media.read_video(path)]
+    assert found[0] <= 1 and found[3] >= 253
+    assert 130 < found[2] < 200  # with room for what is brighter than paper
+    assert found[1] < 0.6 * found[2]
+
+
+def test_interlaced_frames_are_noticed(tmp_path):
+    encoder = ("mpeg2video", "yuv420p", {"flags": "+ildct+ilme"})
+    frames = [flat_yuv((90, 128, 128), 32, 32)] * 3
+    path = write_video(tmp_path / "a.mpg", frames, fps=25, encoder=encoder)
+    assert media.video_info(path).interlaced
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("rate", ["24000/1001", "25/3", "1/3", "30"])
+def test_rates_are_exact_whatever_the_container_rounds_to(tmp_path, rate, suffix):
+    path = write_video(tmp_path / f"a.{suffix}", [GREY] * 9, fps=rate)
+    timing = media.video_info(path).timing
+    assert timing == media.Timing(0, 1 / Fraction(rate), 9, 9)
+    assert timing.rate == Fraction(rate)
+
+
+def test_uneven_times_are_kept(tmp_path):
+    times = [0, 50, 100, 350, 600]
+    path = write_video(tmp_path / "a.mkv", [GREY] * 5, times=times)
+    timing = media.video_info(path).timing
+    assert timing == media.Timing(0, Fraction(1, 1000), 5, 600 + (timing.end - 600))
+    ticks = [-1]
+    for time, _ in media.timed_frames(path):
+        ticks.append(timing.place(time, ticks[-1]))
+    assert ticks[1:] == times
+    assert timing.place(None, 7) == timing.place(Fraction(0), 7) == 8
+
+
+def test_frames_that_cannot_be_decoded_are_passed_over(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    path = write_video(tmp_path / "a.mov", list(noise), encoder=("png", "rgb24", {}))
+    data = path.read_bytes()
+    at = data.index(b"\x89PNG", data.index(b"\x89PNG") + 1)
+    path.write_bytes(data[:at] + bytes(8) + data[at + 8 :])
+    found = [time for time, _ in media.timed_frames(path)]
+    assert found == [0, Fraction(1, 5), Fraction(3, 10), Fraction(2, 5)]
+    assert media.video_info(path).timing.count == 5
 
 
 def test_the_cover_of_a_song_is_no_video(tmp_path):
-    command = [FFMPEG, "-loglevel", "error", "-f", "lavfi", "-i", "testsrc=size=32x32:duration=1"]
-    command += ["-f", "lavfi", "-i", "sine=duration=0.1", "-map", "0", "-map", "1"]
-    command += ["-frames:v", "1", "-c:v", "mjpeg", "-disposition:v", "attached_pic", "song.m4a"]
-    subprocess.run(command, check=True, cwd=tmp_path)
+    with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as out:
+        cover = out.add_stream("mjpeg", 1, width=32, height=32, pix_fmt="yuvj420p")
+        cover.disposition = av.stream.Disposition.attached_pic
+        out.mux(cover.encode(VideoFrame(32, 32, "yuvj420p")))
+        out.mux(cover.encode())
 
     with pytest.raises(InputError, match="not a video"):
         media.video_info(tmp_path / "song.m4a")
-    with pytest.raises(InputError, match="frame 1 not read"):
+    with pytest.raises(InputError, match="not a video"):
         next(media.read_video(tmp_path / "song.m4a"))
 
 
-def test_a_dropped_iterator_ends_the_decoder(tmp_path, monkeypatch):
-    started = []
-    popen = subprocess.Popen
+def test_a_dropped_iterator_closes_the_file(tmp_path, monkeypatch):
+    path = media.write_frames(patches(64, 64), tmp_path / "clip.mp4")[0]
+    opened = []
+    real = type(path).open
 
-    def watched(*args, **options):
-        started.append(popen(*args, **options))
-        return started[-1]
+    def watched(self, *words):
+        opened.append(real(self, *words))
+        return opened[-1]
 
-    media.write_frames(patches(64, 64), tmp_path / "clip.mp4")
-    monkeypatch.setattr("subprocess.Popen", watched)
-
-    frames = media.read_video(tmp_path / "clip.mp4")
+    monkeypatch.setattr(type(path), "open", watched)
+    frames = media.read_video(path)
     first = next(frames)
     first[:] = 0  # an array of its own, and writable
     del frames
     gc.collect()
 
-    assert len(started) == 1
-    assert started[0].poll() is not None
+    assert opened and all(file.closed for file in opened)
 
 
 def test_what_is_no_video_is_refused(tmp_path):
@@ -174,19 +289,16 @@ def test_what_is_no_video_is_refused(tmp_path):
         with pytest.raises(InputError, match=name):
             media.video_info(tmp_path / name)
     with pytest.raises(InputError, match="no such"):
-        media.read_video(tmp_path / "missing.mp4")
+        next(media.read_video(tmp_path / "missing.mp4"))
     with pytest.raises(InputError, match="folder"):
-        media.read_video(tmp_path)
+        next(media.read_video(tmp_path))
 
 
 @pytest.mark.parametrize("scale", [0.45, 0.5])
 def test_a_video_is_scaled_as_photos_are(tmp_path, scale):
     y, x = torch.meshgrid(torch.arange(121) / 9, torch.arange(163) / 7, indexing="ij")
     waves = torch.stack([x.sin() * y.cos(), (x + y).sin(), (x * y / 9).cos()]) * 0.3 + 0.5
-    path = tmp_path / "clip.mkv"
-    encode = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "163x121", "-i", "-", "-c:v", "ffv1"]
-    pixels = media.to_uint8(waves).tobytes()
-    subprocess.run([FFMPEG, *encode, "-pix_fmt", "bgr0", path], input=pixels, check=True)
+    path = write_video(tmp_path / "a.mkv", [media.to_uint8(waves)], encoder=("ffv1", "bgr0", {}))
 
     (small,) = media.read_video(path, scale)
     expected = media.scaled(waves, scale)
@@ -198,10 +310,70 @@ def test_a_video_is_scaled_as_photos_are(tmp_path, scale):
     assert error.mean().abs() < 0.1
 
 
-def test_a_video_is_decoded_for_nothing(tmp_path):
-    media.write_frames(patches(8, 8), tmp_path / "clip.mp4", options=ONCE)
-    assert media.decode_video(tmp_path / "clip.mp4") == 7
-    assert media.decode_video(tmp_path / "clip.mp4", 0.5) == 7
-    (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(InputError, match=r"text\.mp4: not decoded"):
-        media.decode_video(tmp_path / "text.mp4")
+# What is a video
+
+
+CONTAINERS = {
+    "mp4": ("libx264", "mp4", 25),
+    "vob": ("mpeg2video", "vob", 25),
+    "m2v": ("mpeg2video", "mpeg2video", 25),
+    "dv": ("dvvideo", "dv", 25),
+    "mxf": ("mpeg2video", "mxf", 25),
+    "y4m": ("rawvideo", "yuv4mpegpipe", 10),
+    "ivf": ("libvpx-vp9", "ivf", 10),
+    "asf": ("wmv2", "asf", 10),
+    "264": ("libx264", "h264", 10),
+    "mkv": ("ffv1", "matroska", 10),
+    "avi": ("ffv1", "avi", 10),
+    "ts": ("mpeg2video", "mpegts", 25),
+    "flv": ("flv", "flv", 25),
+}
+
+
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_what_is_a_video_is_told_by_its_content(tmp_path, suffix):
+    codec, form, rate = CONTAINERS[suffix]
+    height, width = (576, 720) if suffix == "dv" else (48, 64)
+    path = tmp_path / "bare"
+    with av.open(str(path), "w", format=form) as out:
+        stream = out.add_stream(codec, rate, width=width, height=height, pix_fmt="yuv420p")
+        for level in range(40):  # (a transport stream that is too short is not known as one)
+            out.mux(stream.encode(flat_yuv((90 + level, 100, 160), height, width)))
+        out.mux(stream.encode())
+    assert media.holds_video(path)
+    assert media.video_info(path).size == (height, width)
+    posing = path.rename(tmp_path / "posing.gif")
+    assert media.holds_video(posing) == (suffix != "dv")  # which has no mark at its start
+
+
+def test_what_is_not_a_video(tmp_path):
+    camcorder = 2 * (bytes(4) + b"G" + bytes(187))
+    (tmp_path / "camcorder.tp").write_bytes(camcorder)
+    assert media.holds_video(tmp_path / "camcorder.tp")
+    (tmp_path / "damaged.mp4").write_bytes(b"words")  # nothing but the suffix tells
+    assert media.holds_video(tmp_path / "damaged.mp4")
+    for name, data in (
+        ("photo.heics", b"\0\0\0\x18ftypheic"),
+        ("IMG_1.CR3", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"),
+        ("png.mp4", b"\x89PNG\r\n\x1a\n"),
+        ("a.gif", b"GIF89a"),
+        ("a.webp", b"RIFF\0\0\0\0WEBPVP8 "),
+        ("sound", b"RIFF\0\0\0\0WAVEfmt "),
+        ("a.tga", bytes(300)),
+        ("zeros", bytes(5000)),
+        ("text", b"words"),
+        ("empty", b""),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert not media.holds_video(tmp_path / name), name
+    assert not media.holds_video(tmp_path / "nowhere")
+    assert not media.holds_video(tmp_path)
+
+
+def test_joined_frames_are_shown_when_they_are_to_be(tmp_path):
+    piece = tmp_path / "piece.mp4"
+    media.encode([GREY] * 3, (16, 16), piece, 10, 15, piece, joinable=True)
+    ticks = [5, 6, 7, 20, 21, 30, 42]
+    tick = Fraction(1001, 168000)
+    media.join([piece, piece], tmp_path / "out.mp4", piece, ticks, tick)
+    assert shown(tmp_path / "out.mp4") == pytest.approx([t * tick for t in ticks[:-1]], abs=1e-5)

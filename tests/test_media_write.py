@@ -1,10 +1,6 @@
 import io
 import os
 import stat
-import subprocess
-import sys
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -17,8 +13,9 @@ from PIL import Image, ImageCms, ImageSequence
 from blurvid import media
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
-from blurvid.interrupts import break_off
-from blurvid.media import ffmpeg, mp4, png
+from blurvid.media import mp4, png
+
+pytestmark = pytest.mark.quick
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -134,9 +131,7 @@ def test_a_killed_write_leaves_nothing(tmp_path, monkeypatch, target, failure):
 
     save = Image.Image.save
     if target == "clip.mp4":
-        ffmpeg.program()  # looked for once, and not while it cannot be waited for
-        monkeypatch.setattr("subprocess.Popen.wait", interrupted)
-        monkeypatch.setattr("subprocess.Popen.kill", lambda self: monkeypatch.undo() or self.kill())
+        monkeypatch.setattr(mp4, "_even", interrupted)
     else:
         monkeypatch.setattr(Image.Image, "save", interrupted)
     expected = OutputError if isinstance(failure, OSError) else failure
@@ -148,92 +143,6 @@ def test_a_killed_write_leaves_nothing(tmp_path, monkeypatch, target, failure):
     assert all((tmp_path / name).is_dir() for name in leftovers(tmp_path))
     if expected is OutputError:
         assert "disk is full" in str(caught.value)
-
-
-class Broken(BaseException):
-    pass
-
-
-def broken_off(work, moment):
-    """Do work in a thread, broken off where Python looks for interrupts; whether it was.
-
-    That is at the entries of functions and the returns of those made of C.
-    """
-    moments = 0
-
-    def watch(frame, event, argument):
-        nonlocal moments
-        if event in ("call", "c_return"):
-            moments += 1
-            if moments == moment:
-                raise Broken
-
-    def watched():
-        try:
-            sys.setprofile(watch)
-            work()
-        except Broken:
-            pass
-        finally:
-            sys.setprofile(None)
-
-    thread = threading.Thread(target=watched, daemon=True)
-    thread.start()
-    thread.join(60)
-    assert not thread.is_alive(), moment
-    return moments >= moment
-
-
-@pytest.mark.skipif(os.name != "posix", reason="runs a shell")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_program_is_not_lost_wherever_it_is_broken_off(tmp_path):
-    """It would write its file after the temporary one was removed."""
-    started = tmp_path / "started"
-
-    def work():
-        with media.replacing([tmp_path / "out" / "clip.mp4"]) as (path,):
-            script = f"echo $$ >> '{started}'; sleep 0.01; cat > '{path}'"
-            mp4.run(["/bin/sh", "-c", script], [memoryview(b"a frame")], path)
-
-    ends, moment = 0, 1
-    while broken_off(work, moment):
-        moment += 1
-        if (tmp_path / "out" / "clip.mp4").exists():
-            (tmp_path / "out" / "clip.mp4").unlink()
-            ends += 1
-    assert moment > 100
-    assert ends < moment / 2
-    numbers = [int(number) for number in started.read_text().split()]
-    assert len(numbers) > ends
-    for number in numbers:
-        with pytest.raises(ProcessLookupError):
-            os.kill(number, 0)
-    assert leftovers(tmp_path / "out") == ["clip.mp4"]  # of the last time, which went through
-
-
-@pytest.mark.skipif(os.name != "posix", reason="runs a shell")
-def test_what_breaks_a_thread_off_does_not_hit_the_one_that_starts_a_program(monkeypatch):
-    """Before Python 3.12 both have the same number for a moment; one waited for the other then."""
-    lost, delays = [], np.random.default_rng(0).uniform(0, 6e-4, 150)
-    monkeypatch.setattr("sys.unraisablehook", lost.append)
-    nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-
-    def work():
-        try:
-            with ffmpeg.Program(["true"], **nothing) as program:
-                assert program.begin().wait() == 0
-        except Broken:
-            pass
-
-    for delay in delays:
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        time.sleep(delay)
-        break_off(thread, Broken)
-        thread.join(60)
-        assert not thread.is_alive()
-    # (the thread itself may be hit before or after `work`)
-    assert not [what for what in lost if "Program" in f"{what.err_msg} {what.object}"]
 
 
 def test_nan_in_the_last_frame_leaves_nothing(tmp_path):
@@ -345,6 +254,21 @@ def test_gif_has_one_palette_and_the_right_times(tmp_path, fps, time):
             assert shown.info["duration"] == time
             difference = np.asarray(shown.convert("RGB"), int) - media.to_uint8(frames[index])
             assert np.abs(difference).mean() < 8
+
+
+def test_gif_keeps_rare_hues(tmp_path):
+    rng = np.random.default_rng(0)
+    grey = rng.normal(120, 25, (3, 1, 120, 160)) + rng.normal(0, 4, (3, 3, 120, 160))
+    frames = torch.from_numpy(grey.clip(0, 255)).float() / 255
+    places = {(250, 20, 30): 20, (20, 60, 240): 60, (30, 220, 60): 100}
+    for colour, x in places.items():
+        frames[:, :, 40:44, x : x + 4] = torch.tensor(colour)[:, None, None] / 255
+    media.write_frames(frames, tmp_path / "clip.gif")
+    with Image.open(tmp_path / "clip.gif") as gif:
+        shown = np.asarray(gif.convert("RGB"), int)
+    assert np.square(shown - media.to_uint8(frames[0])).mean() < 10  # median cut alone: 18
+    for colour, x in places.items():
+        assert np.abs(shown[41, x + 1] - colour).max() <= 12
 
 
 def test_gif_reversed_without_bounce(tmp_path):

@@ -27,7 +27,6 @@ from blurvid.cli import main
 from blurvid.config import CascadeSpec, DirectSpec, QualityOptions
 from blurvid.errors import DeviceError
 from blurvid.networks import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, DirectNet, FrameNet
-from blurvid.networks.scratch import scratch
 from blurvid.pipeline.memory import PIXELS_AT_ONCE, frames_on_disk, plan
 from blurvid.pipeline.tiles import RAMP, fill_in_tiles, spans
 
@@ -172,7 +171,6 @@ def test_predicted_memory_is_what_is_taken(name, spec, height, step):
     model = models.build(name, spec)
     width = 320 if name == "direct" else 160
     y, out = torch.rand(1, 3, height, width), torch.empty(7, 3, height, width)
-    scratch.buffers.clear()  # those of other tests may be larger than is needed here
     with torch.no_grad(), Meter(y, out, *model.parameters()) as meter:
         model.fill(out, y, step)
     predicted = model.memory(height, width, 4, step)

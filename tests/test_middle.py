@@ -439,7 +439,7 @@ def test_the_table_of_robustness(released, clip):
     ("words", "message"),
     [
         (["--robustness", "--stride", "7"], "--stride does not go with --robustness"),
-        (["--stills"], "go with --robustness"),
+        (["--stills"], "--stills does not go with windows alone"),
         (["--middle", "direct", "--middle", "bdirnet"], "several --middle"),
     ],
 )

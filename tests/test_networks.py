@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import Recorder
+from plain import plain
 from torch import nn
 from torch.testing import assert_close
 
@@ -184,6 +185,15 @@ def test_an_image_does_not_depend_on_others_in_its_batch(awake):
 
 
 @torch.no_grad()
+def test_the_cascade_gives_what_it_gives_as_published(awake):
+    """Each colour, each frame and each step by itself."""
+    y = torch.rand(1, 3, 40, 60, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, found = plain(awake).eval()(y), awake.eval()(y)
+    assert (expected - y[:, None]).abs().mean() > 0.05  # there is something to compare
+    assert_close(found, expected, rtol=0, atol=1e-4)
+
+
 def test_training_and_use_are_the_same(awake):
     y = torch.rand(1, 3, 20, 20)
     net = awake.stages["middle"]

@@ -23,6 +23,8 @@ from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip, Extractor
 from blurvid.pipeline.replay import origin
 
+pytestmark = pytest.mark.quick
+
 HEIGHT, WIDTH = 64, 96
 
 

@@ -2,13 +2,15 @@
 
 import base64
 import io
+import itertools
+import os
 import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
-import imageio_ffmpeg
+import av
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from blurvid import batch, media, weights
 from blurvid.cli import main
 from blurvid.config import ClipOptions, DirectSpec
 from blurvid.errors import OptionError, OutputError
+from blurvid.media.maps import colored
 from blurvid.media.player import _figure, _part
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
@@ -31,7 +34,7 @@ FLAGS = (
     "--disable-dev-shm-usage --force-color-profile=srgb --window-size=1280,860"
 ).split()
 
-HEIGHT, WIDTH = 100, 150  # shown at most twice as large: small pictures are quick to look at
+HEIGHT, WIDTH = 100, 150
 FACTS = {"model": "direct", "weights": "tiny", "re-blur PSNR": "41.5 dB"}
 
 
@@ -86,7 +89,7 @@ def test_a_player_is_one_file_with_all_images_unchanged(tmp_path):
         assert word in text
     assert "dir/" not in text
     rest = re.sub(r'src="data:[^"]+"', "", text)
-    assert len(rest) < 60_000
+    assert len(rest) < 100_000
     assert not re.search(r"https?:|//[a-z]+\.|\ssrc=|@import|url\(", rest)
 
 
@@ -140,7 +143,7 @@ def test_existing_and_failed_players(tmp_path, monkeypatch):
 
 
 def test_the_parts_cannot_end_their_elements():
-    for name in ("player.css", "objects.js", "player.js"):
+    for name in ("player.css", "objects.js", "lens.js", "saver.js", "player.js"):
         assert "</" not in _part(name)
 
 
@@ -201,7 +204,7 @@ class Page:
         """Load a page; by default nothing moves by itself."""
         self.prefer(**{"prefers-reduced-motion": "reduce", **features})
         self.driver.get(path.as_uri())
-        ready = "document.querySelector('video') || !document.getElementById('player').hidden"
+        ready = "document.querySelector('video') || document.getElementById('loading').hidden"
         self.until(lambda: self.run(f"return {ready}"))
 
     def prefer(self, **features):
@@ -229,6 +232,9 @@ class Page:
         for name in names:
             self.find(name).click()
 
+    def focus(self, name):
+        self.run("document.getElementById(arguments[0]).focus()", name)
+
     def press(self, *keys):
         """Press keys wherever the focus is."""
         self.actions().send_keys(*keys).perform()
@@ -240,6 +246,14 @@ class Page:
         from selenium.webdriver import ActionChains
 
         return ActionChains(self.driver, duration=20)
+
+    def look(self, view):
+        """Choose how the frames are compared with the photo."""
+        self.look_at_once(view)
+        self.pixels()
+
+    def look_at_once(self, view):
+        self.run("document.querySelector(`input[value=${arguments[0]}]`).click()", view)
 
     def drag(self, name, start, x, y=0):
         """Drag from a place in an element (parts of its size) by some pixels."""
@@ -253,12 +267,17 @@ class Page:
 
     def touch(self, kind, *points):
         """Fingers at places of the stage (parts of its size)."""
-        box = self.run("return document.getElementById('stage').getBoundingClientRect().toJSON()")
+        box = self.box("#stage")
         told = [
             {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": i}
             for i, (x, y) in enumerate(points)
         ]
         self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": told})
+
+    def box(self, query):
+        """Where an element is."""
+        script = "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()"
+        return self.run(script, query)
 
     def pixels(self):
         """What the canvas shows once the browser has drawn, (H, W, 3) uint8."""
@@ -285,7 +304,7 @@ class Page:
         return 0 if blue == 255 else round((255 - red) / 30)
 
     def percent(self):
-        return int(self.find("percent").text.removesuffix("%"))
+        return int(self.find("percent").get_attribute("textContent").removesuffix("%"))
 
     def status(self):
         return self.find("status").get_attribute("textContent")
@@ -302,7 +321,7 @@ def clip(tmp_path_factory):
 def page(browser, clip):
     page = Page(browser)
     browser.get_log("browser"), browser.get_log("performance")
-    page.screen(1280, 800)
+    page.screen(900, 600)  # the picture fills it, six times as large
     page.open(clip)
     yield page
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
@@ -323,25 +342,26 @@ def test_time_by_keyboard(page):
 
 
 def test_time_by_mouse_and_touch(page):
-    # Along the slider, along the picture, and with a finger.
-    page.drag("timeline", (0.5, 0.5), 2000 // 5)
+    # Along the slider, along the picture where there is no edge to drag, and with a finger.
+    page.look("sharp")
+    page.drag("timeline", (0.5, 0.5), 120)
     assert page.shown() in (6, 7)
     page.drag("timeline", (0.02, 0.5), 2)
     assert page.shown() == 1
-    page.drag("stage", (0.05, 0.2), 130)
-    assert page.shown() == 4  # 130 of 300 pixels are three sevenths
+    page.drag("stage", (0.05, 0.4), 390)
+    assert page.shown() == 4  # 390 of 900 pixels are three sevenths
     page.screen(390, 844, mobile=True)
-    page.touch("touchStart", (0.9, 0.2))
-    page.touch("touchMove", (0.7, 0.2))
-    page.touch("touchMove", (0.48, 0.2))
+    page.touch("touchStart", (0.9, 0.5))
+    page.touch("touchMove", (0.7, 0.5))
+    page.touch("touchMove", (0.48, 0.5))
     page.touch("touchEnd")
-    assert page.shown(0.95) == 1
+    assert page.shown(0.95, 0.5) == 1
 
 
 def test_reverse(page):
     assert page.shown() == 4
     page.press(page.keys.ARROW_LEFT)
-    page.click("reverse")
+    page.click("more", "reverse")
     assert page.shown() == 3  # what is looked at stays
     assert page.status() == "frame 5 of 7, time reversed"
     assert page.find("reverse").get_attribute("aria-pressed") == "true"
@@ -408,6 +428,7 @@ def test_playing_in_a_loop_and_once(page):
     assert page.run("return pass(9, 100)") == [5, 6, 7, 1, 2, 3, 4, 5, 6]
     page.run("back()")
     page.press(page.keys.HOME)  # stepping pauses
+    page.pixels()
     assert not playing(page)
     play(page, "once")
     assert page.run("return pass(8, 50)") == [2, 3, 4, 5, 6, 7, 7, 7]
@@ -432,20 +453,57 @@ def test_movement_only_for_those_who_want_it(page, clip):
 
 def test_comparing(page):
     assert (page.shown(0.45), page.shown(0.55)) == (0, 4)
-    page.drag("stage", (0.5, 0.5), 90)  # the edge itself
+    page.drag("stage", (0.5, 0.3), 270)  # the edge itself
     assert (page.shown(0.75), page.shown(0.85)) == (0, 4)
-    page.find("wipe").send_keys(page.keys.ARROW_LEFT * 10)
+    page.drag("stage", (0.2, 0.3), 90)  # anywhere else will do
+    assert (page.shown(0.85), page.shown(0.95)) == (0, 4)
+    page.focus("wipe")
+    page.press(page.keys.ARROW_LEFT * 15)
     assert (page.shown(0.55), page.shown(0.65)) == (0, 4)
     assert page.find("wipe").get_attribute("aria-valuetext") == "60 percent, from the left"
-    page.find("wipe").send_keys(page.keys.HOME)
+    page.press(page.keys.HOME)
     assert page.shown(0.01) == 4
-    page.find("wipe").send_keys(page.keys.END)
+    page.press(page.keys.END)
     assert page.shown(0.99) == 0
-    page.click("compare")
+    page.look("sharp")
     assert page.shown(0.01) == 4
-    assert not page.find("wipe").is_displayed()
-    page.click("compare")
-    assert page.shown(0.99) == 0
+    assert not page.find("view").is_displayed()
+    page.press("c")
+    assert (page.shown(0.45), page.shown(0.55)) == (0, 4)
+
+
+def test_the_edge_moves_by_itself(page):
+    page.run(CLOCK)
+    page.look_at_once("auto")
+    script = "return Array.from({length: 60}, () => (pass(1, 100), wipe.valueAsNumber))"
+    parts = page.run(script)
+    assert parts[:5] == [100] * 5  # a round begins with the photo
+    assert parts.count(0) >= 10  # and the frames are seen alone
+    assert parts[50:55] == [100] * 5
+    falling = [b - a for a, b in itertools.pairwise(parts[: parts.index(0) + 1])]
+    assert max(falling) <= 0
+    assert min(falling) > -15
+    page.run("back()")
+    page.drag("stage", (0.5, 0.3), 90)  # by hand it stays where it is put
+    assert page.run("return document.querySelector('input[value=wipe]').checked")
+    part = page.find("wipe").get_attribute("value")
+    time.sleep(0.2)
+    assert page.find("wipe").get_attribute("value") == part
+
+
+def test_what_lies_over_the_picture_fades_while_it_plays(page, clip):
+    page.open(clip, **{"prefers-reduced-motion": "no-preference"})
+    opacity = "return Number(getComputedStyle(document.getElementById(arguments[0])).opacity)"
+    page.until(lambda: page.run(opacity, "dock") == page.run(opacity, "card") == 0)
+    assert page.run(REACHED, "play") is False
+    page.actions().move_by_offset(3, 3).perform()
+    page.until(lambda: page.run(opacity, "dock") == page.run(opacity, "card") == 1)
+    page.press(" ")
+    page.pixels()
+    assert not playing(page)
+    time.sleep(3)
+    assert page.run(opacity, "dock") == 1  # of a still picture it stays
+    assert page.run(REACHED, "play")
 
 
 def stored_images(page):
@@ -455,10 +513,10 @@ def stored_images(page):
 
 
 def test_zoom_shows_the_pixels_themselves(page):
-    page.click("compare")
-    assert page.percent() == 200
-    page.press("+" * 5)
-    assert page.percent() == round(200 * 1.5**5)
+    page.look("sharp")
+    assert page.percent() == 600
+    page.press("+" * 4)
+    assert page.percent() == round(600 * 1.5**4)
     pixels = page.pixels()
     colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
     stored = stored_images(page)[4]
@@ -468,7 +526,25 @@ def test_zoom_shows_the_pixels_themselves(page):
     assert tuple(middle) == tuple(stored[HEIGHT // 2, WIDTH // 2])
     assert np.median(counts) == pytest.approx(side**2, rel=0.2)
     page.press("0")
-    assert page.percent() == 200
+    assert page.percent() == 600
+
+
+def test_a_double_click_goes_near_and_back(page):
+    page.look("sharp")
+    target = page.find("stage")
+    for expected in (1500, 600):
+        page.actions().move_to_element_with_offset(target, 100, 50).double_click().perform()
+        page.pixels()
+        assert page.percent() == expected
+    page.screen(390, 844, mobile=True)
+    page.pixels()
+    for expected in (650, 260):
+        for _ in range(2):
+            page.touch("touchStart", (0.5, 0.5))
+            page.touch("touchEnd")
+        page.pixels()
+        assert page.percent() == expected
+        time.sleep(0.4)
 
 
 def test_what_to_believe_lies_over_the_frames(page, tmp_path):
@@ -477,35 +553,47 @@ def test_what_to_believe_lies_over_the_frames(page, tmp_path):
     error[:, 9:] = 1.0
     write(tmp_path / "a.html", maps=media.TrustMaps(error, reblur))
     page.open(tmp_path / "a.html")
-    page.click("compare")
+    page.look("sharp")
     plain = page.pixels()
+    assert not page.find("legend").is_displayed()
     page.press("t")
-    assert page.status() == "expected error"
-    assert page.find("tag-map").text == "expected error, 0 to 38 of 255"
+    assert page.status() == "trust: Expected error"
     seen = page.pixels()
+    assert page.find("legend-text").text == "How far off the frames may be"
+    assert page.find("legend-full").text == "38 of 255"
     half = plain.shape[1] // 2
-    assert np.array_equal(seen[:, : half - 30], plain[:, : half - 30])
-    assert (seen[:, half + 30 :].sum(axis=2) > 500).all()
-    page.click("trust")
-    assert page.status() == "re-blur error"
+    assert np.array_equal(seen[:, : half - 60], plain[:, : half - 60])
+    assert (seen[:, half + 60 :].sum(axis=2) > 450).all()
+    page.run("document.querySelectorAll('input[name=map]')[1].click()")
     assert np.array_equal(page.pixels(), plain)  # there is none
-    page.press("t")
-    assert page.status() == "no map"
+    page.click("trust")
+    assert page.status() == "trust off"
     assert page.find("trust").get_attribute("aria-pressed") == "false"
+    page.pixels()
+    assert not page.find("legend").is_displayed()
+
+
+def test_the_legend_has_the_colours_of_the_maps():
+    style = _part("player.css")
+    stops = re.search(r"linear-gradient\(\s*90deg,(.*?)\);", style, re.DOTALL)[1]
+    colours = [tuple(map(int, stop)) for stop in re.findall(r"rgb\((\d+) (\d+) (\d+)\)", stops)]
+    levels = torch.linspace(0, 1, len(colours))[None]
+    assert colours == [tuple(c) for c in colored(levels, 1.0)[0, :, :3].tolist()]
 
 
 def test_moving_the_view(page):
-    page.click("compare")
+    page.look("sharp")
     whole = page.pixels()
     page.press("-")
     assert np.array_equal(page.pixels(), whole)  # never smaller than the stage
-    page.click("zoom-in", "zoom-in")
+    assert not page.find("fit").is_displayed()
+    page.click("more", "zoom-in", "zoom-in", "close")
     before = page.pixels()
-    page.drag("stage", (0.5, 0.5), -50, 30)
+    page.drag("stage", (0.5, 0.5), -54, 27)
     moved = page.pixels()
-    assert np.array_equal(before[:-30, 50:], moved[30:, :-50])
+    assert np.array_equal(before[:-27, 54:], moved[27:, :-54])
     page.press_with_shift(page.keys.ARROW_LEFT)
-    assert np.array_equal(page.pixels()[:, 30:], moved[:, :-30])  # a tenth of the stage
+    assert np.array_equal(page.pixels()[:, 90:], moved[:, :-90])  # a tenth of the stage
     assert page.shown() == 4  # time stood still
     page.press_with_shift(page.keys.ARROW_LEFT * 12, page.keys.ARROW_UP * 12)
     stored = stored_images(page)[4]
@@ -514,18 +602,35 @@ def test_moving_the_view(page):
     assert np.array_equal(page.pixels(), whole)
 
 
+def test_a_photo_beyond_the_screen_opens_where_it_moves(page, tmp_path):
+    frames = torch.full((7, 3, 1200, 1800), 0.5)
+    frames[0, :, 900:1000, 1500:1600] = 1  # down to the right
+    media.write_frames(frames, tmp_path / "large.html")
+    page.open(tmp_path / "large.html")
+    page.press(page.keys.HOME)
+    assert 51 < page.percent() < 100
+    pixels = page.pixels()
+    rows, columns = np.nonzero(pixels[..., 0] > 200)
+    assert len(rows) > 2000
+    assert 300 < rows.mean() < 600
+    assert 450 < columns.mean() < 900
+    page.click("fit")
+    page.pixels()
+    assert page.percent() == 50
+
+
 def test_wheel_and_pinch(page):
-    page.click("compare")
+    page.look("sharp")
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
-    corner = ScrollOrigin.from_element(page.find("stage"), -139, -89)  # the middle of a pixel
-    page.actions().scroll_from_origin(corner, 0, -500).perform()
-    assert page.percent() > 300
-    place = page.pixels()[11, 11]
-    page.actions().scroll_from_origin(corner, 0, -500).perform()
-    assert tuple(page.pixels()[11, 11]) == tuple(place)  # what is under the mouse stays there
-    page.actions().scroll_from_origin(corner, 0, 5000).perform()
-    assert page.percent() == 200
+    origin = ScrollOrigin.from_element(page.find("stage"), 231, -147)  # the middle of a pixel
+    page.actions().scroll_from_origin(origin, 0, -500).perform()
+    assert page.percent() > 900
+    place = page.pixels()[153, 681]
+    page.actions().scroll_from_origin(origin, 0, -500).perform()
+    assert tuple(page.pixels()[153, 681]) == tuple(place)  # what is under the mouse stays there
+    page.actions().scroll_from_origin(origin, 0, 5000).perform()
+    assert page.percent() == 600
     page.screen(390, 844, mobile=True)
     page.pixels()
     before = page.percent()
@@ -543,18 +648,20 @@ def test_a_large_photo_is_looked_at_in_full(page, tmp_path):
     lines[..., ::2] = 1
     media.write_frames(lines, tmp_path / "large.html")
     page.open(tmp_path / "large.html")
-    page.press("+" * 6)
-    assert page.percent() > 200
+    page.press("+" * 7)
+    assert page.percent() > 400
     page.until(lambda: np.abs(page.pixels().astype(int) - 127.5).min() > 70)  # no grey
 
 
-def test_the_keyboard_is_enough(page):
+def tabbed(page):
+    """What the focus goes to, until it leaves the page or comes round."""
     reached = []
     for _ in range(20):
         page.press(page.keys.TAB)
         name, ring = page.run(
             """const active = document.activeElement;
-            const ringed = [active, active.closest("fieldset"), document.querySelector(".knob")];
+            const ringed = [active, active.closest("fieldset, .track, .view"),
+              active.id === "wipe" && document.querySelector(".knob")];
             return [active.id || active.value || active.localName,
               ringed.some((e) => e && getComputedStyle(e).outlineStyle !== "none")];"""
         )
@@ -562,23 +669,34 @@ def test_the_keyboard_is_enough(page):
             break
         assert ring, f"{name} does not show that it has the focus"
         reached.append(name)
-    assert reached == [
-        "wipe", "play", "timeline", "bounce", "speed", "reverse", "compare", "zoom-out", "zoom-in",
-        "fit", "summary",
-    ]  # fmt: skip
-    page.find("timeline").send_keys(page.keys.ARROW_RIGHT)
-    assert page.shown() == 5
+    return reached
+
+
+def test_the_keyboard_is_enough(page):
+    page.look("sharp")
+    assert tabbed(page) == ["full", "play", "timeline", "sharp", "save", "more"]
+    page.focus("more")
+    page.press(page.keys.ENTER)
+    drawer = ["save-frame", "save-clip", "save-wipe", "bounce", "speed", "reverse"]
+    assert tabbed(page)[:8] == [*drawer, "zoom-out", "zoom-in"]
     page.find("reverse").send_keys(" ")
     page.find("zoom-in").send_keys(page.keys.ENTER)
     page.run("document.querySelector('input[value=bounce]').focus()")
     page.press(page.keys.ARROW_RIGHT)
-    assert page.run("return document.querySelector('input:checked').value") == "loop"
-    assert page.shown() == 5  # the arrow was for the choice, Space for the button
-    assert page.percent() == 300
+    assert page.run("return document.querySelector('input[name=mode]:checked').value") == "loop"
+    assert page.percent() == 900
     assert page.find("reverse").get_attribute("aria-pressed") == "true"
+    assert page.shown() == 4  # the arrow was for the choice, Space for the button
+    page.press(page.keys.ESCAPE)
+    assert page.run("return document.activeElement.id") == "more"
+    assert page.find("more").get_attribute("aria-expanded") == "false"
+    page.focus("timeline")
+    page.press(page.keys.ARROW_RIGHT)
+    assert page.shown() == 3  # time is reversed
 
 
 def test_everything_has_a_name(page):
+    page.click("more")
     page.driver.execute_cdp_cmd("Accessibility.enable", {})
     nodes = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     named = [
@@ -588,41 +706,54 @@ def test_everything_has_a_name(page):
     ]
     wanted = {"button", "slider", "radio", "combobox", "image", "DisclosureTriangle"}
     assert [role for role, name in named if role in wanted and not name] == []
-    assert {role for role, _ in named} >= {"button", "slider", "radio", "combobox", "image"}
     for expected in [
         ("button", "Play"), ("slider", "Time"), ("combobox", "Speed"), ("radio", "Once"),
-        ("slider", "Part of the picture that shows the blurry photo"), ("group", "How to play"),
-        ("group", "Zoom"),
+        ("slider", "Part of the picture that shows the blurred photo"), ("group", "How to play"),
+        ("group", "Zoom"), ("group", "Compare with the blurred photo"), ("button", "Save"),
         ("image", "The photo, frame 4 of 7"), ("button", "Zoom out"), ("heading", "my photo.png"),
+        ("button", "Full screen"), ("complementary", "More"), ("radio", "Auto"),
     ]:  # fmt: skip
         assert expected in named
     assert page.find("status").get_attribute("aria-live") == "polite"
     assert page.run("return document.documentElement.lang") == "en"
 
 
-def luminance(colour):
-    """Relative luminance of `rgb(...)` as WCAG 2 defines it."""
-    values = np.array([float(value) for value in re.findall(r"[\d.]+", colour)[:3]]) / 255
-    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+def luminance(rgb):
+    """Relative luminance of a colour in [0, 1] as WCAG 2 defines it."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
 def test_light_and_dark(page):
+    # What is read is read over black and over white pictures.
     grounds = []
     for scheme in ("light", "dark"):
         page.prefer(**{"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"})
-        pairs = page.run(
-            """const style = (query) => getComputedStyle(document.querySelector(query));
-            const ground = style("body").backgroundColor;
-            return [[style("h1").color, ground], [style("dt").color, ground],
-              [style("#reverse").color, style("#reverse").backgroundColor],
-              [style("#compare").color, style("#compare").backgroundColor],
-              [style("#play").color, style("#play").backgroundColor]];"""
+        ground, *pairs = page.run(
+            """const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+            const rgba = (colour) => {
+              canvas.clearRect(0, 0, 1, 1);
+              canvas.fillStyle = colour;
+              canvas.fillRect(0, 0, 1, 1);
+              return [...canvas.getImageData(0, 0, 1, 1).data];
+            };
+            const style = (query) => getComputedStyle(document.querySelector(query));
+            const glass = style("#bar").backgroundColor;
+            const chosen = style("input:checked + span");
+            return [rgba(style("body").backgroundColor),
+              ...[[style("h1").color, style("#card").backgroundColor],
+                [style("#now").color, glass], [style("#play").color, glass],
+                [style("dt").color, style("#drawer").backgroundColor],
+                [chosen.color, chosen.backgroundColor],
+              ].map((pair) => pair.map(rgba))];"""
         )
-        for text, ground in pairs:
-            low, high = sorted((luminance(text), luminance(ground)))
-            assert (high + 0.05) / (low + 0.05) > 4.5, (scheme, text, ground)
-        grounds.append(luminance(pairs[0][1]))
+        for text, glass in pairs:
+            for behind in (0.0, 1.0):
+                share = glass[3] / 255
+                shown = np.array(glass[:3]) / 255 * share + behind * (1 - share)
+                low, high = sorted((luminance(np.array(text[:3]) / 255), luminance(shown)))
+                assert (high + 0.05) / (low + 0.05) > 4.5, (scheme, text, glass, behind)
+        grounds.append(luminance(np.array(ground[:3]) / 255))
     assert grounds[0] > 0.8
     assert grounds[1] < 0.02
 
@@ -649,7 +780,7 @@ def at_quarters(page):
 
 def test_a_click_turns_an_object_around(page, movable):
     page.open(movable)
-    page.click("compare")
+    page.look("sharp")
     page.press(page.keys.HOME)
     assert at_quarters(page) == (1, 1, 1)
     page.drag("stage", (0.9, 0.5), 0)
@@ -657,17 +788,21 @@ def test_a_click_turns_an_object_around(page, movable):
     assert page.status() == "object 2 turned around"
     page.press(page.keys.ARROW_RIGHT)
     assert at_quarters(page) == (2, 2, 6)
-    page.click("reverse")
+    page.press("r")
     assert at_quarters(page) == (2, 2, 6)
-    page.click("reverse")
-    page.drag("stage", (0.5, 0.5), 0)  # no object there
+    page.press("r")
     page.drag("stage", (0.1, 0.5), 20)  # a drag through time is no click
     assert at_quarters(page) == (2, 2, 6)
-    red = page.pixels()[50, 2 * (WIDTH - 42), 0]
+    page.drag("stage", (0.5, 0.5), 0)  # no object there: it plays
+    page.pixels()
+    assert playing(page)
+    page.press(" ", page.keys.HOME, page.keys.ARROW_RIGHT)
+    assert at_quarters(page) == (2, 2, 6)
+    red = page.pixels()[300, 6 * (WIDTH - 42) + 3, 0]
     assert red == pytest.approx(0.8 * red_of(2) + 0.2 * red_of(6), abs=2)
-    page.press("+++")
-    page.drag("stage", (0.5, 0.5), 0)  # zoomed in to the middle
-    page.press("0")
+    page.press("+++", page.keys.HOME)
+    page.drag("stage", (0.9, 0.5), 0)  # zoomed in to the middle: no object there
+    page.press(" ", "0", page.keys.HOME, page.keys.ARROW_RIGHT)
     assert at_quarters(page) == (2, 2, 6)
     page.drag("stage", (0.9, 0.5), 0)
     assert at_quarters(page) == (2, 2, 2)
@@ -675,8 +810,9 @@ def test_a_click_turns_an_object_around(page, movable):
 
 def test_objects_by_keyboard_and_the_command_that_repeats_it(page, movable):
     page.open(movable)
-    page.click("compare")
+    page.look("sharp")
     page.press(page.keys.HOME)
+    page.click("more")
     buttons = page.find("objects").find_elements("tag name", "button")
     assert [button.accessible_name for button in buttons] == [
         "Turn object 1 around", "Turn object 2 around",
@@ -684,12 +820,13 @@ def test_objects_by_keyboard_and_the_command_that_repeats_it(page, movable):
     plain = page.pixels().astype(int)
     page.run("arguments[0].focus()", buttons[0])
     veiled = np.abs(page.pixels() - plain).sum(-1) > 0
-    assert veiled[:, : 2 * (WIDTH // 4) - 2].mean() > 0.95  # it is pointed out, and nothing else
-    assert not veiled[:, 2 * (WIDTH // 4) + 2 :].any()
+    edge = 6 * (WIDTH // 4)
+    assert veiled[:, : edge - 6].mean() > 0.95  # it is pointed out, and nothing else
+    assert not veiled[:, edge + 6 :].any()
     buttons[0].send_keys(" ")
     assert at_quarters(page) == (7, 1, 1)
     assert buttons[0].get_attribute("aria-pressed") == "true"
-    page.run("document.querySelector('.save').open = true")
+    page.run("document.querySelector('.command').open = true")
     base = "blurvid extract 'my photo.png' --flip 10.0%,50.0%"
     assert page.find("command").text == f"{base} --fps 10 -o 'm.mp4'"
     buttons[1].send_keys(page.keys.ENTER)
@@ -710,6 +847,7 @@ def test_objects_by_keyboard_and_the_command_that_repeats_it(page, movable):
 
 
 def test_without_objects_and_origin_there_is_nothing_of_them(page):
+    page.click("more")
     assert not page.find("objects").is_displayed()
     assert page.run("return document.getElementById('command')") is None
 
@@ -718,32 +856,80 @@ def test_without_objects_and_origin_there_is_nothing_of_them(page):
 def wide(tmp_path_factory):
     path = tmp_path_factory.mktemp("player") / "wide.html"
     grey = torch.full((7, 3, 800, 1200), 0.5)
-    media.write_frames(grey, path, photo=media.Photo(grey[0], name="IMG_1.JPG"), facts=FACTS)
+    photo = media.Photo(grey[0], name="IMG_20260712_193402_long_name_of_a_photo.JPG")
+    maps = media.TrustMaps(torch.full((8, 12), 0.05), torch.zeros(8, 12))
+    verdict = "The camera turned a little to the left; the letters can be read now."
+    media.write_frames(grey, path, photo=photo, facts=FACTS, maps=maps, verdict=verdict)
     return path
 
 
-@pytest.mark.parametrize("screen", [(320, 568), (390, 844), (844, 390), (768, 1024), (1920, 1080)])
-def test_it_fits_every_screen(page, wide, screen):
-    mobile = min(screen) < 600
+REACHED = """
+const element = document.getElementById(arguments[0]);
+const { left, top, width, height } = element.getBoundingClientRect();
+const hit = document.elementFromPoint(left + width / 2, top + height / 2);
+return element === hit || element.contains(hit);
+"""
+"""Whether the middle of an element is what a finger there would touch."""
+
+SCREENS = [(360, 740), (820, 1180), (1440, 900), (320, 568), (740, 360), (1920, 1080)]
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: "x".join(map(str, screen)))
+def test_it_fits_every_screen(page, wide, screen, tmp_path):
+    mobile = min(screen) < 900
     page.screen(*screen, mobile)
     page.open(wide)
-    boxes = page.run(
-        """const parts = "h1, dl, #stage, button, select, fieldset, #timeline";
-        return [...document.querySelectorAll(parts)]
-          .filter((part) => part.checkVisibility())
-          .map((part) => [part.id || part.localName, part.getBoundingClientRect().toJSON()]);"""
-    )
-    assert len(boxes) == 12
-    for name, box in boxes:
-        assert box["left"] >= 0, name
-        assert box["right"] <= screen[0], name
-        if mobile and name not in ("h1", "dl", "stage"):
-            assert box["height"] >= 42, name
-        if screen not in [(320, 568)]:
-            assert box["bottom"] <= screen[1], name
-    stage = dict(boxes)["stage"]
-    assert stage["width"] / stage["height"] == pytest.approx(1.5, abs=0.02)
-    assert stage["width"] >= min(screen[0] - 25, 400)
+    page.pixels()
+    folder = Path(os.environ.get("PLAYER_SCREENSHOTS", tmp_path))
+    name = "x".join(map(str, screen))
+
+    stage, view = page.box("#stage"), page.box("#view")
+    assert (stage["width"], stage["height"]) == screen
+    if min(screen[0] / 1200, screen[1] / 800) < 0.75:
+        assert (view["width"], view["height"]) == pytest.approx(screen)  # it opens on a crop
+        page.driver.save_screenshot(str(folder / f"{name}-opening.png"))
+        page.click("fit")
+        page.pixels()
+        view = page.box("#view")
+    assert view["width"] == pytest.approx(min(screen[0], 1.5 * screen[1]), abs=1)
+    assert view["height"] == pytest.approx(min(screen[1], screen[0] / 1.5), abs=1)
+    controls = ["play", "timeline", "trust", "save", "more", "full"]
+    over = [page.box(f"#{name}") for name in ("card", "dock", "full")]
+    for control in controls:
+        box = page.box(f"#{control}")
+        assert page.run(REACHED, control), control
+        assert min(box["width"], box["height"]) >= (44 if mobile else 40), control
+        assert box["left"] >= 0 and box["right"] <= screen[0], control
+        assert box["top"] >= 0 and box["bottom"] <= screen[1], control
+    for a, b in itertools.combinations(over, 2):
+        apart = a["right"] <= b["left"] or b["right"] <= a["left"]
+        assert apart or a["bottom"] <= b["top"] or b["bottom"] <= a["top"]
+    bar = page.box("#bar")
+    assert bar["bottom"] > screen[1] - 20  # in reach of a thumb
+    assert bar["height"] <= (112 if screen[0] < 672 else 60)
+    covered = sum(box["width"] * box["height"] for box in [bar, *over[::2]])
+    small = min(screen) < 360 or screen[1] < 400
+    assert covered < (0.4 if small else 0.25) * screen[0] * screen[1]  # the picture first
+    page.driver.save_screenshot(str(folder / f"{name}.png"))
+
+    page.click("trust")
+    page.pixels()
+    assert page.find("legend").is_displayed()
+    assert page.box("#legend")["bottom"] <= page.box("#bar")["top"]
+    page.driver.save_screenshot(str(folder / f"{name}-trust.png"))
+    page.click("save")
+    drawer = page.box("#drawer")
+    assert drawer["left"] >= 0 and drawer["right"] <= screen[0]
+    assert drawer["top"] >= 0 and drawer["bottom"] <= screen[1]
+    for control in ("save-frame", "close", "reverse", "zoom-in"):
+        page.run("document.getElementById(arguments[0]).scrollIntoView()", control)
+        page.run("document.getElementById('drawer').scrollBy(0, -80)")
+        assert page.run(REACHED, control), control
+    page.driver.save_screenshot(str(folder / f"{name}-drawer.png"))
+    page.actions().move_to_element_with_offset(
+        page.find("stage"), 0, 8 - screen[1] // 2
+    ).click().perform()  # beside it
+    assert page.run("return document.getElementById('drawer').inert")
     assert page.run("return document.documentElement.scrollWidth") <= screen[0]
 
 
@@ -781,6 +967,58 @@ def test_nothing_is_loaded_and_nothing_can_be(page, clip):
     page.driver.get_log("browser")  # the refusals just asked for
 
 
+def downloaded(page, folder, button):
+    """The file that a button gives."""
+    told = {"behavior": "allow", "downloadPath": str(folder)}
+    page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", told)
+    known = set(folder.iterdir())
+    page.click(button)
+    new = []
+
+    def finished():
+        new[:] = set(folder.iterdir()) - known
+        return new and new[0].suffix in (".png", ".mp4", ".webm") and new[0].stat().st_size
+
+    page.until(finished)
+    return new[0]
+
+
+def test_the_frame_shown_is_downloaded(page, movable, tmp_path):
+    page.open(movable)
+    page.press(page.keys.HOME)
+    page.drag("stage", (0.9, 0.5), 0)  # an object turned around
+    page.press("+++")
+    page.click("save")
+    path = downloaded(page, tmp_path, "save-frame")
+    assert path.name == "my photo_1.png"
+    first, last = stored_images(page)[1], stored_images(page)[7]
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert np.array_equal(pixels[:, : WIDTH - 46], first[:, : WIDTH - 46])
+    assert np.array_equal(pixels[:, -38:], last[:, -38:])
+
+
+@pytest.mark.parametrize("button", ["save-clip", "save-wipe"])
+def test_clips_are_downloaded(page, tmp_path, button):
+    av = pytest.importorskip("av")
+    page.click("save")
+    path = downloaded(page, tmp_path, button)
+    assert path.stem == ("my photo" if button == "save-clip" else "my photo_wipe")
+    page.until(lambda: page.status() == "saved")
+    with av.open(str(path)) as file:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert len(pictures) > 20
+    assert pictures[0].shape == (HEIGHT, WIDTH, 3)
+    blurred = [bool(picture[20, 10, 2] > 200) for picture in pictures]  # the photo is blue
+    reds = [int(np.median(picture[..., 0])) for picture in pictures]
+    if button == "save-wipe":
+        assert blurred[0] and blurred[-1] and not all(blurred)
+    else:
+        assert not any(blurred)
+    assert max(reds) > red_of(2)
+    assert min(reds) < red_of(6) or button == "save-wipe"
+
+
 HOSTILE = (
     "</title></script><script>window.ran=1</script><img src=x onerror=ran=1>&amp;'\" \udcff.png"
 )
@@ -789,13 +1027,16 @@ HOSTILE = (
 def test_names_are_only_text(page, tmp_path):
     frames, photo = clip_of()
     photo = media.Photo(photo.pixels, name=HOSTILE.replace("/", "\u2215"))
-    media.write_frames(frames, tmp_path / "a.html", photo=photo, facts={"<b>": HOSTILE})
+    media.write_frames(
+        frames, tmp_path / "a.html", photo=photo, facts={"<b>": HOSTILE}, verdict=HOSTILE
+    )
 
     page.open(tmp_path / "a.html")
 
     text = HOSTILE.replace("\udcff", "?")
     assert page.driver.title == text.replace("/", "\u2215")
     assert page.find("player").is_displayed()
+    assert page.run("return document.querySelector('.verdict').textContent") == text
     assert page.run("return document.querySelector('.facts').lastElementChild.textContent") == (
         f"<b> {text}"
     )
@@ -805,6 +1046,7 @@ def test_names_are_only_text(page, tmp_path):
 def test_without_scripts_the_images_are_there(page, clip):
     page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
+        page.screen(1280, 1400)
         page.driver.get(clip.as_uri())
         picture = Image.open(io.BytesIO(page.driver.get_screenshot_as_png())).convert("RGB")
     finally:
@@ -821,8 +1063,8 @@ def test_one_frame_without_a_photo(page, tmp_path):
     page.click("play")
     page.press(page.keys.ARROW_RIGHT, "+")
     assert page.shown() == 1
-    assert not page.find("compare").is_displayed()
-    assert not page.find("wipe").is_displayed()
+    assert not page.find("views").is_displayed()
+    assert not page.find("view").is_displayed()
 
 
 # the video
@@ -841,10 +1083,16 @@ def test_the_video_is_what_every_player_knows(tmp_path):
             "codec_name": "h264", "pix_fmt": "yuv420p", "width": "150", "height": "100",
             "nb_frames": "12",
         }  # fmt: skip
-    words = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", tmp_path / "clip.mp4"]
-    text = subprocess.run(words, capture_output=True, text=True, check=False).stderr
-    assert re.search(r"Stream #0:0\S*: Video: h264 .*yuv420p\(.*150x100.*10 fps", text)
-    assert text.count("Stream #") == 1
+    with av.open(str(tmp_path / "clip.mp4")) as file:
+        (stream,) = file.streams
+        facts = stream.codec_context
+        assert (facts.name, facts.pix_fmt, facts.width, facts.height) == (
+            "h264",
+            "yuv420p",
+            150,
+            100,
+        )
+        assert stream.average_rate == 10
     data = (tmp_path / "clip.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")  # starts before it is loaded
 

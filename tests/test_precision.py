@@ -22,8 +22,7 @@ LEAST = 50
 @pytest.mark.parametrize(
     ("name", "precision", "side", "least"),
     [
-        # (`auto` is one of the two.) At 160 px the fast convolutions take part, which bfloat16
-        # does without; where a CPU emulates it, it takes long.
+        # (`auto` is one of the two.) Where a CPU emulates bfloat16, it takes long.
         ("direct", "fp32", 160, 90),
         ("direct", "bf16", 160, LEAST),
         ("cascade", "fp32", 160, 90),
@@ -35,7 +34,7 @@ def test_the_picture_does_not_change(name, precision, side, least, tmp_path):
         image.crop((160, 20, 160 + side, 20 + side)).save(tmp_path / "part.png")
     photo = media.read_photo(tmp_path / "part.png")
     weight_set = weights.find(REPOSITORY / "weights" / name)
-    with torch.enable_grad():  # the plain way: no strips, no fast convolutions
+    with torch.enable_grad():  # the plain way: no strips
         plain = weights.load(weight_set)(photo.pixels[None])[0].detach().clamp(0, 1)
     run = RunOptions(device="cpu", precision=precision)
     clip = blurvid.extract(photo, weights_name=weight_set, run=run, quality=PLAIN_SIZE)

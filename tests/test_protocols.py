@@ -508,11 +508,11 @@ def test_gopro1111_as_json(paired, tiny):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("full", "--protocol", "gopro7", "--clip-scale", "0.45"), 2, "--clip-scale is fixed"),
-        (("full", "--protocol", "gopro7", "--stride", "1"), 2, "--stride is fixed"),
+        (("full", "--protocol", "gopro7", "--clip-scale", "0.45"), 2, "--clip-scale does not go"),
+        (("full", "--protocol", "gopro7", "--stride", "1"), 2, "--stride does not go"),
         (("full", "--protocol", "gopro7", "--blur-folder", "blur"), 2, "no blur folder"),
         (("paired", "--protocol", "gopro1111", "--gamma", "2.2"), 2, "blur or blur_gamma"),
-        (("full", "--blur-folder", "blur"), 2, "--protocol gopro1111"),
+        (("full", "--blur-folder", "blur"), 2, "--blur-folder does not go with windows alone"),
         (("full", "--protocol", "gopro9"), 2, "gopro9"),
         (("paired", "--protocol", "gopro7"), 3, "GOPRO_Large_all"),
         (("full", "--protocol", "gopro1111"), 3, "not a scene of GOPRO_Large"),

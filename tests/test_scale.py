@@ -29,6 +29,8 @@ from blurvid.pipeline.scale import (
     shrink,
 )
 
+pytestmark = pytest.mark.quick
+
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 
 

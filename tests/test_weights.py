@@ -6,6 +6,8 @@ import hashlib
 import http.server
 import io
 import json
+import os
+import shutil
 import tarfile
 import threading
 import zipfile
@@ -623,3 +625,31 @@ def test_the_cache_is_where_the_platform_wants_it(monkeypatch):
     assert weights.cache_dir().name == "blurvid"
     monkeypatch.setenv("BLURVID_HOME", "~/somewhere")
     assert weights.cache_dir() == Path.home() / "somewhere"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks other places")
+@pytest.mark.parametrize("home", [None, "~/somewhere"])
+def test_released_weights_need_no_home(net, tmp_path, monkeypatch, home):
+    shutil.copytree(save(net, tmp_path / "direct").path, tmp_path / "released" / "direct")
+    for name in ("BLURVID_HOME", "HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if home is not None:
+        monkeypatch.setenv("BLURVID_HOME", home)
+
+    def no_entry(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    assert weights.find().origin == "released"
+    assert [entry.origin for entry in weights.list_sets()] == ["released"]
+    refused(weights.find, "~/elsewhere", match="neither a directory nor a set in .*released")
+    refused(weights.cache_dir, match="set HOME, or BLURVID_HOME")
+
+
+def test_a_cache_that_may_not_be_looked_into_is_none(net, tmp_path, monkeypatch):
+    shutil.copytree(save(net, tmp_path / "direct").path, tmp_path / "released" / "direct")
+    shutil.copytree(tmp_path / "direct", tmp_path / "home" / "weights" / "direct")
+    assert weights.find().origin == "cache"
+    locked = tmp_path / "home" / "weights"
+    monkeypatch.setattr(weights.sets.os, "access", lambda path, mode: path != locked)
+    assert weights.find().origin == "released"

@@ -3,10 +3,12 @@ import shutil
 import weakref
 from dataclasses import replace
 
-import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
+from clips import write_video
+from helpers import invoke
+from PIL import Image
 from torch.testing import assert_close
 
 from blurvid import media
@@ -271,10 +273,7 @@ def test_same_seed_same_bytes(clip, tmp_path):
 
 def make_video(path, count=15):
     frames = [media.to_uint8(frame(i)) for i in range(count)]
-    with imageio.get_writer(path, fps=30, macro_block_size=1, output_params=["-crf", "5"]) as video:
-        for image in frames:
-            video.append_data(image)
-    return path
+    return write_video(path, frames, fps=30)
 
 
 def test_the_number_of_workers_changes_nothing(clip, tmp_path):
@@ -492,3 +491,39 @@ def test_damaged_listings_are_refused(tmp_path, sample):
 def test_a_folder_without_windows_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"no manifest\.jsonl"):
         read_windows(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "runs"),
+    [
+        ("1 2 3 4 5 6 7", ["0123456"[i : i + 3] for i in range(5)]),
+        ("1 2 3 6 7 8 9", ["012", "345", "456"]),
+        ("0 10 20 30 60 70 80", ["012", "123", "456"]),  # of a camera of which each tenth was kept
+        ("0 33 66 100 133 167 200", ["0123456"[i : i + 3] for i in range(5)]),  # milliseconds
+        ("1 2 3 x9 10 11 12", ["0123456"[i : i + 3] for i in range(5)]),  # not all of one name
+    ],
+)
+def test_no_window_reaches_across_a_gap(tmp_path, names, runs):
+    for name in names.split():
+        Image.new("RGB", (32, 32), (9, 9, 9)).save(tmp_path / f"f{name:>04}.png")
+    (clip,) = find_clips([tmp_path])
+    windows = list(make_windows(clip, SynthOptions(frames=3, stride=1)))
+    assert ["".join(map(str, window.record["frames"])) for window in windows] == runs
+    assert [window.record["window"][-6:] for window in windows] == [
+        f"{number:06d}" for number in range(1, len(runs) + 1)
+    ]
+    assert all(("gaps" in window.record) == (len(runs) < 5) for window in windows)
+
+
+def test_gaps_are_named_once_and_in_the_manifest(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in (1, 2, 3, 7, 8, 9):
+        Image.new("RGB", (32, 32), (9, 9, 9)).save(tmp_path / "in" / f"{number:03}.png")
+    result = invoke("synth", tmp_path / "in", "-o", tmp_path / "out", "--frames", "3")
+    gap = "frames are missing between 003.png and 007.png"
+    assert result.stderr.count(gap) == 1
+    records = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").open()]
+    assert [record["gaps"] for record in records] == [[gap]] * 2
+    result = invoke("synth", tmp_path / "in", "-o", tmp_path / "more", "--frames", "5")
+    assert result.exit_code == 3
+    assert "3 frames without a gap, a window needs 5" in result.stderr

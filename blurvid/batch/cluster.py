@@ -7,15 +7,20 @@ import importlib
 import logging
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
+from pathlib import Path
 from typing import Any
 
 from blurvid import runtime
 from blurvid.config import RAY_STORE, RAY_THREADS, RayOptions, RunOptions
 from blurvid.errors import DeviceError, OptionError
+
+_STARTS = 5
+"""Times that a cluster is tried to be started; Ray gives itself 30 s, too few on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +51,38 @@ def joined(options: RayOptions, run: RunOptions) -> Iterator[tuple[Any, Seats]]:
         OptionError: Ray is not installed, or options that it cannot serve.
         DeviceError: no such cluster, or no machine in it has what a worker needs.
     """
+    ray = load(options, run)
+    given = ray.is_initialized()
+    if not given:
+        _init(ray, options, run)
+    try:
+        yield ray, _seats(ray, options, run)
+    finally:
+        if not given:
+            ray.shutdown()
+
+
+def load(options: RayOptions, run: RunOptions) -> Any:
+    """Import Ray and Ray Data, which take seconds.
+
+    Raises:
+        OptionError: one is not installed, or options that Ray cannot serve.
+    """
     _check(options, run)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # warns where it is not set
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray: Any = importlib.import_module("ray")
+        importlib.import_module("ray.data")
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        # What became of each dead worker would be printed on stdout.
+        importlib.import_module("ray._private.worker")._worker_logs_enabled = False  # type: ignore[attr-defined]
     except ImportError as error:
         raise OptionError(
             f"the engine ray needs the package ray ({error}); run: pip install 'blurvid[ray]'"
         ) from None
-    with _polite_end() as keep:
-        given = ray.is_initialized()
-        if not given:
-            _init(ray, options, run)
-            keep()
-        try:
-            yield ray, _seats(ray, options, run)
-        finally:
-            if not given:
-                ray.shutdown()
+    return ray
 
 
 def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
@@ -78,10 +96,17 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
             "include_dashboard": False,
             "object_store_memory": RAY_STORE,
         }
+    own |= {"address": address or "local", "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init(
-            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own
-        )
+        for tries in range(_STARTS, 0, -1):
+            try:
+                with _undisturbed():
+                    ray.init(**own)
+                return
+            except Exception as error:
+                if tries == 1 or "timed out during startup" not in str(error):
+                    raise
+                _end_half_started(error)
     except Exception as error:  # of any kind, plain ones too
         reason = runtime.first_line(error)
         if address is None:
@@ -90,6 +115,31 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
             f"no Ray cluster {address}: {reason} (one that asks for a token takes it from "
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
         ) from error
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep stderr, where Ray says that it shall say nothing, and the answer to a polite kill."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with contextlib.ExitStack() as stack, Path(os.devnull).open("wb") as nothing:
+        if threading.current_thread() is threading.main_thread():
+            stack.callback(signal.signal, signal.SIGTERM, handler or signal.SIG_DFL)
+        with contextlib.suppress(OSError):  # it may be closed
+            stderr = os.dup(2)
+            stack.callback(os.close, stderr)
+            stack.callback(os.dup2, stderr, 2)
+            os.dup2(nothing.fileno(), 2)
+        yield
+
+
+def _end_half_started(error: Exception) -> None:
+    """End what Ray had started when its time was over; it leaves that behind."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if node is not None and type(node).__name__ == "Node":
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 
 
 def _check(options: RayOptions, run: RunOptions) -> None:
@@ -104,42 +154,6 @@ def _check(options: RayOptions, run: RunOptions) -> None:
         runtime.check_threads(run.threads, "CPU threads")
     if run.device.startswith("cuda:"):
         raise OptionError(f"{run.device}: Ray hands out the GPUs; use --device cuda")
-
-
-@contextlib.contextmanager
-def _polite_end() -> Iterator[Callable[[], None]]:
-    """Let a polite kill end a block with the exit code that its handler chose.
-
-    Ray puts a handler of its own in the place of ours, and code 1 in the place of any other.
-
-    Yields:
-        What puts our handler back after Ray has replaced it.
-    """
-    handler = signal.getsignal(signal.SIGTERM)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    codes: list[object] = []
-
-    def noting(number: int, frame: FrameType | None) -> Any:
-        try:
-            return handler(number, frame)
-        except SystemExit as end:
-            codes.append(end.code)
-            raise
-
-    def keep() -> None:
-        signal.signal(signal.SIGTERM, noting)
-
-    keep()
-    try:
-        yield keep
-    except SystemExit:
-        if codes:
-            raise SystemExit(codes[0]) from None
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, handler)
 
 
 def _seats(ray: Any, options: RayOptions, run: RunOptions) -> Seats:

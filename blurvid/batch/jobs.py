@@ -41,6 +41,8 @@ class Job:
     """How many over the exposure."""
     beyond: int = 0
     """How many more at each end."""
+    allow_truncated: bool = False
+    """Whether a photo that ends early is read as far as it goes."""
 
     @property
     def count(self) -> int:

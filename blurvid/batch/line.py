@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, Protocol, TypeAlias
 
 from blurvid import media
 from blurvid.batch.jobs import Job, Outcome
-from blurvid.interrupts import break_off
+from blurvid.interrupts import Stopped, heed
 from blurvid.pipeline import Clip
 
-PATIENCE = 30.0
-"""Longest wait [s] for a thread that is to end: for one call into a codec."""
 _TICK = 0.5
 """A wait [s] that Ctrl-C can end on Windows too, where it does not end an endless one."""
 
@@ -51,8 +48,8 @@ def overlapped(
     """Read the next photos and write the last clips while the network works.
 
     One thread reads, the network runs in this one, others write. All decisions are taken here,
-    between two calls of the network; the threads do what they are given and lay down the results.
-    Whatever ends the iteration, the threads end too.
+    between two calls of the network; the threads do what they are given. Whatever ends the
+    iteration, the threads end too: what is being written is broken off after the frame at hand.
 
     Args:
         jobs: what to do.
@@ -95,9 +92,14 @@ class _Line:
     ) -> None:
         self.jobs, self.steps, self.pixels = jobs, steps, pixels
         self.most = writers + 1  # one waits, so that no writer does
-        self.events: _Events = queue.SimpleQueue()
-        self.reader = _Crew(1, self.events)
-        self.writers = _Crew(writers, self.events)
+        self.wish = threading.Event()
+        self.reader, self.writers = (
+            ThreadPoolExecutor(count, f"blurvid-{name}", heed, (self.wish,))
+            for name, count in (("reader", 1), ("writer", writers))
+        )
+        self.reading: Future[media.Photo | Outcome] | None = None
+        self.writing: dict[Future[Outcome], int] = {}
+        """What the writers were given, by number of the job."""
         self.told = 0
         """Jobs whose outcomes have been given away."""
         self.sent = 0
@@ -112,20 +114,15 @@ class _Line:
         self.clips: dict[int, int] = {}
         """Pixels of each clip that is not given away, by number of the job."""
 
-    @property
-    def taken(self) -> int:
-        """Jobs that the network is done with, or that needed none."""
-        return self.sent - len(self.read) - self.reader.busy
-
     def next_outcome(self) -> Outcome:
         """Work on until the outcome of the next job is there."""
         while self.told not in self.written:
-            self._gather(wait=False)
+            self._gather(0)
             self._send()
             if self._may_extract():
                 self._extract()
             elif self.told not in self.written:
-                self._gather(wait=True)
+                self._gather(_TICK)
         outcome = self.written.pop(self.told)
         self.clips.pop(self.told, None)
         self.told += 1
@@ -135,48 +132,45 @@ class _Line:
 
     def whole(self) -> Iterator[Outcome]:
         """What else is done after a stop, in the order of the jobs."""
-        self._gather(wait=False)
+        self._gather(0)
         for _, outcome in sorted(self.written.items()):
             if isinstance(outcome, Outcome) and outcome.error is None:
                 yield outcome
 
     def stop(self) -> None:
-        """End all threads, wherever they are."""
-        self.writers.stop(PATIENCE)
-        self.reader.stop(1.0)  # it leaves nothing behind, and may hang in a pipe
+        """End all threads; a second call, after an interrupt of the first, waits on."""
+        self.wish.set()
+        for threads in (self.writers, self.reader):
+            threads.shutdown(cancel_futures=True)
 
-    def _gather(self, wait: bool) -> None:
-        """Take up what the threads have laid down; with `wait`, at least one thing."""
-        while True:
-            try:
-                crew, number, result = self.events.get(wait, _TICK)
-            except queue.Empty:
-                if wait:
-                    continue
-                return
-            wait = False
-            crew.busy -= 1
-            if crew is self.reader:
-                self.read.append(result)
-            elif not isinstance(result, media.Photo):
-                self._finish(number, result)
+    def _gather(self, patience: float) -> None:
+        """Take up what the threads have done, and wait for something to be done [s]."""
+        running: list[Future[Any]] = [*self.writing]
+        if self.reading is not None:
+            running.append(self.reading)
+        wait(running, patience, FIRST_COMPLETED)
+        if self.reading is not None and self.reading.done():
+            self.read.append(_result(self.reading))
+            self.reading = None
+        for future in [future for future in self.writing if future.done()]:
+            self._finish(self.writing.pop(future), _result(future))
 
     def _send(self) -> None:
         """Let the reader go on, where there is room for one more photo."""
         waiting = sum(_pixels(result) for result in self.read)
-        if self.sent == len(self.jobs) or self.reader.busy or len(self.read) > 1:
+        if self.sent == len(self.jobs) or self.reading is not None or len(self.read) > 1:
             return
         if self.ending is not None:
             return
         if (self.read or self.clips) and waiting + sum(self.clips.values()) >= self.pixels:
             return
-        number, job = self.sent, self.jobs[self.sent]
+        job = self.jobs[self.sent]
         self.sent += 1
-        if job.photo is None:
-            # A thread that waits for standard input could not be ended.
+        if job.photo is None or _may_hang(job):
+            # A thread that waits for a pipe could not be ended.
             self.read.append(self.steps.read(job))
-            return
-        self.reader.give(number, lambda: self.steps.read(job))
+        else:
+            self.reading = self.reader.submit(self.steps.read, job)
 
     def _finish(self, number: int, result: Outcome | BaseException) -> None:
         """Keep what became of a job until its turn comes."""
@@ -196,7 +190,8 @@ class _Line:
 
     def _extract(self) -> None:
         """Run the network on the next photo, and give the clip to the writers."""
-        number, result = self.taken, self.read.popleft()
+        number = self.sent - len(self.read) - (self.reading is not None)
+        result = self.read.popleft()
         if not isinstance(result, media.Photo):
             self._finish(number, result)
             return
@@ -207,7 +202,26 @@ class _Line:
         if isinstance(clip, Outcome):
             self._finish(number, clip)
         else:
-            self.writers.give(number, lambda: self.steps.write(job, clip))
+            self.writing[self.writers.submit(self._write, job, [clip])] = number
+
+    def _write(self, job: Job, clip: list[Clip]) -> Outcome:
+        # Nobody holds the clip any more when the outcome is there, and the next photo may be read.
+        return self.steps.write(job, clip.pop())
+
+
+def _result(future: Future[Any]) -> Any:
+    """What a thread gives back, or what it raised."""
+    if future.cancelled():
+        return Stopped()
+    return future.exception() or future.result()
+
+
+def _may_hang(job: Job) -> bool:
+    """Whether a photo is a pipe or a device, which may never end."""
+    try:
+        return job.photo is not None and media.is_special(job.photo)
+    except (OSError, ValueError):  # reading it tells
+        return False
 
 
 def _pixels(result: _Result) -> int:
@@ -215,72 +229,3 @@ def _pixels(result: _Result) -> int:
     if not isinstance(result, media.Photo):
         return 0
     return result.pixels.shape[-2] * result.pixels.shape[-1]
-
-
-class _Stopped(BaseException):
-    """Ends what a thread is doing; no handler of errors takes it for one."""
-
-
-class _Crew:
-    """Threads that do what they are given, and lay down what comes of it."""
-
-    def __init__(self, count: int, events: _Events) -> None:
-        self.events = events
-        self.tasks: queue.SimpleQueue[tuple[int, Callable[[], _Result]] | None] = (
-            queue.SimpleQueue()
-        )
-        self.busy = 0
-        """Tasks given whose results have not been taken up; counted by who gives them."""
-        self.threads = [
-            threading.Thread(target=self._work, name=f"blurvid-{number}", daemon=True)
-            for number in range(count)
-        ]
-        self.untold = list(self.threads)
-        """Threads that were not told to stop."""
-        for thread in self.threads:
-            thread.start()
-
-    def give(self, number: int, task: Callable[[], _Result]) -> None:
-        """Have a task done for the job of a number."""
-        self.busy += 1
-        self.tasks.put((number, task))
-
-    def stop(self, patience: float) -> None:
-        """End the threads; what they were doing is broken off as by an interrupt.
-
-        So temporary files are removed and programs ended on the usual ways out. Only queues are
-        shared with the threads: an exception from outside could leave a lock locked.
-
-        A second call, after an interrupt of the first, waits on: a thread is told only once, as
-        it would be broken off in its own cleaning up.
-        """
-        while not self.tasks.empty():
-            with contextlib.suppress(queue.Empty):
-                self.tasks.get_nowait()
-        while self.untold:
-            thread = self.untold.pop()
-            if thread.ident is not None and self.busy:
-                break_off(thread, _Stopped)
-        for _ in self.threads:
-            self.tasks.put(None)
-        for thread in self.threads:
-            thread.join(patience)
-
-    def _work(self) -> None:
-        with contextlib.suppress(_Stopped):
-            while (given := self.tasks.get()) is not None:
-                number, task = given
-                results: list[_Result] = []
-                try:
-                    results.append(task())
-                except _Stopped:
-                    return
-                except BaseException as error:  # for the thread that asked
-                    results.append(error)
-                # A clip may be in these. It has to be gone from here when the other thread gets
-                # the result, which may then have the next photo read.
-                del given, task
-                self.events.put((self, number, results.pop()))
-
-
-_Events: TypeAlias = "queue.SimpleQueue[tuple[_Crew, int, _Result]]"

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from blurvid import media, runtime
-from blurvid.batch.jobs import STDIN, Job, Made, Outcome
+from blurvid.batch.jobs import Job, Made, Outcome
 from blurvid.batch.line import in_turn, overlapped
 from blurvid.config import BATCH_PIXELS, FRAME_FORMATS, FRAMES, MOST_WRITERS, ClipOptions
 from blurvid.errors import BlurvidError, DeviceError, OutputError
@@ -47,6 +47,7 @@ def run(
     pixels: int | None = None,
     measure: bool = True,
     whole: Sequence[Job] | None = None,
+    on_warning: Callable[[Job, str], None] | None = None,
 ) -> list[Outcome]:
     """Do jobs; a failed one is reported and the next one taken.
 
@@ -70,6 +71,8 @@ def run(
         measure: work out the re-blur PSNR of clips.
         whole: all jobs of the batch of which these are a share; their photos are not written
             over.
+        on_warning: called in this thread with what there is to say of a photo before the network
+            works on it; the outcome holds it as well.
 
     Returns:
         The outcomes, in the order of the jobs.
@@ -82,13 +85,8 @@ def run(
     writers = writers_here() if writers is None else writers
     runtime.check_threads(writers, "threads that write", least=0)
     gate = Gate(identities(whole or jobs), overwrite, skip_existing)
-    steps = Steps(extract, options, gate, measure)
-    if writers and len(jobs) > 1:
-        line = overlapped(
-            jobs, steps, writers, pixels or pixels_for(extract, most_frames(jobs)), fail_fast
-        )
-    else:
-        line = in_turn(jobs, steps, fail_fast)
+    steps = Steps(extract, options, gate, measure, on_warning)
+    line = side_by_side(jobs, steps, writers, pixels, fail_fast)
     outcomes = []
     with alone(jobs), contextlib.closing(line):
         for outcome in line:
@@ -96,6 +94,20 @@ def run(
                 on_outcome(outcome)
             outcomes.append(_light(outcome))
     return outcomes
+
+
+def side_by_side(
+    jobs: Sequence[Job],
+    steps: Steps,
+    writers: int,
+    pixels: int | None = None,
+    fail_fast: bool = False,
+) -> Generator[Outcome, None, None]:
+    """Do jobs, some things beside the network where there are writers; as `run`."""
+    if not writers or len(jobs) <= 1:
+        return in_turn(jobs, steps, fail_fast)
+    pixels = pixels or pixels_for(steps.extractor, most_frames(jobs))
+    return overlapped(jobs, steps, writers, pixels, fail_fast)
 
 
 def alone(jobs: Sequence[Job]) -> AbstractContextManager[None]:
@@ -108,11 +120,11 @@ def alone(jobs: Sequence[Job]) -> AbstractContextManager[None]:
         return contextlib.nullcontext()
     targets = "\0".join(f"{job.target.absolute()}\0{job.stem}\0{job.kind}" for job in jobs)
     key = hashlib.sha256(targets.encode(errors="surrogateescape")).hexdigest()[:16]
-    folder = _folder_of(jobs)
+    folder = folder_of(jobs)
     return locked(folder / f".blurvid-{key}.lock", folder if len(jobs) > 1 else jobs[0].target)
 
 
-def _folder_of(jobs: Sequence[Job]) -> Path:
+def folder_of(jobs: Sequence[Job]) -> Path:
     """The folder that everything goes to, or the first of several that have none in common."""
     folders = [
         job.target if job.kind in FRAME_FORMATS and not job.single else job.target.parent
@@ -228,6 +240,7 @@ class Steps:
     options: ClipOptions
     gate: Gate
     measure: bool
+    on_warning: Callable[[Job, str], None] | None = None
 
     def read(self, job: Job) -> media.Photo | Outcome:
         """Check where the frames will go, and read the photo."""
@@ -235,19 +248,22 @@ class Steps:
         if settled is not None:
             return settled
         try:
-            if job.photo is None:
-                return media.read_photo(sys.stdin.buffer, name=STDIN)
-            return media.read_photo(job.photo)
+            source = sys.stdin.buffer if job.photo is None else job.photo
+            return media.read_photo(source, job.name, allow_truncated=job.allow_truncated)
         except BlurvidError as error:
             return Outcome(job, error=error)
 
     def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
         """Run the network."""
+        lost = media.lost_in(job.kind, photo)
+        if self.on_warning is not None:
+            for warning in (*photo.warnings, *lost):
+                self.on_warning(job, warning)
         try:
             clip = extend(self.extractor, self.extractor(photo), job.beyond)
         except BlurvidError as error:
             return Outcome(job, error=named(job, error))
-        return replace(clip, warnings=clip.warnings + media.lost_in(job.kind, photo))
+        return replace(clip, warnings=clip.warnings + lost)
 
     def write(self, job: Job, clip: Clip) -> Outcome:
         """Write the frames."""

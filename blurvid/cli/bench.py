@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from blurvid.cli import common
 from blurvid.config import RunOptions
-from blurvid.lab.options import GOPRO7, NETWORKS, RESOLUTIONS, TIMED, BenchOptions, SynthOptions
+from blurvid.lab.options import NETWORKS, RESOLUTIONS, TIMED, BenchOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,59 +58,21 @@ DEFAULT = BenchOptions()
     "memory; repeatable.",
 )
 @common.compile_option
-@click.option(
-    "--baseline",
-    is_flag=True,
-    help="Also run the same weights in the plain way, as published, in turns: fp32, each colour "
-    "alone, every step by itself; for the direct model, which has no published form, fp32.",
-)
 @click.option("--repeats", default=DEFAULT.repeats, show_default=True, help="Timed runs.")
 @click.option("--warmup", default=DEFAULT.warmup, show_default=True, help="Runs before those.")
-@click.option(
-    "--synth",
-    "clip",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="CLIP",
-    help="Time `blurvid synth` on a video instead, in turns with ffmpeg alone.",
-)
-@click.option(
-    "--scale",
-    default=GOPRO7.scale,
-    show_default=True,
-    help="Downscaling of the frames (--synth).",
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Threads that make windows (--synth).  [default: as `blurvid synth`]",
-)
 @common.threads_option
 @common.device_option
 @common.memory_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path),
-    metavar="FILE.png",
-    help="Also plot time against pixels; needs matplotlib (`pip install 'blurvid[plot]'`).",
-)
-@click.option("--overwrite", is_flag=True, help="Replace an existing plot.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each measurement.")
 def bench(
     resolutions: tuple[str, ...],
     networks: tuple[str, ...],
     precisions: tuple[str, ...],
     batches: tuple[int, ...],
-    baseline: bool,
     repeats: int,
     warmup: int,
-    clip: Path | None,
-    scale: float,
-    jobs: int | None,
     as_json: bool,
-    plot: Path | None,
-    overwrite: bool,
     quiet: bool,
     **values: Any,
 ) -> None:
@@ -126,35 +87,16 @@ def bench(
     \b
     Examples:
       blurvid bench --res 720
-      blurvid bench --res paper --baseline --json
+      blurvid bench --res paper --json
       blurvid bench --res 720 --batch 1 --batch 8 --compile --device cuda
-      blurvid bench --res sweep --network direct --plot bench.png
-      blurvid bench --synth clip.mp4 --scale 0.45
+      blurvid bench --res sweep --network direct
     """
     from blurvid.lab import bench as library
-
-    if clip is not None:
-        options = SynthOptions(scale=scale)
-        rate = library.bench_synth(clip, options, jobs=jobs, repeats=repeats, warmup=warmup)
-        if as_json:
-            common.echo_json(rate.to_json())
-            return
-        click.echo(
-            f"synth: {rate.frames_per_second:.0f} frames/s ({rate.windows} windows of "
-            f"{rate.frames} frames in {rate.seconds:.2f} s)\n"
-            f"ffmpeg, decoding and scaling alone: {rate.ffmpeg_frames_per_second:.0f} frames/s\n"
-            f"ratio: {rate.ratio:.2f} ({rate.least_ratio:.2f}..{rate.most_ratio:.2f})"
-        )
-        return
-    if plot is not None:
-        library.check_plot(plot, overwrite)
 
     def show(row: TimingRow) -> None:
         text = f"{_title(row)} {row.label}: {row.seconds:.3f} s"
         if len(precisions) > 1 or "all" in precisions:
             text = f"{_title(row)} {row.label} {row.precision}: {row.seconds:.3f} s"
-        if row.baseline is not None:
-            text += f", {row.baseline.ratio:.2f} times as fast as the plain way"
         click.echo(text, err=True)
 
     report = library.bench(
@@ -162,20 +104,18 @@ def bench(
         networks=networks,
         run=common.picked(RunOptions, values),
         precisions=precisions,
-        options=BenchOptions(repeats, warmup, baseline, batches),
+        options=BenchOptions(repeats, warmup, batches),
         on_row=None if quiet else show,
     )
     for reason in () if quiet else report.left_out:
         common.warn(reason)
-    if plot is not None:
-        library.write_plot(report, plot, overwrite=overwrite)
     if as_json:
         common.echo_json(report.to_json())
         return
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else 160)
-    console.print(_table(report, baseline))
+    console.print(_table(report))
     for precision, peak in report.matrix_peaks.items():
         console.print(f"matrix product in {precision}: {_number(peak / 1e12)} TFLOP/s")
     for growth in report.growth:
@@ -194,7 +134,7 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _table(report: TimingReport, baseline: bool) -> Table:
+def _table(report: TimingReport) -> Table:
     from rich.table import Table
 
     table = Table(
@@ -205,8 +145,6 @@ def _table(report: TimingReport, baseline: bool) -> Table:
         "", "network", "precision", "param.", "TFLOP", "median (min..max) [s]", "TFLOP/s",
         "of peak", "memory [MB]", "photos/h", "paper, Titan X [s]",
     ]  # fmt: skip
-    if baseline:
-        columns += ["plain [s]", "times as fast (min..max)"]
     lines = []
     for row in report.rows:
         cells = [
@@ -222,16 +160,6 @@ def _table(report: TimingReport, baseline: bool) -> Table:
             f"{row.images_per_hour:.0f}",
             "-" if row.paper_seconds is None else f"{row.paper_seconds:.2f}",
         ]
-        if baseline:
-            slow = row.baseline
-            cells += (
-                ["-", "-"]
-                if slow is None
-                else [
-                    f"{slow.seconds:.3f}",
-                    f"{slow.ratio:.2f} ({slow.least_ratio:.2f}..{slow.most_ratio:.2f})",
-                ]
-            )
         lines.append(cells)
     for name, *cells in zip(columns, *lines, strict=True):
         # Where the terminal is narrow, lines are wrapped between words; no figure is cut.

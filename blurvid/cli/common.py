@@ -18,6 +18,7 @@ import click
 
 from blurvid import errors
 from blurvid.config import (
+    COMPARISONS,
     DIRECTIONS,
     ENGINES,
     FAST,
@@ -95,37 +96,23 @@ def silence(stream: Any) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class Size(click.ParamType[int]):
+def parse_size(value: str) -> int:
     """An amount of memory: a number with K, M, G or T (powers of 1024), or of bytes."""
-
-    name = "SIZE"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.I)
-        if match is None or not float(match[1]):
-            self.fail(f"{value!r} is not an amount of memory such as 3G or 800M.", param, ctx)
-        amount = float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")
-        return int(min(max(amount, 1), sys.maxsize))
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", value.strip(), re.I)
+    if match is None or not float(match[1]):
+        raise click.BadParameter(f"{value!r} is not an amount of memory such as 3G or 800M.")
+    amount = float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")
+    return int(min(max(amount, 1), sys.maxsize))
 
 
-class Rate(click.ParamType[float | str]):
-    """Frames per second, or how they go with those of a video."""
-
-    name = "N|slow|keep"
-
-    def convert(
-        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | str:
-        if value in ("slow", "keep"):
-            return value
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number, slow or keep.", param, ctx)
+def parse_rate(value: str | float) -> float | str:
+    """Frames per second, or how they go with those of a video: `slow` or `keep`."""
+    if value in ("slow", "keep"):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a number, slow or keep.") from None
 
 
 threads_option = click.option(
@@ -156,7 +143,8 @@ def run_options(command: Command) -> Command:
 
 memory_option = click.option(
     "--max-memory",
-    type=Size(),
+    type=parse_size,
+    metavar="SIZE",
     help="Most memory to take, such as 3G or 800M: of the GPU, or of the whole process on a CPU. "
     f"Large photos are done in pieces.  [default: {FREE_SHARE:.0%} of what is free]",
 )
@@ -270,6 +258,21 @@ def clip_options(command: Command) -> Command:
             help="Loop an MP4 of a photo until it lasts at least this long [s].",
         ),
         click.option(
+            "--caption/--no-caption",
+            default=default.caption,
+            show_default=True,
+            help="Say in a --compare which is which.",
+        ),
+        click.option(
+            "--square", is_flag=True, help="Make a --compare a square, of where most moves."
+        ),
+        click.option(
+            "--compare",
+            type=click.Choice(COMPARISONS),
+            help="Write .mp4 and .gif as a clip to be posted, of the blurred photo against the "
+            "frames: wiped, side by side or in turns; at most 1080 px and 8 MB.",
+        ),
+        click.option(
             "--reverse", is_flag=True, help="Turn the order of time around, after all else."
         ),
         click.option(
@@ -280,7 +283,7 @@ def clip_options(command: Command) -> Command:
         ),
         click.option(
             "--fps",
-            type=Rate(),
+            type=parse_rate,
             default=default.fps,
             metavar="N|slow|keep",
             help="Frames per second. Of videos also slow (their own rate: 7 times as long) or keep "

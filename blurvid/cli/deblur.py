@@ -17,6 +17,7 @@ from blurvid.cli.photos import (
     listed,
     middle_option,
     source_options,
+    standard_output,
 )
 from blurvid.cli.quality import passes_option
 from blurvid.cli.sections import EXTRACTION, SectionedCommand
@@ -38,8 +39,8 @@ from blurvid.config import (
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="A .png, .tif, .jpg or .webp file, or a folder.  [default: NAME_sharp in the current "
-    "folder]",
+    help="A .png, .tif, .jpg or .webp file, - for standard output (with --format), or a folder.  "
+    "[default: NAME_sharp in the current folder]",
 )
 @click.option(
     "--format",
@@ -54,6 +55,7 @@ from blurvid.config import (
 @common.run_options
 @common.engine_options
 @batch_options
+@standard_output(FRAME_FORMATS)
 def deblur(
     output: Path | None, kind: str | None, middle: str, fast: bool, quality: str, **values: Any
 ) -> None:

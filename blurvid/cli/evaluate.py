@@ -23,13 +23,23 @@ from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS, SynthOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from blurvid.lab.evaluate import BetweenRow, BeyondRow, MiddleRow, Row
+    from blurvid.lab.evaluate import MiddleRow, Row, TimesRow
     from blurvid.pipeline import Extractor
 
 Scoring: TypeAlias = "Callable[[Extractor], AnyReport]"
-OnWindow: TypeAlias = "Callable[[Row | MiddleRow | BetweenRow | BeyondRow], None] | None"
+OnWindow: TypeAlias = "Callable[[Row | MiddleRow | TimesRow], None] | None"
 
 DEFAULT = SynthOptions()
+_WINDOWS = frozenset(("middle", "gamma", "clip-scale", "stride"))
+TAKES = {
+    None: _WINDOWS,
+    "frames": _WINDOWS,
+    "beyond": _WINDOWS,
+    "video": _WINDOWS - {"middle"},
+    "protocol": frozenset(("middle", "gamma", "blur-folder")),
+    "robustness": frozenset(("middle", "stills", "limit", "clip-scale")),
+}
+"""Which options each way of scoring takes besides those that all take."""
 
 
 @click.command("eval", cls=SectionedCommand, sections=SCORES)
@@ -156,44 +166,38 @@ def evaluate(
       blurvid eval windows/ --robustness --middle bdirnet --middle direct
     """
     model = common.picked_model(model, fast)
-    if video and (robustness or stills or limit is not None):
-        raise OptionError("--video goes without --robustness, --stills and --limit")
+    ways = {"robustness": robustness, "video": video, "protocol": protocol}
+    ways |= {"beyond": beyond is not None, "frames": frames is not None}
+    way = next((name for name, asked in ways.items() if asked), None)
+    given = {"middle": bool(middles), "gamma": gamma is not None, "stills": stills}
+    given |= {"limit": limit is not None, "blur-folder": blur_folder is not None}
+    given |= {"clip-scale": clip_scale is not None, "stride": stride is not None}
+    for name, asked in (ways | given).items():
+        if asked and name != way and name not in TAKES[way]:
+            raise OptionError(f"--{name} does not go with {f'--{way}' if way else 'windows alone'}")
+    response = parse_gamma(gamma) if gamma else None
+    options = _options(response, clip_scale, stride)
     if robustness:
-        others: dict[str, object] = {"--protocol": protocol, "--stride": stride, "--gamma": gamma}
-        _refuse_others(others | {"--frames": frames, "--beyond": beyond})
-        scale = DEFAULT.scale if clip_scale is None else clip_scale
-        score_robustness(source, middles, stills, scale, limit, seed, as_json, quiet, values)
+        score_robustness(
+            source, middles, stills, options.scale, limit, seed, as_json, quiet, values
+        )
         return
-    if video and (middles or protocol or blur_folder or beyond is not None):
-        raise OptionError("--video goes without --middle, --protocol and --beyond")
     if video:
-        options = _options(parse_gamma(gamma) if gamma else None, clip_scale, stride)
         score_video(source, options, weights_name, model, as_json, quiet, values)
         return
-    if stills or limit is not None:
-        raise OptionError("--stills and --limit go with --robustness")
     if len(middles) > 1:
         raise OptionError("several --middle go with --robustness only")
     middle = middles[0] if middles else MIDDLE_CHOICES[0]
     from blurvid.pipeline import choose, extractor
 
-    response = parse_gamma(gamma) if gamma else None
-    options = _options(response, clip_scale, stride)
     on_window = None if quiet else _show_window
     if beyond is not None:
-        if frames is not None or protocol or blur_folder:
-            raise OptionError("--beyond does not go with --frames and --protocol")
         score = _beyond(source, beyond, options, on_window)
     elif frames is not None:
-        if protocol or blur_folder:
-            raise OptionError("--frames does not go with --protocol")
         score = _between(source, frames, options, on_window)
     elif protocol:
-        _refuse_fixed(protocol, {"--clip-scale": clip_scale, "--stride": stride})
         score = _as_published(source, protocol, response, blur_folder, on_window)
     else:
-        if blur_folder:
-            raise OptionError(f"--blur-folder goes with --protocol {PROTOCOLS[1]} only")
         score = _seven(source, options, response, on_window)
 
     chosen = choose(weights_name, model, middle)
@@ -274,31 +278,17 @@ def _frames(ready: Extractor) -> Callable[[Tensor], Tensor]:
     return lambda y: ready.scaled(y).frames
 
 
-def _show_window(row: Row | MiddleRow | BetweenRow | BeyondRow) -> None:
+def _show_window(row: Row | MiddleRow | TimesRow) -> None:
     from blurvid.lab import evaluate as library
 
-    if isinstance(row, library.BetweenRow):
-        value = row.between.motion
-    elif isinstance(row, library.BeyondRow):
-        value = row.beyond[0].made
+    if isinstance(row, library.TimesRow):
+        value = next(value for scores in row.scores.values() for value in scores.values())
     else:
         value = row.score.ppsnr if isinstance(row, library.Row) else row.score.psnr
     click.echo(f"{row.window}: {value:.2f} dB", err=True)
-
-
-def _refuse_others(given: dict[str, object]) -> None:
-    for option, value in given.items():
-        if value is not None:
-            raise OptionError(f"{option} does not go with --robustness")
 
 
 def _options(gamma: Gamma | None, scale: float | None, stride: int | None) -> SynthOptions:
     """Options of windows made on the fly; what is not given stays as it is by default."""
     given: dict[str, Any] = {"gamma": gamma, "scale": scale, "stride": stride}
     return dataclasses.replace(DEFAULT, **{k: v for k, v in given.items() if v is not None})
-
-
-def _refuse_fixed(protocol: str, given: dict[str, float | None]) -> None:
-    for option, value in given.items():
-        if value is not None:
-            raise OptionError(f"{option} is fixed by --protocol {protocol}")

@@ -17,6 +17,7 @@ from blurvid.cli.photos import (
     listed,
     middle_option,
     source_options,
+    standard_output,
 )
 from blurvid.cli.quality import picked_quality, quality_options
 from blurvid.cli.sections import EXTRACTION, SectionedCommand
@@ -29,6 +30,7 @@ from blurvid.cli.video import (
 )
 from blurvid.config import (
     FORMATS,
+    FRAME_FORMATS,
     FRAMES,
     LEAST_FRAMES,
     MOST_BEYOND,
@@ -50,8 +52,8 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="A .mp4, .gif, .webp or .html file, or a folder.  [default: NAME.mp4 in the current "
-    "folder]",
+    help="A .mp4, .gif, .webp or .html file, - for standard output (with --format), or a folder.  "
+    "[default: NAME.mp4 in the current folder]",
 )
 @click.option(
     "--format",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
 @common.run_options
 @common.engine_options
 @batch_options
+@standard_output([kind for kind in FORMATS if kind not in FRAME_FORMATS])
 def extract(
     output: Path | None,
     kind: str | None,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import re
+import shutil
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +21,7 @@ import click
 from blurvid.cli import common
 from blurvid.cli.quality import described
 from blurvid.config import MIDDLE_CHOICES, MOST_WRITERS, ClipOptions, RayOptions, RunOptions
+from blurvid.errors import BlurvidError
 
 if TYPE_CHECKING:
     from blurvid.batch import Job, Made, Opening, Outcome, Worker
@@ -46,6 +52,11 @@ def source_options(command: common.Command) -> common.Command:
             metavar="TEMPLATE",
             help="Names below OUTPUT, made of {stem} {suffix} {parent} {index} {model} {weights}, "
             "such as '{parent}/{index:04d}_{stem}'.  [default: the photo's, in its folder]",
+        ),
+        click.option(
+            "--allow-truncated",
+            is_flag=True,
+            help="Also take photos whose files end early: what is missing stays grey or black.",
         ),
         click.option(
             "-0", "--null", is_flag=True, help="Names in lists end in NUL, as by find -print0."
@@ -114,6 +125,48 @@ def middle_option(text: str) -> Callable[[common.Command], common.Command]:
     )
 
 
+def standard_output(kinds: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command with `output` and `kind` write its one file to standard output, as `-o -`.
+
+    Args:
+        kinds: formats that are one file.
+    """
+
+    def around(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(output: Path | None, kind: str | None, **values: Any) -> None:
+            if output is None or str(output) != "-":
+                command(output=output, kind=kind, **values)
+                return
+            if kind is None or kind not in kinds:
+                raise click.UsageError(f"-o - is one file: choose --format {', '.join(kinds)}")
+            if values["as_json"]:
+                raise click.UsageError("-o - and --json both mean standard output")
+            if sys.stdout.isatty():
+                raise click.UsageError("-o - writes no picture to a terminal; name a file")
+            _to_standard_output(command, kind, values)
+
+        return run
+
+    return around
+
+
+def _to_standard_output(command: Callable[..., None], kind: str, values: dict[str, Any]) -> None:
+    """Run a command for a file that is put on standard output once it is whole."""
+    from blurvid import media
+
+    suffix = media.still_suffix(kind)
+    with tempfile.TemporaryDirectory(prefix="blurvid-") as folder:
+        target = Path(folder, f"-{suffix}")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # where the name of the file would go
+                command(output=target, kind=kind, **values)
+        except BlurvidError as error:
+            raise type(error)(str(error).replace(str(target), "-o -")) from error
+        with target.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+
+
 def check_sources(values: dict[str, Any]) -> None:
     """Refuse a command line without photos, or with contradictions.
 
@@ -148,11 +201,20 @@ def go_through(
     for warning in () if values["quiet"] else ready.warnings:
         common.warn(warning)
 
+    jobs = [replace(job, allow_truncated=values["allow_truncated"]) for job in jobs]
+
+    told: set[str] = set()
+
+    def tell(job: Job, warning: str) -> None:
+        told.add(f"{job.name}: {warning}")
+        if not values["quiet"]:
+            common.warn(f"{job.name}: {warning}")
+
     def work(**arguments: Any) -> list[Outcome]:
         with _stages(ready, hidden=values["quiet"] or len(jobs) > 1):
-            return batch.run(jobs, ready, options, **arguments)
+            return batch.run(jobs, ready, options, on_warning=tell, **arguments)
 
-    _go_through(whole, jobs, work, values)
+    _go_through(whole, jobs, work, values, told)
 
 
 def go_through_on_ray(
@@ -167,6 +229,7 @@ def go_through_on_ray(
     from blurvid import batch
 
     told: set[str] = set()
+    jobs = [replace(job, allow_truncated=values["allow_truncated"]) for job in jobs]
 
     def note(worker: Worker) -> None:
         if values["verbose"]:
@@ -179,10 +242,9 @@ def go_through_on_ray(
 
     def work(**arguments: Any) -> list[Outcome]:
         run = common.picked(RunOptions, values)
-        trouble = None if values["quiet"] else common.warn
-        return batch.run_on_ray(
-            jobs, opening, options, ray, run, on_worker=note, on_trouble=trouble, **arguments
-        )
+        warn = (lambda line: None) if values["quiet"] else common.warn
+        workers = batch.Workers(ray, run, note, warn)
+        return batch.run_on_ray(jobs, opening, options, workers, **arguments)
 
     _go_through(whole, jobs, work, values)
 
@@ -192,13 +254,14 @@ def _go_through(
     jobs: Sequence[Job],
     work: Callable[..., list[Outcome]],
     values: dict[str, Any],
+    told: Container[str] = (),
 ) -> None:
     quiet, as_json, verbose = values["quiet"], values["as_json"], values["verbose"]
     started = time.perf_counter()
     with _progress(len(jobs), hidden=quiet or len(jobs) < 2) as advance:
 
         def show(outcome: Outcome) -> None:
-            _show(outcome, as_json, quiet, verbose)
+            _show(outcome, as_json, quiet, verbose, told)
             advance()
 
         outcomes = work(
@@ -227,8 +290,10 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     return f"{done} done, {skipped} skipped, {failed} failed in {seconds:.1f} s{speed}"
 
 
-def _show(outcome: Outcome, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Results to stdout; errors and warnings to stderr."""
+def _show(
+    outcome: Outcome, as_json: bool, quiet: bool, verbose: bool, told: Container[str]
+) -> None:
+    """Results to stdout; errors and warnings that were not told before to stderr."""
     if as_json:
         common.echo_json(outcome.record())
     elif outcome.outputs and not outcome.skipped:
@@ -239,8 +304,9 @@ def _show(outcome: Outcome, as_json: bool, quiet: bool, verbose: bool) -> None:
     made = outcome.made
     if made is None or quiet:
         return
-    for warning in made.warnings:
-        common.warn(f"{outcome.job.name}: {warning}")
+    for warning in (f"{outcome.job.name}: {warning}" for warning in made.warnings):
+        if warning not in told:
+            common.warn(warning)
     if verbose:
         done = described(made.quality, made.scale)
         common.say(
@@ -259,7 +325,7 @@ def _result(made: Made) -> str:
     return f"{guide}re-blur {made.reblur_psnr:.1f} dB{expected}"
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stages(ready: Extractor, hidden: bool) -> Iterator[None]:
     """How far the only photo is, and the time left: a bar on stderr, once it takes long."""
     from rich.console import Console
@@ -290,7 +356,7 @@ def _stages(ready: Extractor, hidden: bool) -> Iterator[None]:
         ready.on_progress = None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _progress(total: int, hidden: bool) -> Iterator[Callable[[], None]]:
     """A bar on stderr, on a terminal only; yields a function that advances it."""
     from rich.console import Console

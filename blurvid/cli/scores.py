@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from blurvid.cli.robustness import print_table
-from blurvid.config import FRAMES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from blurvid.lab.evaluate import (
-        BetweenReport,
-        BeyondReport,
         MeanScore,
         MiddleSummary,
         ProtocolReport,
         Report,
         Summary,
+        TimesReport,
     )
 
-AnyReport: TypeAlias = "Report | ProtocolReport | BetweenReport | BeyondReport"
+AnyReport: TypeAlias = "Report | ProtocolReport | TimesReport"
 
 
 def show_report(report: AnyReport, model: str) -> None:
@@ -37,45 +35,27 @@ def show_report(report: AnyReport, model: str) -> None:
     if isinstance(report, library.ProtocolReport):
         _show_protocol(report, model)
         return
-    if isinstance(report, library.BetweenReport):
+    if isinstance(report, library.TimesReport):
         click.echo(f"Model {model}, {len(report.rows)} windows of {report.frames} frames")
-        print_table(_between_table(report))
-    elif isinstance(report, library.BeyondReport):
-        click.echo(f"Model {model}, {len(report.rows)} windows of {FRAMES} frames")
-        print_table(_beyond_table(report))
+        print_table(_times_table(report))
     else:
         click.echo(f"Model {model}, {len(report.rows)} windows")
         print_table(_table({**report.groups, "all": report.mean}))
         _show_ranking(report)
 
 
-def _between_table(report: BetweenReport) -> Table:
+def _times_table(report: TimesReport) -> Table:
     from rich.table import Table
 
     mean = report.mean
     table = Table(title="PSNR [dB]; in the better order of time")
-    for name in ("", "at the seven", "between, by motion", "blended", "nearest"):
+    ways = next(iter(mean.scores.values()))
+    for name in ("", "at their own times", *ways):
         table.add_column(name, justify="left" if not name else "right")
-    for name, seven, score in (
-        ("extracted", f"{mean.seven:.2f}", mean.between),
-        ("of the true seven", "", mean.of_true),
-    ):
-        values = (score.motion, score.blend, score.nearest)
-        table.add_row(name, seven, *(f"{value:.2f}" for value in values))
-    return table
-
-
-def _beyond_table(report: BeyondReport) -> Table:
-    from rich.table import Table
-
-    mean = report.mean
-    table = Table(title="PSNR [dB]; both ends, in the better order of time")
-    for name in ("frames away", "made", "outermost of the seven", "blurry"):
-        table.add_column(name, justify="right")
-    table.add_row("0", f"{mean.outermost:.2f}")
-    for score in mean.beyond:
-        values = (score.made, score.repeated, score.blurry)
-        table.add_row(str(score.away), *(f"{value:.2f}" for value in values))
+    seven = f"{mean.seven:.2f}"
+    for name, scores in mean.scores.items():
+        table.add_row(name, seven, *(f"{value:.2f}" for value in scores.values()))
+        seven = ""
     return table
 
 

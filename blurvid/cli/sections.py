@@ -18,12 +18,12 @@ _WHERE = (
 _TOLD = ("fail_fast", "as_json", "quiet", "verbose", "help")
 
 EXTRACTION = {
-    "Sources": ("lists", "null", "share"),
+    "Sources": ("lists", "null", "allow_truncated", "share"),
     "Results": (
         *("output", "kind", "name", "frames", "beyond", "montage", "flows", "trusts"),
         *("overwrite", "skip_existing"),
     ),
-    "Clips": ("fps", "bounce", "seconds", "crf", "audio"),
+    "Clips": ("fps", "bounce", "seconds", "crf", "audio", "compare", "square", "caption"),
     "Order of time": ("direction", "flips", "reverse"),
     "Model": _MODEL,
     "Where it runs": _WHERE,

@@ -133,11 +133,16 @@ def synth(
 
     options = dataclasses.replace(common.picked(SynthOptions, values), gamma=parse_gamma(gamma))
     failures: list[BlurvidError] = []
+    told: set[str] = set()
 
     def note(record: Record) -> None:
         if quiet:
             return
         click.echo(f"{record['window']}  {record['motion']['median_px']:.1f} px", err=True)
+        if record["clip"] not in told:
+            told.add(record["clip"])
+            for gap in record.get("gaps", ()):
+                common.warn(f"{record['clip']}: {gap}; no window reaches across")
         for warning in record["warnings"]:
             common.warn(f"{record['window']}: {warning}")
 
@@ -153,11 +158,12 @@ def synth(
         "on_error": give_up,
     }
     if ray is not None:
+        from blurvid.batch import Workers
         from blurvid.lab.data.windows.ray_team import RayTeam
 
-        trouble = None if quiet else common.warn
+        warn = (lambda line: None) if quiet else common.warn
         run = RunOptions(device="cpu", threads=jobs)
-        arguments["team"] = RayTeam(ray, run, jobs, on_trouble=trouble)
+        arguments["team"] = RayTeam(Workers(ray, run, on_trouble=warn), jobs)
     if stills:
         if options.frames != FRAMES:
             raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")

@@ -10,14 +10,14 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from blurvid.cli import common
 from blurvid.cli.sections import TRAINING, SectionedCommand
 from blurvid.config import STAGES, RunOptions
-from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, TrainOptions, recipe_of
+from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, Loss, TrainOptions, recipe_of
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +91,7 @@ def _usual(field: str) -> str:
 )
 @click.option(
     "--loss",
-    type=click.Choice(["auto", "charbonnier", "log", "pair", "global", "independent"]),
+    type=click.Choice(get_args(Loss)),
     default=DEFAULT.loss,
     show_default=True,
     help="auto: charbonnier for canonical order, pair (eq. 5) for invariant order.",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +30,11 @@ audio_option = click.option(
     show_default=True,
     help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
 )
+STDIN = "stdin"
+"""Name of the file that standard input is put in."""
 _FOR_PHOTOS = (
     *("kind", "montage", "flows", "trusts", "frames", "bounce", "reverse", "seconds", "flips"),
-    "beyond",
+    *("beyond", "compare", "square", "caption"),
     *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
 )
 """Parameters that mean nothing to a video."""
@@ -43,6 +49,8 @@ def videos_among(photos: Sequence[str]) -> list[Path]:
     from blurvid import media
 
     videos = [Path(photo) for photo in photos if photo != "-" and media.holds_video(photo)]
+    if "-" in photos and (sent := _standard_input()) is not None:
+        videos.append(sent)
     if not videos:
         return []
     if len(videos) < len(photos):
@@ -54,6 +62,27 @@ def videos_among(photos: Sequence[str]) -> list[Path]:
         if name in _FOR_PHOTOS and given:
             raise click.UsageError(f"{parameter.opts[0]} is for photos, not for videos")
     return videos
+
+
+def _standard_input() -> Path | None:
+    """Standard input as a file for the time of the command, if it is a video.
+
+    A video is read more than once. A photo stays where it is.
+    """
+    from blurvid import media
+
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be none
+        stream: Any = sys.stdin.buffer
+        if stream.isatty() or media.starts_as(stream.peek(media.START)) != "video":
+            return None
+        folder = tempfile.TemporaryDirectory(prefix="blurvid-")
+        click.get_current_context().call_on_close(folder.cleanup)
+        path = Path(folder.name) / STDIN
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        os.utime(path, (0, 0))  # the same for a run that goes on with the work of a killed one
+        return path
+    return None
 
 
 def refuse_for_photos(values: dict[str, Any]) -> None:
@@ -101,18 +130,26 @@ def extract_videos(
     for video, target in zip(videos, targets, strict=True):
         if values["skip_existing"] and target.exists():
             if values["as_json"]:
-                common.echo_json({"input": str(video), "outputs": [str(target)], "skipped": True})
+                common.echo_json(
+                    {"input": _named(video), "outputs": [str(target)], "skipped": True}
+                )
             continue
         try:
             with _progress(video.name, values["quiet"]) as step:
                 made = extract_video(
-                    video, target, ready, options, overwrite=values["overwrite"], on_step=step
+                    video,
+                    target,
+                    ready,
+                    options,
+                    overwrite=values["overwrite"],
+                    on_step=step,
+                    on_warning=None if values["quiet"] else partial(_warn, video),
                 )
         except BlurvidError as error:
             failures.append(error)
             common.fail(error)
             if values["as_json"]:
-                common.echo_json({"input": str(video), "outputs": [], "error": str(error)})
+                common.echo_json({"input": _named(video), "outputs": [], "error": str(error)})
             if values["fail_fast"]:
                 break
             continue
@@ -121,29 +158,38 @@ def extract_videos(
         click.get_current_context().exit(common.exit_code(failures[0]))
 
 
+def _named(video: Path) -> str:
+    """What a video is called on the command line."""
+    return "-" if video.name == STDIN else str(video)
+
+
+def _warn(video: Path, warning: str) -> None:
+    common.warn(f"{_named(video)}: {warning}")
+
+
 def _show(video: Path, made: SlowVideo, values: dict[str, Any]) -> None:
-    """The result to stdout; warnings and what is told of it to stderr."""
+    """The result to stdout; what is told of it to stderr."""
+    name = _named(video)
     if values["as_json"]:
-        record = {"input": str(video), "outputs": [str(made.path)]} | dataclasses.asdict(made)
+        record = {"input": name, "outputs": [str(made.path)]} | dataclasses.asdict(made)
         del record["path"]
+        record |= {"fps": float(made.fps), "rate": str(made.fps)}
         common.echo_json(record | {"seconds": round(made.seconds, 3)})
     else:
         click.echo(str(made.path), color=True)
     if values["quiet"]:
         return
-    for warning in made.warnings:
-        common.warn(f"{video}: {warning}")
     if made.audio == "drop":
-        common.say(f"{video}: its sound is left out")
+        common.say(f"{name}: its sound is left out")
     if values["verbose"]:
         shots = f"{made.shots} shot{'s' if made.shots != 1 else ''}"
         common.say(
-            f"{video}: {made.frames} frames to {7 * made.frames} at {made.fps:g} a second, "
+            f"{name}: {made.frames} frames to {7 * made.frames} at {float(made.fps):g} a second, "
             f"{shots}, {made.turned} turned around, {made.seconds:.1f} s"
         )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _progress(name: str, hidden: bool) -> Iterator[Callable[[Step], None]]:
     """A bar with the time left on stderr, on a terminal only."""
     from rich.console import Console
@@ -163,7 +209,7 @@ def _progress(name: str, hidden: bool) -> Iterator[Callable[[Step], None]]:
 
         def show(step: Step) -> None:
             nonlocal first
-            total = None if step.total is None else max(step.total, step.done)
+            total = step.total
             if first:  # what an earlier run had done tells nothing about the speed
                 progress.reset(task, total=total, completed=step.done - 1)
                 first = False

@@ -20,6 +20,7 @@ from blurvid.config.basics import (
 )
 from blurvid.config.extract import (
     BATCH_PIXELS,
+    COMPARISONS,
     DIRECTIONS,
     ENGINES,
     FREE_SHARE,
@@ -28,6 +29,7 @@ from blurvid.config.extract import (
     MOST_WRITERS,
     PAPER_CROP,
     QUALITIES,
+    RAY_BLOCK,
     RAY_STORE,
     RAY_THREADS,
     RAY_TRIES,
@@ -59,6 +61,7 @@ __all__ = [
     "BATCH_PIXELS",
     "BDIRSpec",
     "CascadeSpec",
+    "COMPARISONS",
     "ClipOptions",
     "DEFAULT_GAMMA",
     "DIRECTIONS",
@@ -89,6 +92,7 @@ __all__ = [
     "PAPER_CROP",
     "QUALITIES",
     "QualityOptions",
+    "RAY_BLOCK",
     "RAY_STORE",
     "RAY_THREADS",
     "RAY_TRIES",

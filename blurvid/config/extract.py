@@ -97,8 +97,16 @@ class ClipOptions:
     """A video is looped until it lasts at least this long."""
     crf: int = 15
     """x264 quality, smaller is better."""
+    compare: str | None = None
+    """One of `COMPARISONS`: a clip of the blurred photo against the frames, to be posted."""
+    square: bool = False
+    """Whether a comparison is a square, of where most moves."""
+    caption: bool = True
+    """Whether a comparison says which is which."""
 
 
+COMPARISONS = ("wipe", "side", "flicker")
+"""An edge that goes to and fro, one beside the other, or one after the other."""
 SOUNDS = ("stretch", "keep", "drop")
 """What becomes of the sound of a video: as long as the pictures, at its own speed, or nothing."""
 
@@ -135,7 +143,9 @@ RAY_THREADS = 4
 """Most CPU threads of a worker unless told otherwise; more help one photo less than another worker
 helps a batch."""
 RAY_WRITERS = 1
-"""Photos that a worker reads or writes while another is in the network."""
+"""Threads in which a worker writes while another photo is in the network."""
+RAY_BLOCK = 8
+"""Most photos that a worker is given at a time."""
 RAY_STORE = 100 << 20
 """Shared memory [bytes] of a cluster started for one run; only names and figures go through it."""
 

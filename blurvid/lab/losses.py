@@ -183,3 +183,16 @@ def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     logits = queries @ keys.detach().transpose(1, 2) / temperature
     places = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
     return F.cross_entropy(logits.flatten(0, 1), places.flatten())
+
+
+REGRESSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "charbonnier": charbonnier,
+    "log": log_error,
+}
+"""Those that know one right answer for each frame, the middle one not set apart."""
+SEQUENCES = {
+    "pair": pairwise_invariant,
+    "global": globally_invariant,
+    "independent": independent,
+}
+"""Those of frames by number, the middle one set apart."""

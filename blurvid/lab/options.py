@@ -196,6 +196,10 @@ STAGES_OF = {"cascade": STAGES, "motion": ("motion", "restore")}
 """What can be trained alone of the models that are several networks."""
 
 
+Loss = Literal["auto", "charbonnier", "log", "pair", "global", "independent"]
+"""Losses on frames other than the middle one."""
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """One training run."""
@@ -205,7 +209,7 @@ class TrainOptions:
     """Networks to train, of the cascade or of the motion model; ignored by the others."""
     order: Literal["canonical", "invariant"] = "canonical"
     """`canonical`: one order of time and regression; `invariant`: the paper's losses."""
-    loss: Literal["auto", "charbonnier", "log", "pair", "global", "independent"] = "auto"
+    loss: Loss = "auto"
     """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order. `log` is the
     logarithm of the squared error of each frame."""
     frequency: float = 0.0
@@ -302,8 +306,6 @@ class BenchOptions:
 
     repeats: int = 5
     warmup: int = 1
-    baseline: bool = False
-    """Also run the same weights in the plain way, as published, and tell the ratio."""
     batches: tuple[int, ...] = (1,)
     """Photos of one size in a call, one row for each number."""
 

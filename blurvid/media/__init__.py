@@ -18,17 +18,18 @@ from blurvid.media.clip import (
     write_frames,
 )
 from blurvid.media.files import (
-    holds_video,
+    START,
     is_photo,
     is_special,
     is_video,
     list_photos,
     natural_key,
+    starts_as,
 )
 from blurvid.media.flow import flow_array, flow_picture, write_flow
 from blurvid.media.maps import TrustMaps
 from blurvid.media.montage import sheet, write_montage
-from blurvid.media.mp4 import encode
+from blurvid.media.mp4 import Tracks, encode, join
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin
 from blurvid.media.png import quick_png, to_uint8, write_png
@@ -37,17 +38,19 @@ from blurvid.media.region import Region, RegionLike, region
 from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
 from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
-from blurvid.media.sound import has_sound, join
 from blurvid.media.stills import lost_in, still_suffix
 from blurvid.media.text import reason
+from blurvid.media.timing import Timing
+from blurvid.media.tracks import write_tracks
 from blurvid.media.trust import trust_picture, write_trust
-from blurvid.media.video import VideoInfo, decode_video, read_video, video_info
+from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
 
 __all__ = [
     "BESIDES",
     "CLIP_SUFFIXES",
     "FILTER",
     "FILTER_VIDEO",
+    "START",
     "STILL_SUFFIXES",
     "Movable",
     "Origin",
@@ -55,17 +58,17 @@ __all__ = [
     "Region",
     "RegionLike",
     "Shelf",
+    "Timing",
+    "Tracks",
     "TrustMaps",
     "VideoInfo",
     "check_besides",
     "check_clip_options",
     "check_file",
     "check_target",
-    "decode_video",
     "encode",
     "flow_array",
     "flow_picture",
-    "has_sound",
     "holds_video",
     "is_photo",
     "is_special",
@@ -88,6 +91,8 @@ __all__ = [
     "sheet",
     "still_kind",
     "still_suffix",
+    "starts_as",
+    "timed_frames",
     "to_uint8",
     "trust_picture",
     "video_info",
@@ -96,5 +101,6 @@ __all__ = [
     "write_montage",
     "write_png",
     "write_still",
+    "write_tracks",
     "write_trust",
 ]

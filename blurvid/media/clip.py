@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurvid.config import FRAME_FORMATS, ClipOptions
+from blurvid.config import COMPARISONS, FORMATS, FRAME_FORMATS, ClipOptions
 from blurvid.errors import OptionError, OutputError
+from blurvid.interrupts import stoppable
 from blurvid.media.atomic import replacing
 from blurvid.media.color import srgb_converter
+from blurvid.media.compare import save_comparison
 from blurvid.media.gif import save_gif
 from blurvid.media.maps import TrustMaps
-from blurvid.media.mp4 import save_mp4
+from blurvid.media.mp4 import encode
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin, save_player
 from blurvid.media.png import to_uint8
@@ -26,7 +28,8 @@ from blurvid.media.stills import save_still, still_suffix
 from blurvid.media.text import reason
 from blurvid.media.webp import save_webp
 
-CLIP_SUFFIXES = (".mp4", ".gif", ".webp", ".html")
+CLIP_SUFFIXES = tuple(f".{kind}" for kind in FORMATS if kind not in FRAME_FORMATS)
+"""Of all that is not single frames; a file has its kind as its suffix."""
 BESIDES = {"montage": (".png",), "flow": (".flo", ".npy", ".png"), "trust": (".npy", ".png")}
 """What can be written besides the frames, and the suffixes that each may have."""
 
@@ -146,6 +149,7 @@ def write_frames(
     objects: Sequence[Movable] = (),
     maps: TrustMaps | None = None,
     origin: Origin | None = None,
+    verdict: str | None = None,
 ) -> list[Path]:
     """Write frames as `.mp4`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
 
@@ -170,6 +174,7 @@ def write_frames(
         objects: what can be turned around in the player.
         maps: what the player can lay over the frames.
         origin: how the player's user can make other files of the same.
+        verdict: one sentence of the player about what was gained.
 
     Returns:
         The files written, in the order in which they are shown.
@@ -184,39 +189,54 @@ def write_frames(
     check_clip_options(options)
     target = Path(target)
     kind = kind or kind_of(target)
+    if options.compare and kind not in ("mp4", "gif"):
+        raise OptionError(f"{target}: a comparison is written as .mp4 or .gif")
     count = frames.shape[0]
     paths = check_target(target, stem, count, overwrite, kind)
     with replacing(paths) as temporaries:
         if kind in FRAME_FORMATS:
             order = _order(count, options, bounce=False)
-            for path, index, name in zip(temporaries, order, paths, strict=True):
+            for path, index, name in zip(temporaries, stoppable(order), paths, strict=True):
                 save_still(frames[index], path, photo, kind, name)
         else:
             pixels = flat_frames(frames, photo)
             path = temporaries[0]
-            if kind == "html":
-                _save_player(pixels, path, photo, options, facts or {}, objects, maps, origin)
+            if options.compare:
+                order = _order(count, options, bounce=options.bounce)
+                blurry = _flat_photo(photo, pixels)
+                save_comparison(kind, blurry, pixels, order, path, options, target)
+            elif kind == "html":
+                _save_player(
+                    pixels, path, photo, options, facts or {}, objects, maps, origin, verdict
+                )
             else:
-                _save_clip(kind, pixels, path, target, options)
+                shown = _order(count, options, bounce=options.bounce)
+                WRITERS[kind](pixels, shown, path, options, target)
     return paths
 
 
-def _save_clip(
-    kind: str,
+def _save_mp4(
     pixels: list[NDArray[np.uint8]],
+    order: list[int],
     path: Path,
-    target: Path,
     options: ClipOptions,
+    target: Path,
 ) -> None:
-    """Write an animation or a video to a path that is new; `target` is its name."""
-    order = _order(len(pixels), options, bounce=options.bounce)
-    if kind == "gif":
-        save_gif(pixels, order, path, options.fps)
-    elif kind == "webp":
-        save_webp(pixels, order, path, options.fps, target)
-    else:
-        loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
-        save_mp4(pixels, order * loops, path, options.fps, options.crf, target)
+    """Write a video, looped until it lasts as long as is asked for."""
+    loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
+    shown = (pixels[index] for index in stoppable(order * loops))
+    encode(shown, pixels[0].shape[:2], path, options.fps, options.crf, target)
+
+
+WRITERS: dict[
+    str, Callable[[list[NDArray[np.uint8]], list[int], Path, ClipOptions, Path], None]
+] = {
+    "mp4": _save_mp4,
+    "gif": lambda pixels, order, path, o, target: save_gif(pixels, order, path, o.fps),
+    "webp": lambda pixels, order, path, o, target: save_webp(pixels, order, path, o.fps, target),
+}
+"""How each kind of animation or video is written: frames (H, W, 3), their order as shown, a path
+that is new, options, and the name for messages."""
 
 
 def _save_player(
@@ -228,14 +248,10 @@ def _save_player(
     objects: Sequence[Movable],
     maps: TrustMaps | None,
     origin: Origin | None,
+    verdict: str | None,
 ) -> None:
     """Write a player to a path that is new."""
-    blurry = None
-    if photo is not None:
-        if photo.pixels.shape[-2:] != pixels[0].shape[:2]:
-            sides = f"{pixels[0].shape[:2]} and {tuple(photo.pixels.shape[-2:])}"
-            raise ValueError(f"frames and photo differ in size: {sides}")
-        (blurry,) = flat_frames(photo.pixels[None], photo)
+    blurry = None if photo is None else _flat_photo(photo, pixels)
     if origin is not None:
         origin = dataclasses.replace(origin, reverse=options.reverse)
     save_player(
@@ -249,7 +265,19 @@ def _save_player(
         objects=objects,
         maps=maps,
         origin=origin,
+        verdict=verdict,
     )
+
+
+def _flat_photo(photo: Photo | None, pixels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Make (H, W, 3) uint8 sRGB of a photo that frames came from."""
+    if photo is None:
+        raise ValueError("a comparison needs the photo")
+    if photo.pixels.shape[-2:] != pixels[0].shape[:2]:
+        sides = f"{pixels[0].shape[:2]} and {tuple(photo.pixels.shape[-2:])}"
+        raise ValueError(f"frames and photo differ in size: {sides}")
+    (blurry,) = flat_frames(photo.pixels[None], photo)
+    return blurry
 
 
 def _title(photo: Photo | None) -> str:
@@ -273,7 +301,7 @@ def flat_frames(frames: Tensor, photo: Photo | None) -> list[NDArray[np.uint8]]:
         sides = f"{tuple(frames.shape[-2:])} and {tuple(alpha.shape[-2:])}"
         raise ValueError(f"frames and alpha differ in size: {sides}")
     flat = []
-    for frame in frames:
+    for frame in stoppable(frames):
         if alpha is not None:
             solid = alpha.to(frame)
             frame = frame.clamp(0, 1) * solid + (1 - solid)
@@ -291,6 +319,8 @@ def check_clip_options(options: ClipOptions) -> None:
         raise OptionError(f"{options.fps:g} frames per second; 0.01 to 1000 are possible")
     if not 0 <= options.seconds <= 3600:
         raise OptionError(f"a clip of {options.seconds:g} seconds; 0 to 3600 are possible")
+    if options.compare not in (None, *COMPARISONS):
+        raise OptionError(f"{options.compare!r} is no comparison; use {', '.join(COMPARISONS)}")
     if not 0 <= options.crf <= 51:
         raise OptionError(f"crf {options.crf}; 0 (best) to 51 are possible")
 

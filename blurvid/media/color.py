@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from blurvid.media.profile import hdr_to_srgb, profile_codes
+
 Pixels = NDArray[np.uint8]
 
 LARGEST_PROFILE = 16_000_000
@@ -68,6 +70,9 @@ def srgb_converter(icc: bytes | None) -> Callable[[Pixels], Pixels]:
     mode = {"RGB": "RGB", "GRAY": "L"}.get(profile_space(icc)) if icc is not None else None
     if icc is None or mode is None:
         return _same
+    codes = profile_codes(icc)
+    if codes is not None and (shown := hdr_to_srgb(codes)) is not None:
+        return lambda frame: np.round(shown(frame / np.float32(255)) * 255).astype(np.uint8)
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(profile).lower():

@@ -14,6 +14,8 @@ from blurvid.errors import InputError
 from blurvid.media.color import image_to_srgb, profile_space
 from blurvid.media.metadata import Metadata, kept, metadata_of
 from blurvid.media.photo import Photo
+from blurvid.media.profile import Codes, Colours
+from blurvid.media.told import of_exif
 
 _TIFF_BITS = 258
 
@@ -46,6 +48,9 @@ def photo_from_values(
     if icc is not None and profile_space(icc) != ("GRAY" if colours == 1 else "RGB"):
         warnings.append(f"its colour profile is for {profile_space(icc)} images; it is dropped")
         icc = None
+    if icc is None:
+        told = found.colours or (None if found.exif is None else of_exif(found.exif))
+        icc = None if told is None else told.profile(colours == 1)
     # (H, W, C) -> (C, H, W)
     scaled = np.array(np.moveaxis(values, -1, 0), np.float32, order="C")
     scaled /= np.float32(top)
@@ -58,13 +63,19 @@ def photo_from_values(
         icc=icc,
         exif=exif,
         xmp=xmp,
+        iptc=found.iptc,
+        dpi=found.upright_dpi,
         name=name,
         warnings=tuple(warnings),
     )
 
 
 def photo_from_image(
-    image: Image.Image, name: str, found: Metadata | None = None, warnings: list[str] | None = None
+    image: Image.Image,
+    name: str,
+    found: Metadata | None = None,
+    warnings: list[str] | None = None,
+    codes: Codes | None = None,
 ) -> Photo:
     """Take a Pillow image apart.
 
@@ -73,6 +84,7 @@ def photo_from_image(
         name: source for messages.
         found: metadata of its file, where the caller has it from elsewhere.
         warnings: what there is to say about the reading so far.
+        codes: code points of its colours.
 
     Returns:
         The photo, upright.
@@ -83,14 +95,17 @@ def photo_from_image(
     warnings = [] if warnings is None else warnings
     _before_loading(image, warnings)
     image.load()
-    found = found or metadata_of(image.info)  # a PNG may tell its EXIF after its pixels
+    found = found or metadata_of(
+        image.info, getattr(image, "applist", ())
+    )  # a PNG may tell its EXIF after its pixels
+    found = found.told(codes, image.format)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values, top = _deep_grey(image, name, warnings)
         depth = 16
     else:
         image, icc = _plain_mode(image, found.icc, warnings)
         if icc is not found.icc:
-            found = dataclasses.replace(found, icc=icc)
+            found = dataclasses.replace(found, icc=icc, colours=Colours())
         values, top, depth = np.atleast_3d(np.array(image)), 255.0, 8
     return photo_from_values(values, top, found, name, depth=depth, warnings=warnings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Set
 from pathlib import Path
+from typing import Literal
 
 from blurvid.errors import InputError
 from blurvid.media.text import reason
@@ -14,12 +15,28 @@ PHOTO_SUFFIXES = frozenset(
     ".apng .heic .heif .hif".split()
 )
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .wmv .3gp .flv .ogv".split()
+    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .wmv .3gp .flv .ogv .vob .m2v .dv .mxf "
+    ".y4m .ivf .asf .ogm .264 .h264 .265 .hevc".split()
 )
 
-_PICTURE_BRANDS = frozenset(
-    (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+_STILL_BRANDS = frozenset(
+    (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
 )
+"""Kinds of ISO media files that hold no video: HEIC, AVIF, and raw photos of Canon."""
+_PHOTO_STARTS = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"BM"),
+)
+_VIDEO_STARTS = (
+    b"\x1a\x45\xdf\xa3",  # Matroska, WebM
+    b"FLV\x01",
+    *(b"\0\0\x01\xba", b"\0\0\x01\xb3"),  # MPEG program streams, MPEG-1 and 2
+    *(b"\0\0\0\x01", b"\0\0\x01"),  # H.264 and H.265 without a container
+    b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02",  # MXF
+    *(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"OggS", b"YUV4MPEG2", b"DKIF"),  # ASF; ...; IVF
+)
+START = 200
+"""Bytes that `starts_as` looks at."""
 
 
 def is_photo(path: Path | str) -> bool:
@@ -41,25 +58,20 @@ def is_video(path: Path | str) -> bool:
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def holds_video(path: Path | str) -> bool:
-    """Whether a file is to be taken for a video: by its suffix, or else by how it begins.
+def starts_as(start: bytes) -> Literal["photo", "video"] | None:
+    """What a file is by its first `START` bytes; None if they do not tell.
 
-    What has the suffix of a photo is one, so a GIF and an animated WebP are photos.
+    A GIF and a WebP are photos, animated or not.
     """
-    if is_video(path) or is_photo(path):
-        return is_video(path)
-    try:
-        with Path(path).open("rb") as file:
-            start = file.read(200) if Path(path).is_file() else b""
-    except (OSError, ValueError):
-        return False
-    if start[4:8] == b"ftyp":  # HEIC and AVIF begin so, too
-        return start[8:12] not in _PICTURE_BRANDS
+    if start[4:8] == b"ftyp":
+        return "photo" if start[8:12] in _STILL_BRANDS else "video"
+    if start[:4] == b"RIFF":
+        return {b"AVI ": "video", b"WEBP": "photo"}.get(start[8:12])  # type: ignore[return-value]
+    if start.startswith(_PHOTO_STARTS):
+        return "photo"
     if start[::188][:2] == b"GG" or start[4::192][:2] == b"GG":
-        return True  # MPEG transport streams, plain or of camcorders: packets of one length
-    return start.startswith((b"\x1a\x45\xdf\xa3", b"FLV\x01")) or (
-        start[:4] == b"RIFF" and start[8:12] == b"AVI "
-    )
+        return "video"  # MPEG transport streams, plain or of camcorders: packets of one length
+    return "video" if start.startswith(_VIDEO_STARTS) else None
 
 
 def natural_key(path: Path | str) -> tuple[tuple[tuple[int, int, str], ...], ...]:

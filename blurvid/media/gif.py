@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurvid.interrupts import stoppable
+
 Pixels = NDArray[np.uint8]
 
 _COLOURS = 256
-_MOSAIC_PIXELS = 1_000_000
+_MOSAIC_PIXELS = 250_000
 """About as many pixels of all frames together are looked at to choose the palette."""
+_SETTLED = 0.01
+"""Share of them that may still change their colour when k-means ends."""
 SHORTEST = 20
 """Shortest time of a frame [ms]; browsers slow down what claims to be faster."""
 
@@ -40,13 +44,13 @@ def save_gif(frames: Sequence[Pixels], order: Sequence[int], path: Path, fps: fl
         OSError: the file cannot be written.
     """
     indexed, palette = _indexed(frames)
-    shown = [indexed[index] for index in order]
+    shown = stoppable(indexed[index] for index in order)
     with path.open("xb") as file:
-        shown[0].save(
+        next(shown).save(
             file,
             format="GIF",
             save_all=True,
-            append_images=shown[1:],
+            append_images=shown,
             duration=frame_time(fps),
             loop=0,
             palette=palette,  # given here, it is stored once and not per frame
@@ -62,7 +66,7 @@ def _indexed(frames: Sequence[Pixels]) -> tuple[list[Image.Image], bytes]:
     palette = _shared_palette(frames)
     indexed = [
         Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
-        for frame in frames
+        for frame in stoppable(frames)
     ]
     return indexed, bytes(palette.getpalette() or [])
 
@@ -79,17 +83,21 @@ def _shared_palette(frames: Sequence[Pixels]) -> Image.Image:
     count = sum(frame.shape[0] * frame.shape[1] for frame in frames)
     step = max(1, int(np.ceil(np.sqrt(count / _MOSAIC_PIXELS))))
     mosaic = Image.fromarray(np.concatenate([frame[::step, ::step] for frame in frames]))
-    # The octree keeps rare bright colours, the median cut does narrow ranges such as sepia.
+    # The one keeps rare hues, the other does narrow ranges such as sepia.
     candidates = [
-        _palette_of(mosaic, Image.Quantize.FASTOCTREE),
+        _palette_of(mosaic, Image.Quantize.MAXCOVERAGE),
         _palette_of(mosaic, Image.Quantize.MEDIANCUT),
     ]
     return min(candidates, key=lambda palette: _error(mosaic, palette))
 
 
 def _palette_of(mosaic: Image.Image, method: Image.Quantize) -> Image.Image:
-    """Choose a palette for an image by one of Pillow's methods."""
-    chosen = mosaic.quantize(_COLOURS, method=method, dither=Image.Dither.NONE).getpalette() or []
+    """Choose a palette for an image by one of Pillow's methods and k-means."""
+    threshold = max(1, round(_SETTLED * mosaic.width * mosaic.height))
+    chosen = mosaic.quantize(
+        _COLOURS, method=method, kmeans=threshold, dither=Image.Dither.NONE
+    ).getpalette()
+    chosen = chosen or []
     # A colour that occurs twice would make Pillow renumber the pixels when it saves.
     colours = dict.fromkeys(zip(chosen[0::3], chosen[1::3], chosen[2::3], strict=True))
     palette = Image.new("P", (1, 1))
@@ -98,7 +106,7 @@ def _palette_of(mosaic: Image.Image, method: Image.Quantize) -> Image.Image:
 
 
 def _error(mosaic: Image.Image, palette: Image.Image) -> float:
-    """Mean squared error of an image shown with a palette."""
+    """Mean error of an image shown with a palette, to the fourth power: what is far off counts."""
     shown = mosaic.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB")
     difference = np.asarray(shown, np.float32) - np.asarray(mosaic, np.float32)
-    return float(np.mean(difference**2))
+    return float(np.mean(np.square(difference).sum(-1) ** 2))

@@ -6,12 +6,22 @@ import contextlib
 import io
 import re
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from blurvid.media.beside import (
+    IPTC_RESOURCE,
+    Dpi,
+    dpi_of,
+    dpi_of_exif,
+    iptc_of,
+    raw_profile,
+    whole_xmp,
+)
 from blurvid.media.color import is_profile
 from blurvid.media.ifd import HEADER_SIZE, LONG, SHORT, Entry, TiffBuilder, TiffReader
+from blurvid.media.profile import Codes, Colours, of_codes, of_png
 
 EXIF_PREFIX = b"Exif\0\0"
 """Begins an EXIF block in a JPEG file, and `Photo.exif`."""
@@ -24,7 +34,7 @@ _SIZE_TAGS = (0xA002, 0xA003)
 """Width and height of the image."""
 _THUMBNAIL = (513, 514)
 """Where the JPEG thumbnail in the second directory (IFD1) starts, and its length."""
-_ICC, _XMP = 34675, 700
+_ICC, _XMP, _IPTC, _PHOTOSHOP = 34675, 700, 33723, 34377
 
 # Tags by which a TIFF describes its own layout, or that hold what has its own place (XMP, ICC)
 # or a picture (Photoshop's resources and layers); in any other file they would be false.
@@ -38,6 +48,7 @@ _LONGEST = 1 << 20
 
 # Packets with these speak of other pictures in the same file (gain map, depth, motion photo).
 _XMP_OF_PARTS = (b"hdrgm:", b"GCamera:M", b"GDepth:", b"GImage:", b"GContainer:", b"Container:D")
+_PARTS = "its XMP block is about what else is in the file (motion, depth, gain map); it is dropped"
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))([1-8])")
 _XMP_PREVIEW = re.compile(rb"<(xmp|xap):Thumbnails\b")
 _XMP_EXTENDED = re.compile(rb"\sxmpNote:HasExtendedXMP=(\"[^\"]{,200}\"|'[^']{,200}')")
@@ -57,6 +68,29 @@ class Metadata:
     """What could not be read."""
     turned: bool = False
     """Whether the pixels have been turned upright by whoever decoded them."""
+    colours: Colours | None = None
+    """What the file says of its colours besides the profile and EXIF."""
+    iptc: bytes | None = None
+    """IPTC records."""
+    dpi: Dpi | None = None
+
+    def told(self, codes: Codes | None, kind: str | None) -> Metadata:
+        """The same with the colours that code points name.
+
+        Args:
+            codes: of the file.
+            kind: its format; in a PNG they count more than the profile.
+        """
+        colours = None if codes is None else of_codes(codes)
+        if colours is None:
+            return self
+        return replace(self, colours=colours, icc=None if kind == "PNG" else self.icc)
+
+    @property
+    def upright_dpi(self) -> Dpi | None:
+        """Pixels an inch of the upright picture, across and down."""
+        found = self.dpi or (None if self.exif is None else dpi_of_exif(self.exif))
+        return found[::-1] if found is not None and self.orientation >= 5 else found
 
     @property
     def orientation(self) -> int:
@@ -73,26 +107,48 @@ class Metadata:
         return int(found[2]) if found else 1
 
 
-def metadata_of(info: Mapping[Any, Any]) -> Metadata:
-    """Gather metadata from what Pillow or pillow-heif found beside the pixels."""
+def metadata_of(info: Mapping[Any, Any], segments: Sequence[tuple[str, bytes]] = ()) -> Metadata:
+    """Gather metadata from what Pillow or pillow-heif found beside the pixels.
+
+    Args:
+        info: what it found.
+        segments: of a JPEG, each with the name of its mark.
+    """
     problems = []
-    exif, raw = info.get("exif"), info.get("Raw profile type exif")
-    if not exif and isinstance(raw, str):  # as ImageMagick keeps it in PNG: a count, then hex
+    blocks: dict[str, bytes | None] = {}
+    for name in ("exif", "xmp", "iptc"):
         try:
-            exif = bytes.fromhex("".join(raw.split("\n")[3:]))
+            blocks[name] = raw_profile(info.get(f"Raw profile type {name}"))
         except ValueError:
-            problems.append("its EXIF block is damaged; it is dropped")
+            problems.append(f"its {name.upper()} block is damaged; it is dropped")
+    exif = info.get("exif") or blocks.get("exif")
     exif = exif.removeprefix(EXIF_PREFIX) if isinstance(exif, bytes) else None
-    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or blocks.get("xmp")
     xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    if isinstance(xmp, bytes) and _XMP_EXTENDED.search(xmp) and segments:
+        whole = whole_xmp(xmp, segments)
+        if whole is None:
+            problems.append("the long part of its XMP block is damaged; it is dropped")
+        elif not any(mark in whole for mark in _XMP_OF_PARTS):  # as maps of depth mostly are
+            xmp = whole
+    resources = info.get("photoshop")
+    iptc = resources.get(IPTC_RESOURCE) if isinstance(resources, Mapping) else blocks.get("iptc")
     icc = info.get("icc_profile")
     if icc is None and "icc_profile" in info:
         problems.append("its colour profile is damaged; it is dropped")
+    colours = Colours() if "srgb" in info else None
+    if colours is None and ("gamma" in info or "chromaticity" in info):  # of a PNG
+        colours = of_png(info.get("gamma"), info.get("chromaticity"))
+        if colours is None:
+            problems.append("what it says of its colours makes no sense; it is taken for sRGB")
     return Metadata(
         exif or None,
         xmp if isinstance(xmp, bytes) and xmp else None,
         icc if isinstance(icc, bytes) and icc else None,
         tuple(problems),
+        colours=colours,
+        iptc=iptc_of(iptc if isinstance(iptc, bytes) else None),
+        dpi=dpi_of(info),
     )
 
 
@@ -108,11 +164,13 @@ def metadata_of_tiff(tiff: TiffReader, tags: Mapping[int, Entry]) -> Metadata:
         ("parts of its EXIF block are damaged; they are dropped",) if tiff.lost > lost else ()
     )
     xmp, icc = tags.get(_XMP), tags.get(_ICC)
+    iptc = (iptc_of(tiff.value(tags[tag])) for tag in (_IPTC, _PHOTOSHOP) if tag in tags)
     return Metadata(
         out.getvalue() if kept else None,
         tiff.value(xmp) if xmp is not None else None,
         tiff.value(icc) if icc is not None else None,
         problems,
+        iptc=next((block for block in iptc if block), None),
     )
 
 
@@ -213,10 +271,15 @@ def _drop_thumbnail(
     except ValueError:
         tags = {}
     start, length = (tiff.number(tags.get(tag), 0) for tag in _THUMBNAIL)
-    end = min(start + length, len(data))
-    if start < end and not any(first < end and start < last for first, last in used):
-        data[start:end] = bytes(end - start)
-    del data[max(last for _, last in used) :]
+    own = [(start, start + length), *((entry.at, entry.at + entry.size) for entry in tags.values())]
+    if tags:
+        own.append((offset, offset + 2 + 12 * tiff.count(offset) + 4))
+    for start, end in own:
+        end = min(end, len(data))
+        if start < end and not any(first < end and start < last for first, last in used):
+            data[start:end] = bytes(end - start)
+    # What else stands there may belong to a maker's note, which points to it in its own way.
+    del data[max(len(data.rstrip(b"\0")), *(last for _, last in used)) :]
 
 
 def kept_xmp(xmp: bytes) -> bytes | None:
@@ -280,6 +343,8 @@ def kept(
     if found.xmp is not None:
         try:
             xmp = kept_xmp(found.xmp)
+            if xmp is None:
+                warnings.append(_PARTS)
         except ValueError:
             warnings.append("its XMP block is damaged; it is dropped")
     if icc is not None and not is_profile(icc):

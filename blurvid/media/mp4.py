@@ -3,63 +3,64 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import tempfile
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from blurvid.errors import OutputError
-from blurvid.media import ffmpeg
+from blurvid.media.scaling import EXACT
 
 Pixels = NDArray[np.uint8]
 
-# A real conversion to BT.709 with full chroma precision, and then the tags that say so.
-# Without it ffmpeg converts with BT.601 and players that assume BT.709 show other colours.
-_FILTER = (
-    "scale=in_range=pc:out_range=tv:out_color_matrix=bt709"
-    ":flags=bicubic+accurate_rnd+full_chroma_int,"
-    "format=yuv420p,"
-    "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
-)
-_TIMESCALE = 90_000
-"""Ticks a second, the same for all pieces of a video."""
+# A real conversion to BT.709 with full chroma precision, and the tags that say so.
+# Without it FFmpeg converts with BT.601 and players that assume BT.709 show other colours.
+_TO_BT709 = f"in_range=pc:out_range=tv:out_color_matrix=bt709:flags={EXACT}"
+_BT709 = 1
+_LIMITED = 1
 _LARGE = 4_000_000
 """Pixels of a frame above which x264 looks less far ahead."""
-_FRUGAL = ("-preset", "veryfast", "-x264-params", "rc-lookahead=8")
+_FRUGAL = {"preset": "veryfast", "x264-params": "rc-lookahead=8"}
 """At 12 megapixels three quarters of the memory and half of the time, for files of one size."""
+_FINEST = 10**9
+"""Most ticks a second of a track; a file has 32 bits for it."""
+_CLOCK = 90_000
+"""Ticks a second in which a file tells when a track begins."""
 
 
-def save_mp4(
-    frames: Sequence[Pixels], order: Iterable[int], path: Path, fps: float, crf: int, name: Path
-) -> None:
-    """Encode with x264 as yuv420p; an odd side gets its last row or column twice.
+@dataclass(frozen=True)
+class Tracks:
+    """What is in a video besides its pictures."""
 
-    Args:
-        frames: (H, W, 3) uint8 RGB (sRGB) each, all of one size.
-        order: indices of the frames in the order in which they are shown.
-        path: a file; it is written over.
-        fps: frames shown per second.
-        crf: quality of x264, 0 to 51, smaller is better.
-        name: the file to name in messages.
-
-    Raises:
-        OutputError: ffmpeg is missing or failed; with the last line that it wrote.
-    """
-    height, width = frames[0].shape[:2]
-    odd = height % 2 or width % 2  # otherwise a copy of each would be memory for nothing
-    padded = [_even(frame) if odd else np.ascontiguousarray(frame) for frame in frames]
-    shown = (padded[index] for index in order)
-    encode(shown, (height, width), path, fps, crf, name)
+    sound: Path | None = None
+    """A file whose sound is taken as it is."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """Date, place and other words."""
+    chapters: Sequence[Any] = ()
+    """As for `av.container.Container.set_chapters`."""
+    audio: str = "none"
+    """What became of the sound: one of `config.SOUNDS`, `none` if there was none."""
+    offset: Fraction = Fraction(0)
+    """Time from the beginning of all to the first picture [s]."""
+    warnings: tuple[str, ...] = ()
+    """What is left out."""
 
 
 def encode(
     frames: Iterable[Pixels],
     size: tuple[int, int],
     path: Path,
-    fps: float,
+    fps: float | Fraction,
     crf: int,
     name: Path,
     *,
@@ -76,52 +77,104 @@ def encode(
         crf: quality of x264, 0 to 51, smaller is better.
         name: the file to name in messages.
         aspect: width to height of a pixel when shown.
-        joinable: for `sound.join`: no frame is stored out of its order.
+        joinable: for `join`: no frame is stored out of its order.
 
     Raises:
-        OutputError: ffmpeg is missing or failed; with the last line that it wrote.
+        OutputError: FFmpeg failed; with its words.
     """
-    height, width = size
-    command = [*start(name), "-f", "rawvideo", "-pixel_format", "rgb24"]
-    command += ["-video_size", f"{width + width % 2}x{height + height % 2}"]
-    command += ["-framerate", f"{fps:.6f}", "-i", "pipe:0"]
-    command += ["-vf", f"{_FILTER},setsar={aspect[0]}/{aspect[1]}"]
-    command += ["-c:v", "libx264", "-crf", str(crf), "-movflags", "+faststart"]
+    height, width = (side + side % 2 for side in size)
+    rate = Fraction(fps).limit_denominator(1_000_000)
+    options = {"crf": str(crf)}
     if joinable:
-        command += ["-bf", "0", "-video_track_timescale", str(_TIMESCALE)]
+        options["bf"] = "0"
     if height * width > _LARGE:
-        command += _FRUGAL
-    command += ["-color_range", "tv", "-colorspace", "bt709"]
-    command += ["-color_primaries", "bt709", "-color_trc", "bt709"]
-    command += ["-f", "mp4", ffmpeg.as_url(path)]
-    run(command, (_even(frame).data for frame in frames), name)
+        options |= _FRUGAL
+    with writing(path, name) as out:
+        stream = out.add_stream("libx264", rate, options, width=width, height=height)
+        context = stream.codec_context
+        context.color_range, context.colorspace = _LIMITED, _BT709
+        context.color_primaries = context.color_trc = _BT709
+        context.sample_aspect_ratio = Fraction(*aspect)
+        graph = av.filter.Graph()
+        rgb = f"video_size={width}x{height}:pix_fmt=rgb24:time_base={1 / rate}:range=pc"
+        nodes = ("buffer", rgb), ("scale", _TO_BT709), ("format", "yuv420p"), ("buffersink", None)
+        graph.link_nodes(*(graph.add(*node) for node in nodes)).configure()
+        for index, pixels in enumerate(frames):
+            graph.vpush(VideoFrame.from_ndarray(_even(pixels)))
+            frame = graph.vpull()
+            frame.pts, frame.time_base = index, 1 / rate
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
 
 
-def start(name: Path) -> list[str]:
-    """The beginning of a command line of ffmpeg that writes over its output.
+def join(
+    pieces: Iterable[Path],
+    path: Path,
+    name: Path,
+    shown: Sequence[int],
+    tick: Fraction,
+    besides: Tracks = Tracks(),
+) -> None:
+    """Put pieces of video behind one another, bit by bit, with what goes with them.
 
     Args:
+        pieces: made by `encode` with `joinable`, alike.
+        path: a file; it is written over.
         name: the file to name in messages.
+        shown: when each frame is shown [ticks], and when the last one ends.
+        tick: [s].
+        besides: sound and words.
 
     Raises:
-        OutputError: there is no ffmpeg.
+        OutputError: FFmpeg failed; with its words.
+    """
+    tick = tick.limit_denominator(_FINEST)
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(writing(path, name))
+        out.metadata.update(besides.about)
+        pieces = iter(pieces)
+        first = stack.enter_context(av.open(_local(next(pieces))))
+        video = out.add_stream_from_template(first.streams.video[0], opaque=True, time_base=tick)
+        sources = [_timed(_pictures(first, pieces), shown, tick, video)]
+        if besides.sound is not None:
+            file = stack.enter_context(av.open(_local(besides.sound)))
+            track = file.streams.audio[0]
+            copy = out.add_stream_from_template(track, opaque=True)
+            copy.metadata.update(track.metadata)
+            sources.append(moved(file.demux(track), copy))
+        out.set_chapters(list(besides.chapters))
+        for packet in heapq.merge(
+            *sources, key=lambda packet: (packet.dts or 0) * packet.time_base
+        ):
+            out.mux(packet)
+
+
+@contextlib.contextmanager
+def writing(path: Path, name: Path) -> Iterator[OutputContainer]:
+    """Open an MP4 to be written; what fails names another file.
+
+    Raises:
+        OutputError: FFmpeg failed; with its words.
     """
     try:
-        return [ffmpeg.program(), *ffmpeg.QUIET, "-y"]
-    except RuntimeError as error:
-        raise OutputError(f"{name}: not written: no ffmpeg on this platform") from error
+        options = {"movflags": "+faststart", "movie_timescale": str(_CLOCK)}
+        with av.open(_local(path), "w", format="mp4", container_options=options) as out:
+            yield out
+    except av.FFmpegError as error:
+        raise OutputError(f"{name}: not written: {error.strerror}") from error
 
 
-def run(command: list[str], chunks: Iterable[memoryview], name: Path) -> None:
-    """Run ffmpeg on chunks of input, and leave none behind.
+def moved(packets: Iterable[Packet[Any]], stream: Any) -> Iterator[Packet[Any]]:
+    """Packets of a track for another file's."""
+    for packet in packets:
+        if packet.size and packet.dts is not None:  # the last one is empty
+            packet.stream = stream
+            yield packet
 
-    Raises:
-        OutputError: it failed; with the last line that it wrote.
-    """
-    with tempfile.TemporaryFile() as log:
-        code = _feed(command, chunks, log.fileno())
-        if code != 0:
-            raise OutputError(f"{name}: not written: ffmpeg: {ffmpeg.cause(code, log)}")
+
+def _local(path: Path) -> str:
+    """Name a file so that no character of it (`-`, `:`, `%`) means anything to FFmpeg."""
+    return f"file:{path.absolute()}"
 
 
 def _even(frame: Pixels) -> Pixels:
@@ -132,15 +185,19 @@ def _even(frame: Pixels) -> Pixels:
     return np.ascontiguousarray(frame)
 
 
-def _feed(command: list[str], chunks: Iterable[memoryview], log: int) -> int:
-    """Run a program on chunks of input; return its exit status, and leave none behind."""
-    program = ffmpeg.Program(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
-    with program:
-        process = program.begin()
-        if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # it gave up; its log says why
-                for chunk in chunks:
-                    process.stdin.write(chunk)
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-        return process.wait()
+def _pictures(first: Any, others: Iterator[Path]) -> Iterator[Packet[Any]]:
+    yield from first.demux(first.streams.video[0])
+    for piece in others:
+        with av.open(_local(piece)) as file:
+            yield from file.demux(file.streams.video[0])
+
+
+def _timed(
+    packets: Iterable[Packet[Any]], shown: Sequence[int], tick: Fraction, stream: Any
+) -> Iterator[Packet[Any]]:
+    """Packets in order, shown when they are to be."""
+    for packet, (time, end) in zip(moved(packets, stream), pairwise(shown), strict=True):
+        packet.time_base = tick
+        packet.pts = packet.dts = time
+        packet.duration = end - time
+        yield packet

@@ -29,6 +29,10 @@ class Photo:
     """EXIF block with orientation 1 (it has been applied) and without a thumbnail."""
     xmp: bytes | None = None
     """XMP packet in UTF-8, with orientation 1 and without a thumbnail."""
+    iptc: bytes | None = None
+    """IPTC records (IIM), as Photoshop's resource 0x0404 holds them."""
+    dpi: tuple[float, float] | None = None
+    """Pixels an inch, across and down."""
     name: str = "photo"
     """Source for messages; `-` for standard input."""
     warnings: tuple[str, ...] = ()

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from blurvid.errors import OutputError
 from blurvid.media.atomic import replacing
+from blurvid.media.beside import as_raw_profile
 from blurvid.media.metadata import EXIF_PREFIX
 from blurvid.media.photo import Photo
+from blurvid.media.profile import profile_codes
 
 
 def _find_isal() -> Any:
@@ -31,6 +33,7 @@ def _find_isal() -> Any:
 isal_zlib = _find_isal()
 """A faster zlib, where it is installed."""
 XMP_KEYWORD = "XML:com.adobe.xmp"
+IPTC_KEYWORD = "Raw profile type iptc"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SUB = 1
 """The filter that leaves the difference from the pixel to the left (PNG specification, 9.2)."""
@@ -93,9 +96,15 @@ def save_png(image: Tensor, path: Path, photo: Photo | None) -> None:
         options["icc_profile"] = photo.icc
     if photo is not None and photo.exif is not None:
         options["exif"] = photo.exif
+    info = options["pnginfo"] = PngImagePlugin.PngInfo()
+    for kind, content in _colour_chunks(photo):
+        info.add(kind, content)
+    if photo is not None and photo.dpi is not None:
+        options["dpi"] = photo.dpi
+    if photo is not None and photo.iptc is not None:
+        info.add_text(IPTC_KEYWORD, as_raw_profile(photo.iptc), zip=True)
     if photo is not None and photo.xmp is not None:
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt(XMP_KEYWORD, photo.xmp.decode())
+        info.add_itxt(XMP_KEYWORD, photo.xmp.decode())
     with path.open("xb") as file:
         Image.fromarray(pixels).save(file, format="PNG", **options)
 
@@ -173,10 +182,18 @@ def _deep_chunks(pixels: NDArray[np.uint16], photo: Photo | None) -> Iterator[by
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     yield _SIGNATURE
     yield _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
+    for kind, content in _colour_chunks(photo):
+        yield _chunk(kind, content)
     if photo is not None and photo.icc is not None:
         yield _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(photo.icc))
     if photo is not None and photo.exif is not None:
         yield _chunk(b"eXIf", photo.exif.removeprefix(EXIF_PREFIX))
+    if photo is not None and photo.dpi is not None:
+        metres = (round(side / 0.0254) for side in photo.dpi)
+        yield _chunk(b"pHYs", struct.pack(">IIB", *metres, 1))
+    if photo is not None and photo.iptc is not None:
+        text = zlib.compress(as_raw_profile(photo.iptc).encode())
+        yield _chunk(b"zTXt", IPTC_KEYWORD.encode() + bytes(2) + text)
     if photo is not None and photo.xmp is not None:
         yield _chunk(b"iTXt", XMP_KEYWORD.encode() + bytes(5) + photo.xmp)
     compress = zlib.compressobj(_LEVEL, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
@@ -191,6 +208,14 @@ def _deep_chunks(pixels: NDArray[np.uint16], photo: Photo | None) -> Iterator[by
             yield _chunk(b"IDAT", data)
     yield _chunk(b"IDAT", compress.flush())
     yield _chunk(b"IEND", b"")
+
+
+def _colour_chunks(photo: Photo | None) -> Iterator[tuple[bytes, bytes]]:
+    """What a PNG says of HDR besides the profile, as most programs look for it there."""
+    codes = profile_codes(photo.icc) if photo is not None and photo.icc is not None else None
+    if codes is not None:
+        primaries, transfer, _, _ = codes
+        yield b"cICP", bytes((primaries, transfer, 0, 1))  # RGB and full range, always
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -16,6 +16,7 @@ from typing import IO, BinaryIO
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from blurvid.errors import DeviceError, InputError
+from blurvid.media.cut import ended_jpeg, ends_early, load_part, only_end_missing
 from blurvid.media.decode import photo_from_image, photo_from_values
 from blurvid.media.deep import deep_png, deep_tiff, described, make_room
 from blurvid.media.files import is_video
@@ -25,6 +26,7 @@ from blurvid.media.metadata import ORIENTATION, Metadata, metadata_of, metadata_
 from blurvid.media.photo import Photo
 from blurvid.media.repair import repaired_png
 from blurvid.media.text import reason
+from blurvid.media.told import heif_codes, png_codes
 from blurvid.runtime import lacks_memory
 
 MAX_PIXELS = 400_000_000
@@ -38,13 +40,16 @@ MAX_WORK = 8_000_000_000
 _UNWANTED = frozenset({"EPS"})
 """Pillow reads these by running another program on the file."""
 _SEVERAL = "holds several frames or pages; only the first is used"
+_CUT = "is truncated: a part of the picture is missing"
 _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it would write to stderr itself
 _SWITCH = threading.Lock()
 """Held while Python's warnings, which belong to the whole process, are switched off."""
 
 
-def read_photo(source: Path | str | BinaryIO, name: str | None = None) -> Photo:
+def read_photo(
+    source: Path | str | BinaryIO, name: str | None = None, *, allow_truncated: bool = False
+) -> Photo:
     """Read a photo in any format that Pillow knows, or a HEIC photo if pillow-heif is there.
 
     Orientation is applied, palettes and CMYK become RGB (through the profile where there is
@@ -53,6 +58,8 @@ def read_photo(source: Path | str | BinaryIO, name: str | None = None) -> Photo:
     Args:
         source: a file, or a binary stream such as standard input.
         name: name for messages; the path, or `-` for a stream, if not given.
+        allow_truncated: read what is there of a file that ends early, grey or black where
+            nothing is; a JPEG that lacks only its end is read in any case. Both warn.
 
     Returns:
         The photo: (3, H, W) float32 RGB in [0, 1] and what has to be put back.
@@ -66,13 +73,13 @@ def read_photo(source: Path | str | BinaryIO, name: str | None = None) -> Photo:
         name = name or str(source)
         try:
             with Path(source).open("rb") as file:
-                return _read(file, name)
+                return _read(file, name, allow_truncated)
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: {reason(error)}") from error
-    return _read(source, name or "-")
+    return _read(source, name or "-", allow_truncated)
 
 
-def _read(file: BinaryIO | IO[bytes], name: str) -> Photo:
+def _read(file: BinaryIO | IO[bytes], name: str, partial: bool) -> Photo:
     """Read from an open file; one that cannot go back is taken into memory first."""
     try:
         stream: IO[bytes] = file if file.seekable() else io.BytesIO(file.read(MAX_BYTES + 1))
@@ -92,7 +99,7 @@ def _read(file: BinaryIO | IO[bytes], name: str) -> Photo:
             photo = _read_tiff(stream, start, name)
             if photo is not None:
                 return photo
-        return _read_pillow(stream, start, name)
+        return _read_pillow(stream, start, name, partial)
     except InputError:
         raise
     except Exception as error:  # decoders raise anything on damaged files
@@ -101,25 +108,47 @@ def _read(file: BinaryIO | IO[bytes], name: str) -> Photo:
         raise InputError(f"{name}: damaged or not supported: {reason(error)}") from error
 
 
-def _read_pillow(stream: IO[bytes], start: bytes, name: str) -> Photo:
+def _read_pillow(stream: IO[bytes], start: bytes, name: str, partial: bool) -> Photo:
     """Read through Pillow; a PNG that fails is tried again without its extra blocks."""
     try:
         return _read_image(stream, start, name, [])
-    except Exception:  # decoders raise anything on damaged files
+    except Exception as error:  # decoders raise anything on damaged files
         repaired = repaired_png(stream)
-        if repaired is None:
-            raise
-        problem = "blocks with profile, EXIF or text are damaged or too large; they are dropped"
-        problems = [problem] if repaired.lost else []
-        with contextlib.suppress(Exception):
-            return _read_image(repaired.file, start, name, problems, repaired.profile)
+        if repaired is not None:
+            problem = "blocks with profile, EXIF or text are damaged or too large; they are dropped"
+            problems = [problem] if repaired.lost else []
+            with contextlib.suppress(Exception):
+                return _read_image(repaired.file, start, name, problems, repaired.profile)
+        if ends_early(error):
+            return _read_cut(stream, start, name, partial)
         raise
 
 
+def _read_cut(stream: IO[bytes], start: bytes, name: str, partial: bool) -> Photo:
+    """Read a file that ends early and could not be read as it is."""
+    jpeg = start.startswith(b"\xff\xd8")
+    with contextlib.suppress(OSError):  # not even its header is whole
+        if jpeg and only_end_missing(stream):
+            problem = "the marker at its end is missing; the picture is whole"
+            return _read_image(ended_jpeg(stream), start, name, [problem])
+        if partial:
+            rest = ended_jpeg(stream) if jpeg else stream
+            return _read_image(rest, start, name, [_CUT], partial=not jpeg)
+    raise InputError(f"{name}: {_CUT}; --allow-truncated reads what is there")
+
+
 def _read_image(
-    stream: IO[bytes], start: bytes, name: str, warnings: list[str], icc: bytes | None = None
+    stream: IO[bytes],
+    start: bytes,
+    name: str,
+    warnings: list[str],
+    icc: bytes | None = None,
+    partial: bool = False,
 ) -> Photo:
-    """Read through Pillow once, with a profile that was found before."""
+    """Read through Pillow once, with a profile that was found before.
+
+    With `partial`, what is there of a file that ends early, with 8 bits.
+    """
     image = _open(stream, start) if start else None
     if image is None:
         raise InputError(f"{name}: {_what_else(stream, start, name)}")
@@ -136,12 +165,16 @@ def _read_image(
             warnings.append("its 10 or 12 bits per channel are read with 8 bits")
         if icc is not None:
             image.info["icc_profile"] = icc
-        deep = deep_png(image, lambda: _open(stream, start))
+        codes = png_codes(stream) if image.format == "PNG" else None
+        codes = heif_codes(stream) if image.format == "AVIF" else codes
+        known = _tiff_metadata(image, stream)
+        if partial:
+            load_part(image)
+        deep = None if partial else deep_png(image, lambda: _open(stream, start))
         if deep is None:
-            return photo_from_image(image, name, _tiff_metadata(image, stream), warnings)
-        return photo_from_values(
-            deep, 65535, metadata_of(image.info), name, depth=16, warnings=warnings
-        )
+            return photo_from_image(image, name, known, warnings, codes)
+        found = metadata_of(image.info).told(codes, image.format)
+        return photo_from_values(deep, 65535, found, name, depth=16, warnings=warnings)
 
 
 def _tiff_metadata(image: ImageFile.ImageFile, stream: IO[bytes]) -> Metadata | None:
@@ -212,7 +245,8 @@ def _read_heif(stream: IO[bytes], name: str) -> Photo:
         problem = f"a damaged HEIC photo, or one of another kind: {reason(error)}"
         raise InputError(f"{name}: {problem}") from error
     warnings = ["holds several pictures; only the main one is used"] if image.count > 1 else []
-    return photo_from_values(values, 1, image.metadata, name, depth=image.depth, warnings=warnings)
+    found = image.metadata.told(heif_codes(stream), "HEIF")
+    return photo_from_values(values, 1, found, name, depth=image.depth, warnings=warnings)
 
 
 def _read_tiff(stream: IO[bytes], start: bytes, name: str) -> Photo | None:

@@ -30,12 +30,6 @@ def scaled(image: Tensor, scale: float) -> Tensor:
 
 
 def video_filter(scale: float) -> str:
-    """The filters that make ffmpeg give RGB frames, scaled by `FILTER` unless scale is 1."""
-    # By way of planes: the same values as straight to rgb24, in half the time.
-    return f"{size_filter(scale)}:flags={EXACT},format=gbrp,format=rgb24"
-
-
-def size_filter(scale: float) -> str:
-    """The filter of ffmpeg that scales by `FILTER`, in whatever format the frames have."""
+    """Arguments that make FFmpeg's scaler work by `FILTER`, exactly; `scale` may be 1."""
     width, height = (f"'max(1,floor({side}*{scale!r}+0.5))'" for side in ("iw", "ih"))
-    return f"scale=w={width}:h={height}:param0=0:param1=0.5"
+    return f"w={width}:h={height}:param0=0:param1=0.5:flags={EXACT}"

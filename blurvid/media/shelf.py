@@ -124,6 +124,11 @@ class Shelf:
         """Where a piece of video is, or will be."""
         return self.folder / f"piece-{number:06d}.mp4"
 
+    @property
+    def sound(self) -> Path:
+        """Where the sound is, or will be."""
+        return self.folder / "sound.mp4"
+
     def joints(self) -> Iterator[dict[str, Any]]:
         """What was noted before, in order; what a kill left half written is cut off."""
         path = self.folder / _LOG

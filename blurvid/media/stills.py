@@ -12,6 +12,7 @@ from torch import Tensor
 
 from blurvid.config import FRAME_FORMATS, JPEG_QUALITY
 from blurvid.errors import OutputError
+from blurvid.media.beside import iptc_fits_jpeg, jpeg_segments
 from blurvid.media.color import profile_space, srgb_converter
 from blurvid.media.photo import Photo
 from blurvid.media.png import frame_pixels, save_png
@@ -82,15 +83,27 @@ def _save_shallow(image: Tensor, path: Path, photo: Photo | None, kind: str, nam
             pixels, icc = np.dstack([shown, alpha]), None
     if icc is not None:
         options["icc_profile"] = icc
-    for key in ("exif", "xmp"):
-        block = getattr(photo, key, None)
-        if block is not None and not (jpeg and len(block) > _JPEG_BLOCK):
-            options[key] = block
+    if photo is not None:
+        options |= _blocks(photo, jpeg)
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, **options)
     with path.open("xb") as file:
         # Given the file, Pillow's JPEG encoder takes a write cut short by a full disk for done.
         file.write(data.getbuffer())
+
+
+def _blocks(photo: Photo, jpeg: bool) -> dict[str, Any]:
+    """Metadata of a JPEG or WebP file, as Pillow takes them."""
+    found: dict[str, Any] = {"exif": photo.exif, "xmp": photo.xmp}
+    if jpeg:
+        found["dpi"] = photo.dpi
+        if photo.exif is not None and len(photo.exif) > _JPEG_BLOCK:
+            del found["exif"]
+        iptc = photo.iptc if photo.iptc is not None and iptc_fits_jpeg(photo.iptc) else None
+        long = photo.xmp if photo.xmp is not None and len(photo.xmp) > _JPEG_BLOCK else None
+        found["extra"], short = jpeg_segments(iptc, long)
+        found["xmp"] = short or photo.xmp
+    return {key: block for key, block in found.items() if block is not None}
 
 
 def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
@@ -109,7 +122,10 @@ def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
     if kind == "jpg":
         if photo.alpha is not None:
             lost.append("JPEG frames have no transparency; they are put on white")
-        for block, what in ((photo.exif, "EXIF block"), (photo.xmp, "XMP block")):
-            if block is not None and len(block) > _JPEG_BLOCK:
-                lost.append(f"its {what} is too long for JPEG frames; it is left out")
+        if photo.exif is not None and len(photo.exif) > _JPEG_BLOCK:
+            lost.append("its EXIF block is too long for JPEG frames; it is left out")
+        if photo.iptc is not None and not iptc_fits_jpeg(photo.iptc):
+            lost.append("its IPTC records are too long for JPEG frames; they are left out")
+    elif photo.iptc is not None:
+        lost.append("WebP frames have no place for IPTC records; they are left out")
     return tuple(lost)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -96,8 +97,13 @@ def save_tiff(image: Tensor, path: Path, photo: Photo | None, name: Path) -> Non
             tags[700] = (BYTE, photo.xmp)
         if photo is not None and photo.icc is not None:
             tags[34675] = (UNDEFINED, photo.icc)
-        if not {282, 283, 296} <= records.keys():  # required; 72 pixels an inch says nothing
-            one = struct.pack(order + "II", 72, 1)
-            tags |= {282: (RATIONAL, one), 283: (RATIONAL, one), 296: (SHORT, (2,))}
+        if photo is not None and photo.iptc is not None:
+            tags[33723] = (UNDEFINED, photo.iptc)
+        dpi = photo.dpi if photo is not None else None
+        if dpi is not None or not {282, 283, 296} <= records.keys():  # required; 72 says nothing
+            for tag, side in zip((282, 283), dpi or (72, 72), strict=True):
+                part = Fraction(side).limit_denominator(100)
+                tags[tag] = (RATIONAL, struct.pack(order + "II", *part.as_integer_ratio()))
+            tags[296] = (SHORT, (2,))
         records |= {tag: build.record(tag, *values) for tag, values in tags.items()}
         build.finish(build.directory(list(records.values())))

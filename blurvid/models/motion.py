@@ -27,9 +27,11 @@ from blurvid.trajectory import (
     Progress,
     Proposal,
     Restored,
+    crisp,
     fit,
     reblur,
     resting,
+    steepness,
 )
 from blurvid.trajectory.pyramid import WORK
 
@@ -40,6 +42,8 @@ BAND_PIXELS = 3 << 18
 """Pixels that are restored or rendered at a time."""
 MARGIN = 64
 """Rows beyond the reach of the motion that a band is seen with, and that are thrown away."""
+EVEN = 0.97
+"""Share of the picture's sharpness that every frame has at least, so that a clip does not pulse."""
 HELD_BYTES = {"motion": 80, "picture": 130}
 """Of memory for each pixel of the photo while motion or picture is sought, as measured..."""
 BAND_BYTES = {4: 900, 2: 700}
@@ -118,6 +122,7 @@ class MotionModel(nn.Module):
         """
         motion, picture = _fields(found.motion), found.restored.picture
         rest = resting(found.motion)
+        goal = EVEN * steepness(picture)
         for t in times:
             out = torch.empty_like(picture)
             for seen, kept, target in self._bands(found.motion):
@@ -130,7 +135,7 @@ class MotionModel(nn.Module):
                         t,
                     )
                 out[..., target, :] = part.float()[..., kept, : y.shape[-1]]
-            yield (out * (1 - rest) + y * rest)[0].clamp(0, 1)
+            yield crisp((out * (1 - rest) + y * rest).clamp(0, 1), goal)[0]
 
     def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
         """Extract the frames of one image, see `SequenceModel`."""

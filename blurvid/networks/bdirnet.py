@@ -21,7 +21,6 @@ from blurvid.errors import OptionError
 from blurvid.networks.blocks import spread, window_mean
 from blurvid.networks.direct import DirectNet
 from blurvid.networks.unet import PlainBlock, UNet
-from blurvid.networks.winograd import convolve
 
 MOST_LOG = 6.0
 """Bound of the logarithm of a standard deviation, so that flat channels stay finite."""
@@ -189,12 +188,12 @@ class RecNet(nn.Module):
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, content: Tensor) -> Tensor:
-        x = convolve(self.stem, features)
+        x = self.stem(features)
         for i, block in enumerate(self.blocks):
             x = block(x)
             if self.sair:
                 x = self.sair[i](x, content)
-        return F.pixel_shuffle(convolve(self.head, x), self.spec.factor)
+        return F.pixel_shuffle(self.head(x), self.spec.factor)
 
 
 class BDIRNet(nn.Module):
@@ -285,18 +284,10 @@ class BDIRNet(nn.Module):
         return "the bdirnet model"
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
-        """Predict the most that `fill` takes besides its arguments [bytes].
-
-        Args:
-            height: H.
-            width: W.
-            feature_size: bytes of one value of the features.
-            step: as for `fill`.
-        """
+        """Predict the most that `fill` takes besides its arguments [bytes]; see `FrameNet`."""
         trunk = self.distill.trunk_memory(height, width, feature_size)
         maps = self.distill.maps(height, width, 4)  # statistics are float32
         # Statistics, gates and what they make of the features of a level, at the same time
         said = 12 * max(maps) if self.spec.distill or self.spec.reconstruct else 4 * maps[0]
         image = 3 * 4 * 3 * height * width
-        fast = self.distill.fast_memory(height, width) if feature_size == 4 else 0
-        return int(trunk + said + image) + fast
+        return int(trunk + said + image)

@@ -12,10 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.config import FRAMES, MIDDLE, DirectSpec
-from blurvid.networks import winograd
 from blurvid.networks.rows import Convolved, Stored
 from blurvid.networks.unet import UNet
-from blurvid.networks.winograd import convolve
 
 HEAD_VALUES = 2 << 20
 """Values in a strip of the head's maps, which are the largest: more leave the cache of a CPU."""
@@ -50,7 +48,7 @@ class DirectNet(UNet):
             The frames x[1..7], (B, 7, 3, H, W), not clamped.
         """
         # (B, 7·3·r², H/r, W/r) -> (B, 7, 3, H, W)
-        residual = F.pixel_shuffle(convolve(self.head, self.features(y)[0]), self.spec.factor)
+        residual = F.pixel_shuffle(self.head(self.features(y)[0]), self.spec.factor)
         out: Tensor = y.unsqueeze(1) + residual.reshape(y.shape[0], FRAMES, *y.shape[1:])
         return out
 
@@ -69,9 +67,7 @@ class DirectNet(UNet):
 
     def middle_memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `middle` takes besides its arguments [bytes], see `memory`."""
-        on_cpu = next(self.parameters()).device.type == "cpu"
-        fast = self.fast_memory(height, width) if on_cpu and feature_size == 4 else 0
-        return self.trunk_memory(height, width, feature_size) + fast
+        return self.trunk_memory(height, width, feature_size)
 
     def maker(self, frames: Collection[int]) -> str:
         """Name what makes some frames: the model, all at once."""
@@ -103,20 +99,11 @@ class DirectNet(UNet):
     def _head_strip(self, width: int, step: int | None) -> int:
         """Rows of features in a strip of the head, at most `step`."""
         r = self.spec.factor
-        rows = HEAD_VALUES // (FRAMES * 3 * r * width)
-        # Tiles of fast convolutions are so high.
-        fast = max(winograd.OUT, rows - rows % winograd.OUT)
-        return fast if step is None else min(step, fast)
+        rows = max(1, HEAD_VALUES // (FRAMES * 3 * r * width))
+        return rows if step is None else min(step, rows)
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
-        """Predict the most that `fill` takes besides its arguments [bytes].
-
-        Args:
-            height: H.
-            width: W.
-            feature_size: bytes of one value of the features.
-            step: as for `fill`.
-        """
+        """Predict the most that `fill` takes besides its arguments [bytes]; see `FrameNet`."""
         pixels, r = height * width, self.spec.factor
         maps = self.maps(height, width, feature_size)
         on_cpu = next(self.parameters()).device.type == "cpu"
@@ -126,8 +113,4 @@ class DirectNet(UNet):
             strip = min(pixels, (self._head_strip(width, step) + 2) * r * width)
             # What the head gave, the residual made of it, and that of the strip before
             head = maps[0] + FRAMES * 3 * strip * (feature_size + 2 * 4)
-        fast = 0
-        if on_cpu and feature_size == 4:
-            layer = (self.spec.channels[0], FRAMES * 3 * r * r, (height // r, width // r))
-            fast = max(self.fast_memory(height, width), sum(winograd.memory(*layer)))
-        return max(self.trunk_memory(height, width, feature_size), int(head)) + fast
+        return max(self.trunk_memory(height, width, feature_size), int(head))

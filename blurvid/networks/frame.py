@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blurvid.networks import winograd
 from blurvid.networks.blocks import FusionBlock, InstanceNorm, ResidualBlock, activate, conv
 from blurvid.networks.rows import (
     Activated,
@@ -270,12 +269,6 @@ class FrameNet(nn.Module):
         reach = max(sum(dilations) for group in self.spec.groups for dilations in group)
         value = 2 * 4 + 3 * feature_size
         strip = ((step or STRIP) + 2 * reach) * width / r * self.spec.channels * value
-        if feature_size == 4 and self._prefers_strips():
-            channels, rows = self.spec.channels, min(step or STRIP, height // r)
-            most = max(max(dilations) for group in self.spec.groups for dilations in group)
-            size = (rows, width // r)
-            filters, work = winograd.memory(channels, channels, size, most)
-            strip += 2 * filters + work
         body = 2 * features * feature_size + strip + 2 * image
         top = ((step or HEAD_STRIP) + 6) * width * self.spec.head * value
         if step is None:

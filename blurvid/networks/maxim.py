@@ -263,14 +263,7 @@ class Maxim(nn.Module):
         return "the maxim model"
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
-        """Predict the most that `fill` takes besides its arguments [bytes], as measured.
-
-        Args:
-            height: H.
-            width: W.
-            feature_size: bytes of one value of the features.
-            step: as for `fill`.
-        """
+        """Predict the most that `fill` takes besides its arguments [bytes], as measured."""
         seen = min(height, TILE) * min(width, TILE)
         return seen * self.spec.features * feature_size * HELD[feature_size]
 

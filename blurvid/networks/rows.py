@@ -16,9 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blurvid.networks import winograd
-from blurvid.networks.scratch import scratch
-
 
 class Rows(ABC):
     """A map (1, C, H, W) whose rows can be asked for."""
@@ -30,7 +27,7 @@ class Rows(ABC):
     def __call__(self, top: int, bottom: int) -> Tensor:
         """Rows `top` to `bottom` - 1, (1, C, bottom - top, W).
 
-        Not to be changed in place. What `Activated` gives is to be used before it gives more.
+        Not to be changed in place.
         """
 
     def terms(self, top: int, bottom: int) -> list[Tensor]:
@@ -59,16 +56,11 @@ class Convolved(Rows):
     def __init__(self, layer: nn.Conv2d, source: Rows) -> None:
         self.layer, self.source, self.height = layer, source, source.height
         self.reach = layer.dilation[0] * (layer.kernel_size[0] // 2)
-        self.filters: winograd.Filters | None = None
 
     def __call__(self, top: int, bottom: int) -> Tensor:
         first, last = max(0, top - self.reach), min(self.height, bottom + self.reach)
         above, below = first - (top - self.reach), bottom + self.reach - last
         layer, x = self.layer, self.source(first, last)
-        if winograd.suits(layer, x):
-            if self.filters is None:
-                self.filters = winograd.Filters(layer)
-            return self.filters(x, above, below)
         if above or below:
             x = F.pad(x, (0, 0, above, below))
         padding = (0, self.reach)
@@ -76,10 +68,7 @@ class Convolved(Rows):
 
 
 class Activated(Rows):
-    """Rows behind a normalization, whose statistics are known, and a ReLU.
-
-    All of a thread share the memory for what they give: it is there for a convolution to read.
-    """
+    """Rows behind a normalization, whose statistics are known, and a ReLU."""
 
     def __init__(self, norm: nn.GroupNorm, statistics: Statistics, source: Rows) -> None:
         self.source, self.height = source, source.height
@@ -91,12 +80,7 @@ class Activated(Rows):
         self.shift = (norm.bias.float() - statistics.mean * weight)[:, None, None]
 
     def __call__(self, top: int, bottom: int) -> Tensor:
-        x = self.source(top, bottom)
-        if x.device.type != "cpu":
-            return F.relu_(torch.addcmul(self.shift, x, self.scale))
-        _, channels, height, width = x.shape
-        out = scratch("activated", 1, height, width, channels).permute(0, 3, 1, 2)
-        return F.relu_(torch.addcmul(self.shift, x, self.scale, out=out))
+        return F.relu_(torch.addcmul(self.shift, self.source(top, bottom), self.scale))
 
 
 class Joined(Rows):

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from blurvid.config import UNetSpec
 from blurvid.errors import OptionError
-from blurvid.networks import winograd
-from blurvid.networks.winograd import convolve
 
 BRANCH_GAIN = 0.2
 """Scale of a residual branch at the start: near identity, which deep nets without norms need."""
@@ -38,7 +36,7 @@ class PlainBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        change = convolve(self.conv2, relu_(convolve(self.conv1, x)))
+        change: Tensor = self.conv2(relu_(self.conv1(x)))
         change += x  # in place: the maps are what the memory goes to
         return change
 
@@ -184,15 +182,6 @@ class UNet(nn.Module):
             height * width / (self.spec.factor * 2**level) ** 2 * channels * feature_size
             for level, channels in enumerate(self.spec.channels)
         ]
-
-    def fast_memory(self, height: int, width: int) -> int:
-        """Predict what fast convolutions take besides, where there are any [bytes]."""
-        return max(
-            sum(winograd.memory(c, c, (height // f, width // f)))
-            for c, f in (
-                (c, self.spec.factor * 2**level) for level, c in enumerate(self.spec.channels)
-            )
-        )
 
 
 def _descending(widths: Sequence[int]) -> list[tuple[int, int]]:

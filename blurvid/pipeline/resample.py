@@ -10,6 +10,7 @@ from torch import Tensor
 from blurvid.config import FRAMES, LEAST_FRAMES, MOST_FRAMES
 from blurvid.errors import OptionError
 from blurvid.flow import between, mutual_flow
+from blurvid.interrupts import stoppable
 from blurvid.pipeline.memory import PIXELS_AT_ONCE
 
 Allocate = Callable[[int, int, int], Tensor]
@@ -64,7 +65,7 @@ def resample(frames: Tensor, count: int, allocate: Allocate | None = None) -> Te
     height, width = frames.shape[-2:]
     out = (allocate or _plain)(count, height, width)
     found = places(count)
-    for index in range(FRAMES):
+    for index in stoppable(range(FRAMES)):
         here = [(i, part) for i, (before, part) in enumerate(found) if before == index]
         for i, part in here:
             if part == 0:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,13 @@ PIECE = 16
 _KEPT = 2
 """Of a piece's sevens so many are kept for the next: the first ones there meet the last here, whose
 order was decided with the ones before."""
-_UNEVEN = 0.05
-"""Share of the frames that may be more or fewer than the header says before a word is said."""
 _DOUBTS = {
     "long": "motion beyond what the network was trained for",
     "defocus": "blurred alike in all directions, as out of focus",
     "still": "no motion found",
 }
 """What is said of the reasons not to believe a frame's seven, see `trust.Trust`."""
-_FORMAT = 1
+_FORMAT = 2
 """Of the work folder; another one is begun anew."""
 
 Sevens = NDArray[np.uint8]
@@ -48,8 +47,8 @@ class Step:
 
     done: int
     """Frames of the input that are extracted."""
-    total: int | None
-    """About how many there are; None if the video does not tell."""
+    total: int
+    """About how many there are."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ class SlowVideo:
     shots: int
     turned: int
     """Frames whose seven run against the model's own order."""
-    fps: float
-    """Of the output."""
+    fps: Fraction
+    """Of the output; on average, where frames are not shown equally long."""
     audio: str
     """What became of the sound: one of `config.SOUNDS`; `none` if there was none."""
     seconds: float
@@ -94,6 +93,7 @@ def extract_video(
     *,
     overwrite: bool = False,
     on_step: Callable[[Step], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> SlowVideo:
     """Make seven frames of every frame of a video, in one order of time.
 
@@ -108,6 +108,7 @@ def extract_video(
         options: rate, quality and sound.
         overwrite: replace an existing output, and begin anew.
         on_step: called after each frame of the input.
+        on_warning: called with each warning as soon as it is known: most before any work.
 
     Returns:
         What was made.
@@ -128,52 +129,79 @@ def extract_video(
     info = media.video_info(source)
     if target.exists() and target.samefile(source):
         raise OutputError(f"{source}: output {target} is the same file as the input")
-    warnings = []
-    own = info.fps
+    timing = info.timing
+    warnings: list[str] = []
+
+    def warn(*texts: str) -> None:
+        warnings.extend(texts)
+        if on_warning is not None:
+            for text in texts:
+                on_warning(text)
+
+    own = timing.rate
     if own is None:
-        own = UNKNOWN_FPS
-        warnings.append(f"{source} does not tell its rate; {own:g} frames per second are assumed")
-    fps = {"slow": own, "keep": FRAMES * own}.get(str(options.fps), options.fps)
-    assert not isinstance(fps, str)
-    slower = FRAMES * own / fps
-    if info.hdr:
-        warnings.append("its brightness is HDR (PQ or HLG) and is not converted; colours look dull")
+        own = Fraction(UNKNOWN_FPS)
+        warn(f"it does not tell its rate; {UNKNOWN_FPS} frames per second are assumed")
+    slower = _slower(options.fps, own)
+    fps = FRAMES * own / slower
+    if info.colours:
+        warn(f"its colours ({info.colours}) are mapped to BT.709")
     if info.interlaced:
-        warnings.append("its frames are interlaced: deinterlace them first (ffmpeg -vf bwdif)")
-    audio = options.audio if media.has_sound(source) else "none"
-    if audio == "keep" and abs(slower - 1) > 1e-6:
-        warnings.append(
-            f"the sound, at its own speed, takes {1 / slower:.3g} times as long as the pictures"
-        )
+        warn("its frames are interlaced: deinterlace them first (ffmpeg -vf bwdif)")
     started = time.perf_counter()
     about = _about(source, extract, options, fps)
     with media.Shelf.opened(target, about, anew=overwrite) as shelf:
+        # Before all the work: what of it cannot be read is known then.
+        tracks = media.write_tracks(source, shelf.sound, timing.start, slower, options.audio)
+        warn(*tracks.warnings)
+        if tracks.audio == "keep" and slower != 1:
+            warn(
+                f"the sound, at its own speed, takes {float(1 / slower):.3g} times as long as the "
+                "pictures"
+            )
         run = _Run(source, shelf, extract, info, on_step)
         pieces = run.pieces(fps, options.crf, target)
-        sound = source if audio in ("stretch", "keep") else None
+        tick = slower * (timing.tick or 1 / own) / FRAMES
+        shown = _shown(run.ticks, timing, round(tracks.offset * slower / tick))
         with media.replacing([target]) as (path,):
-            media.join(
-                pieces, path, target, sound=sound, slower=slower if audio == "stretch" else 1.0
-            )
+            media.join(pieces, path, target, shown, tick, tracks)
         shelf.remove()
-    if info.frames is not None and abs(info.frames - run.count) > max(2, _UNEVEN * run.count):
-        warnings.append(
-            f"it has {run.count} frames, where its length and rate make {info.frames}: "
-            "time may run unevenly, or apart from the sound"
-        )
+    if run.count < timing.count:
+        warn(f"{timing.count - run.count} of its frames cannot be decoded")
+    warn(*run.warnings)
     return SlowVideo(
         path=target,
         frames=run.count,
         shots=run.shots,
         turned=run.turned,
         fps=fps,
-        audio=audio,
+        audio=tracks.audio,
         seconds=time.perf_counter() - started,
-        warnings=(*warnings, *run.warnings),
+        warnings=tuple(warnings),
     )
 
 
-def _about(source: Path, extract: Extractor, options: VideoOptions, fps: float) -> dict[str, Any]:
+def _slower(fps: float | str, own: Fraction) -> Fraction:
+    """How many times as long a video takes, for `VideoOptions.fps` and its own rate."""
+    if isinstance(fps, str):
+        return Fraction(1 if fps == "keep" else FRAMES)
+    return FRAMES * own / Fraction(fps).limit_denominator(1_000_000)
+
+
+def _shown(ticks: Sequence[int], timing: media.Timing, offset: int) -> list[int]:
+    """When the frames of the output are shown, in sevenths of ticks, and when the last one ends."""
+    ends = [*ticks[1:], max(timing.end, ticks[-1] + 1)]
+    times = [
+        FRAMES * begin + part * (end - begin)
+        for begin, end in zip(ticks, ends, strict=True)
+        for part in range(FRAMES)
+    ]
+    return [offset + time for time in (*times, FRAMES * ends[-1])]
+
+
+def _about(
+    source: Path, extract: Extractor, options: VideoOptions, fps: Fraction
+) -> dict[str, Any]:
     """All that the frames depend on."""
     status = source.stat()
     return {
@@ -184,7 +212,7 @@ def _about(source: Path, extract: Extractor, options: VideoOptions, fps: float) 
         "precision": str(extract.dtype),
         "quality": [str(value) for value in vars(extract.quality).values()],
         "middle": extract.middle.name if extract.middle else None,
-        "fps": fps,
+        "fps": str(fps),
         "crf": options.crf,
     }
 
@@ -202,7 +230,9 @@ class _Run:
     ) -> None:
         self.source, self.shelf, self.extract = source, shelf, extract
         self.info, self.on_step = info, on_step
-        self.count = self.shots = self.turned = 0
+        self.ticks: list[int] = []
+        """When the frames of the input are shown."""
+        self.shots = self.turned = 0
         self.made = 0
         """Frames of the input that this run extracted."""
         self.told: dict[str, None] = {}
@@ -217,12 +247,17 @@ class _Run:
         """First frame of the input that is still to be encoded."""
 
     @property
+    def count(self) -> int:
+        """Frames of the input so far."""
+        return len(self.ticks)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What was said of single frames: each once, doubts with the number of frames."""
         doubts = (f"{_DOUBTS[k]} in {n} of {self.made} frames" for k, n in self.doubts.items())
         return (*self.told, *doubts)
 
-    def pieces(self, fps: float, crf: int, target: Path) -> list[Path]:
+    def pieces(self, fps: Fraction, crf: int, target: Path) -> list[Path]:
         """Encode all that is not encoded yet; the files, in order."""
         pictures = self._pictures()
         number = self.done
@@ -266,11 +301,12 @@ class _Run:
         notes = self.shelf.joints()
         weaver: Weaver[int] = Weaver()
         shape: tuple[int, ...] | None = None
-        for index, picture in enumerate(media.read_video(self.source)):
+        frames = media.timed_frames(self.source)
+        for index, (shown, picture) in enumerate(frames):
             if shape is not None and picture.shape != shape:
                 raise InputError(f"{self.source}: frame {index + 1} has another size")
             shape = picture.shape
-            self.count = index + 1
+            self.ticks.append(self.info.timing.place(shown, self.ticks[-1] if index else -1))
             note = next(notes, None)
             first = index <= self.begin - _KEPT
             if index < self.begin - _KEPT:
@@ -286,7 +322,7 @@ class _Run:
                     self.shelf.note({"costs": weaver.costs})
                 yield from decided
             if self.on_step is not None:
-                self.on_step(Step(self.count, self.info.frames))
+                self.on_step(Step(self.count, max(self.count, self.info.timing.count)))
         yield from weaver.finish()
 
     def _sevens(self, index: int, picture: NDArray[np.uint8]) -> Sevens:

@@ -17,6 +17,7 @@ from blurvid.trajectory.pyramid import (
     fit,
     resting,
 )
+from blurvid.trajectory.sampling import crisp, steepness
 from blurvid.trajectory.search import find_motion
 
 __all__ = [
@@ -29,10 +30,12 @@ __all__ = [
     "Progress",
     "Proposal",
     "Restored",
+    "crisp",
     "find_motion",
     "fit",
     "reblur",
     "render",
     "resting",
     "solve",
+    "steepness",
 ]

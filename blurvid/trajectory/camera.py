@@ -1,7 +1,7 @@
-"""The exposure of a moving picture as a sparse matrix: seven bicubic looks in one product.
+"""The exposure of a moving picture as a sparse matrix: bicubic looks in one product.
 
-With the motion fixed, the mean of seven warps is linear in the picture. As a matrix it is
-several times faster than seven warps, and its transpose, which the gradient needs, as fast.
+With the motion fixed, the mean of its warps is linear in the picture. As a matrix it is
+several times faster than the warps, and its transpose, which the gradient needs, as fast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.config import FRAMES
-from blurvid.exposure import TIMES
+from blurvid.exposure import instants
 from blurvid.flow.sampling import pixel_grid
 from blurvid.trajectory.paths import Motion
 
@@ -54,16 +54,17 @@ class _Band:
 
 
 class Exposure:
-    """Mean light of seven looks along the motion, linear in the picture.
+    """Mean light of all looks along the motion, linear in the picture.
 
     Tensors are (H * W, C), the pixels of (H, W) row by row.
     """
 
-    def __init__(self, motion: Motion) -> None:
+    def __init__(self, motion: Motion, count: int = FRAMES) -> None:
         """Build the matrix.
 
         Args:
             motion: of one picture, (1, 2, H, W).
+            count: instants that are averaged, odd.
         """
         height, width = motion.size
         rows = max(1, PIXELS_AT_ONCE // width)
@@ -71,7 +72,7 @@ class Exposure:
         self._bands: list[_Band] = []
         for top in range(0, height, rows):
             some = motion.rows(top, top + rows)
-            looks = [at[..., top : top + rows, :] + some.displacement(t) for t in TIMES]
+            looks = [at[..., top : top + rows, :] + some.displacement(t) for t in instants(count)]
             self._bands.append(_band(torch.cat(looks), height, width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,10 +92,10 @@ class Exposure:
 
 
 def _band(looks: Tensor, height: int, width: int) -> _Band:
-    """Rows of the matrix for pixels that look to (7, 2, rows, W) [px] of a picture (H, W)."""
-    at = looks.flatten(2).permute(1, 2, 0).contiguous()  # (2, N, 7)
+    """Rows of the matrix for pixels that look to (T, 2, rows, W) [px] of a picture (H, W)."""
+    at = looks.flatten(2).permute(1, 2, 0).contiguous()  # (2, N, T)
     whole = at.floor()
-    weights = _cubic(at - whole)  # (2, N, 7, 4)
+    weights = _cubic(at - whole)  # (2, N, T, 4)
     taps = whole.int()[..., None] + torch.arange(-1, TAPS - 1, dtype=torch.int32, device=at.device)
     across, down = taps[0].clamp(0, width - 1), taps[1].clamp(0, height - 1) * width
     count = at.shape[1]
@@ -111,7 +112,7 @@ def _band(looks: Tensor, height: int, width: int) -> _Band:
     values = F.embedding_bag(
         order.flatten(), values.view(-1, 1), new.flatten().nonzero()[:, 0], mode="sum"
     )
-    values = values[:, 0] / FRAMES
+    values = values[:, 0] / len(looks)
     product = _Product(columns, values, _starts(per_row))
 
     first = int(columns.min())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from blurvid.config import FRAMES
 from blurvid.exposure import GAMMA
 from blurvid.trajectory.camera import Exposure
 from blurvid.trajectory.light import DARKEST, FAINTEST
@@ -52,28 +53,28 @@ def solve(start: Tensor, y: Tensor, motion: Motion, prior: Prior | None = None) 
     """
     prior = prior or Prior()
     height, width = motion.size
-    bands = math.ceil(height * width / BAND_PIXELS)
+    looks = motion.looks
+    bands = math.ceil(height * width * looks / FRAMES / BAND_PIXELS)
     if bands == 1:
-        return _solve(start, y, motion, prior)
+        return _solve(start, y, motion, prior, looks)
     reach = float(motion.a[:, 1].abs().max() + motion.b[:, 1].abs().max())
     margin = math.ceil(reach) + MARGIN
     rows = math.ceil(height / bands)
     parts = []
     for top in range(0, height, rows):
         first, last = max(0, top - margin), min(height, top + rows + margin)
-        part = _solve(
-            start[..., first:last, :], y[..., first:last, :], motion.rows(first, last), prior
-        )
+        some = motion.rows(first, last)
+        part = _solve(start[..., first:last, :], y[..., first:last, :], some, prior, looks)
         parts.append(part[..., top - first : top - first + rows, :])
     return torch.cat(parts, dim=2)
 
 
-def _solve(start: Tensor, y: Tensor, motion: Motion, prior: Prior) -> Tensor:
+def _solve(start: Tensor, y: Tensor, motion: Motion, prior: Prior, looks: int) -> Tensor:
     """Adam on all pixels, with the slope of the error written out.
 
     Half of mean (R(L) - y)² + `middle` (L - start)² + `variation` TV(L), times the pixels.
     """
-    camera = Exposure(motion)
+    camera = Exposure(motion, looks)
     height, width = motion.size
     anchor, seen = _pixels(start), _pixels(y)
     picture = anchor.clone()

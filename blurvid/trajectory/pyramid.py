@@ -101,6 +101,12 @@ BETTER = 1.0
 """By so much [dB] must the search explain the photo better than the network to be taken."""
 CARRIED = 1.0
 """Error of `a` that is expected of a coarser answer [px], and a tenth of its length."""
+STEEPER = 1.5
+"""Slopes of the picture, in those of the photo, above which there is no support for them."""
+FAINT = 0.006
+"""Slopes that noise has [per px]."""
+AROUND = 4.0
+"""Width of the Gaussian over which slopes are averaged [px]."""
 RESTING = (0.1, 0.35)
 """Half displacements [px] below which a place is taken from the photo, and above which not."""
 
@@ -185,6 +191,27 @@ def resting(motion: Motion) -> Tensor:
     return ((high - length) / (high - low)).clamp(0, 1)
 
 
+def supported(picture: Tensor, y: Tensor) -> Tensor:
+    """Draw a picture towards the photo where it has detail of which the photo shows nothing.
+
+    Blurring lowers slopes, so that a sharp picture has steeper ones, but not many times as steep:
+    what appears in flat places is noise made larger, or an answer to wrong motion.
+
+    Args:
+        picture: (1, 3, H, W), RGB in [0, 1].
+        y: photo, the same.
+    """
+    found, seen = (blur(_slopes(image), AROUND) + FAINT for image in (picture, y))
+    return y + (STEEPER * seen / found).clamp(max=1) * (picture - y)
+
+
+def _slopes(image: Tensor) -> Tensor:
+    """Steepness of each place, the channels' root mean square, (1, 1, H, W)."""
+    across = F.pad(image.diff(dim=3), (0, 1, 0, 0))
+    down = F.pad(image.diff(dim=2), (0, 0, 0, 1))
+    return (across.square() + down.square()).mean(dim=1, keepdim=True).sqrt()
+
+
 def _first(
     y: Tensor, networks: Networks, tell: Progress, hints: Hints, start: Motion | None
 ) -> Fit:
@@ -240,8 +267,10 @@ def _restored(
     motion = hints.calm(motion.resized((y.shape[-2], y.shape[-1])))
     tell("picture", 0.8)
     found = networks.restore(y, middle, motion)
+    picture = found.picture
+    picture = supported(picture, y)
     rest = resting(motion)
-    picture = found.picture * (1 - rest) + y * rest
+    picture = picture * (1 - rest) + y * rest
     return Fit(Restored(picture, found.features), middle, motion, 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -21,16 +22,37 @@ def cache_dir() -> Path:
     """Directory that holds the cache: `BLURVID_HOME`, else the platform's cache directory.
 
     Sets are in its folder `weights`. The directory need not exist.
+
+    Raises:
+        WeightsError: nothing says where it is: no home directory is known.
     """
     home = os.environ.get("BLURVID_HOME")
-    if home:
-        return Path(home).expanduser()
-    return platformdirs.user_cache_path("blurvid", appauthor=False)
+    try:
+        if home:
+            return Path(home).expanduser()
+        found = platformdirs.user_cache_path("blurvid", appauthor=False)
+    except RuntimeError:
+        found = Path("~")
+    if not found.is_absolute():  # as older versions of platformdirs answer
+        raise WeightsError(
+            "no home directory is known for the cache; set HOME, or BLURVID_HOME to a folder"
+        )
+    return found
 
 
 def sets_dir() -> Path:
-    """Directory of the cached sets."""
+    """Directory of the cached sets; a WeightsError where there is no cache."""
     return cache_dir() / "weights"
+
+
+def _cached() -> Path | None:
+    """Directory of the cached sets; None where there are none, or it may not be looked into."""
+    try:
+        root = sets_dir()
+    except WeightsError:
+        return None
+    bring_back(root)
+    return root if os.access(root, os.R_OK | os.X_OK) else None
 
 
 def released_dir() -> Path:
@@ -72,7 +94,7 @@ def find(name_or_dir: str | Path | None = None, model: str = "auto") -> WeightSe
     if not defaults:
         what = "weights" if model == "auto" else f"weights of the {model} model"
         raise WeightsError(
-            f"no {what} in {sets_dir()} or {released_dir()}{_known()}; name a set or its "
+            f"no {what} in {_places()}{_known()}; name a set or its "
             "directory, or get one with 'blurvid weights fetch' or 'blurvid weights import'"
         )
     # max() keeps the first of equals, and MODELS begins with the best
@@ -105,7 +127,7 @@ def best_middle(own: WeightSet | None = None) -> WeightSet | None:
         better = best is not None and _or_least(best.middle_score) > _or_least(own.middle_score)
         return best if better else None
     if best is None:
-        raise WeightsError(f"no weights in {sets_dir()} or {released_dir()}{_known()}")
+        raise WeightsError(f"no weights in {_places()}{_known()}")
     return best
 
 
@@ -129,7 +151,9 @@ def list_sets() -> list[WeightSet]:
 def _referenced(reference: str | Path, origin: Literal["path", "env"]) -> WeightSet:
     """Find the set that a name or a directory refers to."""
     text = str(reference)
-    path = Path(text).expanduser()
+    path = Path(text)
+    with contextlib.suppress(RuntimeError):  # no home directory is known
+        path = path.expanduser()
     if NAME.fullmatch(text) and not (isinstance(reference, Path) and path.is_dir()):
         named = _named(text)
         if named is not None:
@@ -149,8 +173,7 @@ def _referenced(reference: str | Path, origin: Literal["path", "env"]) -> Weight
         return read_set(path, origin)
     source = "" if origin == "path" else ", which BLURVID_WEIGHTS names,"
     raise WeightsError(
-        f"weights {text!r}{source} are neither a directory nor a set in {sets_dir()} or "
-        f"{released_dir()}{_known()}"
+        f"weights {text!r}{source} are neither a directory nor a set in {_places()}{_known()}"
     )
 
 
@@ -174,10 +197,9 @@ def default(model: str) -> WeightSet | None:
     Raises:
         WeightsError: it is damaged.
     """
-    bring_back(sets_dir())
-    cached = sets_dir() / model
-    if (cached / SET_FILE).is_file():
-        shadow = read_set(cached, "cache")
+    root = _cached()
+    if root is not None and (root / model / SET_FILE).is_file():
+        shadow = read_set(root / model, "cache")
         if shadow.model == model:
             return shadow
     released = [
@@ -208,8 +230,9 @@ def _agreeing(found: WeightSet, model: str, note: str) -> WeightSet:
 
 def _roots() -> Iterator[tuple[Path, Origin]]:
     """Directories that hold sets, in the order of the search."""
-    bring_back(sets_dir())
-    yield sets_dir(), "cache"
+    cached = _cached()
+    if cached is not None:
+        yield cached, "cache"
     yield released_dir(), "released"
 
 
@@ -219,6 +242,14 @@ def _directories(root: Path) -> list[Path]:
         return sorted(path.parent for path in root.glob(f"[!.]*/{SET_FILE}"))
     except OSError:
         return []
+
+
+def _places() -> str:
+    """Where sets are looked for, in words."""
+    try:
+        return f"{sets_dir()} or {released_dir()}"
+    except WeightsError:
+        return str(released_dir())
 
 
 def _known() -> str:

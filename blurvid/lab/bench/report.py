@@ -21,24 +21,6 @@ FLOP_PER_MULTIPLY_ADD = 2
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """The same weights run in the plain way, in turns with ours."""
-
-    seconds: float
-    """Median time of a run [s]."""
-    fastest: float
-    """Shortest time of a run [s]."""
-    slowest: float
-    """Longest time of a run [s]."""
-    ratio: float
-    """How many times faster ours is: median of the ratios of runs next to each other."""
-    least_ratio: float
-    most_ratio: float
-    difference: float
-    """Largest difference between the two outputs; images are nominally in [0, 1]."""
-
-
-@dataclass(frozen=True)
 class TimingRow:
     """One network at one resolution in one precision."""
 
@@ -74,10 +56,8 @@ class TimingRow:
     `measure.peak_memory`."""
     paper_seconds: float | None
     """What the paper reports for the same frames on a Titan X [s] (Table 3)."""
-    baseline: Baseline | None = None
-    """None where it was not asked for, or would take more memory than there is."""
     batch: int = 1
-    """Photos in a run; the baseline sees them one after the other."""
+    """Photos in a run."""
     compiled: bool = False
     """Whether the network is compiled and its work recorded, see `models.Replay`."""
     predicted_memory: int | None = None
@@ -106,10 +86,7 @@ class TimingRow:
 
     @property
     def floor_seconds(self) -> float:
-        """Time of the plain arithmetic alone at the rate of a large matrix product [s].
-
-        Fast convolutions multiply less and may stay below it.
-        """
+        """Time of the arithmetic alone at the rate of a large matrix product [s]."""
         return self.flop / self.matrix_peak
 
     @property

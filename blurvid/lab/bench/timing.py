@@ -18,8 +18,7 @@ from torch import nn
 from blurvid import runtime
 from blurvid.config import RunOptions
 from blurvid.errors import DeviceError, OptionError
-from blurvid.lab.bench.baseline import plain
-from blurvid.lab.bench.measure import count_flop, matrix_peak, seconds
+from blurvid.lab.bench.measure import count_flop, matrix_peak, peak_memory, seconds
 from blurvid.lab.bench.report import (
     MIDDLE_NET,
     PAPER_ALL_SECONDS,
@@ -28,20 +27,9 @@ from blurvid.lab.bench.report import (
     TimingRow,
 )
 from blurvid.lab.bench.sizes import photo_sizes
-from blurvid.lab.bench.ways import (
-    Place,
-    Subject,
-    baseline_way,
-    compared,
-    first_runs,
-    precision_name,
-    ways_to_run,
-)
+from blurvid.lab.bench.ways import Place, Subject, precision_name, ways_to_run
 from blurvid.lab.options import NETWORKS, RESOLUTIONS, TIMED, BenchOptions
 from blurvid.models import Cascade, Trainable, build
-
-WAKING = 0.01
-"""Standard deviation of the weights that are zero in an untrained network."""
 
 
 def bench(
@@ -60,8 +48,8 @@ def bench(
     the cascade one for its middle network alone; each in every precision and for every number of
     photos in a call. A photo too large for the memory is seen in strips or tiles, as `pipeline`
     does it; in tiles there is no row for the middle network, and several photos are not measured
-    where they do not fit in one go. Precisions and the baseline take turns, so that whatever else
-    the machine does falls on all of them alike.
+    where they do not fit in one go. Precisions take turns, so that whatever else the machine does
+    falls on all of them alike.
 
     Args:
         resolutions: names of sizes, see `photo_sizes`.
@@ -73,8 +61,8 @@ def bench(
             compiled networks, on CUDA devices.
         precisions: several instead of the one of `run`; `all` stands for those that the device
             has fast kernels for.
-        options: how often, how many photos in a call, and whether beside the baseline; the first
-            run is never timed, even without warm-up.
+        options: how often, how many photos in a call; the first run is never timed, even without
+            warm-up.
         on_row: called with each row as soon as it is there; its `matrix_peak` is that found so
             far.
 
@@ -97,11 +85,11 @@ def bench(
             dtypes = [runtime.resolve_precision(name, device) for name in names]
         if models is None:
             models = {
-                name: _awake(build(name))
+                name: build(name)
                 for name in ("cascade", "direct", "bdirnet")
                 if name in networks or (name == "cascade" and MIDDLE_NET in networks)
             }
-        subjects = list(_subjects(models, networks, device, options.baseline))
+        subjects = list(_subjects(models, networks, device))
         if not subjects:
             raise OptionError("no model to time")
         peaks = dict.fromkeys(dtypes, 0.0)
@@ -153,20 +141,10 @@ def precision_names(names: Sequence[str], device: torch.device) -> list[str]:
     return list(dict.fromkeys(x for name in names for x in (fast if name == "all" else (name,))))
 
 
-def _awake(model: Trainable) -> Trainable:
-    """Let an untrained model change its input, so that outputs can be compared."""
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.ndim > 1 and not parameter.any():
-            nn.init.normal_(parameter, std=WAKING, generator=generator)
-    return model
-
-
 def _subjects(
     models: Mapping[str, Trainable],
     networks: Sequence[str],
     device: torch.device,
-    baseline: bool,
 ) -> Iterator[Subject]:
     for name, model in models.items():
         placed = copy.deepcopy(model).eval().requires_grad_(False)
@@ -176,7 +154,7 @@ def _subjects(
             nets = {MIDDLE_NET: placed.stages[MIDDLE_NET], name: placed}
         for part, net in nets.items():
             if part in networks or part not in TIMED:
-                yield Subject(part, net, placed, plain(net, device) if baseline else None)
+                yield Subject(part, net, placed)
 
 
 @torch.inference_mode()
@@ -191,19 +169,17 @@ def _time(
     if not ways:
         return
     y = torch.rand(count, 3, *padded, generator=torch.Generator().manual_seed(0)).to(device)
-    baseline = baseline_way(subject, y, place)
-    first_runs(ways, baseline, y)
-    for way in ways:
+    for way in ways:  # untimed
+        way.memory = peak_memory(partial(way.call, y), device)
         if way.replay is not None and way.replay.problem is not None:
             title = subject.title(resolution, way.dtype)
             place.leave_out(f"{title}: not compiled: {way.replay.problem}")
     ways = [way for way in ways if way.replay is None or way.replay.problem is None]
-    turns = [*ways, *([] if baseline is None else [baseline])]
     for _ in range(place.options.warmup - 1):
-        for way in turns:
+        for way in ways:
             seconds(partial(way.call, y), device)
     for _ in range(place.options.repeats):
-        for way in turns:
+        for way in ways:
             way.times.append(seconds(partial(way.call, y), device))
 
     flop = count * count_flop(subject.net, multiple, padded)
@@ -230,7 +206,6 @@ def _time(
             predicted_memory=weights + way.predicted,
             peak_memory=None if way.memory is None else weights + way.memory,
             paper_seconds=paper.get(resolution) if count == 1 else None,
-            baseline=None if baseline is None else compared(way, baseline),
         )
 
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from blurvid import runtime
-from blurvid.config import FRAMES, ROOMY
-from blurvid.lab.bench.measure import peak_memory
-from blurvid.lab.bench.report import Baseline
+from blurvid.config import ROOMY
 from blurvid.lab.options import BenchOptions
 from blurvid.models import Replay, Trainable
 from blurvid.networks import FrameNet
 from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, gigabytes, plan
 from blurvid.pipeline.tiles import fill_in_tiles
-
-BASELINE_MARGIN = 1.5
-"""Memory of the baseline, over that predicted for our network in one go in float32."""
 
 
 @dataclass
@@ -38,8 +32,6 @@ class Way:
     times: list[float] = field(default_factory=list)
     memory: int | None = None
     """The same, measured."""
-    difference: float = 0.0
-    """From the output of the baseline."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,6 @@ class Subject:
     net: nn.Module
     model: Trainable
     """The model that it is, or is a part of."""
-    plain: nn.Module | None
 
     def title(self, resolution: str, dtype: torch.dtype) -> str:
         """What is run, for messages."""
@@ -211,47 +202,3 @@ def _alone(found: Tensor) -> Tensor:
 def precision_name(dtype: torch.dtype) -> str:
     """Such as `bfloat16`."""
     return str(dtype).removeprefix("torch.")
-
-
-def baseline_way(subject: Subject, y: Tensor, place: Place) -> Way | None:
-    """The plain way, one photo after the other, where there is room for it."""
-    net = subject.plain
-    if net is None:
-        return None
-    height, width = y.shape[-2:]
-    need = subject.model.memory(height, width, y.element_size(), None) * BASELINE_MARGIN
-    frames = 2 * (FRAMES + 1) * FRAME_SIZE * height * width * len(y)  # ours beside them
-    if need + frames > place.room:
-        return None
-
-    def call(y: Tensor) -> Tensor:
-        return _alone(torch.cat([net(x[None]) for x in y]))
-
-    return Way(call)
-
-
-def first_runs(ways: Sequence[Way], baseline: Way | None, y: Tensor) -> None:
-    """Run everything once, untimed: for the memory, and to compare the outputs."""
-    expected = None if baseline is None else baseline.call(y)
-    for way in ways:
-        found: list[Tensor] = []
-        way.memory = peak_memory(lambda way=way, found=found: found.append(way.call(y)), y.device)  # type: ignore[misc]
-        if expected is not None:
-            way.difference = max(
-                float((x.to(y.device) - other).abs().max())
-                for x, other in zip(found[0], expected, strict=True)
-            )
-
-
-def compared(way: Way, baseline: Way) -> Baseline:
-    """How much faster a way is than the plain one, run by run."""
-    ratios = [slow / fast for slow, fast in zip(baseline.times, way.times, strict=True)]
-    return Baseline(
-        seconds=statistics.median(baseline.times),
-        fastest=min(baseline.times),
-        slowest=max(baseline.times),
-        ratio=statistics.median(ratios),
-        least_ratio=min(ratios),
-        most_ratio=max(ratios),
-        difference=way.difference,
-    )

@@ -1,19 +1,5 @@
 """Scores of an extractor on windows with known frames, beside the trivial answers."""
 
-from blurvid.lab.evaluate.between import (
-    BetweenReport,
-    BetweenRow,
-    BetweenScore,
-    evaluate_between,
-    windows_of,
-)
-from blurvid.lab.evaluate.beyond import (
-    BeyondReport,
-    BeyondRow,
-    BeyondScore,
-    evaluate_beyond,
-    windows_beyond,
-)
 from blurvid.lab.evaluate.middle import (
     FrameScore,
     MiddleReport,
@@ -46,6 +32,14 @@ from blurvid.lab.evaluate.sequence import (
     summarise,
 )
 from blurvid.lab.evaluate.shared import Extract
+from blurvid.lab.evaluate.times import (
+    TimesReport,
+    TimesRow,
+    evaluate_between,
+    evaluate_beyond,
+    windows_beyond,
+    windows_of,
+)
 from blurvid.lab.evaluate.video import MOVING, FrameRow, VideoReport, VideoSummary, evaluate_video
 from blurvid.lab.evaluate.windows import windows_from
 
@@ -56,12 +50,6 @@ __all__ = [
     "VideoSummary",
     "evaluate_video",
     "Benchmark",
-    "BetweenReport",
-    "BetweenRow",
-    "BetweenScore",
-    "BeyondReport",
-    "BeyondRow",
-    "BeyondScore",
     "Extract",
     "FrameScore",
     "MeanScore",
@@ -78,6 +66,8 @@ __all__ = [
     "RobustnessReport",
     "Row",
     "Summary",
+    "TimesReport",
+    "TimesRow",
     "domain_of",
     "evaluate",
     "evaluate_between",

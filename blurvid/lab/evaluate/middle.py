@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from blurvid.config import MIDDLE
 from blurvid.errors import InputError
 from blurvid.lab.data.windows import MiddleWindow
 from blurvid.lab.evaluate.sequence import Report, Row
-from blurvid.lab.evaluate.shared import Extract, extracted, means, plain, scored
+from blurvid.lab.evaluate.shared import Extract, by_clip, extracted, means, plain, scored
 from blurvid.lab.metrics import psnr, ssim
 
 
@@ -78,18 +78,11 @@ class MiddleReport:
     @property
     def clips(self) -> dict[str, MiddleSummary]:
         """Means over the windows of each clip, in order of appearance."""
-        names = dict.fromkeys(row.clip for row in self.rows)
-        return {name: _summarise([r for r in self.rows if r.clip == name]) for name in names}
+        return by_clip(self.rows, _summarise)
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as plain values, as `Report.to_json` does."""
-        whole = {
-            "mean": asdict(self.mean),
-            "clips": {name: asdict(summary) for name, summary in self.clips.items()},
-            "rows": [asdict(row) for row in self.rows],
-        }
-        values: dict[str, Any] = plain(whole)
-        return values
+        return plain({"mean": self.mean, "clips": self.clips, "rows": self.rows})
 
 
 def evaluate_middle(

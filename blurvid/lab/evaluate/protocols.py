@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +123,10 @@ class ProtocolReport:
             "images": benchmark.images,
             "warnings": benchmark.warnings,
         }
-        values: dict[str, Any] = {
-            "protocol": plain(about),
-            "published": [asdict(figure) for figure in protocol.published],
+        return plain({"protocol": about, "published": protocol.published}) | {
             "middle": self.middle.to_json(),
             "sequence": self.sequence.to_json() if self.sequence else None,
         }
-        return values
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -187,11 +187,7 @@ class RobustnessReport:
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as plain values; None for what is infinite."""
-        models = {name: asdict(score) for name, score in self.models.items()}
-        values: dict[str, Any] = plain(
-            {"models": models, "rows": [asdict(row) for row in self.rows]}
-        )
-        return values
+        return plain({"models": self.models, "rows": self.rows})
 
 
 def _gain(rows: Sequence[RobustnessRow], kinds: Sequence[str]) -> Mean:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from blurvid.blur import average_frames
@@ -133,17 +133,17 @@ class Report:
             Strings, numbers, lists and dictionaries; None for what is infinite (a frame that
             equals the truth), since JSON has no name for it. PSNR in dB.
         """
-        whole = {
-            "gamma": self.gamma,
-            "windows": len(self.rows),
-            "clips": len({row.clip for row in self.rows}),
-            "mean": asdict(self.mean),
-            "groups": {name: asdict(summary) for name, summary in self.groups.items()},
-            "trust": None if self.ranking is None else asdict(self.ranking),
-            "rows": [asdict(row) for row in self.rows],
-        }
-        values: dict[str, Any] = plain(whole)
-        return values
+        return plain(
+            {
+                "gamma": self.gamma,
+                "windows": len(self.rows),
+                "clips": len({row.clip for row in self.rows}),
+                "mean": self.mean,
+                "groups": self.groups,
+                "trust": self.ranking,
+                "rows": self.rows,
+            }
+        )
 
 
 def evaluate(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, is_dataclass
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,14 @@ from blurvid.lab.metrics import PSNR_CEILING, psnr
 
 W = TypeVar("W")
 R = TypeVar("R")
+
+
+class _OfClip(Protocol):
+    @property
+    def clip(self) -> str: ...
+
+
+ClipRow = TypeVar("ClipRow", bound=_OfClip)
 
 Extract: TypeAlias = Callable[[Tensor], Tensor]
 """Gives for y (3, H, W), RGB, float32 in [0, 1], its seven frames (7, 3, H, W) in order of time;
@@ -93,8 +101,8 @@ def means(kind: type[R], records: Sequence[Any]) -> R:
 
     Args:
         kind: a dataclass, with fields that the records have.
-        records: at least one. Figures are averaged, in tuples and in records of their own too;
-            texts and whole numbers are those of the first.
+        records: at least one. Figures are averaged, also in tuples, dictionaries and records of
+            their own; texts and whole numbers are those of the first.
     """
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: _mean([getattr(r, name) for r in records]) for name in names})
@@ -104,6 +112,8 @@ def _mean(values: Sequence[Any]) -> Any:
     first = values[0]
     if is_dataclass(first):
         return means(type(first), values)
+    if isinstance(first, dict):
+        return {key: _mean([value[key] for value in values]) for key in first}
     if isinstance(first, tuple):
         return tuple(map(_mean, zip(*values, strict=True)))
     return average(values) if isinstance(first, float) else first
@@ -114,10 +124,22 @@ def average(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def plain(value: Any) -> Any:
-    """Values that JSON can hold: None for what is not finite, lists for tuples."""
+def by_clip(rows: Sequence[ClipRow], summarise: Callable[[Sequence[ClipRow]], R]) -> dict[str, R]:
+    """Summaries of the rows of each clip, in order of appearance."""
+    names = dict.fromkeys(row.clip for row in rows)
+    return {name: summarise([row for row in rows if row.clip == name]) for name in names}
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON can hold: None for what is not finite, lists for tuples, objects for records."""
+    return {key: _plain(value) for key, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return plain(value)
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from blurvid.config import FRAMES, MIDDLE
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import meet, ways
 from blurvid.lab.data.windows import SourceClip, Window, make_windows
-from blurvid.lab.evaluate.shared import Extract, average, extracted, means, plain
+from blurvid.lab.evaluate.shared import Extract, average, by_clip, extracted, means, plain
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import SynthOptions
 from blurvid.pipeline import Placed, Weaver
@@ -98,19 +98,11 @@ class VideoReport:
     @property
     def clips(self) -> dict[str, VideoSummary]:
         """Means over the frames of each clip, in order of appearance."""
-        names = dict.fromkeys(row.clip for row in self.rows)
-        return {name: _summary([r for r in self.rows if r.clip == name]) for name in names}
+        return by_clip(self.rows, _summary)
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as plain values; PSNR in dB, None for what is infinite."""
-        values: dict[str, Any] = plain(
-            {
-                "mean": asdict(self.mean),
-                "clips": {name: asdict(summary) for name, summary in self.clips.items()},
-                "rows": [asdict(row) for row in self.rows],
-            }
-        )
-        return values
+        return plain({"mean": self.mean, "clips": self.clips, "rows": self.rows})
 
 
 def evaluate_video(

@@ -15,8 +15,6 @@ from blurvid.models import Cascade
 from blurvid.networks import DirectNet
 
 Estimates = dict[int, Tensor]
-REGRESSIONS = ("charbonnier", "log")
-"""Losses that know one right answer for each frame, the middle one not set apart."""
 
 
 def resolve_loss(options: TrainOptions) -> str:
@@ -82,7 +80,7 @@ class Objective(nn.Module):
         if isinstance(self.model, Cascade):
             return self._cascade(self.model, y, truths)
         estimates = dict(enumerate(self.model(y).unbind(1), 1))
-        if self.loss in REGRESSIONS:
+        if self.loss in losses.REGRESSIONS:
             found = {"direct": self._compare(estimates, truths)}
             if self.features is not None:
                 seen = losses.perceptual(estimates[MIDDLE], truths[MIDDLE], self.features)
@@ -130,7 +128,7 @@ class Objective(nn.Module):
         return found
 
     def _middle(self, estimate: Tensor, truth: Tensor) -> Tensor:
-        if self.loss in REGRESSIONS:
+        if self.loss in losses.REGRESSIONS:
             loss = self._regression(estimate, truth)
             if self.features is not None and self.options.perceptual:
                 extra = losses.perceptual(estimate, truth, self.features)
@@ -139,19 +137,13 @@ class Objective(nn.Module):
         return losses.middle(estimate, truth, self.features, self.options.perceptual)
 
     def _compare(self, estimates: Estimates, truths: Estimates) -> Tensor:
-        if self.loss in REGRESSIONS:
+        if self.loss in losses.REGRESSIONS:
             each = [self._regression(e, truths[i]) for i, e in estimates.items()]
             return torch.stack(each).mean()
-        measure = {
-            "pair": losses.pairwise_invariant,
-            "global": losses.globally_invariant,
-            "independent": losses.independent,
-        }[self.loss]
-        return measure(estimates, truths)
+        return losses.SEQUENCES[self.loss](estimates, truths)
 
     def _regression(self, estimate: Tensor, truth: Tensor) -> Tensor:
-        measure = losses.charbonnier if self.loss == "charbonnier" else losses.log_error
-        loss = measure(estimate, truth)
+        loss = losses.REGRESSIONS[self.loss](estimate, truth)
         if self.options.frequency:
             loss = loss + self.options.frequency * losses.frequency(estimate, truth)
         return loss

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, Union
 from blurvid import weights
 from blurvid.config import STAGES
 from blurvid.errors import OptionError
+from blurvid.lab.losses import REGRESSIONS
 from blurvid.lab.options import CROPS, STAGES_OF, KindOptions, PathOptions, TrainOptions
 from blurvid.lab.synth import check_camera, check_kinds, check_motion
 from blurvid.models import Spec
@@ -194,7 +195,7 @@ def check_options(options: TrainOptions) -> None:
         "bdirnet learns by the losses auto, charbonnier, log and independent, without adversarial "
         "and perceptual ones": options.model == "bdirnet"
         and (
-            options.loss not in ("auto", "charbonnier", "log", "independent")
+            options.loss not in ("auto", *REGRESSIONS, "independent")
             or bool(options.adversarial or options.perceptual)
         ),
         "the motion model has its own losses and one order of time": (options.model == "motion")

@@ -96,8 +96,7 @@ class ViewObjective(nn.Module):
     def _error(self, estimate: Tensor, truth: Tensor) -> Tensor:
         if self.options.loss in ("auto", "independent"):
             return SQUARED_RANGE * F.mse_loss(estimate, truth)
-        measure = losses.charbonnier if self.options.loss == "charbonnier" else losses.log_error
-        return measure(estimate, truth)
+        return losses.REGRESSIONS[self.options.loss](estimate, truth)
 
     def _compared(self, features: Tensor, content: Tensor, b: int) -> dict[str, Tensor]:
         """How far the blurry views' features are from the sharp one's."""

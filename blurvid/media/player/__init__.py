@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurvid.interrupts import stoppable
 from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 
 Pixels = NDArray[np.uint8]
@@ -29,6 +30,8 @@ _CODECS: tuple[tuple[float, str, dict[str, Any]], ...] = (
 """Up to how many pixels a frame is embedded how. Eight sharp images of 12 megapixels make a file
 of 20 to 40 MB. JPEG and WebP of one size differ little at these qualities, but WebP takes ten
 times as long to write and ends at 16383 pixels a side (both measured)."""
+
+_SCRIPTS = ("objects.js", "lens.js", "saver.js", "player.js")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,7 @@ def save_player(
     objects: Sequence[Movable] = (),
     maps: TrustMaps | None = None,
     origin: Origin | None = None,
+    verdict: str | None = None,
 ) -> None:
     """Write a page on which the frames can be played, scrubbed, zoomed and compared.
 
@@ -84,15 +88,17 @@ def save_player(
         objects: what can be turned around by a click, larger ones first.
         maps: where the frames can be believed, to be laid over them; None leaves that out.
         origin: how to make files of what is shown; None leaves that out.
+        verdict: one sentence about what was gained, shown with the title.
 
     Raises:
         OSError: the file cannot be written.
     """
     height, width = frames[0].shape[:2]
-    style, script = _part("player.css"), _part("objects.js") + _part("player.js")
-    images = [("Blurry photo", "blurry", blurry)] if blurry is not None else []
+    style, script = _part("player.css"), "".join(map(_part, _SCRIPTS))
+    images = [("Blurred photo", "blurry", blurry)] if blurry is not None else []
     images += [(f"Frame {number}", "frame", frame) for number, frame in enumerate(frames, start=1)]
-    figures = [_figure(*image) for image in images] + [_object(thing) for thing in objects]
+    figures = [_figure(*image) for image in stoppable(images)]
+    figures += [_object(thing) for thing in objects]
     figures += [] if maps is None else _maps(maps)
     told = {"size": f"{width} × {height}", **facts}
     page = Template(_part("player.html")).substitute(
@@ -100,6 +106,7 @@ def save_player(
         policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; "
         f"script-src {_digest(script)}; base-uri 'none'; form-action 'none'",
         title=_escaped(title),
+        verdict=f'<p class="verdict">{_escaped(verdict)}</p>' if verdict else "",
         facts="".join(
             f"<div><dt>{_escaped(name)}</dt> <dd>{_escaped(value)}</dd></div>"
             for name, value in told.items()
@@ -145,10 +152,10 @@ def _save(origin: Origin) -> str:
         for name, word in origin.outputs.items()
     )
     return (
-        '<details class="save"><summary>Save what is shown</summary>'
+        '<details class="command"><summary>As a command</summary>'
         '<code id="command"></code>'
-        f'<select id="kind" aria-label="Kind of file">{kinds}</select> '
-        '<button id="copy" type="button">Copy command</button></details>'
+        f'<div class="row"><select id="kind" aria-label="Kind of file">{kinds}</select>'
+        '<button id="copy" type="button">Copy command</button></div></details>'
     )
 
 
@@ -166,15 +173,16 @@ def _object(thing: Movable) -> str:
 def _maps(maps: TrustMaps) -> list[str]:
     """What can be laid over the frames; the colours tell how much."""
     texts = []
-    for name, plane, full in (
-        ("expected error", maps.error, FULL_ERROR),
-        ("re-blur error", maps.reblur, FULL_REBLUR),
+    for name, text, plane, full in (
+        ("Expected error", "How far off the frames may be", maps.error, FULL_ERROR),
+        ("Re-blur error", "What their average leaves unexplained", maps.reblur, FULL_REBLUR),
     ):
         stream = io.BytesIO()
         Image.fromarray(colored(plane, full)).save(stream, format="png")
         data = base64.b64encode(stream.getvalue()).decode()
         texts.append(
-            f'<img class="map" alt="" data-name="{name}" data-full="{255 * full:.0f}" hidden '
+            f'<img class="map" alt="" data-name="{name}" data-text="{text}" '
+            f'data-full="{255 * full:.0f}" hidden '
             f'src="data:image/png;base64,{data}">'
         )
     return texts

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from blurvid import media
 from blurvid.errors import InputError
 from blurvid.lab.data.windows.records import MANIFEST, UNFINISHED
 
+_NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
 GOPRO_SCENE = re.compile(r"GOPR\d{4}_\d{2}_\d{2}")
 VIDEO = "video"
 """Layout of a clip that is a file."""
@@ -42,6 +44,13 @@ class SourceClip:
     """What was recognised, in words."""
     warnings: tuple[str, ...] = ()
     """What speaks against averaging these frames."""
+
+    @cached_property
+    def gaps(self) -> dict[int, str]:
+        """Where a run of frames ends, see `gaps`; of scenes that leave out frames, nowhere."""
+        if self.layout in (VIDEO, PAIRED) or not self.path.is_dir():
+            return {}
+        return gaps(media.list_photos(self.path))
 
     @property
     def filter(self) -> str:
@@ -93,6 +102,32 @@ def _planes(frame: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(frame).permute(2, 0, 1)
 
 
+def gaps(photos: Sequence[Path]) -> dict[int, str]:
+    """Places where numbered frames are missing.
+
+    Frames count as numbered where all names are alike but for their last number. The usual step
+    is the median one; a longer one, by half or more, is a gap.
+
+    Args:
+        photos: the frames, in order.
+
+    Returns:
+        What is missing, in words, by the index of the frame after it.
+    """
+    found = [_NUMBERED.fullmatch(photo.stem) for photo in photos]
+    names = [match for match in found if match is not None]
+    if len(names) < len(photos) or len({(match[1], match[3]) for match in names}) != 1:
+        return {}
+    numbers = [int(match[2]) for match in names]
+    steps = [after - before for before, after in pairwise(numbers)]
+    usual = sorted(steps)[(len(steps) - 1) // 2] if steps else 0
+    return {
+        index: f"frames are missing between {photos[index - 1].name} and {photos[index].name}"
+        for index, step in enumerate(steps, start=1)
+        if usual > 0 and step >= 1.5 * usual
+    }
+
+
 def find_clips(sources: Sequence[Path]) -> list[SourceClip]:
     """Find the clips below some paths.
 
@@ -132,7 +167,7 @@ def _clips_of(source: Path) -> Iterator[SourceClip]:
         yield from _search(source, home.parent if home.name in ("frames", "sharp") else home)
     elif not source.exists():
         raise InputError(f"{source}: no such file or folder")
-    elif media.is_video(source):
+    elif media.holds_video(source):
         yield SourceClip(source.stem, source, VIDEO)
     else:
         raise InputError(f"{source}: not a video and not a folder of frames")

@@ -124,14 +124,21 @@ def plan_windows(
     check_options(options)
     stride = options.stride or options.frames
     held: deque[Frame] = deque(maxlen=options.frames)
-    length = 0
-    for length, load in enumerate(clip.loaders(options.scale), start=1):
+    start = number = longest = 0
+    for index, load in enumerate(clip.loaders(options.scale)):
+        if index in clip.gaps:  # what lies on its two sides was not taken in a row
+            start = index
+            held.clear()
         held.append(Frame(load))
-        first = length - options.frames
-        if first >= 0 and first % stride == 0 and first // stride + 1 not in skip:
-            yield partial(_window, clip, options, list(held), first, first // stride + 1)
-    if length < options.frames:
-        raise InputError(f"{clip.path}: {length} frames, a window needs {options.frames}")
+        longest = max(longest, index + 1 - start)
+        first = index + 1 - options.frames
+        if first >= start and (first - start) % stride == 0:
+            number += 1
+            if number not in skip:
+                yield partial(_window, clip, options, list(held), first, number)
+    if longest < options.frames:
+        apart = " without a gap" if clip.gaps else ""
+        raise InputError(f"{clip.path}: {longest} frames{apart}, a window needs {options.frames}")
 
 
 def _window(
@@ -166,6 +173,8 @@ def _window(
         noise = torch.randn(blurry.shape, generator=generator)
         blurry = blurry + options.noise * noise
     record = record_of(clip, options, sharp, first, number, box)
+    if clip.gaps:
+        record["gaps"] = list(clip.gaps.values())
     return Window(blurry.clamp(0, 1), sharp, record)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from blurvid import runtime
-from blurvid.batch.cluster import joined
-from blurvid.batch.crew import Crew, Worker
-from blurvid.batch.spread import in_sight
-from blurvid.config import RayOptions, RunOptions
+from blurvid.batch import Workers
+from blurvid.config import RunOptions
 from blurvid.errors import BlurvidError
 from blurvid.lab.data.windows.clips import SourceClip
 from blurvid.lab.data.windows.team import Made, Pending, Planner, make_clip
@@ -31,20 +29,28 @@ class _Clips:
     threads: int | None
 
     @contextlib.contextmanager
-    def opened(self, run: RunOptions) -> Iterator[tuple[None, Callable[[Pending, bool], _Windows]]]:
+    def opened(
+        self, run: RunOptions
+    ) -> Iterator[tuple[None, Callable[[Sequence[Pending], bool], list[_Windows]]]]:
         """Start the threads that make windows."""
         threads = self.threads or run.threads or 1
         with runtime.single_threaded_pool(threads) as pool:
 
-            def do(pending: Pending, again: bool) -> _Windows:
-                made: list[Made] = []
-                try:
-                    made.extend(make_clip(self.plan, pending, self.out, pool, 2 * threads))
-                except BlurvidError as error:
-                    return made, error  # those before it are whole
-                return made, None
+            def do(clips: Sequence[Pending], again: bool) -> list[_Windows]:
+                return [self._windows(clip, pool, 2 * threads) for clip in clips]
 
             yield None, do
+
+    def _windows(self, clip: Pending, pool: Executor, ahead: int) -> _Windows:
+        made: list[Made] = []
+        try:
+            made.extend(make_clip(self.plan, clip, self.out, pool, ahead))
+        except BlurvidError as error:
+            return made, error  # those before it are whole
+        return made, None
+
+    def tidy(self, clips: Sequence[Pending], ended: Sequence[str]) -> None:
+        """Nothing: windows are begun anew, and who fills the folder clears it."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,9 @@ class RayTeam:
     they are taken up here; so all machines must see that folder, and the clips.
     """
 
-    ray: RayOptions = RayOptions()
-    run: RunOptions = RunOptions(device="cpu")
+    workers: Workers
     jobs: int | None = None
     """Threads of each worker, by default as many as it has CPUs."""
-    on_worker: Callable[[Worker], None] | None = None
-    on_trouble: Callable[[str], None] | None = None
 
     in_order = False
 
@@ -68,22 +71,10 @@ class RayTeam:
         self, clips: Iterable[Pending], plan: Planner, out: Path
     ) -> Generator[tuple[SourceClip, Iterator[Made]], None, None]:
         """Give the windows of each clip as soon as all of them are made."""
-
-        def tidy(worker: Worker, lost: list[Pending]) -> None:
-            for clip, _ in lost:
-                for scratch in (out / clip.name).glob(".*.partial"):
-                    shutil.rmtree(scratch, ignore_errors=True)
-
-        with joined(self.ray, self.run) as (module, seats), in_sight(out) as sight:
-            crew: Crew[Pending] = Crew(
-                module, seats, _Clips(plan, out, self.jobs), self.run, sight,
-                in_flight=1, on_worker=self.on_worker, on_trouble=self.on_trouble, on_death=tidy,
-            )  # fmt: skip
-            try:
-                for (clip, _), result in crew.results(iter(clips)):
-                    yield clip, _taken(clip, result)
-            finally:
-                crew.end()
+        results = self.workers.results(_Clips(plan, out, self.jobs), list(clips), out)
+        with contextlib.closing(results):
+            for (clip, _), result in results:
+                yield clip, _taken(clip, result)
 
 
 def _taken(clip: SourceClip, result: _Windows | BlurvidError) -> Iterator[Made]:

@@ -1,4 +1,4 @@
-"""The same weights run in the plain way, as published: what our speed is measured against.
+"""The cascade in the plain way, as published: what our networks are compared with.
 
 Nothing is shared with `networks` but the weights and the paper: float32, contiguous, each colour
 alone and one after the other, each frame alone, and convolution, instance normalization and ReLU
@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.config import MIDDLE
-from blurvid.errors import OptionError
 from blurvid.models import Cascade
-from blurvid.networks import BDIRNet, DirectNet, FrameNet, FrameSpec
+from blurvid.networks import FrameSpec
 
 
 def _conv(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Conv2d:
@@ -113,41 +112,11 @@ class PlainCascade(nn.Module):
         return torch.stack([x[i] for i in sorted(x)], dim=1)
 
 
-def plain(model: nn.Module, device: torch.device) -> nn.Module:
-    """Copy a network into its plain form.
-
-    Args:
-        model: a `FrameNet`, a `Cascade`, or a `DirectNet` or `BDIRNet`, which have no published
-            form: they are run in float32 and contiguous.
-        device: where the copy shall be.
-
-    Returns:
-        A module with the same outputs, to be called without autocast.
-
-    Raises:
-        OptionError: a cascade with other contexts than the paper's, or with local statistics.
-    """
-    copied: PlainNet | PlainCascade | DirectNet | BDIRNet
-    if isinstance(model, Cascade):
-        if model.spec.contexts != "sequential":
-            raise OptionError("the baseline is the paper's cascade, with sequential contexts")
-        pair = model.stages["35"]
-        assert isinstance(pair, nn.ModuleDict)
-        nets = {stage: model.stages[stage] for stage in ("middle", "26", "17")} | dict(pair.items())
-        copied = PlainCascade({name: _plain_net(net) for name, net in nets.items()})
-    elif isinstance(model, DirectNet | BDIRNet):
-        copied = DirectNet(model.spec) if isinstance(model, DirectNet) else BDIRNet(model.spec)
-        copied.load_state_dict(model.state_dict())
-    else:
-        copied = _plain_net(model)
-    copied.to(device, torch.float32, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return copied.eval().requires_grad_(False)
-
-
-def _plain_net(net: nn.Module) -> PlainNet:
-    assert isinstance(net, FrameNet)
-    if net.windowed:
-        raise OptionError("the baseline normalizes by the statistics of the whole image")
-    copied = PlainNet(net.spec)
-    copied.load_state_dict(net.state_dict())
-    return copied
+def plain(model: Cascade) -> PlainCascade:
+    """Copy a cascade into its plain form."""
+    pair = model.stages["35"]
+    nets = {stage: model.stages[stage] for stage in ("middle", "26", "17")} | dict(pair.items())
+    copied = {name: PlainNet(net.spec) for name, net in nets.items()}
+    for name, net in nets.items():
+        copied[name].load_state_dict(net.state_dict())
+    return PlainCascade(copied)
