@@ -25,6 +25,7 @@ from blurvid.lab.train.group import launch
 from blurvid.lab.train.meter import Meter, TrainStep
 from blurvid.lab.train.moving import MovingObjective, example
 from blurvid.lab.train.objective import AdversarialObjective, Objective, outer_frames
+from blurvid.lab.train.records import append, cut
 from blurvid.lab.train.settings import MOST, crop_of, spec_asked
 from blurvid.lab.train.state import (
     DAMAGED,
@@ -36,7 +37,7 @@ from blurvid.lab.train.state import (
 from blurvid.lab.train.validation import validate
 from blurvid.lab.train.vgg import load_vgg
 from blurvid.lab.train.views import ViewObjective
-from blurvid.media import remove_stale, replacing
+from blurvid.media import remove_stale
 from blurvid.models import Cascade, GivenMiddle, MotionModel, Trainable, build
 from blurvid.networks import BDIRNet, DirectNet
 
@@ -237,7 +238,7 @@ class Trainer:
             )
         if self.rank:
             return
-        self._write(LOG_FILE, dataclasses.asdict(report))
+        append(dataclasses.asdict(report), self.out / LOG_FILE)
         if on_step:
             on_step(report)
 
@@ -253,15 +254,10 @@ class Trainer:
         self.validated = now + (now - begun) / VALIDATION_SHARE
         if self.scores:
             line = {name: round(score, 4) for name, score in self.scores.items()}
-            self._write(SCORES_FILE, {"step": self.step, "seconds": round(self.seconds, 2)} | line)
-
-    def _write(self, name: str, record: dict[str, Any]) -> None:
-        path = self.out / name
-        try:
-            with path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise OutputError(f"{path}: cannot write the log ({error.strerror})") from error
+            append(
+                {"step": self.step, "seconds": round(self.seconds, 2)} | line,
+                self.out / SCORES_FILE,
+            )
 
     def _make_folder(self) -> None:
         try:
@@ -397,25 +393,7 @@ class Trainer:
             self.history.append({"until_step": self.step, "options": changed})
         if self.rank == 0:
             for name in (LOG_FILE, SCORES_FILE):
-                self._cut_log(self.out / name)
-
-    def _cut_log(self, path: Path) -> None:
-        """Drop the lines of steps after the checkpoint, which will be taken again."""
-        if not path.exists():
-            return
-        kept = []
-        try:
-            lines = path.read_text(errors="replace").splitlines()
-        except OSError as error:
-            raise OutputError(f"{path}: cannot read the log ({error.strerror})") from error
-        for line in lines:
-            try:
-                if json.loads(line)["step"] <= self.step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue  # cut short by the end of the earlier session
-        with replacing([path]) as (temporary,):
-            temporary.write_text("".join(kept))
+                cut(self.out / name, self.step)
 
 
 def _multiple(model: Trainable) -> int:
