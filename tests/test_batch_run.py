@@ -140,7 +140,9 @@ def test_network_and_writing_overlap(tmp_path, saved):
 
 def test_the_next_photo_is_read_meanwhile(tmp_path, monkeypatch):
     read, seen = media.read_photo, []
-    monkeypatch.setattr(media, "read_photo", lambda path: seen.append(path.stem) or read(path))
+    monkeypatch.setattr(
+        media, "read_photo", lambda path, *_, **__: seen.append(path.stem) or read(path)
+    )
     jobs = batch.plan([make_photos(tmp_path / "in", 3)], tmp_path / "out", "gif")
 
     calls = []
@@ -219,7 +221,7 @@ def test_a_large_photo_is_in_work_alone(tmp_path, monkeypatch, saved):
     photos = weakref.WeakSet()
     read, peak = media.read_photo, []
 
-    def counted(path):
+    def counted(path, *_, **__):
         photo = read(path)
         photos.add(photo)
         peak.append(len(photos))
@@ -367,7 +369,7 @@ def test_an_interrupt_reports_what_is_whole(tmp_path, saved):
 
 @pytest.mark.parametrize("where", ["read", "write"])
 def test_a_bug_in_a_thread_is_not_swallowed(tmp_path, monkeypatch, saved, where):
-    def broken(*_):
+    def broken(*_, **__):
         raise ZeroDivisionError
 
     if where == "read":

@@ -573,6 +573,9 @@ def test_defaults_come_from_one_place(words, defaults):
     found = main.commands[name].make_context(name, arguments).params
     shared = {key: value for key, value in found.items() if hasattr(defaults, key)}
     shared.pop("stages", None)  # `all` there
+    if name == "train":
+        for key in ("minutes", "batch", "lr"):
+            assert shared.pop(key, None) is None  # the model's own
     assert shared
     for key, value in shared.items():
         assert str(value) == str(getattr(defaults, key)), key

@@ -247,7 +247,7 @@ def test_search_finds_a_translation():
     found = find_motion(picture, y, shrink=1, radius=8.0)
 
     assert apart(found.motion.a, truth) < 0.3
-    assert found.share > 0.8
+    assert found.agreement > 0.8
 
 
 def test_search_leaves_a_sharp_photo_at_rest():

@@ -441,7 +441,9 @@ def test_scores_of_a_video(tmp_path, tiny, surroundings):
 
 def test_a_perfect_model_scores_perfectly():
     sevens = sevens_of(4)
-    clip = SimpleNamespace(name="known", path=Path("known"), layout="", warnings=(), filter="")
+    clip = SimpleNamespace(
+        name="known", path=Path("known"), layout="", warnings=(), filter="", gaps={}
+    )
     clip.loaders = lambda scale: ((lambda x=x: x) for x in torch.cat(sevens))
     numbers = iter((0, 1, 2, 3))
 

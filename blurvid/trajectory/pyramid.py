@@ -98,13 +98,15 @@ WHOLE = 300
 """Pictures whose shorter side is below this are searched at their own size [px], not at half."""
 WORK = 2**20
 """Pixels of the size at which motion is worked on at most: it is smooth, and scaled up."""
+GAIN = 0.5
+"""By so much [dB] must motion explain the photo better than rest to be believed."""
 BETTER = 1.0
 """By so much [dB] must the search explain the photo better than the network to be taken..."""
 AFFINE = 0.9
 """...unless this share of the picture, or more, follows its consensus."""
 CARRIED = 1.0
 """Error of `a` that is expected of a coarser answer [px], and a tenth of its length."""
-UNEXPLAINED = -36.0
+UNEXPLAINED = -32.0
 """Re-blur error [dB] above which a network's picture is brought nearer to the photo..."""
 SETTLED = Prior(steps=20, middle=0.2)
 """...from which it departs little: iterations also bring back noise, as texture."""
@@ -185,7 +187,11 @@ def count_levels(y: Tensor, networks: Networks, shift: tuple[float, float] | Non
         longest = math.hypot(*shift)
     else:
         small = resize(y, _size(height, width, halvings))
-        longest = networks.propose(networks.sharpen(small), small).motion.reach * 2**halvings
+        middle = networks.sharpen(small)
+        motion = networks.propose(middle, small).motion
+        if not _explains(middle, small, motion):
+            return 1
+        longest = motion.reach * 2**halvings
     if longest <= SHORT:
         return 1
     return 1 + min(halvings, math.ceil(math.log2(longest / START)))
@@ -238,10 +244,9 @@ def _first(
     other = _coarsely(*pair, searched.motion, None)
     # What follows one affine field is a camera's motion, which the search knows best.
     ahead = 0.0 if searched.agreement > AFFINE else BETTER
-    if _error(*pair, other) + ahead < _error(*pair, motion):
-        motion = _finely(small_middle, small_y, other, None)
-    else:
-        motion = _finely(small_middle, small_y, motion, learned.error)
+    by_search = _error(*pair, other) + ahead < _error(*pair, motion)
+    quiet = _quieted(*pair, other if by_search else motion)
+    motion = _finely(small_middle, small_y, quiet, None if by_search else learned.error)
     return _restored(y, middle, motion, networks, tell, hints)
 
 
@@ -314,6 +319,21 @@ def _finely(middle: Tensor, y: Tensor, found: Motion, error: Tensor | None) -> M
     if error is not None:
         found = Motion(found.a, found.b, found.a)
     return refine(middle, y, found, FULL_SIZE, error)
+
+
+def _explains(middle: Tensor, y: Tensor, motion: Motion) -> bool:
+    """Whether motion tells more of the photo than rest does."""
+    rest = Motion.straight(torch.zeros_like(motion.a))
+    return _error(middle, y, motion) < _error(middle, y, rest) - GAIN
+
+
+def _quieted(middle: Tensor, y: Tensor, motion: Motion) -> Motion:
+    """Let rest what the motion explains no better than rest: the whole, or some places."""
+    rest = torch.zeros_like(motion.a)
+    if not _explains(middle, y, motion):
+        return Motion.straight(rest)
+    chosen = choose(middle, y, [Answer(motion.a, motion.b), Answer(rest, rest)])
+    return Motion(steady(chosen.a), chosen.b, motion.consensus)
 
 
 def _search_size(image: Tensor) -> Tensor:
