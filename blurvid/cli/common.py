@@ -319,26 +319,19 @@ def order_options(command: Command) -> Command:
     return command
 
 
-class Way(click.ParamType[tuple[float, float]]):
+def way(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[float, float] | None:
     """How far something moves: `DX,DY` in pixels."""
-
-    name = "DX,DY"
-
-    def convert(
-        self,
-        value: str | tuple[float, float],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> tuple[float, float]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            x, y = map(float, value.split(","))
-        except ValueError:
-            x = y = math.nan
-        if not math.isfinite(x + y):
-            self.fail(f"{value!r} is not DX,DY in pixels, such as 40,-5.", param, ctx)
-        return x, y
+    if value is None:
+        return None
+    try:
+        x, y = map(float, value.split(","))
+    except ValueError:
+        x = y = math.nan
+    if not math.isfinite(x + y):
+        raise click.BadParameter(f"{value!r} is not DX,DY in pixels, such as 40,-5.")
+    return x, y
 
 
 def hint_options(command: Command) -> Command:
@@ -352,7 +345,8 @@ def hint_options(command: Command) -> Command:
         ),
         click.option(
             "--motion",
-            type=Way(),
+            callback=way,
+            metavar="DX,DY",
             help="About how far the picture moves from the first frame to the last, in pixels of "
             "the photo: where the search begins, when it fails by itself.",
         ),
