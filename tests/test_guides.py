@@ -137,7 +137,7 @@ def test_commands_of_a_page_are_understood(page):
         while isinstance(command, click.Group) and words and not words[0].startswith("-"):
             name, *words = words
             command = command.commands[name]
-        command.make_context(name, words, parent=click.Context(main))
+        command.make_context(name, words, parent=click.Context(main, **main.context_settings))
 
 
 @pages

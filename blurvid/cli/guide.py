@@ -16,7 +16,7 @@ WIDEST = 100
 """Most columns of a page; longer lines are hard to read."""
 
 
-@click.command(short_help="Read the guides: video, batch, trust, ...")
+@click.command(short_help="List the guides, or read one.")
 @click.argument("topic", required=False, type=click.Choice(TOPICS), metavar="[TOPIC]")
 def guide(topic: str | None) -> None:
     """List the guides, or show the one on TOPIC.
