@@ -7,6 +7,7 @@ import sys
 import click
 
 from blurvid import __version__
+from blurvid.cli.app import app
 from blurvid.cli.bench import bench
 from blurvid.cli.boundary import ErrorBoundary
 from blurvid.cli.deblur import deblur
@@ -52,5 +53,5 @@ def main() -> None:
     """
 
 
-for command in (extract, deblur, guide, synth, evaluate, train, bench, weights, doctor):
+for command in (extract, deblur, app, guide, synth, evaluate, train, bench, weights, doctor):
     main.add_command(command)

@@ -94,7 +94,7 @@ def save_player(
         OSError: the file cannot be written.
     """
     height, width = frames[0].shape[:2]
-    style, script = _part("player.css"), "".join(map(_part, _SCRIPTS))
+    style, script = look() + _part("player.css"), "".join(map(_part, _SCRIPTS))
     images = [("Blurred photo", "blurry", blurry)] if blurry is not None else []
     images += [(f"Frame {number}", "frame", frame) for number, frame in enumerate(frames, start=1)]
     figures = [_figure(*image) for image in stoppable(images)]
@@ -122,6 +122,11 @@ def save_player(
     )
     with path.open("xb") as file:
         file.write(page.encode())
+
+
+def look() -> str:
+    """The style that all pages have in common: colours in light and dark, controls."""
+    return _part("look.css")
 
 
 def _part(name: str) -> str:
