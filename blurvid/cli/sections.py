@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 _MODEL = (
-    *("fast", "model", "weights_name", "middle", "middles", "quality"),
+    *("fast", "model", "weights_name", "middle", "quality"),
     *("constraint", "statistics", "scale", "motion", "still"),
 )
 _WHERE = (
@@ -31,10 +31,7 @@ EXTRACTION = {
 }
 """Headings of `extract` and `deblur`, in order, and the parameters below each."""
 SCORES = {
-    "What is scored": (
-        *("frames", "beyond", "video", "robustness", "stills", "limit", "seed"),
-        *("protocol", "blur_folder"),
-    ),
+    "What is scored": ("protocol", "blur_folder"),
     "Windows of clips": ("gamma", "clip_scale", "stride"),
     "Model": _MODEL,
     "Where it runs": _WHERE,

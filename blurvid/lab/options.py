@@ -300,30 +300,19 @@ def recipe_of(model: str) -> TrainOptions:
     return RECIPES.get(model) or TrainOptions(model=model)
 
 
-@dataclass(frozen=True)
-class BenchOptions:
-    """Timing."""
-
-    repeats: int = 5
-    warmup: int = 1
-    batches: tuple[int, ...] = (1,)
-    """Photos of one size in a call, one row for each number."""
-
-
 RESOLUTIONS = {
     "320": (320, 568),
+    "360": (360, 640),
     "480": (480, 854),
     "720": (720, 1280),
     "1080": (1080, 1920),
     "12mp": (3000, 4000),
 }
-"""Height and width [px] of photos to time; the first three are those of Table 3 of the paper."""
-NETWORKS = ("middle", "cascade", "direct")
-"""What is timed: the cascade's middle network alone, and all seven frames by a model."""
-TIMED = (*NETWORKS, "bdirnet")
-"""What can be timed."""
-SWEEP = ("360x270", "640x480", "1160x870", "2000x1500", "12mp")
-"""Photos from 0.1 to 12 megapixels, each about three times as large as the one before."""
+"""Height and width [px] of photos to time."""
+BENCHED = ("motion", "direct")
+"""Models to time unless told otherwise: what `extract` runs, and with `--fast`."""
+PAPER_SECONDS = {"320": 0.61, "480": 0.74, "720": 1.10}
+"""Time of all seven frames on a Titan X [s] (Jin et al. 2018, Table 3)."""
 
 PROTOCOLS = ("gopro7", "gopro1111")
 """Evaluations of the paper's Table 2 that can be repeated: its first and its last column."""
@@ -333,24 +322,3 @@ the response of the average, nor where the windows lie."""
 BLUR_FOLDERS = ("blur", "blur_gamma")
 """Blurry images in GOPRO_Large, averaged as stored and in light (gamma 2.2); `gopro1111` takes
 the first unless told otherwise."""
-
-ROBUSTNESS_KINDS = (
-    "average",
-    "light",
-    "long",
-    "rotation",
-    "kernel",
-    "gaussian",
-    "noise",
-    "sharp",
-)
-"""Kinds of blur that a deblurrer is tested on: 7 to 13 frames averaged as stored; the same in light
-(gamma 2.2); 21 frames; a turning camera; a random walk; out of focus; an average with noise (2 %)
-and JPEG (quality 70); no blur."""
-IN_DOMAIN: dict[str, tuple[str, ...]] = {
-    "average": ("average", "light"),
-    "kernel": ("kernel",),
-    "rotation": ("rotation",),
-    "gaussian": ("gaussian",),
-}
-"""Which of them are in the domain of what was trained on the kinds of `KindOptions`."""

@@ -1,8 +1,14 @@
 """Clips to windows: consecutive frames averaged into a blurry image, and back from disk."""
 
-from blurvid.lab.data.windows.clips import FULL_RATE, PAIRED, SPARSE, SourceClip, find_clips
+from blurvid.lab.data.windows.clips import (
+    FULL_RATE,
+    PAIRED,
+    SPARSE,
+    SourceClip,
+    find_clips,
+    load_photo,
+)
 from blurvid.lab.data.windows.make import Window, check_options, make_windows
-from blurvid.lab.data.windows.middles import MiddleWindow, middle_windows
 from blurvid.lab.data.windows.read import StoredWindow, is_window_folder, read_windows
 from blurvid.lab.data.windows.records import Record, in_windows
 from blurvid.lab.data.windows.simulate import find_stills, simulate_still
@@ -17,7 +23,6 @@ __all__ = [
     "SPARSE",
     "SourceClip",
     "Made",
-    "MiddleWindow",
     "Pending",
     "Planner",
     "Record",
@@ -32,7 +37,7 @@ __all__ = [
     "is_window_folder",
     "make_clip",
     "make_windows",
-    "middle_windows",
+    "load_photo",
     "read_windows",
     "simulate_still",
     "write_windows",
