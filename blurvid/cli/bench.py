@@ -70,8 +70,9 @@ def bench(
 ) -> None:
     """Time what `extract` does with a photo.
 
-    Reading and writing files is not counted. Times are medians; beside those of the paper's sizes stand what it reports for a Titan X.
-    Memory is that of the weights and of what a photo takes, the seven frames included.
+    Reading and writing files is not counted. Times are medians; beside those of the paper's sizes
+    stand what it reports for a Titan X. Memory is that of the weights and of what a photo takes,
+    the seven frames included.
 
     \b
     Examples:

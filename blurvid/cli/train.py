@@ -260,7 +260,6 @@ def _show(step: TrainStep) -> None:
     losses = "  ".join(f"{name} {value:.4f}" for name, value in step.losses.items())
     click.echo(
         f"{step.progress:6.1%}  step {step.step}  {losses}  lr {step.lr:.1e}  "
-        f"{step.samples_per_second:.1f} samples/s, {step.tflops:.3g} TFLOP/s, "
-        f"{step.data_share:.0%} waiting for data",
+        f"{step.samples_per_second:.1f} samples/s, {step.data_share:.0%} waiting for data",
         err=True,
     )

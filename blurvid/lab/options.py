@@ -102,50 +102,6 @@ class MotionOptions:
 
 
 @dataclass(frozen=True)
-class KindOptions:
-    """Kinds of blur for deblurrers of the middle frame, by their shares of the samples."""
-
-    average: float = 1.0
-    """The average of frames, as everywhere else."""
-    kernel: float = 0.0
-    """One random walk for the whole image."""
-    rotation: float = 0.0
-    """A camera that turns about three axes."""
-    gaussian: float = 0.0
-    """Out of focus."""
-    sharp: float = 0.0
-    """No blur at all."""
-    walk: tuple[float, float] = (15.0, 45.0)
-    """Path length of a random walk [px]."""
-    turn: tuple[float, float] = (4.0, 30.0)
-    """About how far a turning camera moves the image's centre, back and forth [px]."""
-    sigma: tuple[float, float] = (0.7, 3.0)
-    """Standard deviation of the defocus [px]."""
-
-
-@dataclass(frozen=True)
-class ViewLosses:
-    """Weights of BDIRNet's losses beside the reconstruction of the frame from blurry views."""
-
-    sharp: float = 0.25
-    """Reconstruction from the sharp view; it also keeps the features from collapsing."""
-    frequency: float = 0.05
-    """Fourier loss of the reconstructions from blurry views."""
-    invariance: float = 0.05
-    """Distance of the features of blurry and sharp views."""
-    statistics: float = 0.02
-    """Distance of their means and covariances."""
-    contrast: float = 0.005
-    """Telling the same place in the other view from other places."""
-    ramp: tuple[float, float] = (0.2, 0.4)
-    """Shares of the budget at which the last three set in, and have their full weight."""
-    mixing: float = 0.5
-    """Share of the samples that are reconstructed with statistics drawn towards another view's."""
-    temperature: float = 0.07
-    """Of the contrast."""
-
-
-@dataclass(frozen=True)
 class PathOptions:
     """What the motion model learns from and by; other models ignore it."""
 
@@ -253,9 +209,6 @@ class TrainOptions:
     """Share of batches that are windows of clips, where both windows and photos are given."""
     motion: MotionOptions = field(default_factory=MotionOptions)
     camera: CameraOptions = field(default_factory=CameraOptions)
-    kinds: KindOptions = field(default_factory=KindOptions)
-    """Kinds of blur; others than the average are for models that give the middle frame only."""
-    views: ViewLosses = field(default_factory=ViewLosses)
     paths: PathOptions = field(default_factory=PathOptions)
     """For the motion model."""
     networks: MotionModelSpec = field(default_factory=MotionModelSpec)

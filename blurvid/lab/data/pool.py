@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from blurvid.config import FRAMES, MIDDLE
+from blurvid.config import FRAMES
 from blurvid.errors import InputError
 from blurvid.flow.blocks import estimate_sequence
 from blurvid.lab.data.windows import StoredWindow
@@ -61,10 +61,6 @@ class WindowSource:
             turn = torch.randint(4, (1,), generator=generator, device=generator.device).item()
             y, x = y.rot90(int(turn), (-2, -1)), x.rot90(int(turn), (-2, -1))
         return mirror(y, x, generator)
-
-    def sharp(self, batch: int, size: int, generator: torch.Generator) -> Tensor:
-        """Draw sharp images, (B, 3, S, S), RGB in [0, 1], on the device: middle frames."""
-        return self.draw(batch, size, generator)[1][:, MIDDLE - 1]
 
     def describe(self) -> str:
         clips = len({window.clip for window in self.windows})
