@@ -549,18 +549,19 @@ def test_listings_of_other_values_are_refused(tmp_path, listing):
         read_windows(tmp_path)
 
 
-def test_a_link_among_windows_leads_to_no_file_being_removed(tmp_path):
+def test_a_link_among_windows_leads_to_no_file_being_changed(tmp_path):
     outside = tmp_path / "outside" / "000001"
     outside.mkdir(parents=True)
     Image.new("RGB", (32, 32)).save(outside / "sharp_1.png")
-    folder = manifest(tmp_path / "windows", window="link/000001", clip="link")
+    folder = tmp_path / "windows"
+    folder.mkdir()
     (folder / "link").symlink_to(outside.parent, target_is_directory=True)
-    (tmp_path / "frames").mkdir()
+    (tmp_path / "link").mkdir()
     for number in range(7):
-        Image.new("RGB", (32, 32)).save(tmp_path / "frames" / f"{number}.png")
+        Image.new("RGB", (32, 32)).save(tmp_path / "link" / f"{number}.png")
     with pytest.raises(OutputError, match="leads out of"):
-        write_windows([tmp_path / "frames"], folder, SynthOptions(), overwrite=True)
-    assert (outside / "sharp_1.png").exists()
+        write_windows([tmp_path / "link"], folder, SynthOptions(), resume=True)
+    assert [path.name for path in outside.iterdir()] == ["sharp_1.png"]
 
 
 def test_a_clip_whose_name_is_no_text_is_written_and_read(tmp_path):

@@ -39,7 +39,7 @@ SCORES = {
 }
 """Those of `eval`."""
 WINDOWS = {
-    "Results": ("output", "overwrite", "resume"),
+    "Results": ("output", "resume"),
     "Windows": ("frames", "stride", "scale", "crop", "gamma", "noise", "seed"),
     "Simulated motion": ("stills", "count", "max_path", "layers", "order"),
     "Where it runs": _WHERE,

@@ -12,7 +12,6 @@ from blurvid.lab.data.windows.make import Window, check_options, make_windows
 from blurvid.lab.data.windows.read import StoredWindow, is_window_folder, read_windows
 from blurvid.lab.data.windows.records import Record, in_windows
 from blurvid.lab.data.windows.simulate import find_stills, simulate_still
-from blurvid.lab.data.windows.team import Made, Pending, Planner, Team, make_clip
 from blurvid.lab.data.windows.write import WriteSummary, write_windows
 from blurvid.media import FILTER
 
@@ -22,12 +21,8 @@ __all__ = [
     "PAIRED",
     "SPARSE",
     "SourceClip",
-    "Made",
-    "Pending",
-    "Planner",
     "Record",
     "StoredWindow",
-    "Team",
     "Window",
     "WriteSummary",
     "check_options",
@@ -35,7 +30,6 @@ __all__ = [
     "find_stills",
     "in_windows",
     "is_window_folder",
-    "make_clip",
     "make_windows",
     "load_photo",
     "read_windows",
