@@ -19,7 +19,7 @@ SCORE = "seven_frame_psnr"
 """The score [dB] by which `auto` compares models."""
 MIDDLE_SCORE = "middle_gain"
 """The score [dB] by which `auto` compares what gives the middle frame: what it gains over the
-blurry photo, on average over kinds of blur (`blurvid eval --robustness`)."""
+blurry photo, on average over kinds of blur."""
 PARTS = {
     "motion": ("motion", "restore"),
     "direct": ("direct",),
