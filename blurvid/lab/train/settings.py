@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -63,13 +64,11 @@ def _change(options: Options, path: list[str], value: object, key: str) -> Optio
 
 def _typed(value: object, hint: Any, key: str) -> object:
     """The value as the type of its field; lists become tuples, whole numbers floats."""
-    for kind in typing.get_args(hint) if _is_union(hint) else (hint,):
-        try:
-            return _as(value, kind)
-        except TypeError:
-            continue
-    name = getattr(hint, "__name__", str(hint)).replace("typing.", "")
-    raise OptionError(f"{key} must be {name}, not {shown(value)}")
+    try:
+        return _as(value, hint)
+    except TypeError:
+        name = getattr(hint, "__name__", str(hint)).replace("typing.", "")
+        raise OptionError(f"{key} must be {name}, not {shown(value)}") from None
 
 
 def shown(value: object) -> str:
@@ -78,30 +77,23 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (Union, types.UnionType)
-
-
 def _as(value: object, kind: Any) -> object:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal and value in inner:
+    if origin in (Union, types.UnionType):
+        for some in inner:
+            with contextlib.suppress(TypeError):
+                return _as(value, some)
+    elif origin is Literal and value in inner:
         return value
-    if origin is tuple and isinstance(value, list):
+    elif origin is tuple and isinstance(value, list):
         kinds = [inner[0]] * len(value) if inner[-1] is ... else inner
         if len(kinds) == len(value):
-            return tuple(_typed_or_fail(v, k) for v, k in zip(value, kinds, strict=True))
-    if kind is float and type(value) is int and abs(value) < 2**1023:
+            return tuple(map(_as, value, kinds))
+    elif kind is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
-    if isinstance(kind, type) and type(value) is kind:
+    elif isinstance(kind, type) and type(value) is kind:
         return value
     raise TypeError
-
-
-def _typed_or_fail(value: object, hint: Any) -> object:
-    try:
-        return _typed(value, hint, "")
-    except OptionError as error:
-        raise TypeError from error
 
 
 def crop_of(options: TrainOptions) -> int:
