@@ -213,7 +213,7 @@ def test_the_four_files_become_the_same_cascade(cascade, files, tmp_path):
     assert (frames - y.unsqueeze(1)).abs().mean() > 0.1  # they do say something
     assert torch.equal(loaded(y), frames)
 
-    leftover = found.path.with_name(f".{found.path.name}.0123abcd")  # of a process that was killed
+    leftover = found.path.with_name(f".{found.path.name}.new")  # of a process that was killed
     (leftover / "half").mkdir(parents=True)
     with pytest.raises(OutputError, match="exists already"):
         weights.import_authors(order)
@@ -266,8 +266,8 @@ def small(**changes):
         (small(), "does not fit the middle frame's network .*lacks"),
         (small(**{"conv9.weight": torch.ones(1)}), "unknown parameter 'conv9.weight'"),
         (small(**{"conv3.weight": torch.ones(1, dtype=torch.int64)}), "floating-point"),
-        (small(**{"conv3.weight": torch.ones(2).to_sparse()}), "_rebuild_sparse_tensor"),
-        (small(**{"conv3.weight": torch.ones(2, device="meta")}), "_rebuild_meta_tensor"),
+        (small(**{"conv3.weight": torch.ones(2).to_sparse()}), "not a plain tensor"),
+        (small(**{"conv3.weight": torch.ones(2, device="meta")}), "not a plain tensor"),
         (small(**{"generateFrame3.conv2.weight": torch.ones(1)}), "unknown parameter"),
         ({"state_dict_G": {"generateFrame3.conv2.weight": torch.ones(1)}}, "none of the authors'"),
         ({"layer.weight": torch.ones(1)}, "none of the authors'"),
@@ -333,7 +333,7 @@ def test_hostile_pickles_are_refused_and_not_run(tmp_path, attack, where, form):
         torch.save(payload, path, pickle_protocol=4)
     else:
         save_as_torch_03(payload, path)
-    refused([path], r"nothing (of it )?was run|not a PyTorch checkpoint|damaged or incomplete")
+    refused([path], "nothing of it was run|not a PyTorch checkpoint")
     assert not (tmp_path / "ran").exists()
 
 
@@ -355,7 +355,7 @@ def test_no_part_of_a_legacy_file_runs_anything(tmp_path, pickle_index):
 def test_truncated_files_are_refused(files, tmp_path, stage, share):
     data = files[stage].read_bytes()
     (tmp_path / "x.pth").write_bytes(data[: int(len(data) * share)])
-    refused([tmp_path / "x.pth"], "damaged or incomplete; download it again")
+    refused([tmp_path / "x.pth"], "is damaged, .* download it again")
 
 
 @pytest.mark.parametrize(

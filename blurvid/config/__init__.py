@@ -47,6 +47,8 @@ from blurvid.config.extract import (
     VideoOptions,
 )
 from blurvid.config.specs import (
+    PARTS,
+    SPECS,
     BDIRSpec,
     CascadeSpec,
     DirectSpec,
@@ -90,6 +92,7 @@ __all__ = [
     "MotionSpec",
     "OrderOptions",
     "PAPER_CROP",
+    "PARTS",
     "QUALITIES",
     "QualityOptions",
     "RAY_BLOCK",
@@ -103,6 +106,7 @@ __all__ = [
     "RunOptions",
     "SMALLEST_SCALE",
     "SOUNDS",
+    "SPECS",
     "STAGES",
     "TRAINED",
     "UNKNOWN_FPS",

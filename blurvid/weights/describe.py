@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from blurvid.config import STAGES, TRAINED
+from blurvid.config import PARTS, TRAINED
 from blurvid.errors import WeightsError
 
 FORMAT = 1
@@ -20,14 +20,6 @@ SCORE = "seven_frame_psnr"
 MIDDLE_SCORE = "middle_gain"
 """The score [dB] by which `auto` compares what gives the middle frame: what it gains over the
 blurry photo, on average over kinds of blur (`blurvid eval --robustness`)."""
-PARTS = {
-    "motion": ("motion", "restore"),
-    "direct": ("direct",),
-    "cascade": STAGES,
-    "bdirnet": ("bdirnet",),
-    "maxim": ("maxim",),
-}
-"""Parts of each model, a file each."""
 MAX_SCORE = 1e6
 """Scores [dB] beyond, NaN and infinity are no scores."""
 MAX_SET_BYTES = 2**20
@@ -158,10 +150,11 @@ def _problem(info: object) -> str | None:
     name, model, files = info.get("name"), info.get("model"), info.get("files")
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
         return "it has no name"
-    if not isinstance(model, str) or model not in PARTS:
+    if not isinstance(model, str) or model not in TRAINED:
         return f"its model is {model!r:.80}; there are {', '.join(TRAINED)}"
-    if not isinstance(files, dict) or set(files) != set(PARTS[model]):
-        return f"the {model} model has the files {', '.join(PARTS[model])}"
+    parts = PARTS.get(model, (model,))
+    if not isinstance(files, dict) or set(files) != set(parts):
+        return f"the {model} model has the files {', '.join(parts)}"
     for part, entry in files.items():
         problem = _entry_problem(entry)
         if problem is not None:
