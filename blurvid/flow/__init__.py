@@ -2,7 +2,7 @@
 
 from blurvid.flow.against import against
 from blurvid.flow.chain import Chain, Costs, Joint, Ways, joint, ways
-from blurvid.flow.field import Field, Motion, measure
+from blurvid.flow.field import Field, Motion, measure, sequence_motion
 from blurvid.flow.inner import between, mutual_flow
 from blurvid.flow.meeting import meet
 from blurvid.flow.objects import find_objects, middle_of, region_of
@@ -31,6 +31,7 @@ __all__ = [
     "onward",
     "pixel_grid",
     "region_of",
+    "sequence_motion",
     "visible",
     "warp",
     "ways",

@@ -10,8 +10,6 @@ named beside each part. None of it reproduces the paper's networks or figures.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +18,7 @@ from blurvid.config import BDIRSpec
 from blurvid.errors import OptionError
 from blurvid.networks.blocks import spread, window_mean
 from blurvid.networks.direct import DirectNet
+from blurvid.networks.one_frame import OneFrame
 from blurvid.networks.unet import PlainBlock, UNet
 
 MOST_LOG = 6.0
@@ -196,7 +195,7 @@ class RecNet(nn.Module):
         return F.pixel_shuffle(self.head(x), self.spec.factor)
 
 
-class BDIRNet(nn.Module):
+class BDIRNet(OneFrame):
     """Blurry image to its middle frame, (B, 3, H, W) -> (B, 1, 3, H, W), not clamped.
 
     `size_multiple` divides H and W. Only a small version of the image is added to the output:
@@ -205,8 +204,6 @@ class BDIRNet(nn.Module):
     """
 
     name = "bdirnet"
-    count = 1
-    can_strip = False
 
     def __init__(self, spec: BDIRSpec | None = None) -> None:
         super().__init__()
@@ -268,20 +265,6 @@ class BDIRNet(nn.Module):
         size = (small.shape[-2] * p, small.shape[-1] * p)
         grown = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
         return grown[..., : y.shape[-2], : y.shape[-1]]
-
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Deblur as `forward` does.
-
-        Args:
-            out: the frame goes there, (1, 3, H, W) float32, on any device.
-            y: one blurry image, (1, 3, H, W).
-            step: nothing can be saved by it.
-        """
-        out.copy_(self(y)[0])
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return "the bdirnet model"
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]; see `FrameNet`."""
