@@ -366,9 +366,8 @@ def test_work_of_another_run_is_not_mixed_in(tmp_path, quick):
 
 
 def test_two_processes_do_not_make_one_output(tmp_path):
-    pytest.importorskip("fcntl")
     with media.Shelf.opened(tmp_path / "out.mp4", {}):
-        with pytest.raises(OutputError, match="another process is making it"):
+        with pytest.raises(OutputError, match="another blurvid process is writing here"):
             with media.Shelf.opened(tmp_path / "out.mp4", {}):
                 pass
 

@@ -98,7 +98,7 @@ def measure(frames: Tensor, reverse: bool = False) -> Field:
 
 @torch.no_grad()
 def sequence_motion(frames: Tensor) -> tuple[Motion, float]:
-    """Measure the motion over a sequence with less effort than `measure`: in a fraction of a second.
+    """Measure the motion over a sequence in a fraction of the time of `measure`.
 
     Args:
         frames: consecutive frames (T, 3, H, W), RGB, floats in [0, 1] or uint8; T is at least 2.
