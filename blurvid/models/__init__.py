@@ -30,7 +30,7 @@ from blurvid.models.middle import (
     middle_of,
 )
 from blurvid.models.motion import MotionModel
-from blurvid.networks import BDIRNet, DirectNet, FrameNet, Maxim
+from blurvid.networks import BDIRNet, DirectNet, Maxim
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
 from blurvid.runtime import single_thread
@@ -54,7 +54,6 @@ __all__ = [
     "onward_of",
     "order_agreement",
     "parts",
-    "use_window",
 ]
 
 
@@ -134,19 +133,3 @@ def parts(model: Trainable) -> dict[str, nn.Module]:
     if isinstance(model, MotionModel):
         return {"motion": model.motion, "restore": model.restoration}
     return {model.name: model}
-
-
-def use_window(model: nn.Module, side: int | None) -> bool:
-    """Let a model normalize by the statistics of a square around each pixel.
-
-    Args:
-        model: changed in place.
-        side: of the square [px]; None takes the whole image again.
-
-    Returns:
-        Whether the model has norms at all; the direct network has none.
-    """
-    nets = [module for module in model.modules() if isinstance(module, FrameNet)]
-    for net in nets:
-        net.use_window(side)
-    return bool(nets)

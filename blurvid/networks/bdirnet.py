@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from blurvid.config import BDIRSpec
 from blurvid.errors import OptionError
-from blurvid.networks.blocks import spread, window_mean
 from blurvid.networks.direct import DirectNet
 from blurvid.networks.one_frame import OneFrame
 from blurvid.networks.unet import PlainBlock, UNet
@@ -61,6 +60,27 @@ def local_statistics(x: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 def _deviation(variance: Tensor) -> Tensor:
     return (variance.clamp(min=0) + 1e-10).sqrt().clamp(min=torch.e**-MOST_LOG)
+
+
+def window_mean(x: Tensor, side: int) -> Tensor:
+    """Mean over every square that lies inside, (B, C, H, W) -> (B, C, H-side+1, W-side+1).
+
+    Sums run along rows, then columns: float32 keeps its digits, unlike in sums over the image.
+    An axis shorter than the square is taken whole.
+    """
+    for axis in (-1, -2):
+        k = min(side, x.shape[axis])
+        sums = x.cumsum(axis)
+        rest = sums.narrow(axis, k, x.shape[axis] - k) - sums.narrow(axis, 0, x.shape[axis] - k)
+        x = torch.cat([sums.narrow(axis, k - 1, 1), rest], axis) / k
+    return x
+
+
+def spread(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Give each position the square around it; near the border, the nearest one inside."""
+    missing = (size[1] - x.shape[-1], size[0] - x.shape[-2])
+    (left, right), (above, below) = ((n - n // 2, n // 2) for n in missing)
+    return F.pad(x, (left, right, above, below), mode="replicate")
 
 
 class SAID(nn.Module):

@@ -24,8 +24,6 @@ MAX_SCORE = 1e6
 """Scores [dB] beyond, NaN and infinity are no scores."""
 MAX_SET_BYTES = 2**20
 MAX_FILE_BYTES = 2**30
-MAX_CROP = 2**20
-"""Sides of training crops [px] beyond are not believed."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names under which a set can be kept in the cache."""
 
@@ -51,15 +49,6 @@ class WeightSet:
     """Gain of the middle frame [dB], mean over kinds of blur; None when not known."""
     origin: Origin
     """How it was found."""
-
-    @property
-    def crop(self) -> int | None:
-        """Side of the crops that its training ended with [px]; None where it does not tell."""
-        recipe = self.info.get("recipe")
-        phases = recipe.get("phases") if isinstance(recipe, dict) else None
-        last = phases[-1] if isinstance(phases, list) and phases else recipe
-        crop = last.get("crop") if isinstance(last, dict) else None
-        return crop if type(crop) is int and 0 < crop <= MAX_CROP else None
 
     @property
     def middle(self) -> str | None:
