@@ -24,7 +24,7 @@ from blurvid import media, weights
 from blurvid.blur import average_frames
 from blurvid.config import DirectSpec, QualityOptions, VideoOptions
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.flow import Chain, joint, meet, meeting, ways
+from blurvid.flow import Chain, joint, meet, seam, ways
 from blurvid.flow import chain as chain_module
 from blurvid.lab.evaluate import evaluate_video
 from blurvid.networks import DirectNet
@@ -46,7 +46,7 @@ def short_pieces(monkeypatch):
 def quick(monkeypatch):
     """Motion measured at half of the size, where that is enough and many frames are."""
     monkeypatch.setattr(chain_module, "ORDER_SIDE", SIZE[1] // 2)
-    monkeypatch.setattr(meeting, "JOINT_SIDE", SIZE[1] // 2)
+    monkeypatch.setattr(seam, "JOINT_SIDE", SIZE[1] // 2)
 
 
 def texture(seed, height=SIZE[0], width=400, grain=5):
