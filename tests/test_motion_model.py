@@ -108,8 +108,8 @@ def change(directory, **changes):
         ({"middle": "../direct"}, "middle must be the name"),
         ({"middle": "motion"}, "cannot be by motion"),
         ({"middle": "nowhere"}, "nowhere"),
-        ({"spec": None}, "motion, restore"),
-        ({"spec": {"motion": {}, "restore": {}}}, "channels, blocks, reach"),
+        ({"spec": {"depth": 1}}, "motion, restore"),
+        ({"spec": {"motion": {}, "restore": {}}}, "does not fit"),
         (
             {"spec": {"motion": {"channels": [4] * 4, "blocks": [1] * 4, "reach": 2.0}} | {
                 "restore": {}}},
