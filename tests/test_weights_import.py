@@ -7,7 +7,6 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 import torch
@@ -291,33 +290,22 @@ def test_parameters_of_another_shape_or_not_finite_are_refused(states, files, tm
     refused([path, files["middle"], files["35"], files["26"]], "not finite")
 
 
-class Attack:
+class Shell:
     """Writes a file when it is unpickled."""
 
     def __init__(self, target):
         self.target = target
 
     def __reduce__(self):
-        return Path.touch, (self.target,)
-
-
-class Shell(Attack):
-    def __reduce__(self):
         import os
 
         return os.system, (f"touch {self.target}",)
 
 
-class Evaluation(Attack):
-    def __reduce__(self):
-        return eval, (f"open({str(self.target)!r}, 'w')",)
-
-
-@pytest.mark.parametrize("attack", [Attack, Shell, Evaluation])
 @pytest.mark.parametrize("where", ["optimizer", "state", "value"])
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle", "torch 0.3", "protocol 4"])
-def test_hostile_pickles_are_refused_and_not_run(tmp_path, attack, where, form):
-    hostile, path = attack(tmp_path / "ran"), tmp_path / "x.pth"
+def test_hostile_pickles_are_refused_and_not_run(tmp_path, where, form):
+    hostile, path = Shell(tmp_path / "ran"), tmp_path / "x.pth"
     payload = {
         "optimizer": {**small(), "optimizer": hostile},
         "state": {"state_dict_G": hostile},
