@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.errors import InputError
@@ -18,6 +19,8 @@ SLOW = 0.25
 """...nor are those up to this share of the long ones, where the dominant motion is sought."""
 ROUGH_SIDE = 200
 """Long side [px] at which `sequence_motion` measures: good to about 0.3 px of that size."""
+CELL = 8
+"""Side of a cell there [px]."""
 _VOTES = 48
 """Vectors along each side that vote for the dominant motion."""
 
@@ -119,8 +122,14 @@ def sequence_motion(frames: Tensor) -> tuple[Motion, float]:
     small = limited(frames.float() / top, ROUGH_SIDE)
     steps = neighboring(small[:-1], small[1:])
     ratio = width / small.shape[-1]
-    fastest = max(float(step.norm(dim=0).quantile(0.95)) for step in steps)
-    return Field(followed(steps)[0] * ratio, (height, width)).motion, fastest * ratio
+    total, *each = (_cells(step[None])[0] * ratio for step in (followed(steps)[0], *steps))
+    fastest = max(float(step.norm(dim=0).quantile(0.95)) for step in each)
+    return Field(total, (height, width)).motion, fastest
+
+
+def _cells(flow: Tensor) -> Tensor:
+    """Means of a flow over cells, so that single pixels do not count as the fastest."""
+    return F.avg_pool2d(flow, CELL, ceil_mode=True, count_include_pad=False)
 
 
 def _densest(vectors: Tensor) -> tuple[float, float]:
