@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,16 +238,14 @@ class Weights:
         torch.manual_seed(0)
         for stage, module in parts(build("cascade", SLIM)).items():
             torch.save({"state_dict_G": authors_state(stage, module)}, place / f"{stage}.pth")
-        weight_set(place / "set")
-        with tarfile.open(place / "set.tar", "w") as archive:
-            archive.add(place / "set", "set")
+        shutil.make_archive(str(place / "set"), "zip", weight_set(place / "files"))
         model = build("cascade", SLIM)
         about = {"name": "jin2018", "recipe": {}, "data": "", "scores": {}, "licence": ""}
         weights.save(model, place / "old" / "jin2018", **about)
 
     def command(self, place: Path, way: int, here: Path) -> list[str]:
         if self.ways[way] == "fetch":
-            return ["weights", "fetch", (place / "set.tar").as_uri()]
+            return ["weights", "fetch", (place / "set.zip").as_uri()]
         words = ["weights", "import", *(str(path) for path in sorted(place.glob("*.pth")))]
         if self.ways[way] == "import":
             return words

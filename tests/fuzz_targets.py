@@ -137,7 +137,7 @@ def _weights(place: Path, rng: random.Random) -> str:
 
     def call() -> None:
         found = weights.find(folder)
-        _ = found.crop, weights.list_sets(), weights.spec_of(found)
+        _ = weights.list_sets(), weights.spec_of(found)
         net = weights.load(found)
         assert all(value.isfinite().all() for value in net.state_dict().values())
 

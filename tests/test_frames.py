@@ -97,7 +97,7 @@ def test_what_is_hidden_comes_from_where_it_is_seen():
 
 
 def test_large_images_are_matched_smaller(monkeypatch):
-    monkeypatch.setattr("blurvid.flow.inner.BETWEEN_SIDE", WIDTH)
+    monkeypatch.setattr("blurvid.flow.interpolate.BETWEEN_SIDE", WIDTH)
     big = [F.interpolate(at(m)[None], scale_factor=2, mode="bilinear")[0] for m in (0, 0.5, 1)]
     forth, _ = flows = flow.mutual_flow(big[0], big[2])
     assert forth.shape == (2, HEIGHT, WIDTH)

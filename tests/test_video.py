@@ -24,7 +24,7 @@ from blurvid import media, weights
 from blurvid.blur import average_frames
 from blurvid.config import DirectSpec, QualityOptions, VideoOptions
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.flow import Chain, joint, meet, meeting, ways
+from blurvid.flow import Chain, joint, meet, seam, ways
 from blurvid.flow import chain as chain_module
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Weaver, check_video, extract_video, video
@@ -45,7 +45,7 @@ def short_pieces(monkeypatch):
 def quick(monkeypatch):
     """Motion measured at half of the size, where that is enough and many frames are."""
     monkeypatch.setattr(chain_module, "ORDER_SIDE", SIZE[1] // 2)
-    monkeypatch.setattr(meeting, "JOINT_SIDE", SIZE[1] // 2)
+    monkeypatch.setattr(seam, "JOINT_SIDE", SIZE[1] // 2)
 
 
 def texture(seed, height=SIZE[0], width=400, grain=5):
@@ -365,9 +365,8 @@ def test_work_of_another_run_is_not_mixed_in(tmp_path, quick):
 
 
 def test_two_processes_do_not_make_one_output(tmp_path):
-    pytest.importorskip("fcntl")
     with media.Shelf.opened(tmp_path / "out.mp4", {}):
-        with pytest.raises(OutputError, match="another process is making it"):
+        with pytest.raises(OutputError, match="another blurvid process is writing here"):
             with media.Shelf.opened(tmp_path / "out.mp4", {}):
                 pass
 

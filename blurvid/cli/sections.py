@@ -9,7 +9,7 @@ import click
 
 _MODEL = (
     *("fast", "model", "weights_name", "middle", "quality"),
-    *("constraint", "statistics", "scale", "motion", "still"),
+    *("constraint", "scale", "motion", "still"),
 )
 _WHERE = (
     *("device", "precision", "threads", "max_memory", "compile"),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from blurvid.config import FRAMES
 from blurvid.errors import InputError
-from blurvid.flow.blocks import estimate_sequence
+from blurvid.flow import sequence_motion
 from blurvid.lab.data.windows import StoredWindow
 from blurvid.lab.synth import canonical_sign
 
@@ -100,7 +100,7 @@ class WindowSource:
         """Whether the dominant motion goes against the canonical direction."""
         motion = window.record.get("motion")
         if motion is None:
-            total = estimate_sequence(sharp).total
+            total, _ = sequence_motion(sharp)
             motion = {"dx": total.dx, "dy": total.dy}
         shift = torch.tensor([motion["dx"], motion["dy"]], dtype=torch.float32)
         still = torch.zeros(())
