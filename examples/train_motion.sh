@@ -20,9 +20,8 @@ minutes=${MINUTES:-10} # the rest is for loading, flow (once: it is cached) and 
 lr=${LR:-2e-4}         # a second run begins where the first one's cosine was at about a third
 init=${INIT-motion}
 
-start=(--init "$init")
-[ -n "$init" ] || start=()
-[ ! -e "$out/state.pt" ] || start=(--resume)
+start=(--resume) # goes on where a run is there, and begins where there is none
+[ -z "$init" ] || start+=(--init "$init")
 
 # The clips that the release was validated on; with others, scores would be of what was trained on.
 # Leave HELD_OUT empty for clips of your own: every eighth is held out then.
@@ -31,7 +30,7 @@ names=$(printf '"%s",' $held)
 [ -z "$held" ] || set -- --set "paths.held_out=[${names%,}]" "$@"
 
 # PNGs and videos are read by all cores; each thread of torch is one of them.
-blurvid train --model motion --data "$windows" --data "$stills" --out "$out" ${start[@]+"${start[@]}"} \
+blurvid train --model motion --data "$windows" --data "$stills" --out "$out" "${start[@]}" \
     --minutes "$minutes" --lr "$lr" --set save_minutes=1 "$@"
 
 tail -n 1 "$out/scores.jsonl"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
-import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,30 +220,12 @@ class Train:
     def after_all(self, here: Path, whole: Files, before: set[str], said: str) -> None:
         found = files_in(here)
         assert found.keys() == whole.keys(), f"other files: {sorted(found.keys() ^ whole.keys())}"
-        networks = {name for name in whole if name.endswith(".safetensors")}
-        for name in networks:
-            assert found[name] == whole[name], f"{name} has other weights"
-        ours, theirs = (_state(files["run/state.pt"]) for files in (found, whole))
-        for state in (ours, theirs):
-            state.pop("seconds")
-        assert _equal(ours, theirs), "the checkpoint is another"
+        weights.verify(weights.find(here / "run" / "weights"))
+        state = load_state(here / "run" / "state.pt")
+        assert state["step"] == self.steps
+        assert all(value.isfinite().all() for value in state["average"].values())
         log = [json.loads(line)["step"] for line in found["run/log.jsonl"].splitlines()]
         assert log == list(range(1, self.steps + 1)), "a step is missing in the log, or twice there"
-
-
-def _state(data: bytes) -> dict[str, Any]:
-    return dict(torch.load(io.BytesIO(data), weights_only=True))
-
-
-def _equal(a: object, b: object) -> bool:
-    """Whether plain values and tensors are the same, bit for bit."""
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(_equal, a, b))
-    return type(a) is type(b) and a == b
 
 
 class Weights:
@@ -258,16 +238,14 @@ class Weights:
         torch.manual_seed(0)
         for stage, module in parts(build("cascade", SLIM)).items():
             torch.save({"state_dict_G": authors_state(stage, module)}, place / f"{stage}.pth")
-        weight_set(place / "set")
-        with tarfile.open(place / "set.tar", "w") as archive:
-            archive.add(place / "set", "set")
+        shutil.make_archive(str(place / "set"), "zip", weight_set(place / "files"))
         model = build("cascade", SLIM)
         about = {"name": "jin2018", "recipe": {}, "data": "", "scores": {}, "licence": ""}
         weights.save(model, place / "old" / "jin2018", **about)
 
     def command(self, place: Path, way: int, here: Path) -> list[str]:
         if self.ways[way] == "fetch":
-            return ["weights", "fetch", (place / "set.tar").as_uri()]
+            return ["weights", "fetch", (place / "set.zip").as_uri()]
         words = ["weights", "import", *(str(path) for path in sorted(place.glob("*.pth")))]
         if self.ways[way] == "import":
             return words

@@ -147,14 +147,6 @@ def packed_set(folder: Path, write: Callable[[Path, str], bytes] | None = None) 
     """A weight set as archives."""
     files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
     found = {}
-    for mode in ("w", "w:gz", "w:xz"):
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode=mode) as archive:
-            for name, data in files.items():
-                info = tarfile.TarInfo(f"set/{name}")
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
-        found[f"tar {mode}"] = out.getvalue()
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, data in files.items():

@@ -137,7 +137,7 @@ def _weights(place: Path, rng: random.Random) -> str:
 
     def call() -> None:
         found = weights.find(folder)
-        _ = found.crop, weights.list_sets(), weights.spec_of(found)
+        _ = weights.list_sets(), weights.spec_of(found)
         net = weights.load(found)
         assert all(value.isfinite().all() for value in net.state_dict().values())
 
@@ -198,12 +198,12 @@ def _windows(place: Path, rng: random.Random) -> str:
         (folder / "manifest.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     else:
         (folder / "samples.json").write_bytes(break_json(listing(), rng))
-    step = rng.choice(("score", "train", "overwrite", "resume"))
+    step = rng.choice(("score", "train", "resume"))
 
     def call() -> None:
-        if step in ("overwrite", "resume"):
+        if step == "resume":
             options = SynthOptions(crop=32)
-            write_windows([frames], folder, options, **{step: True})
+            write_windows([frames], folder, options, resume=True)
             return
         windows = read_windows(folder)
         if step == "score":

@@ -276,7 +276,6 @@ def test_a_row_is_trained_and_scored(material, tmp_path, row):
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     stages = ["middle", "others"] if row == "global" else list(STAGES)
     assert [list(line["losses"]) for line in log] == [stages] * 2
-    assert all(line["tflops"] > 0 for line in log)
 
     scored = run("eval", material / "windows", "--weights", out / "weights", "--json", "-q", *QUICK)
     assert scored.exit_code == 0, scored.stderr

@@ -10,12 +10,9 @@ from test_frames import HEIGHT, WIDTH, at, clip_of, seven
 
 import blurvid
 from blurvid import flow, media, weights
-from blurvid.blur import average_frames
 from blurvid.config import CascadeSpec, DirectSpec, OrderOptions, QualityOptions
-from blurvid.errors import InputError, OptionError
-from blurvid.lab.evaluate import evaluate_beyond, windows_beyond
+from blurvid.errors import OptionError
 from blurvid.lab.metrics import psnr
-from blurvid.lab.options import SynthOptions
 from blurvid.models import GuidedCascade, build, middle_of, onward_of
 from blurvid.networks import OUTER_SPEC, FrameNet
 from blurvid.pipeline import Extractor, extend, extended
@@ -217,52 +214,3 @@ def test_from_python_and_refusals(here):
 
 
 # how they are scored
-
-
-@pytest.fixture
-def clips(tmp_path):
-    (tmp_path / "clips/wave").mkdir(parents=True)
-    for number in range(11):
-        media.write_png(at(number, 1.5), tmp_path / f"clips/wave/{number:02d}.png")
-    return tmp_path / "clips"
-
-
-def test_scores_beyond_the_seven(clips, here):
-    windows = list(windows_beyond(clips, 2, SynthOptions()))
-    (truth,) = [window.sharp() for window in windows]
-    report = evaluate_beyond(lambda y: truth.flip(0), iter(windows), 2)
-    told = report.to_json()
-    assert (told["frames"], told["windows"]) == (7, 1)
-    assert list(told["mean"]["scores"]) == ["1 away", "2 away"]
-    near, far = report.mean.scores.values()
-    assert near["made"] == far["made"] == report.mean.seven == float("inf")  # the truth reversed
-    repeated = "outermost of the seven"
-    assert float("inf") > near[repeated] > far[repeated] > far["blurry"]
-
-    seen = []
-    evaluate_beyond(lambda y: seen.append(y) or truth, iter(windows), 2)
-    torch.testing.assert_close(seen[0], average_frames(truth[2:-2], 2.2))
-    result = invoke("eval", str(clips), "--beyond=2", "--weights=w", "--threads=1")
-    assert "1 windows of 7 frames" in result.stdout
-    assert "outermost of the seven" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (("--beyond=0",), 2, "1 to 4"),
-        (("--beyond=1", "--frames=13"), 2, "--frames does not go with --beyond"),
-        (("--beyond=1", "--robustness"), 2, "--beyond does not go with --robustness"),
-        (("--beyond=1", "--video"), 2, "--beyond does not go with --video"),
-        (("--beyond=4",), 3, "11 frames, a window needs 15"),
-    ],
-)
-def test_scores_that_cannot_be(clips, here, words, code, message):
-    result = invoke("eval", str(clips), "--weights=w", *words)
-    assert (result.exit_code, result.stdout) == (code, "")
-    assert message in result.stderr
-
-
-def test_no_windows_are_refused():
-    with pytest.raises(InputError, match="no windows"):
-        evaluate_beyond(lambda y: y, iter(()), 1)

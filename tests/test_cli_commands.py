@@ -22,9 +22,8 @@ from blurvid import config, doctor, media, weights
 from blurvid.cli import common, main
 from blurvid.config import DirectSpec
 from blurvid.errors import BlurvidError
-from blurvid.lab import bench
 from blurvid.lab.data.windows import read_windows
-from blurvid.lab.options import RESOLUTIONS, BenchOptions, SynthOptions, TrainOptions
+from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.networks import DirectNet
 
 TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
@@ -239,9 +238,8 @@ def test_synth_errors(clip, words, code):
     assert "Error: " in result.stderr
 
 
-def test_synth_does_not_replace_unless_told_to(windows, clip):
+def test_synth_replaces_nothing_and_goes_on_when_told_to(windows, clip):
     assert invoke("synth", clip, "-o", windows).exit_code == 6
-    assert invoke("synth", clip, "-o", windows, "--overwrite").exit_code == 0
     resumed = invoke("synth", clip, "-o", windows, "--resume")
     assert resumed.exit_code == 0
 
@@ -308,58 +306,24 @@ def test_eval_errors(windows, tiny, words, code):
 # bench
 
 
-@pytest.fixture
-def quick_bench(monkeypatch):
-    """Bench of a tiny network on tiny photos."""
-    for index, name in enumerate(RESOLUTIONS):
-        monkeypatch.setitem(RESOLUTIONS, name, (9, 16 + index))
-    library = bench.bench
-    models = {"direct": DirectNet(TINY)}
-    monkeypatch.setattr(bench, "bench", lambda *a, **k: library(*a, models=models, **k))
-
-
-def test_bench_prints_a_table(quick_bench):
-    result = invoke("bench", "--res", "320", "--repeats", 1, "--warmup", 0, *QUICK)
+def test_bench_prints_a_table(tiny):
+    words = ("bench", "--model", "direct", "--res", "30x20", "--repeats", 1)
+    result = invoke(*words, "--device", "cpu", "--threads", 1)
     assert result.exit_code == 0
-    assert "320P" in result.stdout
-    assert "Titan X" in result.stdout
+    assert re.search(r"30x20 .*direct .* \d+\.\d\d", result.stdout)
     assert len(lines(result.stderr)) == 1
-    assert result.stderr.startswith("320P direct: ")
+    assert result.stderr.startswith("30x20 direct ")
 
 
-def test_bench_as_json(quick_bench):
-    result = invoke("bench", "--res", "all", "--repeats", 1, "--json", "-q", *QUICK)
+def test_bench_as_json(tiny):
+    words = ("bench", "--model", "direct", "--res", "30x20", "--res", "40x20", *QUICK)
+    result = invoke(*words, "--repeats", 1, "--json", "-q")
     assert result.exit_code == 0
     assert result.stderr == ""
     found = json.loads(result.stdout)
-    assert [row["resolution"] for row in found["rows"]] == list(RESOLUTIONS)
+    assert [row["resolution"] for row in found["rows"]] == ["30x20", "40x20"]
+    assert {row["precision"] for row in found["rows"]} == {"float32"}
     assert found["threads"] == 1
-
-
-def test_bench_of_batches(quick_bench):
-    words = ("bench", "--res", "320", "--repeats", 1, "--warmup", 0, *QUICK)
-    result = invoke(*words, "--batch", 1, "--batch", 2, "--compile", "--json")
-    rows = json.loads(result.stdout)["rows"]
-    assert [row["batch"] for row in rows] == [1] * (len(rows) // 2) + [2] * (len(rows) // 2)
-    assert rows
-    assert "2 at once: " in result.stderr
-    assert "Warning: nothing is compiled on cpu" in result.stderr
-    result = invoke(*words, "--batch", 10**6, "--max-memory", "2G", "-q")
-    assert result.exit_code == 5
-    assert "1000000 photos at once take" in result.stderr
-
-
-def test_bench_of_two_sizes(quick_bench):
-    words = ["--res", "320", "--res", "30x20", "--network", "direct", "--repeats", 1]
-    words += ["--precision", "all", "--device", "cpu", "--threads", 1]
-    result = invoke("bench", *words)
-    assert result.exit_code == 0
-    for name in ("320P", "30x20"):
-        assert re.search(rf"^{name} direct float32: ", result.stderr, re.M)
-        # A slow machine has longer numbers, whose cells are wrapped.
-        assert re.search(rf"{name} .* \d+\.\d\d\b", result.stdout)
-    assert "matrix product in float32" in result.stdout
-    assert "time grows with pixels" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -367,15 +331,14 @@ def test_bench_of_two_sizes(quick_bench):
     [
         (("--res", "999"), 2),
         (("--repeats", "0"), 2),
-        (("--warmup", "-1"), 2),
         (("--device", "cuda"), 5),
         (("--precision", "fp16", "--device", "cpu"), 2),
     ],
 )
-def test_bench_errors(quick_bench, words, code):
+def test_bench_errors(tiny, words, code):
     if code == 5 and torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    result = invoke("bench", *words)
+    result = invoke("bench", "--model", "direct", *words)
     assert result.exit_code == code
     assert result.stdout == ""
     assert "Error: " in result.stderr
@@ -564,7 +527,6 @@ def test_doctor_finds_damaged_weights(tiny):
         (["synth", "clip"], SynthOptions()),
         (["train", "--data", "photos", "--out", "run"], TrainOptions()),
         (["train", "--data", "photos", "--out", "run"], config.RunOptions()),
-        (["bench"], BenchOptions()),
         (["eval", "clip"], config.RunOptions()),
     ],
 )

@@ -30,7 +30,7 @@ JPEGS = {
 }
 
 
-@pytest.mark.parametrize("name", JPEGS)
+@pytest.mark.parametrize("name", JPEGS.keys() - {"progressive"})
 @pytest.mark.parametrize("cut", [1, 2])
 def test_a_jpeg_without_its_end_is_whole(name, cut):
     data = encoded("JPEG", **JPEGS[name])
@@ -53,13 +53,10 @@ def test_a_jpeg_cut_in_the_middle(name, cut):
     assert (photo.pixels - whole)[:, :8].abs().mean() < 0.2  # the first rows are there
 
 
-def test_a_progressive_jpeg_without_its_last_scans():
-    data = encoded("JPEG", quality=90, progressive=True)
-    last = data.rindex(b"\xff\xda")
-    before = max(data.rfind(b"\xff\xc4", 0, last), 0)
-    assert before > data.rindex(b"\xff\xda", 0, last)
-    with pytest.raises(InputError, match="truncated"):
-        read_photo(io.BytesIO(data[:before]))
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_progressive_jpeg_without_its_end_may_lack_a_scan(cut):
+    with pytest.raises(InputError, match=r"truncated.*--allow-truncated"):
+        read_photo(io.BytesIO(encoded("JPEG", progressive=True)[:-cut]))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP"])

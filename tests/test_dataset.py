@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from blurvid import media
 from blurvid.blur import average_frames
 from blurvid.errors import InputError
-from blurvid.flow.blocks import estimate_sequence
+from blurvid.flow import sequence_motion
 from blurvid.lab import data
 from blurvid.lab.data import StillPool, WindowSource, augment, mirror, open_source, read_stills
 from blurvid.lab.data.replay import ReplaySource
@@ -117,7 +117,6 @@ def test_replay_keeps_the_newest_and_mixes_them_in():
         assert numbers[:2] == [source.drawn - 2, source.drawn - 1]
         assert all(source.drawn - 8 <= n < source.drawn for n in numbers)
         assert_close(x, y.unsqueeze(1).expand_as(x))
-    assert replay.store is not None
     held = (replay.store[0][:, 0, 0, 0]).int().tolist()
     assert sorted(held) == list(range(source.drawn - 8, source.drawn))
 
@@ -275,7 +274,7 @@ def test_windows_written_by_synth_are_turned_by_their_record(tmp_path):
     source = WindowSource([stored], CPU, "canonical")
     y, x = source.draw(1, 32, generator())
     assert_close(x[0], stored.sharp().flip(0), atol=1e-6, rtol=0)
-    assert estimate_sequence(x[0]).total.dx > 6
+    assert sequence_motion(x[0])[0].dx > 6
     assert_close(y[0], stored.blurry(), atol=1e-6, rtol=0)
 
 
@@ -335,7 +334,7 @@ def test_mirror_keeps_y_the_average_of_its_frames():
 def test_mirror_keeps_a_shift_canonical(dx, dy):
     _, x = mirror(*batch_of(dx, dy, count=8), generator())
     for frames in x:
-        assert estimate_sequence(frames).total.dx == pytest.approx(6 * dx, abs=1.5)
+        assert sequence_motion(frames)[0].dx == pytest.approx(6 * dx, abs=1.5)
 
 
 def test_augment_shuffles_the_colours_of_a_sample_alike():
@@ -495,7 +494,7 @@ def test_the_order_of_time_follows_the_options(windows, order, ways):
     _, x = source.draw(16, 32, generator())
     assert len({round(frames[0].sum().item()) for frames in x}) == ways
     if order == "canonical":
-        assert estimate_sequence(x[0]).total.dx > 3
+        assert sequence_motion(x[0])[0].dx > 3
 
 
 def test_open_source_errors(tmp_path, photos):

@@ -44,7 +44,6 @@ def test_the_truth_scores_infinitely_and_reblurs_to_the_input(windows):
         assert row.score.psnr == row.score.ppsnr == math.inf
         assert row.reblur > 45
         assert not row.score.reversed
-        assert row.middle == row.true_middle
     assert report.mean.reversed == 0
 
 
@@ -68,8 +67,6 @@ def test_baselines_are_the_blurry_image_and_the_middle_frame(windows):
 
     assert row.blurry == score_sequence(y.expand_as(truth), truth)
     assert row.middle == row.blurry
-    assert row.true_middle.per_frame[3] == math.inf
-    assert row.true_middle.per_frame[0] < 20
 
 
 def test_frames_out_of_range_are_clamped(windows):
@@ -99,7 +96,7 @@ def test_json_holds_everything_and_no_infinity(windows):
     text = json.dumps(report.to_json(), allow_nan=False)
     whole = json.loads(text)
 
-    assert (whole["gamma"], whole["windows"], whole["clips"]) == (2.2, 3, 3)
+    assert (whole["gamma"], whole["windows"], list(whole["clips"])) == (2.2, 3, list(CLIPS))
     assert whole["mean"]["score"]["ppsnr"] is None
     assert len(whole["rows"][0]["blurry"]["per_frame"]) == 7
     assert whole["groups"]["go"]["windows"] == 2
@@ -109,8 +106,8 @@ def test_what_is_known_without_the_truth_ranks_the_windows(windows):
     report = evaluate(repeat, windows)
     ranking = report.ranking
     true = [row.score.ppsnr for row in report.rows]
-    for name, sign in (("expected", 1), ("reblur", 1), ("motion", -1), ("texture", -1)):
-        values = [sign * getattr(row, name) for row in report.rows]
+    for name in ("expected", "reblur"):
+        values = [getattr(row, name) for row in report.rows]
         known = len(set(values)) > 1
         found = getattr(ranking, name)
         assert found == pytest.approx(spearman(values, true)) if known else np.isnan(found)

@@ -16,10 +16,8 @@ from PIL import Image
 import blurvid
 from blurvid import flow, media, weights
 from blurvid.config import DirectSpec, RunOptions
-from blurvid.errors import InputError, OptionError
-from blurvid.lab.evaluate import evaluate_between, windows_of
+from blurvid.errors import OptionError
 from blurvid.lab.metrics import psnr
-from blurvid.lab.options import SynthOptions
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip, Extractor, opening
 from blurvid.pipeline.resample import places, resample
@@ -99,7 +97,7 @@ def test_what_is_hidden_comes_from_where_it_is_seen():
 
 
 def test_large_images_are_matched_smaller(monkeypatch):
-    monkeypatch.setattr("blurvid.flow.inner.BETWEEN_SIDE", WIDTH)
+    monkeypatch.setattr("blurvid.flow.interpolate.BETWEEN_SIDE", WIDTH)
     big = [F.interpolate(at(m)[None], scale_factor=2, mode="bilinear")[0] for m in (0, 0.5, 1)]
     forth, _ = flows = flow.mutual_flow(big[0], big[2])
     assert forth.shape == (2, HEIGHT, WIDTH)
@@ -212,50 +210,3 @@ def test_seven_is_the_default(here):
 
 
 # how they are scored
-
-
-@pytest.fixture
-def clips(tmp_path):
-    (tmp_path / "clips/wave").mkdir(parents=True)
-    for number in range(14):
-        media.write_png(at(number / 2, 3.0), tmp_path / f"clips/wave/{number:02d}.png")
-    return tmp_path / "clips"
-
-
-def test_scores_between_the_seven(clips, here):
-    windows = list(windows_of(clips, 13, SynthOptions(stride=1)))
-    truth = {window.name: window.sharp() for window in windows}
-    answers = iter([sharp[::2].flip(0) for sharp in truth.values()])
-    report = evaluate_between(lambda y: next(answers), iter(windows), 13)
-    assert len(report.rows) == 2
-    for row in report.rows:
-        extracted, of_true = row.scores.values()
-        assert extracted == of_true  # the truth in reverse is as good
-        assert of_true["by motion"] > of_true["blended"] > of_true["nearest"]
-    told = report.to_json()
-    assert (told["frames"], told["windows"], told["mean"]["seven"]) == (13, 2, None)
-
-    result = invoke("eval", str(clips), "--frames=13", "--stride=1", "--weights=w", "--threads=1")
-    assert "2 windows of 13 frames" in result.stdout
-    assert "of the true seven" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (("--frames=12",), 2, "13, 19, 25, 31, 37, 43, 49"),
-        (("--frames=7",), 2, "13, 19"),
-        (("--frames=13", "--protocol=gopro7"), 2, "--frames does not go with --protocol"),
-        (("--frames=13", "--robustness"), 2, "--frames does not go with --robustness"),
-        (("--frames=19",), 3, "14 frames, a window needs 19"),
-    ],
-)
-def test_scores_that_cannot_be(clips, here, words, code, message):
-    result = invoke("eval", str(clips), "--weights=w", *words)
-    assert (result.exit_code, result.stdout) == (code, "")
-    assert message in result.stderr
-
-
-def test_no_windows_between_are_refused():
-    with pytest.raises(InputError, match="no windows"):
-        evaluate_between(lambda y: y, iter(()), 13)

@@ -116,15 +116,6 @@ def test_strips_in_half_precision(name):
     assert error.max() < 0.2
 
 
-def test_strips_do_not_pretend_to_know_windows():
-    model = randomized(models.build("cascade", CascadeSpec(width=0.03)))
-    assert model.can_strip
-    models.use_window(model, 20)
-    assert not model.can_strip
-    with pytest.raises(ValueError, match="whole image only"):
-        model.fill(torch.zeros(7, 3, 80, 40), torch.rand(1, 3, 80, 40), 4)
-
-
 # prediction
 
 

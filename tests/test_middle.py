@@ -17,10 +17,6 @@ from torch.testing import assert_close
 
 from blurvid import media, pipeline, weights
 from blurvid.config import MIDDLE, BDIRSpec, CascadeSpec, DirectSpec, QualityOptions, RunOptions
-from blurvid.errors import InputError, OptionError
-from blurvid.lab.evaluate import domain_of, evaluate_robustness, moments_from
-from blurvid.lab.evaluate.robustness import blurred, bootstrap
-from blurvid.lab.options import ROBUSTNESS_KINDS, KindOptions
 from blurvid.models import GivenMiddle, GuidedCascade, build, middle_of
 
 pytestmark = pytest.mark.usefixtures("surroundings", "inside")
@@ -342,115 +338,17 @@ def clip(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("kind", ROBUSTNESS_KINDS)
-def test_every_kind_belongs_to_its_moment(kind):
-    frames = moving(21)
-    y, again = (blurred(frames, kind, torch.Generator().manual_seed(2)) for _ in range(2))
-    assert torch.equal(y, again)
-    assert y.shape == frames.shape[1:]
-    assert_close(y * 255, (y * 255).round())
-    middle = frames[10]
-    change = (y - middle).abs().mean()
-    assert (change < 0.003) if kind == "sharp" else (change > 0.003)
-    if kind != "long":  # which repeats itself
-        # Nothing is shifted: the middle frame fits better than its neighbours.
-        others = [(y - frames[10 + shift]).abs().mean() for shift in (-3, 3)]
-        assert change < min(others)
-
-
-def test_averages_differ_in_response_only():
-    frames = moving(13)
-    stored, light = (
-        blurred(frames, kind, torch.Generator().manual_seed(3)) for kind in ("average", "light")
-    )
-    candidates = {n: frames[6 - n // 2 : 7 + n // 2] for n in (7, 9, 11, 13)}
-    fits = [n for n, some in candidates.items() if (some.mean(0) - stored).abs().max() < 0.003]
-    assert len(fits) == 1
-    expected = (candidates[fits[0]] ** 2.2).mean(0) ** (1 / 2.2)
-    assert (expected - light).abs().max() < 0.003
-    assert blurred(frames, "long", torch.Generator()) is None
-
-
-def test_moments_of_clips_stills_and_windows(clip, tmp_path):
-    (moment,) = moments_from(clip)
-    assert moment.frames().shape == (21, 3, 48, 48)
-    assert moments_from(clip, scale=0.5)[0].frames().shape == (21, 3, 24, 24)
-    stills = moments_from(clip, stills=True, limit=3)
-    assert len(stills) == 3
-    with pytest.raises(InputError):
-        moments_from(tmp_path / "nowhere")
-    with pytest.raises(OptionError, match="at least 1"):
-        moments_from(clip, limit=0)
-
-
-def test_what_returns_the_blurry_image_gains_nothing(clip):
-    report = evaluate_robustness(
-        {"same": lambda y: y, "grey": lambda y: torch.full_like(y, 0.5)},
-        moments_from(clip),
-        {"same": ("average", "light"), "grey": ROBUSTNESS_KINDS},
-    )
-    same, grey = report.models.values()
-    assert same.gain.value == same.worst == 0
-    assert same.gap == 0
-    assert grey.gain.value < -1
-    assert grey.gain_out is None and grey.gap is None
-    assert set(same.kinds) == set(ROBUSTNESS_KINDS)
-    assert same.kinds["sharp"].gain is None
-    difference = report.difference("same", "grey", ["kernel"])
-    assert difference.value == pytest.approx(-grey.kinds["kernel"].gain.value)
-    values = report.to_json()
-    assert values["models"]["same"]["kinds"]["sharp"]["psnr"] is None
-    assert json.dumps(values, allow_nan=False)
-
-
-def test_intervals_are_over_clips():
-    same = bootstrap([("a", "k", 1.0)] * 50 + [("b", "k", 3.0)] * 50)
-    assert (same.value, same.low, same.high) == (2.0, 1.0, 3.0)
-    alone = bootstrap([("a", "k", 1.0), ("a", "l", 2.0)])
-    assert (alone.value, alone.low, alone.high) == (1.5, 1.5, 1.5)
-    # Kinds weigh alike, however many moments they have.
-    assert bootstrap([("a", "k", 0.0)] * 9 + [("a", "l", 1.0)]).value == 0.5
-
-
-def test_domains_follow_from_the_recipe():
-    assert domain_of({}) == ("average", "light")
-    assert domain_of(None) == ("average", "light")
-    mixed = {"average": 0.5, "kernel": 0.1, "rotation": 0, "walk": [1, 2], "sharp": 0.2}
-    assert domain_of({"kinds": mixed}) == ("average", "light", "kernel")
-    assert domain_of({"phases": [{"kinds": mixed}, {"kinds": {"gaussian": 1}}]}) == ("gaussian",)
-    assert set(KindOptions.__annotations__) >= {"average", "kernel", "rotation", "gaussian"}
-
-
-def test_the_table_of_robustness(released, clip):
-    words = ("eval", clip, "--robustness", "-q", "--middle", "direct", "--middle", "bdirnet")
-    result = invoke(*words)
-    assert result.exit_code == 0
-    assert "1 moments of 1 clips" in result.stdout
-    for word in (*ROBUSTNESS_KINDS, "blurry", "trained on", "gap", "worst kind"):
-        assert word in result.stdout
-    first, again = (json.loads(invoke(*words, "--json").stdout) for _ in range(2))
-    assert first == again
-    assert set(first["models"]) == {"direct", "bdirnet"}
-    assert len(first["rows"]) == 2 * len(ROBUSTNESS_KINDS)
-    assert first["models"]["direct"]["in_domain"] == ["average", "light"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--robustness", "--stride", "7"], "--stride does not go with --robustness"),
-        (["--stills"], "--stills does not go with windows alone"),
-        (["--middle", "direct", "--middle", "bdirnet"], "several --middle"),
-    ],
-)
-def test_options_that_contradict_robustness(released, clip, words, message):
-    result = invoke("eval", clip, *words)
-    assert result.exit_code == 2
-    assert message in result.stderr
-
-
 def test_eval_with_another_middle_network(released, clip):
     result = invoke("eval", clip, "--middle", "bdirnet", "--json", "-q", "--scale", "1")
     assert result.exit_code == 0
     values = json.loads(result.stdout)
     assert (values["model"], values["middle"]) == ("cascade", "bdirnet")
+
+
+@pytest.mark.parametrize("words", [(), ("--middle", "bdirnet"), ("--middle", "own")])
+def test_eval_takes_the_model_and_the_middle_frame_that_extract_takes(released, clip, photo, words):
+    quick = ("--json", "-q", "--scale", "1", *words)
+    scored = json.loads(invoke("eval", clip, *quick).stdout)
+    made = json.loads(invoke("extract", photo, "-o", "frames", *quick).stdout)
+    for key in ("model", "weights", "middle"):
+        assert scored[key] == made[key]

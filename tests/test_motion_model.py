@@ -108,8 +108,8 @@ def change(directory, **changes):
         ({"middle": "../direct"}, "middle must be the name"),
         ({"middle": "motion"}, "cannot be by motion"),
         ({"middle": "nowhere"}, "nowhere"),
-        ({"spec": None}, "motion, restore"),
-        ({"spec": {"motion": {}, "restore": {}}}, "channels, blocks, reach"),
+        ({"spec": {"depth": 1}}, "motion, restore"),
+        ({"spec": {"motion": {}, "restore": {}}}, "does not fit"),
         (
             {"spec": {"motion": {"channels": [4] * 4, "blocks": [1] * 4, "reach": 2.0}} | {
                 "restore": {}}},
@@ -299,11 +299,10 @@ def test_a_still_region_outside_of_the_photo_is_an_input_error(pair):
 
 
 def test_options_that_change_nothing_are_said_once(pair):
-    result = invoke("extract", "photo.png", "-o", "out", "--scale", 0.5, "--statistics", "local")
+    result = invoke("extract", "photo.png", "-o", "out", "--scale", 0.5)
 
     assert result.exit_code == 0
     assert result.stderr.count("scale changes nothing") == 1
-    assert result.stderr.count("local statistics change nothing") == 1
 
 
 def test_passes_are_of_the_middle_network(pair):

@@ -23,7 +23,7 @@ from blurvid.cli import main
 from blurvid.config import ClipOptions, DirectSpec
 from blurvid.errors import OptionError, OutputError
 from blurvid.media.maps import colored
-from blurvid.media.player import _figure, _part
+from blurvid.media.player import _SCRIPTS, _figure, _part
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 
@@ -138,7 +138,7 @@ def test_existing_and_failed_players(tmp_path, monkeypatch):
 
 
 def test_the_parts_cannot_end_their_elements():
-    for name in ("look.css", "player.css", "objects.js", "lens.js", "saver.js", "player.js"):
+    for name in ("look.css", "player.css", *_SCRIPTS):
         assert "</" not in _part(name)
 
 

@@ -20,7 +20,7 @@ from blurvid.config import DirectSpec
 from blurvid.errors import InputError, OptionError
 from blurvid.lab.data.windows import clips as clips_module
 from blurvid.lab.data.windows import write_windows
-from blurvid.lab.evaluate import open_protocol, protocols
+from blurvid.lab.evaluate import evaluate, open_protocol, protocols
 from blurvid.lab.options import PROTOCOLS, SynthOptions
 from blurvid.networks import DirectNet
 
@@ -113,61 +113,53 @@ def repeat(y):
     return y.expand(7, *y.shape)
 
 
+def score(benchmark, extract):
+    return evaluate(extract, benchmark.windows())
+
+
+def middle(score):
+    """PSNR and SSIM of the middle frame."""
+    at = len(score.per_frame) // 2
+    return score.per_frame[at], score.ssim_per_frame[at]
+
+
 # gopro7
 
 
 @pytest.mark.parametrize("gamma", [None, 2.2])
 def test_gopro7_scores_the_middle_of_averages_at_45_percent(full_rate, gamma):
-    report = open_protocol("gopro7", full_rate, gamma=gamma).score(darker)
+    report = score(open_protocol("gopro7", full_rate, gamma=gamma), darker)
 
     wanted = [pair for s in SCENES for pair in windows_of(full_rate / "test" / s, gamma or 1.0)]
-    assert len(report.middle.rows) == len(wanted) == 4
-    for row, (blurry, truth) in zip(report.middle.rows, wanted, strict=True):
-        assert (row.score.psnr, row.score.ssim) == pytest.approx(
-            reference(0.85 * blurry, truth), abs=1e-3
-        )
-        assert (row.blurry.psnr, row.blurry.ssim) == pytest.approx(
-            reference(blurry, truth), abs=1e-3
-        )
+    assert len(report.rows) == len(wanted) == 4
+    for row, (blurry, truth) in zip(report.rows, wanted, strict=True):
+        assert middle(row.score) == pytest.approx(reference(0.85 * blurry, truth), abs=1e-3)
+        assert middle(row.blurry) == pytest.approx(reference(blurry, truth), abs=1e-3)
     means = np.mean([reference(0.85 * blurry, truth) for blurry, truth in wanted], axis=0)
-    mean = report.middle.mean
-    assert (mean.score.psnr, mean.score.ssim) == pytest.approx(tuple(means), abs=1e-3)
-
-
-def test_gopro7_scores_all_seven_frames_besides(full_rate):
-    report = open_protocol("gopro7", full_rate / "test").score(darker)
-
-    assert report.sequence.gamma == 1.0
-    for row, whole in zip(report.middle.rows, report.sequence.rows, strict=True):
-        assert row.window == whole.window
-        assert row.score.psnr == whole.score.per_frame[3]
-        assert row.blurry.ssim == whole.blurry.ssim_per_frame[3]
-    assert report.middle.mean.score.psnr == pytest.approx(report.sequence.mean.score.per_frame[3])
+    assert report.mean.score.middle == pytest.approx(tuple(means), abs=1e-3)
+    assert report.gamma == (gamma or 1.0)
+    assert len(report.mean.score.per_frame) == 7
 
 
 def test_gopro7_takes_no_frame_twice_and_names_scenes_as_the_data_set_does(full_rate):
     benchmark = open_protocol("gopro7", full_rate)
-    report = benchmark.score(repeat)
+    report = score(benchmark, repeat)
 
     assert benchmark.scenes == SCENES
-    assert benchmark.images == len(report.middle.rows) == 4
-    assert [row.window for row in report.middle.rows[:2]] == [
+    assert benchmark.images == len(report.rows) == 4
+    assert [row.window for row in report.rows[:2]] == [
         f"{SCENES[0]}/000001",
         f"{SCENES[0]}/000002",
     ]
-    assert list(report.middle.clips) == list(SCENES)
+    assert list(report.clips) == list(SCENES)
     assert benchmark.settings["stride"] == benchmark.settings["frames"] == 7
-
-
-def test_a_benchmark_can_be_scored_again(full_rate, paired):
-    for benchmark in (open_protocol("gopro7", full_rate), open_protocol("gopro1111", paired)):
-        assert benchmark.score(darker).middle == benchmark.score(darker).middle
 
 
 def test_the_order_of_time_does_not_matter_to_the_middle_frame(full_rate):
     benchmark = open_protocol("gopro7", full_rate)
-    turned = benchmark.score(lambda y: darker(y * 1.1).flip(0))
-    assert turned.middle == benchmark.score(lambda y: darker(y * 1.1)).middle
+    turned = score(benchmark, lambda y: darker(y * 1.1).flip(0))
+    forth = score(benchmark, lambda y: darker(y * 1.1))
+    assert [middle(row.score) for row in turned.rows] == [middle(row.score) for row in forth.rows]
 
 
 def test_images_are_loaded_when_they_are_needed(full_rate, paired, monkeypatch):
@@ -182,7 +174,7 @@ def test_images_are_loaded_when_they_are_needed(full_rate, paired, monkeypatch):
     benchmark = open_protocol("gopro7", full_rate)
     loaded.clear()
     seen = []
-    benchmark.score(lambda y: seen.append(len(loaded)) or repeat(y))
+    score(benchmark, lambda y: seen.append(len(loaded)) or repeat(y))
     assert seen == [7, 14, 21, 28]
 
 
@@ -191,7 +183,7 @@ def test_images_are_loaded_when_they_are_needed(full_rate, paired, monkeypatch):
 
 @pytest.mark.parametrize("folder", [None, "blur", "blur_gamma"])
 def test_gopro1111_scores_the_middle_frame_of_stored_images(paired, folder):
-    report = open_protocol("gopro1111", paired, blur_folder=folder).score(darker)
+    report = score(open_protocol("gopro1111", paired, blur_folder=folder), darker)
 
     wanted = []
     for scene in SCENES:
@@ -199,17 +191,13 @@ def test_gopro1111_scores_the_middle_frame_of_stored_images(paired, folder):
         for number in range(1, 4):
             name = f"{number:06d}.png"
             wanted.append((pixels(top / (folder or "blur") / name), pixels(top / "sharp" / name)))
-    assert [row.window for row in report.middle.rows[:2]] == [
+    assert [row.window for row in report.rows[:2]] == [
         f"{SCENES[0]}/000001",
         f"{SCENES[0]}/000002",
     ]
-    for row, (blurry, truth) in zip(report.middle.rows, wanted, strict=True):
-        assert (row.score.psnr, row.score.ssim) == pytest.approx(
-            reference(0.85 * blurry, truth), abs=1e-4
-        )
-        assert (row.blurry.psnr, row.blurry.ssim) == pytest.approx(
-            reference(blurry, truth), abs=1e-4
-        )
+    for row, (blurry, truth) in zip(report.rows, wanted, strict=True):
+        assert middle(row.score) == pytest.approx(reference(0.85 * blurry, truth), abs=1e-4)
+        assert middle(row.blurry) == pytest.approx(reference(blurry, truth), abs=1e-4)
 
 
 def test_gopro1111_scores_no_other_frame(paired):
@@ -220,9 +208,10 @@ def test_gopro1111_scores_no_other_frame(paired):
         frames[[0, 1, 2, 4, 5, 6]] = 0.5
         return frames
 
-    report = benchmark.score(odd)
-    assert report.sequence is None
-    assert report.middle == benchmark.score(darker).middle
+    report = score(benchmark, odd)
+    wanted = score(benchmark, darker)
+    assert [row.score for row in report.rows] == [row.score for row in wanted.rows]
+    assert len(report.mean.score.per_frame) == 1
 
 
 def test_gopro1111_takes_a_single_scene_too(paired):
@@ -238,12 +227,12 @@ def test_the_truth_is_infinitely_good_and_json_has_no_infinity(paired):
         for path in sorted((paired / "test" / scene / "sharp").iterdir())
     ]
     answers = iter(truths)
-    report = open_protocol("gopro1111", paired).score(lambda y: repeat(next(answers)))
-    assert report.middle.mean.score.psnr == math.inf
-    assert report.middle.mean.score.ssim == pytest.approx(1)
+    report = score(open_protocol("gopro1111", paired), lambda y: repeat(next(answers)))
+    assert report.mean.score.psnr == math.inf
+    assert report.mean.score.ssim == pytest.approx(1)
     whole = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert whole["middle"]["mean"]["score"]["psnr"] is None
-    assert whole["middle"]["mean"]["blurry"]["psnr"] > 10
+    assert whole["mean"]["score"]["psnr"] is None
+    assert whole["mean"]["blurry"]["psnr"] > 10
 
 
 @pytest.mark.parametrize(
@@ -253,14 +242,14 @@ def test_the_truth_is_infinitely_good_and_json_has_no_infinity(paired):
 )  # fmt: skip
 def test_frames_that_cannot_be_scored_are_refused(paired, extract, message):
     with pytest.raises(InputError, match=message):
-        open_protocol("gopro1111", paired).score(extract)
+        score(open_protocol("gopro1111", paired), extract)
 
 
 def test_a_pair_of_different_sizes_is_refused(paired):
     path = paired / "test" / SCENES[0] / "sharp" / "000002.png"
     Image.open(path).crop((0, 0, 40, 40)).save(path)
     with pytest.raises(InputError, match=r"GOPR0384_11_00/000002: .* differ in size"):
-        open_protocol("gopro1111", paired).score(repeat)
+        score(open_protocol("gopro1111", paired), repeat)
 
 
 # what is published, and what the data should be
@@ -480,15 +469,11 @@ def test_gopro7_as_json(full_rate, tiny, words):
         {"method": "Jin 2018", "psnr": 32.20},
         {"method": "Nah 2017", "psnr": 30.52},
     ]
-    assert whole["sequence"]["gamma"] == response
-    assert len(whole["sequence"]["mean"]["score"]["per_frame"]) == 7
-    middle = whole["middle"]["mean"]
-    assert middle["windows"] == 4
+    assert whole["gamma"] == response
+    mean = whole["mean"]
+    assert mean["windows"] == 4
     # an untrained network is the blurry photo
-    assert middle["score"]["psnr"] == pytest.approx(middle["blurry"]["psnr"], abs=1e-3)
-    assert middle["score"]["psnr"] == pytest.approx(
-        whole["sequence"]["mean"]["score"]["per_frame"][3]
-    )
+    assert mean["score"]["per_frame"] == pytest.approx(mean["blurry"]["per_frame"], abs=1e-3)
 
 
 def test_gopro1111_as_json(paired, tiny):
@@ -496,9 +481,8 @@ def test_gopro1111_as_json(paired, tiny):
 
     assert whole["protocol"]["settings"] == {"blur_folder": "blur", "scale": 1.0}
     assert whole["published"][0] == {"method": "Jin 2018", "psnr": 26.98}
-    assert whole["sequence"] is None
-    assert list(whole["middle"]["clips"]) == list(SCENES)
-    rows = whole["middle"]["rows"]
+    assert list(whole["clips"]) == list(SCENES)
+    rows = whole["rows"]
     assert len(rows) == 6
     top = paired / "test" / SCENES[0]
     wanted = reference(pixels(top / "blur/000001.png"), pixels(top / "sharp/000001.png"))

@@ -1,13 +1,11 @@
-"""What is done besides one plain pass: mirrored passes, the constraint, local statistics."""
+"""What is done besides one plain pass: mirrored passes, the constraint."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers import Whole, invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,11 +17,10 @@ from blurvid import media, models, pipeline, weights
 from blurvid.blur import average_frames, constrain
 from blurvid.cli import main
 from blurvid.cli.quality import described, picked_quality
-from blurvid.config import QUALITIES, CascadeSpec, DirectSpec, QualityOptions, RunOptions
+from blurvid.config import QUALITIES, DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.networks import DirectNet, FrameNet
-from blurvid.networks.blocks import InstanceNorm
 
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 GAMMAS = [1.0, 2.2, "srgb"]
@@ -189,82 +186,6 @@ def test_other_numbers_of_passes_are_refused():
         SelfEnsemble(Moving(), 3)
 
 
-# local statistics
-
-
-def naive(x, norm, side):
-    """Each position by the statistics of its square, the nearest one that lies inside."""
-    height, width = x.shape[-2:]
-    kh, kw = min(side, height), min(side, width)
-    out = torch.empty_like(x)
-    for i in range(height):
-        for j in range(width):
-            top = min(max(i - kh // 2, 0), height - kh)
-            left = min(max(j - kw // 2, 0), width - kw)
-            square = x[..., top : top + kh, left : left + kw]
-            variance, mean = torch.var_mean(square, dim=(-2, -1), correction=0)
-            out[..., i, j] = (x[..., i, j] - mean) / (variance + norm.eps).sqrt()
-    return out * norm.weight[:, None, None] + norm.bias[:, None, None]
-
-
-def norm_of(channels, window=None):
-    norm = InstanceNorm(channels).requires_grad_(False)
-    norm.weight.normal_()
-    norm.bias.normal_()
-    norm.window = window
-    return norm
-
-
-@pytest.mark.parametrize("side", [3, 4, 7, 8, 11])
-def test_local_statistics_are_those_of_the_square_around(side):
-    x = 2 * torch.randn(2, 3, 7, 11) + 5
-    norm = norm_of(3, side)
-    with torch.inference_mode():
-        assert_close(norm(x), naive(x, norm, side), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("side", [11, 12, 1000])
-def test_a_window_that_holds_the_image_is_the_whole_image(side):
-    x = torch.randn(2, 3, 7, 11)
-    norm = norm_of(3, side)
-    found = norm(x)
-    norm.window = None
-    assert torch.equal(found, norm(x))
-    assert_close(found, F.instance_norm(x, weight=norm.weight, bias=norm.bias))
-
-
-def test_local_statistics_see_nothing_from_afar():
-    x = torch.randn(1, 2, 9, 30)
-    norm = norm_of(2, 5)
-    before = norm(x)
-    x[..., 20:] = 100
-    assert_close(norm(x)[..., :17], before[..., :17], rtol=1e-3, atol=1e-3)
-
-
-def test_local_statistics_are_fp32_whatever_the_features_are():
-    x = torch.randn(1, 2, 12, 12) * 200 + 1000  # squares beyond the range of fp16
-    found = norm_of(2, 5)(x.half())
-    assert found.dtype == torch.float16
-    assert found.isfinite().all()
-
-
-def test_the_window_is_measured_in_pixels_of_the_photo():
-    model = models.Cascade(CascadeSpec(width=0.02))
-    assert models.use_window(model, 180)
-    middle, outer = model.stages["middle"], model.stages["17"]
-    assert isinstance(middle, FrameNet)
-    assert isinstance(outer, FrameNet)
-
-    def sides(part):
-        return {norm.window for norm in part.modules() if isinstance(norm, InstanceNorm)}
-
-    assert (sides(middle.refine), sides(middle.fuse), sides(middle.head)) == ({45}, {45}, {180})
-    assert (sides(outer.refine), sides(outer.fuse), sides(outer.head)) == ({36}, {36}, {180})
-    models.use_window(model, None)
-    assert sides(model) == {None}
-    assert not models.use_window(DirectNet(DirectSpec(channels=(4,), blocks=(1,))), 180)
-
-
 # the pipeline
 
 
@@ -315,38 +236,6 @@ def test_the_constraint_is_the_last_step_and_works_in_pieces(direct, monkeypatch
     assert_close(run(direct, y, passes=2, constraint=None), run(direct, y, passes=2))
 
 
-def test_local_statistics_take_one_and_a_half_training_crops(cascade):
-    y = torch.rand(3, 40, 80)
-    y[..., 40:] *= 0.3
-    assert cascade.crop == 20
-    network = weights.load(cascade)
-    models.use_window(network, 30)
-    with torch.no_grad():
-        expected = network(y.unsqueeze(0))[0].clamp(0, 1)
-    found = run(cascade, y, statistics="local")
-    assert_close(found, expected)
-    assert (found - run(cascade, y)).abs().max() > 1e-3
-    small = y[..., :20, 20:40]
-    assert_close(run(cascade, small, statistics="local"), run(cascade, small), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("recipe", "crop"),
-    [
-        ({}, None),
-        ({"crop": 320}, 320),
-        ({"phases": [{"crop": 96}, {"crop": 128}], "crop": 1}, 128),
-        ({"phases": []}, None),
-        ({"crop": "96"}, None),
-        ({"crop": True}, None),
-        ({"crop": -1}, None),
-        ("", None),
-    ],
-)
-def test_the_crop_of_a_set_is_that_of_its_last_phase(direct, recipe, crop):
-    assert replace(direct, info={"recipe": recipe}).crop == crop
-
-
 def test_a_clip_tells_what_was_done(direct):
     options = QualityOptions(passes=2, constraint="srgb")
     photo = torch.rand(3, 16, 24)
@@ -360,16 +249,6 @@ def test_a_clip_tells_what_was_done(direct):
     assert clip.reblur_psnr == pytest.approx(float(expected), abs=1e-3)
 
 
-def test_local_statistics_mean_nothing_to_the_direct_model(direct):
-    photo = torch.rand(3, 16, 24)
-    options = QualityOptions(statistics="local")
-    clip = blurvid.extract(photo, weights_name=direct, run=CPU, quality=options)
-    assert clip.quality == QualityOptions()
-    assert "local statistics change nothing" in clip.warnings[0]
-    assert not any("statistics" in warning for warning in clip.warnings[1:])
-    assert torch.equal(clip.tensor, run(direct, photo))
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -378,7 +257,6 @@ def test_local_statistics_mean_nothing_to_the_direct_model(direct):
         {"constraint": 0.0},
         {"constraint": "2.2"},
         {"constraint": float("nan")},
-        {"statistics": "some"},
     ],
 )
 def test_options_out_of_range_are_refused(direct, wrong):
@@ -417,19 +295,15 @@ def photo(tmp_path):
 def test_extract_does_what_it_is_told_and_says_so(direct, photo, tmp_path):
     command = ("extract", photo, "-o", tmp_path / "frames", "--weights", direct.path)
     flags = ("--threads=1", "--precision=fp32", "--device=cpu", "--json", "-v")
-    result = invoke(
-        *command, *flags, "--quality", "best", "--constraint", "srgb", "--statistics", "local"
-    )
+    result = invoke(*command, *flags, "--quality", "best", "--constraint", "srgb")
     assert result.exit_code == 0
     record = json.loads(result.stdout)
     assert record["quality"] == {
         "passes": 4,
         "constraint": "srgb",
-        "statistics": "global",
         "scale": "auto",
     }
     assert "4 passes, constrained in response srgb, re-blur" in result.stderr
-    assert result.stderr.count("local statistics change nothing") == 1
 
     y = media.read_photo(photo).pixels
     expected = media.to_uint8(run(direct, y, passes=4, constraint="srgb"))
@@ -440,7 +314,6 @@ def test_extract_does_what_it_is_told_and_says_so(direct, photo, tmp_path):
     assert json.loads(plain.stdout)["quality"] == {
         "passes": 1,
         "constraint": None,
-        "statistics": "global",
         "scale": "auto",
     }
 
@@ -463,7 +336,7 @@ def test_eval_takes_the_same_options(cascade, tmp_path):
     for index in range(7):
         media.write_png(image.roll(index, dims=2), clip / f"{index}.png")
     command = ("eval", clip, "--weights", cascade.path, "-q", "--threads=1", "--device=cpu")
-    quality = ("--quality", "good", "--constraint", "2.2", "--statistics", "local")
+    quality = ("--quality", "good", "--constraint", "2.2")
 
     record = json.loads(invoke(*command, *quality, "--json").stdout)
     plain = json.loads(invoke(*command, "--json").stdout)
@@ -471,12 +344,11 @@ def test_eval_takes_the_same_options(cascade, tmp_path):
     assert record["quality"] == {
         "passes": 2,
         "constraint": 2.2,
-        "statistics": "local",
         "scale": "auto",
     }
     assert record["mean"]["reblur"] > plain["mean"]["reblur"] + 3
     shown = invoke(*command, *quality).stdout
-    assert "2 passes, constrained in response 2.2, local statistics" in shown
+    assert "2 passes, constrained in response 2.2" in shown
 
 
 @pytest.mark.parametrize("command", ["extract", "eval"])

@@ -114,21 +114,6 @@ def test_a_worker_is_killed_and_nothing_is_lost_or_doubled(tmp_path, two_workers
     assert hired and f"worker {killed} on " not in hired[-1].name
 
 
-def test_windows_of_clips_are_those_of_one_machine(tmp_path, two_workers):
-    for name in ("a", "b"):
-        make_photos(tmp_path / "clips" / name, 9)
-    make_photos(tmp_path / "clips/short", 2)
-    words = ("synth", tmp_path / "clips", "--frames", "3", "--jobs", "1", "-q", "-o")
-    assert invoke(*words, tmp_path / "local").exit_code == 3
-    result = invoke(*words, tmp_path / "ray", "--engine", "ray", "--workers", "2")
-    assert result.exit_code == 3
-    assert "short: 2 frames" in result.stderr
-    local, spread = contents(tmp_path / "local"), contents(tmp_path / "ray")
-    assert spread.keys() == local.keys()
-    assert spread == local
-    assert len(local["manifest.jsonl"].splitlines()) == 6
-
-
 class Squares:
     """Squares numbers, and dies of 5."""
 

@@ -23,12 +23,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
-from blurvid import media, pipeline, weights
-from blurvid.config import QualityOptions, RunOptions
+from blurvid import media, weights
+from blurvid.config import QualityOptions
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, WeightsError
 from blurvid.lab.data import WindowSource, read_stills
 from blurvid.lab.data.windows import read_windows, write_windows
 from blurvid.lab.options import SynthOptions, TrainOptions
+from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.settings import change_settings
 from blurvid.lab.train.state import load_state
 from blurvid.lab.train.trainer import Trainer
@@ -71,80 +72,18 @@ def test_a_tensor_of_100_gigabytes_in_a_header_of_one_kilobyte_is_refused(tmp_pa
         header = json.dumps({"head.bias": entry}).encode()
         return len(header).to_bytes(8, "little") + header
 
-    with pytest.raises(WeightsError, match="does not lie within the file"):
+    with pytest.raises(WeightsError, match="not a valid safetensors file"):
         weights.load(weights.find(changed_set(tmp_path / "set", tensors=bomb)))
     path = tmp_path / "vgg.safetensors"
     entry["data_offsets"][0] = 2
     path.write_bytes(bomb(b""))
-    with pytest.raises(WeightsError, match="does not lie within the file"):
+    with pytest.raises(WeightsError, match="cannot read VGG16 weights"):
         load_vgg(path)
 
 
-def header_of(data):
-    length = int.from_bytes(data[:8], "little")
-    return json.loads(data[8 : 8 + length]), data[8 + length :]
-
-
-def with_header(header, rest):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + rest
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"shape": [10**11]}, "not what its shape"),
-        ({"shape": [2**40, 2**40]}, "not what its shape"),
-        ({"shape": [1] * 10**5}, "header is damaged"),
-        ({"shape": [-1]}, "header is damaged"),
-        ({"shape": [336.0]}, "header is damaged"),
-        ({"data_offsets": [0, 2**62]}, "does not lie within the file"),
-        ({"data_offsets": [2**70, 2**71]}, "header is damaged"),
-        ({"data_offsets": [-2, 4]}, "header is damaged"),
-        ({"data_offsets": [8, 4]}, "does not lie within the file"),
-        ({"dtype": "F512"}, "unknown type"),
-        ({"dtype": ["F16"]}, "header is damaged"),
-    ],
-)
-def test_headers_that_lie_are_refused(tmp_path, change, match):
-    def tensors(data):
-        header, rest = header_of(data)
-        header["head.bias"] |= change
-        return with_header(header, rest)
-
-    with pytest.raises(WeightsError, match=match) as caught:
-        weights.load(weights.find(changed_set(tmp_path / "set", tensors=tensors)))
-    assert len(str(caught.value)) < 500
-
-
-def test_headers_without_end_and_with_a_name_twice_are_refused(tmp_path):
-    def endless(data):
-        return (2**63).to_bytes(8, "little") + data[8:]
-
-    def twice(data):
-        header, rest = header_of(data)
-        text = json.dumps(header)
-        again = json.dumps({"head.bias": header["head.bias"]})
-        return with_header((text[:-1] + ", " + again[1:]).encode(), rest)
-
-    for number, (tensors, match) in enumerate(((endless, "out of range"), (twice, "damaged"))):
-        folder = changed_set(tmp_path / str(number), tensors=tensors)
-        with pytest.raises(WeightsError, match=match):
-            weights.load(weights.find(folder))
-
-
 def test_numbers_of_any_size_in_a_description_do_no_harm(tmp_path):
-    found = weights.find(
-        changed_set(
-            tmp_path / "set",
-            {"scores": {"seven_frame_psnr": 10**400}, "recipe": {"crop": 10**400}},
-        )
-    )
+    found = weights.find(changed_set(tmp_path / "set", {"scores": {"seven_frame_psnr": 10**400}}))
     assert found.score is None
-    assert found.crop is None
-    run = RunOptions(device="cpu", threads=1)
-    with pipeline.extractor(found, run, quality=QualityOptions(statistics="local")):
-        pass
 
 
 @pytest.mark.parametrize(
@@ -185,8 +124,8 @@ class Asking:
         return self.call
 
 
-def archive(path, pickled, packing=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", packing) as file:
+def archive(path, pickled):
+    with zipfile.ZipFile(path, "w") as file:
         file.writestr("archive/data.pkl", pickled)
         file.writestr("archive/version", "3\n")
         file.writestr("archive/byteorder", "little")
@@ -194,30 +133,14 @@ def archive(path, pickled, packing=zipfile.ZIP_STORED):
     return path
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        Asking(os.mkdir, "made"),
-        Asking(bytearray, 40 * 10**9),
-        Asking(torch.Tensor, 10**10),
-        Asking("ü".encode, "punycode"),
-    ],
-    ids=["code", "memory", "a tensor", "time"],
-)
-def test_checkpoints_cannot_ask_for_code_memory_or_time(tmp_path, asked, monkeypatch):
+def test_checkpoints_cannot_ask_for_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = archive(tmp_path / "x.pt", pickle.dumps(asked, protocol=2))
+    path = archive(tmp_path / "x.pt", pickle.dumps(Asking(os.mkdir, "made"), protocol=2))
     with pytest.raises(WeightsError, match=r"asks for .* nothing of it was run"):
         read_checkpoint(path)
-    with pytest.raises(InputError, match="asks for"):
+    with pytest.raises(InputError, match="cannot read this checkpoint"):
         load_state(path)
     assert not (tmp_path / "made").exists()
-
-
-def test_names_in_a_checkpoint_cannot_be_hidden(tmp_path):
-    path = archive(tmp_path / "x.pt", pickle.dumps(Asking(bytearray, 10), protocol=4))
-    with pytest.raises(WeightsError, match="opcode STACK_GLOBAL"):
-        read_checkpoint(path)
 
 
 def test_old_strings_in_a_checkpoint_bring_no_warning(tmp_path):
@@ -229,18 +152,6 @@ def test_old_strings_in_a_checkpoint_bring_no_warning(tmp_path):
         with pytest.raises(InputError, match="cannot read this checkpoint"):
             load_state(path)
     assert not said
-
-
-def test_packed_and_ambiguous_checkpoints_are_refused(tmp_path):
-    payload = pickle.dumps({"a": 1}, protocol=2)
-    path = archive(tmp_path / "x.pt", payload, zipfile.ZIP_DEFLATED)
-    with pytest.raises(WeightsError, match="is packed"):
-        read_checkpoint(path)
-    archive(path, payload)
-    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
-        file.writestr("archive/data.pkl", payload)
-    with pytest.raises(WeightsError, match="two files of one name"):
-        read_checkpoint(path)
 
 
 def test_a_view_larger_than_its_checkpoint_is_refused(tmp_path):
@@ -265,7 +176,7 @@ class Nothing:
 @pytest.fixture
 def trainer(tmp_path):
     options = TrainOptions(model="direct", crop=16, batch=1, max_steps=1, direct=TINY)
-    return Trainer(options, Nothing(), tmp_path, CPU, torch.float32, None, None)
+    return Trainer(Learner(options, CPU, torch.float32), Nothing(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -280,24 +191,14 @@ def trainer(tmp_path):
         {"options": "3"},
         {"options": "9" * 5000},
         {"model": []},
-        {"optimizer": {"state": {}, "param_groups": [{"params": []}]}},
-        {"generator": torch.zeros(3)},
+        {"optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}},
+        {"optimizer": {"state": {0: 3}}},
+        {"optimizer": {"param_groups": []}},
     ],
 )
 def test_checkpoints_with_other_values_are_refused(trainer, change):
     with pytest.raises(InputError, match="not a checkpoint of this run"):
         trainer.load(trainer.state() | change)
-
-
-def test_an_optimizer_that_no_run_came_to_is_refused(trainer):
-    good = trainer.state()
-    trainer.load(good)
-    for key, value in (("lr", "fast"), ("betas", (0.9,)), ("weight_decay", float("nan"))):
-        state = trainer.state()
-        state["optimizer"]["param_groups"][0][key] = value
-        with pytest.raises(InputError, match="optimizer is of another kind"):
-            trainer.load(state)
-        trainer.load(good)
 
 
 def test_a_checkpoint_cannot_ask_for_a_huge_network(tmp_path, capsys):
@@ -365,16 +266,13 @@ def test_photos_in_a_sound_archive_are_read_whatever_their_names(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["photos.tar"]
 
 
-def test_a_packed_archive_is_not_unpacked_beyond_a_weight_set(tmp_path, monkeypatch, surroundings):
-    monkeypatch.setattr(weights.download, "MAX_BYTES", MIB)
-    # The size stands in a header that tarfile itself would read whole.
-    long_name = with_field(tar(("a", b"")), 156, b"L")
-    long_name = with_field(long_name, 124, b"%011o\0" % (64 * MIB))
-    pack = zlib.compressobj(wbits=31)
-    data = pack.compress(bytes(long_name[:512])) + pack.compress(bytes(64 * MIB)) + pack.flush()
-    (tmp_path / "set.tar.gz").write_bytes(data)
-    with pytest.raises(WeightsError, match="unpacks to more than a weight set can hold"):
-        weights.fetch((tmp_path / "set.tar.gz").as_uri())
+def test_a_packed_set_is_not_unpacked_beyond_what_it_tells(tmp_path, surroundings):
+    folder = weight_set(tmp_path / "set")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.write(folder / "set.json", "set.json")
+        file.writestr("direct.safetensors", bytes(64 * MIB))
+    with pytest.raises(WeightsError, match="does not have the SHA-256"):
+        weights.fetch((tmp_path / "set.zip").as_uri())
 
 
 # Photos
@@ -558,18 +456,19 @@ def test_listings_of_other_values_are_refused(tmp_path, listing):
         read_windows(tmp_path)
 
 
-def test_a_link_among_windows_leads_to_no_file_being_removed(tmp_path):
+def test_a_link_among_windows_leads_to_no_file_being_changed(tmp_path):
     outside = tmp_path / "outside" / "000001"
     outside.mkdir(parents=True)
     Image.new("RGB", (32, 32)).save(outside / "sharp_1.png")
-    folder = manifest(tmp_path / "windows", window="link/000001", clip="link")
+    folder = tmp_path / "windows"
+    folder.mkdir()
     (folder / "link").symlink_to(outside.parent, target_is_directory=True)
-    (tmp_path / "frames").mkdir()
+    (tmp_path / "link").mkdir()
     for number in range(7):
-        Image.new("RGB", (32, 32)).save(tmp_path / "frames" / f"{number}.png")
+        Image.new("RGB", (32, 32)).save(tmp_path / "link" / f"{number}.png")
     with pytest.raises(OutputError, match="leads out of"):
-        write_windows([tmp_path / "frames"], folder, SynthOptions(), overwrite=True)
-    assert (outside / "sharp_1.png").exists()
+        write_windows([tmp_path / "link"], folder, SynthOptions(), resume=True)
+    assert [path.name for path in outside.iterdir()] == ["sharp_1.png"]
 
 
 def test_a_clip_whose_name_is_no_text_is_written_and_read(tmp_path):

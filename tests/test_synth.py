@@ -13,7 +13,7 @@ from blurvid.errors import OptionError
 from blurvid.lab.options import MotionOptions
 from blurvid.lab.synth import margin, simulate
 from blurvid.lab.synth.levels import average_levels
-from blurvid.lab.synth.motion import canonical_sign
+from blurvid.lab.synth.poses import canonical_sign
 
 GAMMAS = [1.0, 2.2, 1.8, "srgb"]
 SIZE = (24, 32)

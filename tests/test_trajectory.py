@@ -443,5 +443,6 @@ def test_what_is_said_to_be_still_rests():
     found = fit(y, knowing(picture), hints=Hints(still=still))
 
     assert not found.motion.a[..., :47].any()
-    assert_close(found.restored.picture[..., :32], y[..., :32])
+    calm = torch.lerp(y, picture, 0.3)  # the middle frame, which is the picture, for the rest
+    assert_close(found.restored.picture[..., :32], calm[..., :32])
     assert float(found.motion.a[..., 60:].norm(dim=1).mean()) > 1.5

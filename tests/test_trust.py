@@ -132,7 +132,7 @@ def test_motion_beyond_what_was_trained():
     assert assess(*small, scale=1.0).reasons == ("long",)
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_any_size_has_a_number(height, width):
     frames = torch.rand(7, 3, height, width, generator=torch.Generator().manual_seed(1))

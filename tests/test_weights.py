@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import io
 import json
 import os
 import shutil
-import tarfile
 import threading
 import zipfile
 from dataclasses import replace
@@ -320,25 +318,17 @@ def header(entries, body=b""):
     return len(text).to_bytes(8, "little") + text + body
 
 
-def bomb():
-    return {"stem.weight": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
-
-
 @pytest.mark.parametrize(
     ("data", "match"),
     [
         (b"", "out of range"),
-        (b"\xff" * 64, "out of range"),
-        ((2**19).to_bytes(8, "little") + b"{}", "out of range"),
-        ((2).to_bytes(8, "little") + b"[]", "header is damaged"),
-        ((3).to_bytes(8, "little") + b"{{{", "header is damaged"),
-        (header({"a": 1}), "header is damaged"),
-        (header(bomb()), "does not lie within the file"),
-        (header({"__metadata__": {"part": "17"}}), "holds 17"),
+        (b"\xff" * 64, "not a valid safetensors file"),
+        ((3).to_bytes(8, "little") + b"{{{", "not a valid safetensors file"),
         (
-            header({"a": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]}}) + bytes(8),
-            "type I64",
+            header({"stem.weight": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}),
+            "not a valid safetensors file",
         ),
+        (header({"__metadata__": {"part": "17"}}), "holds 17"),
     ],
 )
 def test_files_that_are_no_weights_are_refused(net, tmp_path, data, match):
@@ -363,7 +353,7 @@ def test_tensors_that_do_not_fit_are_refused(net, tmp_path):
     nan = {"head.bias": torch.full_like(good["head.bias"], torch.nan)}
     refused(weights.load, replace_file(saved, stored(**nan)), match="not finite")
     double = {"head.bias": good["head.bias"].double()}
-    refused(weights.load, replace_file(saved, stored(**double)), match="type F64")
+    refused(weights.load, replace_file(saved, stored(**double)), match=r"type torch\.float64")
     overlapping = header(
         {
             name: {"dtype": "F16", "shape": list(value.shape), "data_offsets": [0, 2]}
@@ -371,7 +361,7 @@ def test_tensors_that_do_not_fit_are_refused(net, tmp_path):
         },
         b"\0\0",
     )
-    refused(weights.load, replace_file(saved, overlapping), match="not what its shape")
+    refused(weights.load, replace_file(saved, overlapping), match="not a valid safetensors file")
 
 
 @pytest.mark.parametrize(
@@ -428,8 +418,7 @@ def test_a_description_that_is_none_is_refused(tmp_path, text):
 @pytest.mark.parametrize(
     "spec",
     [
-        None,
-        {},
+        [],
         {"factor": 10**9},
         {"channels": [True, 8]},
         {"blocks": [1]},
@@ -495,9 +484,6 @@ def site(net, tmp_path):
     with zipfile.ZipFile(root / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files:
             archive.write(path, f"folder/{path.name}")
-    with tarfile.open(root / "set.tar.gz", "w:gz") as archive:
-        for path in files:
-            archive.add(path, f"./{path.name}")
     return root
 
 
@@ -531,7 +517,7 @@ def server(site):
         thread.join()
 
 
-@pytest.mark.parametrize("what", ["plain/set.json", "set.zip", "set.tar.gz"])
+@pytest.mark.parametrize("what", ["plain/set.json", "set.zip"])
 def test_a_set_is_fetched_into_the_cache(net, server, site, tmp_path, what):
     fetched = weights.fetch(f"{server}/{what}")
     assert (fetched.name, fetched.origin, fetched.score) == ("good", "cache", 27.0)
@@ -571,23 +557,18 @@ def test_fetching_refuses_what_it_must(server, site, monkeypatch):
 
 
 def archived(site, **changes):
-    """A tar archive of the set, in memory on disk, with some members replaced."""
+    """A zip archive of the set with some members replaced."""
     members = {path.name: path.read_bytes() for path in (site / "plain").iterdir()}
     members.update(changes)
-    path = site / "changed.tar"
-    with tarfile.open(path, "w") as archive:
+    path = site / "changed.zip"
+    with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            if isinstance(data, str):
-                info.type, info.linkname = tarfile.SYMTYPE, data
-                archive.addfile(info)
-            elif data is not None:
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
+            if data is not None:
+                archive.writestr(name, data)
     return path.as_uri()
 
 
-def test_archives_that_are_not_what_they_say_are_refused(site, tmp_path, monkeypatch):
+def test_archives_that_are_not_what_they_say_are_refused(site, tmp_path):
     file = "direct.safetensors"
     data = (site / "plain" / file).read_bytes()
     description = (site / "plain" / "set.json").read_bytes()
@@ -595,7 +576,6 @@ def test_archives_that_are_not_what_they_say_are_refused(site, tmp_path, monkeyp
         ({file: data[:-1] + b"\0\0"}, "does not have the SHA-256"),
         ({file: data[:50]}, "does not have the SHA-256"),
         ({file: None}, f"lacks {file}"),
-        ({file: "/etc/passwd"}, f"lacks {file}"),
         ({"set.json": None}, "holds 0 weight sets"),
         ({"b/set.json": description}, "holds 2 weight sets"),
         ({"set.json": b"{}"}, "no known format"),
@@ -605,12 +585,12 @@ def test_archives_that_are_not_what_they_say_are_refused(site, tmp_path, monkeyp
         refused(weights.fetch, archived(site, **changes), match=match)
 
     (site / "text").write_text("hello")
-    refused(weights.fetch, (site / "text").as_uri(), match="neither a zip or tar archive")
-    for name in ("set.zip", "set.tar.gz"):
-        (site / name).write_bytes((site / name).read_bytes()[:900])
-        refused(weights.fetch, (site / name).as_uri(), match="damaged|neither")
-    monkeypatch.setattr(download, "MAX_MEMBERS", 0)
-    refused(weights.fetch, archived(site), match="unpacks to more")
+    refused(weights.fetch, (site / "text").as_uri(), match="neither a zip archive")
+    whole = (site / "set.zip").read_bytes()
+    (site / "set.zip").write_bytes(whole[:900])
+    refused(weights.fetch, (site / "set.zip").as_uri(), match="neither")
+    (site / "set.zip").write_bytes(whole.replace(whole[60:90], bytes(30)))
+    refused(weights.fetch, (site / "set.zip").as_uri(), match="damaged")
     assert not (tmp_path / "home").exists() or list((tmp_path / "home" / "weights").iterdir()) == []
 
 

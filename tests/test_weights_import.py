@@ -7,7 +7,6 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 import torch
@@ -213,7 +212,7 @@ def test_the_four_files_become_the_same_cascade(cascade, files, tmp_path):
     assert (frames - y.unsqueeze(1)).abs().mean() > 0.1  # they do say something
     assert torch.equal(loaded(y), frames)
 
-    leftover = found.path.with_name(f".{found.path.name}.0123abcd")  # of a process that was killed
+    leftover = found.path.with_name(f".{found.path.name}.new")  # of a process that was killed
     (leftover / "half").mkdir(parents=True)
     with pytest.raises(OutputError, match="exists already"):
         weights.import_authors(order)
@@ -266,8 +265,8 @@ def small(**changes):
         (small(), "does not fit the middle frame's network .*lacks"),
         (small(**{"conv9.weight": torch.ones(1)}), "unknown parameter 'conv9.weight'"),
         (small(**{"conv3.weight": torch.ones(1, dtype=torch.int64)}), "floating-point"),
-        (small(**{"conv3.weight": torch.ones(2).to_sparse()}), "_rebuild_sparse_tensor"),
-        (small(**{"conv3.weight": torch.ones(2, device="meta")}), "_rebuild_meta_tensor"),
+        (small(**{"conv3.weight": torch.ones(2).to_sparse()}), "not a plain tensor"),
+        (small(**{"conv3.weight": torch.ones(2, device="meta")}), "not a plain tensor"),
         (small(**{"generateFrame3.conv2.weight": torch.ones(1)}), "unknown parameter"),
         ({"state_dict_G": {"generateFrame3.conv2.weight": torch.ones(1)}}, "none of the authors'"),
         ({"layer.weight": torch.ones(1)}, "none of the authors'"),
@@ -291,33 +290,22 @@ def test_parameters_of_another_shape_or_not_finite_are_refused(states, files, tm
     refused([path, files["middle"], files["35"], files["26"]], "not finite")
 
 
-class Attack:
+class Shell:
     """Writes a file when it is unpickled."""
 
     def __init__(self, target):
         self.target = target
 
     def __reduce__(self):
-        return Path.touch, (self.target,)
-
-
-class Shell(Attack):
-    def __reduce__(self):
         import os
 
         return os.system, (f"touch {self.target}",)
 
 
-class Evaluation(Attack):
-    def __reduce__(self):
-        return eval, (f"open({str(self.target)!r}, 'w')",)
-
-
-@pytest.mark.parametrize("attack", [Attack, Shell, Evaluation])
 @pytest.mark.parametrize("where", ["optimizer", "state", "value"])
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle", "torch 0.3", "protocol 4"])
-def test_hostile_pickles_are_refused_and_not_run(tmp_path, attack, where, form):
-    hostile, path = attack(tmp_path / "ran"), tmp_path / "x.pth"
+def test_hostile_pickles_are_refused_and_not_run(tmp_path, where, form):
+    hostile, path = Shell(tmp_path / "ran"), tmp_path / "x.pth"
     payload = {
         "optimizer": {**small(), "optimizer": hostile},
         "state": {"state_dict_G": hostile},
@@ -333,7 +321,7 @@ def test_hostile_pickles_are_refused_and_not_run(tmp_path, attack, where, form):
         torch.save(payload, path, pickle_protocol=4)
     else:
         save_as_torch_03(payload, path)
-    refused([path], r"nothing (of it )?was run|not a PyTorch checkpoint|damaged or incomplete")
+    refused([path], "nothing of it was run|not a PyTorch checkpoint")
     assert not (tmp_path / "ran").exists()
 
 
@@ -355,7 +343,7 @@ def test_no_part_of_a_legacy_file_runs_anything(tmp_path, pickle_index):
 def test_truncated_files_are_refused(files, tmp_path, stage, share):
     data = files[stage].read_bytes()
     (tmp_path / "x.pth").write_bytes(data[: int(len(data) * share)])
-    refused([tmp_path / "x.pth"], "damaged or incomplete; download it again")
+    refused([tmp_path / "x.pth"], "is damaged, .* download it again")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from blurvid.config import RunOptions
 def app(
     no_browser: bool, max_memory: int | None, device: str, precision: str, threads: int | None
 ) -> None:
-    """Open a page in the browser: drop photos, watch what they were made of, save it.
+    """Open a page in the browser: photos in, frames out.
 
     The page comes from this machine and can be reached from it alone, at the address that is
     printed; nothing leaves the machine. Closing its window ends the work and deletes its files.

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from blurvid.cli import common
-from blurvid.config import RunOptions
-from blurvid.lab.options import NETWORKS, RESOLUTIONS, TIMED, BenchOptions
+from blurvid.config import MODELS, RunOptions
+from blurvid.lab.options import BENCHED, RESOLUTIONS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from blurvid.lab.bench import TimingReport, TimingRow
 
-DEFAULT = BenchOptions()
-
 
 @click.command()
 @click.option(
     "--res",
     "resolutions",
-    metavar="|".join([*RESOLUTIONS, "WxH", "paper", "sweep", "all"]),
+    metavar="|".join([*RESOLUTIONS, "WxH", "paper"]),
     multiple=True,
-    default=["480"],
+    default=["360"],
     show_default=True,
     help="Size of the photo: a height of 16:9, 12 megapixels, or width x height; `paper` stands "
-    "for the three of its Table 3, `sweep` for 0.1 to 12 megapixels; repeatable.",
+    "for the three of its Table 3; repeatable.",
 )
 @click.option(
-    "--network",
-    "networks",
-    type=click.Choice(TIMED),
+    "--model",
+    "models",
+    type=click.Choice(MODELS),
     multiple=True,
-    default=NETWORKS,
-    help="What to time: the cascade's middle network, all seven frames by a model, or the middle "
-    f"one by bdirnet; repeatable.  [default: {', '.join(NETWORKS)}]",
+    default=BENCHED,
+    help=f"What to time; repeatable.  [default: {', '.join(BENCHED)}]",
 )
 @click.option(
     "--precision",
@@ -48,18 +45,12 @@ DEFAULT = BenchOptions()
     help="Precision of the features; `all` stands for those that are fast here; repeatable.",
 )
 @click.option(
-    "--batch",
-    "batches",
-    type=click.IntRange(min=1),
-    multiple=True,
-    default=DEFAULT.batches,
+    "--repeats",
+    default=3,
     show_default=True,
-    help="Photos of the size in a call; more than one are left out where they do not fit into the "
-    "memory; repeatable.",
+    help="Most timed runs of a row; after a few seconds there are no more.",
 )
 @common.compile_option
-@click.option("--repeats", default=DEFAULT.repeats, show_default=True, help="Timed runs.")
-@click.option("--warmup", default=DEFAULT.warmup, show_default=True, help="Runs before those.")
 @common.threads_option
 @common.device_option
 @common.memory_option
@@ -67,105 +58,76 @@ DEFAULT = BenchOptions()
 @click.option("-q", "--quiet", is_flag=True, help="No line for each measurement.")
 def bench(
     resolutions: tuple[str, ...],
-    networks: tuple[str, ...],
+    models: tuple[str, ...],
     precisions: tuple[str, ...],
-    batches: tuple[int, ...],
     repeats: int,
-    warmup: int,
+    compile: bool,
+    threads: int | None,
+    device: str,
+    max_memory: int | None,
     as_json: bool,
     quiet: bool,
-    **values: Any,
 ) -> None:
-    """Time the middle network and all seven frames, by both models.
+    """Time what `extract` does with a photo.
 
-    Beside them stand the rate of large matrix products on this device, measured in the same run,
-    and what the paper reports for a Titan X. Times are medians; the photo is on the device already,
-    and reading and writing files is not counted. Large photos are done in strips, as `extract`
-    does them. Memory is that of the weights, the network's maps and the frames. With --compile
-    there are rows for compiled networks beside the others.
+    Reading and writing files is not counted. Times are medians; beside those of the paper's sizes
+    stand what it reports for a Titan X. Memory is that of the weights and of what a photo takes,
+    the seven frames included.
 
     \b
     Examples:
-      blurvid bench --res 720
-      blurvid bench --res paper --json
-      blurvid bench --res 720 --batch 1 --batch 8 --compile --device cuda
-      blurvid bench --res sweep --network direct
+      blurvid bench
+      blurvid bench --res 720 --model direct --precision all
+      blurvid bench --res paper --model cascade --json
+      blurvid bench --res 12mp --model direct --max-memory 2G
     """
     from blurvid.lab import bench as library
 
     def show(row: TimingRow) -> None:
-        text = f"{_title(row)} {row.label}: {row.seconds:.3f} s"
-        if len(precisions) > 1 or "all" in precisions:
-            text = f"{_title(row)} {row.label} {row.precision}: {row.seconds:.3f} s"
-        click.echo(text, err=True)
+        name = f"{_title(row)} {row.model} {row.precision}"
+        click.echo(f"{name}: {row.seconds:.3f} s", err=True)
 
     report = library.bench(
         resolutions,
-        networks=networks,
-        run=common.picked(RunOptions, values),
+        models,
+        RunOptions(device, threads=threads, max_memory=max_memory, compile=compile),
         precisions=precisions,
-        options=BenchOptions(repeats, warmup, batches),
+        repeats=repeats,
         on_row=None if quiet else show,
     )
-    for reason in () if quiet else report.left_out:
-        common.warn(reason)
     if as_json:
         common.echo_json(report.to_json())
         return
     from rich.console import Console
 
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Console(width=None if Console().is_terminal else 120)
     console.print(_table(report))
-    for precision, peak in report.matrix_peaks.items():
-        console.print(f"matrix product in {precision}: {_number(peak / 1e12)} TFLOP/s")
-    for growth in report.growth:
-        console.print(
-            f"{growth.name} in {growth.precision}: time grows with pixels to the power of "
-            f"{growth.exponent:.2f}"
-        )
 
 
 def _title(row: TimingRow) -> str:
     return f"{row.resolution}P" if row.resolution.isdecimal() else row.resolution
 
 
-def _number(value: float) -> str:
-    """Three significant digits without an exponent, be it a phone's CPU or a GPU."""
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
 def _table(report: TimingReport) -> Table:
     from rich.table import Table
 
-    table = Table(
-        title=f"{report.device}, torch {report.torch}, {report.threads} threads, "
-        f"{report.repeats} runs"
-    )
-    columns = [
-        "", "network", "precision", "param.", "TFLOP", "median (min..max) [s]", "TFLOP/s",
-        "of peak", "memory [MB]", "photos/h", "paper, Titan X [s]",
-    ]  # fmt: skip
-    lines = []
+    table = Table(title=f"{report.device}, torch {report.torch}, {report.threads} threads")
+    columns = (
+        "", "model", "precision", "parameters", "median (min..max) [s]", "runs", "memory [MB]",
+        "photos/h", "paper, Titan X [s]",
+    )  # fmt: skip
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number < 3 else "right", overflow="fold")
     for row in report.rows:
-        cells = [
+        table.add_row(
             _title(row),
-            row.label,
+            row.model,
             row.precision,
-            f"{row.parameters / 1e6:.2f} M",
-            f"{row.flop / 1e12:.3f}",
+            f"{row.parameters / 1e6:.1f} M",
             f"{row.seconds:.3f} ({row.fastest:.3f}..{row.slowest:.3f})",
-            _number(row.flop_per_second / 1e12),
-            f"{row.peak_share:.0%}",
+            str(row.runs),
             "-" if row.peak_memory is None else f"{row.peak_memory / 1e6:.0f}",
             f"{row.images_per_hour:.0f}",
             "-" if row.paper_seconds is None else f"{row.paper_seconds:.2f}",
-        ]
-        lines.append(cells)
-    for name, *cells in zip(columns, *lines, strict=True):
-        # Where the terminal is narrow, lines are wrapped between words; no figure is cut.
-        width = max(len(word) for text in (name, *cells) for word in text.split())
-        justify: Literal["left", "right"] = "left" if name in columns[:3] else "right"
-        table.add_column(name, justify=justify, min_width=width)
-    for cells in lines:
-        table.add_row(*cells)
+        )
     return table

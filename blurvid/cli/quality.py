@@ -36,13 +36,6 @@ def quality_options(command: Command) -> Command:
             "photo's size all the same. Smaller for longer blur; auto measures it.",
         ),
         click.option(
-            "--statistics",
-            type=click.Choice(["global", "local"]),
-            default=DEFAULT.statistics,
-            show_default=True,
-            help="Of the cascade's normalization: over the whole photo, or around each pixel.",
-        ),
-        click.option(
             "--constraint",
             metavar="none|FLOAT|srgb",
             help="Make the frames average to the photo in this camera response. A wrong one "
@@ -64,7 +57,6 @@ def picked_quality(values: dict[str, Any]) -> QualityOptions:
     return QualityOptions(
         passes=QUALITIES[values["quality"]],
         constraint=None if constraint in (None, NONE) else parse_gamma(constraint),
-        statistics=values["statistics"],
         scale=parse_scale(values["scale"]),
     )
 
@@ -114,8 +106,6 @@ def described(options: QualityOptions, scale: float | None = None) -> str:
         words.append(f"{options.passes} passes")
     if options.constraint is not None:
         words.append(f"constrained in response {options.constraint}")
-    if options.statistics != DEFAULT.statistics:
-        words.append(f"{options.statistics} statistics")
     taken = options.scale if scale is None else scale
     if options.scale != DEFAULT.scale or taken not in (DEFAULT.scale, 1):
         words.append(f"scale {taken}")

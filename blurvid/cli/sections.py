@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 _MODEL = (
-    *("fast", "model", "weights_name", "middle", "middles", "quality"),
-    *("constraint", "statistics", "scale", "motion", "still"),
+    *("fast", "model", "weights_name", "middle", "quality"),
+    *("constraint", "scale", "motion", "still"),
 )
 _WHERE = (
     *("device", "precision", "threads", "max_memory", "compile"),
@@ -31,10 +31,7 @@ EXTRACTION = {
 }
 """Headings of `extract` and `deblur`, in order, and the parameters below each."""
 SCORES = {
-    "What is scored": (
-        *("frames", "beyond", "video", "robustness", "stills", "limit", "seed"),
-        *("protocol", "blur_folder"),
-    ),
+    "What is scored": ("protocol", "blur_folder"),
     "Windows of clips": ("gamma", "clip_scale", "stride"),
     "Model": _MODEL,
     "Where it runs": _WHERE,
@@ -42,7 +39,7 @@ SCORES = {
 }
 """Those of `eval`."""
 WINDOWS = {
-    "Results": ("output", "overwrite", "resume"),
+    "Results": ("output", "resume"),
     "Windows": ("frames", "stride", "scale", "crop", "gamma", "noise", "seed"),
     "Simulated motion": ("stills", "count", "max_path", "layers", "order"),
     "Where it runs": _WHERE,

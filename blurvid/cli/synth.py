@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from blurvid.cli import common
 from blurvid.cli.quality import parse_gamma
 from blurvid.cli.sections import WINDOWS, SectionedCommand
-from blurvid.config import DEFAULT_GAMMA, FRAMES, RunOptions
+from blurvid.config import DEFAULT_GAMMA, FRAMES
 from blurvid.errors import BlurvidError, OptionError
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 
@@ -96,24 +96,26 @@ def gamma_option(default: str | None, text: str) -> Callable[[common.Command], c
     help="Threads that make windows; the files do not depend on it.  [default: one a "
     f"processor, at most {MOST_MAKERS}]",
 )
-@common.engine_options
-@click.option("--overwrite", is_flag=True, help="Replace the windows of an earlier run.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 def synth(
     sources: tuple[Path, ...],
     output: Path,
+    frames: int,
+    stride: int | None,
+    scale: float,
+    crop: int | None,
     gamma: str,
+    noise: float,
+    seed: int,
     stills: bool,
     count: int,
     max_path: float,
     layers: int,
     order: str,
     jobs: int | None,
-    overwrite: bool,
     resume: bool,
     quiet: bool,
-    **values: Any,
 ) -> None:
     """Make blurry/sharp windows from high-frame-rate clips, or from photos with --stills.
 
@@ -126,12 +128,20 @@ def synth(
       blurvid synth GOPRO_Large_all/test -o windows/ --scale 0.45
       blurvid synth clip.mp4 -o windows/ --stride 1 --gamma srgb
       blurvid synth --stills photos/ -o windows/ --count 4
-      blurvid synth clips/ -o windows/ --engine ray --address auto
     """
-    ray = common.picked_engine(values)
     from blurvid.lab.data import windows as library
 
-    options = dataclasses.replace(common.picked(SynthOptions, values), gamma=parse_gamma(gamma))
+    options = SynthOptions(frames, stride, scale, crop, parse_gamma(gamma), noise, seed)
+    motion = None
+    if stills:
+        if frames != FRAMES:
+            raise OptionError(f"simulated windows have {FRAMES} frames, not {frames}")
+        motion = dataclasses.replace(
+            MOTION,
+            max_path=max_path,
+            layers=layers,
+            order=order,  # type: ignore[arg-type]
+        )
     failures: list[BlurvidError] = []
     told: set[str] = set()
 
@@ -150,31 +160,17 @@ def synth(
         failures.append(error)
         common.fail(error)
 
-    arguments: dict[str, Any] = {
-        "overwrite": overwrite,
-        "resume": resume,
-        "jobs": jobs,
-        "on_window": note,
-        "on_error": give_up,
-    }
-    if ray is not None:
-        from blurvid.batch import Workers
-        from blurvid.lab.data.windows.ray_team import RayTeam
-
-        warn = (lambda line: None) if quiet else common.warn
-        run = RunOptions(device="cpu", threads=jobs)
-        arguments["team"] = RayTeam(Workers(ray, run, on_trouble=warn), jobs)
-    if stills:
-        if options.frames != FRAMES:
-            raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
-        arguments["count"] = count
-        arguments["motion"] = dataclasses.replace(
-            MOTION,
-            max_path=max_path,
-            layers=layers,
-            order=order,  # type: ignore[arg-type]
-        )
-    summary = library.write_windows(sources, output, options, **arguments)
+    summary = library.write_windows(
+        sources,
+        output,
+        options,
+        motion=motion,
+        count=count,
+        resume=resume,
+        jobs=jobs,
+        on_window=note,
+        on_error=give_up,
+    )
     if not quiet:
         click.echo(
             f"{summary.written} windows written, {summary.skipped} skipped, "

@@ -117,7 +117,7 @@ def _usual(field: str) -> str:
     metavar="NAME|DIR",
     help="Start from the weights of this set; bdirnet also from those of a direct model.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, if there is one.")
 @click.option(
     "--set",
     "settings",
@@ -131,20 +131,33 @@ def train(
     data: tuple[Path, ...],
     out: Path | None,
     sheet: Path | None,
+    model: str,
     stages: tuple[str, ...],
+    minutes: float | None,
+    max_steps: int | None,
+    batch: int | None,
+    crop: int | None,
+    lr: float | None,
+    order: str,
+    loss: str,
+    adversarial: float,
+    perceptual: float,
     vgg: Path | None,
+    seed: int,
     init: str | None,
     resume: bool,
     settings: tuple[str, ...],
+    threads: int | None,
+    precision: str,
+    device: str,
     quiet: bool,
-    **values: Any,
 ) -> None:
     """Train a model until the budget is spent; a run that ended before goes on with --resume.
 
     Ctrl-C ends it after the step at hand, which is saved; a second one at once.
 
     The log is OUT/log.jsonl, the averaged weights are the weight set OUT/weights. Started by
-    torchrun, the processes share the work.
+    torchrun, the processes share the work; with --resume it replaces those that are lost.
 
     \b
     Examples:
@@ -158,9 +171,19 @@ def train(
     from blurvid.lab.data import open_source
     from blurvid.lab.train import change_settings, preview, train
 
-    options = _picked(values, stages)
+    given: dict[str, Any] = {
+        "minutes": minutes,
+        "max_steps": max_steps,
+        "batch": batch,
+        "crop": crop,
+        "lr": lr,
+        "stages": None if "all" in stages else tuple(dict.fromkeys(stages)),
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    given |= {"order": order, "loss": loss, "adversarial": adversarial, "perceptual": perceptual}
+    options = dataclasses.replace(recipe_of(model), **given, seed=seed)
     options = change_settings(options, settings)
-    place = common.picked(RunOptions, values)
+    place = RunOptions(device, precision, threads)
 
     def source(device: torch.device) -> Source:
         return open_source(data, options, device)
@@ -188,16 +211,6 @@ def train(
         ending.finish()
     if os.environ.get("RANK", "0") == "0":
         click.echo(weight_set.path)
-
-
-def _picked(values: dict[str, Any], stages: tuple[str, ...]) -> TrainOptions:
-    """The options of a run, those that were not given as the model has them."""
-    recipe = recipe_of(values["model"])
-    known = {field.name for field in dataclasses.fields(TrainOptions)}
-    given = {name: v for name, v in values.items() if name in known and v is not None}
-    if "all" not in stages:
-        given["stages"] = tuple(dict.fromkeys(stages))
-    return dataclasses.replace(recipe, **given)
 
 
 class _Ending:
@@ -260,7 +273,6 @@ def _show(step: TrainStep) -> None:
     losses = "  ".join(f"{name} {value:.4f}" for name, value in step.losses.items())
     click.echo(
         f"{step.progress:6.1%}  step {step.step}  {losses}  lr {step.lr:.1e}  "
-        f"{step.samples_per_second:.1f} samples/s, {step.tflops:.3g} TFLOP/s, "
-        f"{step.data_share:.0%} waiting for data",
+        f"{step.samples_per_second:.1f} samples/s, {step.data_share:.0%} waiting for data",
         err=True,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from blurvid.config.specs import PARTS, SPECS
+
 FRAMES = 7
 """Frames extracted from one photo (Jin et al. 2018, section 5)."""
 LEAST_FRAMES = 3
@@ -14,7 +16,7 @@ MOST_BEYOND = 4
 """Most frames before the first of the seven, and after the last."""
 MIDDLE = 4
 """Number of the middle frame; frames are counted from 1, arrays from 0."""
-STAGES = ("middle", "35", "26", "17")
+STAGES = PARTS["cascade"]
 """Stages of the cascade in the order in which they run."""
 MODELS = ("motion", "direct", "cascade")
 """The models that extract a whole sequence, best released weights first."""
@@ -22,7 +24,7 @@ FAST = "direct"
 """The model that takes a fraction of the time..."""
 FAST_MIDDLE = "maxim"
 """...and what makes a photo sharp as fast."""
-TRAINED = (*MODELS, "bdirnet", "maxim")
+TRAINED = tuple(SPECS)
 """All models that have weights; `bdirnet` and `maxim` give the middle frame only."""
 
 MIDDLE_CHOICES = ("auto", "own", *TRAINED)

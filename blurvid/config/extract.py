@@ -35,10 +35,6 @@ where that changes nothing: it takes hardly longer."""
 
 QUALITIES = {"fast": 1, "good": 2, "best": 4}
 """Names for numbers of passes."""
-LOCAL_WINDOW = 1.5
-"""Side of the window of local statistics, in training crops (Chu et al., ECCV 2022)."""
-PAPER_CROP = 320
-"""Side of the paper's training crops [px] (section 7)."""
 SMALLEST_SCALE = 0.05
 """Smallest scale at which a photo may be seen."""
 
@@ -51,8 +47,6 @@ class QualityOptions:
     """Answers averaged: 1, 2 (the photo mirrored left to right too) or 4 (top to bottom too)."""
     constraint: Gamma | None = None
     """Camera response in which the frames are made to average to the photo; None leaves them."""
-    statistics: Literal["global", "local"] = "global"
-    """Of the cascade's normalization: over the whole photo, or over a window around each pixel."""
     scale: float | Literal["auto"] = "auto"
     """Size at which the network sees the photo, as a share of its own; smaller for longer blur.
     `auto` measures the blur."""

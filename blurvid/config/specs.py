@@ -104,3 +104,17 @@ class CascadeSpec:
     contexts: Literal["sequential", "middle", "none"] = "sequential"
     """What the networks of a pair see besides y: `sequential`, the frames before them (paper,
     section 5.3); `middle`, the middle frame; `none`, no frame (both section 5.2)."""
+
+
+SPECS: dict[str, type] = {
+    "motion": MotionModelSpec,
+    "direct": DirectSpec,
+    "cascade": CascadeSpec,
+    "bdirnet": BDIRSpec,
+    "maxim": MaximSpec,
+}
+"""Shapes of all models that have weights, by their names. The first three give whole sequences,
+best released weights first, the others the middle frame."""
+PARTS = {"motion": ("motion", "restore"), "cascade": ("middle", "35", "26", "17")}
+"""Parts of the models that are stored in several files; of the cascade its stages, in the order
+in which they run."""

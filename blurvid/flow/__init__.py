@@ -1,14 +1,12 @@
 """Dense optical flow: where every pixel of an image goes to. Parameter-free tensor maths."""
 
-from blurvid.flow.against import against
-from blurvid.flow.chain import Chain, Costs, Joint, Ways, joint, ways
-from blurvid.flow.field import Field, Motion, measure
-from blurvid.flow.inner import between, mutual_flow
-from blurvid.flow.meeting import meet
+from blurvid.flow.chain import Chain, Costs, Joint, Ways, against, joint, ways
+from blurvid.flow.field import Field, Motion, measure, sequence_motion
+from blurvid.flow.interpolate import between, mutual_flow, onward
 from blurvid.flow.objects import find_objects, middle_of, region_of
-from blurvid.flow.outer import onward
 from blurvid.flow.pyramid import along, estimate, neighboring
 from blurvid.flow.sampling import pixel_grid, visible, warp
+from blurvid.flow.seam import meet
 
 __all__ = [
     "Chain",
@@ -31,6 +29,7 @@ __all__ = [
     "onward",
     "pixel_grid",
     "region_of",
+    "sequence_motion",
     "visible",
     "warp",
     "ways",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.flow.pyramid import estimate
@@ -34,6 +35,15 @@ in the place of the other..."""
 ALIKE = 0.5
 """...or so well as they are. On 24 real clips the first held for all neighbors (0.93 and more) and
 for no two frames of different clips (0.88 and less); neither did the second."""
+
+PART_RADIUS = 8
+"""Of the surroundings that are asked with each pixel [px of the small size]."""
+AS_STILL = 0.1
+"""Product of two motions [px² of the small size] that is as good as none."""
+OPPOSED = 0.3
+"""Share of its motion that has to speak against the order of a part, net."""
+LEAST_PART = 0.005
+"""Share of the image below which nothing is turned."""
 
 Costs: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
 """Of a joint: [order before][order after], 0 as it is, 1 turned around."""
@@ -198,3 +208,23 @@ class Chain:
         decided = list(self.paths[int(self.costs[1] < self.costs[0])])
         self.paths = None
         return decided
+
+
+def against(motion: Tensor, course: Tensor) -> Tensor | None:
+    """Find where a sequence moves against the course of the video.
+
+    Args:
+        motion: from the first frame of the sequence to the last [px], (1, 2, h, w).
+        course: of the video around it, from frame to frame, on the same pixels.
+
+    Returns:
+        (h, w), bool; None where that is hardly anything.
+    """
+    along = _mean((motion * course).sum(dim=1, keepdim=True))
+    most = _mean(motion.norm(dim=1, keepdim=True) * course.norm(dim=1, keepdim=True))
+    region = (along < -OPPOSED * (most + AS_STILL))[0, 0]
+    return region if float(region.float().mean()) > LEAST_PART else None
+
+
+def _mean(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 2 * PART_RADIUS + 1, 1, PART_RADIUS, count_include_pad=False)

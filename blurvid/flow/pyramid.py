@@ -87,7 +87,7 @@ def along(frames: Tensor) -> Tensor:
         if len(frames) > 2:
             few = [x.shape[-2] * x.shape[-1] <= FOLLOWED_PIXELS for x in levels[:FOLLOWED]]
             small = levels[min((*few, True).index(True), len(levels) - 1) :]
-            start = _follow(_solve([x[:-1] for x in small], [x[1:] for x in small], _NEIGHBORS))
+            start = followed(_solve([x[:-1] for x in small], [x[1:] for x in small], _NEIGHBORS))
         found = _solve(*ends, start=start)
         return rescale(found, (frames.shape[-2], frames.shape[-1]))[0]
 
@@ -180,7 +180,7 @@ def _shift(first: Tensor, last: Tensor) -> Tensor:
     return shift * better.view(-1, 1, 1, 1)
 
 
-def _follow(steps: Tensor) -> Tensor:
+def followed(steps: Tensor) -> Tensor:
     """Add up flows from neighbour to neighbour, (T-1, 2, H, W) -> (1, 2, H, W)."""
     height, width = steps.shape[-2:]
     pixels = pixel_grid(height, width, steps.device)

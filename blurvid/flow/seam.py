@@ -1,4 +1,4 @@
-"""Turn time around in a part of a sequence, so that no edge shows."""
+"""No edge shows where time is turned around in a part, nor where one sequence follows another."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.errors import InputError
+from blurvid.flow.pyramid import estimate
+from blurvid.flow.sampling import limited, visible, warp
 
 SEAM_SIDE = 512
 """Seams are sought at this long side at most [px]."""
@@ -19,6 +21,14 @@ NOISE = 0.5 / 255
 _STEPS = 300
 _ROWS = 1 << 16
 """Pixels of frames that are handled in one piece."""
+JOINT_SIDE = 160
+"""What is larger than a pixel at this long side is brought together [px]."""
+SHARES = (1 / 2, 1 / 3, 1 / 6)
+"""Of the difference that the last frame, the one before it and so on take over. Halfway from
+both sides the difference is gone."""
+_BOX = 3
+"""Side of a mean, taken twice, of the difference at the small size [px]: flows are not that
+good."""
 
 
 def flip(frames: Tensor, region: Tensor) -> None:
@@ -157,3 +167,28 @@ def _solve(cost: Tensor, inside: Tensor, known: Tensor) -> Tensor:
         size, before = (residual * scaled).sum(), size
         way = scaled + size / before * way
     return w.clamp(0, 1)
+
+
+def meet(before: Tensor, after: Tensor) -> None:
+    """Let the end of a sequence and the beginning of the next agree in what is coarse, in place.
+
+    Two networks' answers, or two of one, differ a little in brightness and shape; at every joint
+    that is a pulse. Along the motion from the last frame to the first, their difference is
+    taken over by both sides, fading away from the joint. Fine detail stays as it is, so that no
+    frame gets less sharp; what is seen on one side only stays, too.
+
+    Args:
+        before: frames of a sequence (T, 3, H, W), RGB, in [0, 1]; T is at least 3.
+        after: of the next one.
+    """
+    height, width = before.shape[-2:]
+    small = limited(torch.stack([before[-1], after[0]]), JOINT_SIDE)
+    flows = estimate(small, small.flip(0))
+    seen = visible(flows, flows.flip(0)).float()
+    apart = (warp(small.flip(0), flows) - small) * seen
+    for _ in range(2):
+        apart = F.avg_pool2d(apart, _BOX, 1, _BOX // 2, count_include_pad=False)
+    whole = F.interpolate(apart, size=(height, width), mode="bilinear", align_corners=False)
+    for index, share in enumerate(SHARES):
+        before[-1 - index].add_(whole[0], alpha=share).clamp_(0, 1)
+        after[index].add_(whole[1], alpha=share).clamp_(0, 1)

@@ -132,59 +132,6 @@ def critic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return real + fake
 
 
-def channel_norm(features: Tensor) -> Tensor:
-    """Normalize the channels of each position, so that small features gain nothing by it.
-
-    Args:
-        features: (B, C, H, W).
-
-    Returns:
-        The same in float32, of mean 0 and deviation 1 over the channels.
-    """
-    moved = features.float().movedim(1, -1)
-    return F.layer_norm(moved, moved.shape[-1:]).movedim(-1, 1)
-
-
-def invariance(view: Tensor, reference: Tensor) -> Tensor:
-    """L1 distance of the features of two views of one moment, (B, C, H, W), normalized.
-
-    The view learns ten times as much from it as the reference (cf. stop-gradients in Chen and He,
-    CVPR 2021): what is sharp shall not come to look like what is blurry.
-    """
-    towards = (view - reference.detach()).abs().mean()
-    return towards + 0.1 * (view.detach() - reference).abs().mean()
-
-
-def statistics_gap(view: Tensor, reference: Tensor) -> Tensor:
-    """L1 distance of the means and covariances of features, (B, C, H, W), over each image.
-
-    After the whitening losses of RobustNet (Choi et al., CVPR 2021) and the alignment of
-    statistics of degraded views.
-    """
-
-    def moments(features: Tensor) -> tuple[Tensor, Tensor]:
-        flat = features.flatten(2)
-        mean = flat.mean(dim=-1, keepdim=True)
-        flat = flat - mean
-        return mean, flat @ flat.transpose(1, 2) / flat.shape[-1]
-
-    pairs = zip(moments(view), moments(reference), strict=True)
-    return torch.stack([(a - b).abs().mean() for a, b in pairs]).sum()
-
-
-def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of finding each place of one view in another (PatchNCE, Park et al. 2020).
-
-    Args:
-        queries: (B, N, D), of unit length.
-        keys: the same places in the other view; nothing is learned through them.
-        temperature: by which similarities are divided.
-    """
-    logits = queries @ keys.detach().transpose(1, 2) / temperature
-    places = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])
-    return F.cross_entropy(logits.flatten(0, 1), places.flatten())
-
-
 REGRESSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "charbonnier": charbonnier,
     "log": log_error,

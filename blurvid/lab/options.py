@@ -102,50 +102,6 @@ class MotionOptions:
 
 
 @dataclass(frozen=True)
-class KindOptions:
-    """Kinds of blur for deblurrers of the middle frame, by their shares of the samples."""
-
-    average: float = 1.0
-    """The average of frames, as everywhere else."""
-    kernel: float = 0.0
-    """One random walk for the whole image."""
-    rotation: float = 0.0
-    """A camera that turns about three axes."""
-    gaussian: float = 0.0
-    """Out of focus."""
-    sharp: float = 0.0
-    """No blur at all."""
-    walk: tuple[float, float] = (15.0, 45.0)
-    """Path length of a random walk [px]."""
-    turn: tuple[float, float] = (4.0, 30.0)
-    """About how far a turning camera moves the image's centre, back and forth [px]."""
-    sigma: tuple[float, float] = (0.7, 3.0)
-    """Standard deviation of the defocus [px]."""
-
-
-@dataclass(frozen=True)
-class ViewLosses:
-    """Weights of BDIRNet's losses beside the reconstruction of the frame from blurry views."""
-
-    sharp: float = 0.25
-    """Reconstruction from the sharp view; it also keeps the features from collapsing."""
-    frequency: float = 0.05
-    """Fourier loss of the reconstructions from blurry views."""
-    invariance: float = 0.05
-    """Distance of the features of blurry and sharp views."""
-    statistics: float = 0.02
-    """Distance of their means and covariances."""
-    contrast: float = 0.005
-    """Telling the same place in the other view from other places."""
-    ramp: tuple[float, float] = (0.2, 0.4)
-    """Shares of the budget at which the last three set in, and have their full weight."""
-    mixing: float = 0.5
-    """Share of the samples that are reconstructed with statistics drawn towards another view's."""
-    temperature: float = 0.07
-    """Of the contrast."""
-
-
-@dataclass(frozen=True)
 class PathOptions:
     """What the motion model learns from and by; other models ignore it."""
 
@@ -253,9 +209,6 @@ class TrainOptions:
     """Share of batches that are windows of clips, where both windows and photos are given."""
     motion: MotionOptions = field(default_factory=MotionOptions)
     camera: CameraOptions = field(default_factory=CameraOptions)
-    kinds: KindOptions = field(default_factory=KindOptions)
-    """Kinds of blur; others than the average are for models that give the middle frame only."""
-    views: ViewLosses = field(default_factory=ViewLosses)
     paths: PathOptions = field(default_factory=PathOptions)
     """For the motion model."""
     networks: MotionModelSpec = field(default_factory=MotionModelSpec)
@@ -300,30 +253,19 @@ def recipe_of(model: str) -> TrainOptions:
     return RECIPES.get(model) or TrainOptions(model=model)
 
 
-@dataclass(frozen=True)
-class BenchOptions:
-    """Timing."""
-
-    repeats: int = 5
-    warmup: int = 1
-    batches: tuple[int, ...] = (1,)
-    """Photos of one size in a call, one row for each number."""
-
-
 RESOLUTIONS = {
     "320": (320, 568),
+    "360": (360, 640),
     "480": (480, 854),
     "720": (720, 1280),
     "1080": (1080, 1920),
     "12mp": (3000, 4000),
 }
-"""Height and width [px] of photos to time; the first three are those of Table 3 of the paper."""
-NETWORKS = ("middle", "cascade", "direct")
-"""What is timed: the cascade's middle network alone, and all seven frames by a model."""
-TIMED = (*NETWORKS, "bdirnet")
-"""What can be timed."""
-SWEEP = ("360x270", "640x480", "1160x870", "2000x1500", "12mp")
-"""Photos from 0.1 to 12 megapixels, each about three times as large as the one before."""
+"""Height and width [px] of photos to time."""
+BENCHED = ("motion", "direct")
+"""Models to time unless told otherwise: what `extract` runs, and with `--fast`."""
+PAPER_SECONDS = {"320": 0.61, "480": 0.74, "720": 1.10}
+"""Time of all seven frames on a Titan X [s] (Jin et al. 2018, Table 3)."""
 
 PROTOCOLS = ("gopro7", "gopro1111")
 """Evaluations of the paper's Table 2 that can be repeated: its first and its last column."""
@@ -333,24 +275,3 @@ the response of the average, nor where the windows lie."""
 BLUR_FOLDERS = ("blur", "blur_gamma")
 """Blurry images in GOPRO_Large, averaged as stored and in light (gamma 2.2); `gopro1111` takes
 the first unless told otherwise."""
-
-ROBUSTNESS_KINDS = (
-    "average",
-    "light",
-    "long",
-    "rotation",
-    "kernel",
-    "gaussian",
-    "noise",
-    "sharp",
-)
-"""Kinds of blur that a deblurrer is tested on: 7 to 13 frames averaged as stored; the same in light
-(gamma 2.2); 21 frames; a turning camera; a random walk; out of focus; an average with noise (2 %)
-and JPEG (quality 70); no blur."""
-IN_DOMAIN: dict[str, tuple[str, ...]] = {
-    "average": ("average", "light"),
-    "kernel": ("kernel",),
-    "rotation": ("rotation",),
-    "gaussian": ("gaussian",),
-}
-"""Which of them are in the domain of what was trained on the kinds of `KindOptions`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from blurvid.media.clip import check_besides
 _MAGIC = b"PIEH"
 """First bytes of a .flo file; as a little-endian float32, 202021.25."""
 _AT_ONCE = 1 << 18
-"""Pixels written in one piece."""
+"""Pixels brought to full size in one piece."""
 _ARCS = (15, 6, 4, 11, 13, 6)
 """Hues from red to yellow, to green, to cyan, to blue, to magenta, and back to red, as many as
 can be told apart there (Baker et al. 2011, after their published code)."""
@@ -51,34 +50,24 @@ def write_flow(field: Field, target: Path, *, overwrite: bool = False) -> Path:
         if suffix == ".png":
             flow_picture(field).save(file, format="PNG")
             return target
-        height, width = field.size
-        if suffix == ".flo":
-            file.write(_MAGIC + np.array([width, height], "<i4").tobytes())
+        if suffix == ".npy":
+            np.save(file, flow_array(field))
         else:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (height, width, 2)}
-            np.lib.format.write_array_header_1_0(file, header)
-        for rows in _strips(field):
-            file.write(rows.tobytes())
+            height, width = field.size
+            file.write(_MAGIC + np.array([width, height], "<i4").tobytes())
+            file.write(flow_array(field).data)
     return target
 
 
 def flow_array(field: Field) -> NDArray[np.float32]:
     """All of a flow at full size, (H, W, 2) float32 [px], x to the right, y downwards."""
-    out = np.empty((*field.size, 2), np.float32)
-    top = 0
-    for rows in _strips(field):
-        out[top : top + len(rows)] = rows
-        top += len(rows)
-    return out
-
-
-def _strips(field: Field) -> Iterator[NDArray[Any]]:
-    """Pieces (rows, W, 2) of a flow at full size, little-endian float32."""
     height, width = field.size
+    out = np.empty((height, width, 2), "<f4")
     step = max(1, _AT_ONCE // width)
     for top in range(0, height, step):
         rows = field.rows(top, min(top + step, height)).cpu().numpy()
-        yield np.ascontiguousarray(np.moveaxis(rows, 0, -1), "<f4")
+        out[top : top + step] = np.moveaxis(rows, 0, -1)
+    return out
 
 
 def flow_picture(field: Field) -> Image.Image:

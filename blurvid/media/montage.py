@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from blurvid.media.atomic import replacing
-from blurvid.media.busiest import busiest
 from blurvid.media.clip import check_besides, flat_frames
+from blurvid.media.compare import busiest
 from blurvid.media.photo import Photo
 from blurvid.media.png import save_png
 

@@ -21,17 +21,6 @@ from blurvid.media.metadata import EXIF_PREFIX
 from blurvid.media.photo import Photo
 from blurvid.media.profile import profile_codes
 
-
-def _find_isal() -> Any:
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return None
-    return isal_zlib
-
-
-isal_zlib = _find_isal()
-"""A faster zlib, where it is installed."""
 XMP_KEYWORD = "XML:com.adobe.xmp"
 IPTC_KEYWORD = "Raw profile type iptc"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -110,7 +99,7 @@ def save_png(image: Tensor, path: Path, photo: Photo | None) -> None:
 
 
 def quick_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Compress an 8-bit image in a tenth of the time of `write_png`, about a sixth larger.
+    """Compress an 8-bit image in a fraction of the time of `write_png`, a bit larger.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -125,18 +114,11 @@ def quick_png(pixels: NDArray[np.uint8]) -> bytes:
     rows[:, 1 : 1 + channels] = bare[:, :channels]
     np.subtract(bare[:, channels:], bare[:, :-channels], out=rows[:, 1 + channels :])
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", _deflated(rows)), (b"IEND", b"")]
-    return _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
-
-
-def _deflated(rows: NDArray[np.uint8]) -> bytes:
-    """Compress filtered rows quickly: by ISA-L where it is there, in a quarter of zlib's time."""
-    if isal_zlib is not None:
-        packed: bytes = isal_zlib.compress(rows.data, 1)
-        return packed
     # What is left of photos hardly repeats; not looking for it halves the time.
     compress = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
-    return compress.compress(rows.data) + compress.flush()
+    packed = compress.compress(rows.data) + compress.flush()
+    chunks = [(b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")]
+    return _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
 
 
 def frame_pixels(image: Tensor, photo: Photo | None, depth: int | None = None) -> NDArray[Any]:

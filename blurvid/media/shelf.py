@@ -9,19 +9,15 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blurvid.errors import OutputError
+from blurvid.locks import locked
 from blurvid.media.atomic import remove_stale, replacing
 from blurvid.media.text import reason
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 _ABOUT = "run.json"
 _LOG = "joints.jsonl"
@@ -62,8 +58,7 @@ class Shelf:
         plain = json.loads(json.dumps(about))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "lock").open("a") as lock:
-                _hold(lock, target)
+            with locked(folder / "lock", target):
                 remove_stale(folder)
                 shelf = cls(folder)
                 if anew:
@@ -162,13 +157,3 @@ class Shelf:
 def folder_of(target: Path) -> Path:
     """Where the work in hand of an output is kept."""
     return target.with_name(f".{target.name}.blurvid")
-
-
-def _hold(lock: IO[str], target: Path) -> None:
-    """Lock a folder as long as a file is open; the system unlocks it if the process is killed."""
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OutputError(f"{target}: another process is making it") from error

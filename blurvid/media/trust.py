@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from blurvid.flow.sampling import limited
 from blurvid.media.atomic import replacing
@@ -51,21 +51,16 @@ def write_trust(maps: TrustMaps, target: Path, photo: Photo, *, overwrite: bool 
         if target.suffix.lower() == ".png":
             trust_picture(maps, photo).save(file, format="PNG")
             return target
-        header = {"descr": "<f4", "fortran_order": False, "shape": (height, width, 2)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for row in _rows(maps, height, width):
-            file.write(row.tobytes())
+        planes = (_full(plane, height, width) for plane in (maps.error, maps.reblur))
+        np.save(file, np.stack(list(planes), axis=-1))
     return target
 
 
-def _rows(maps: TrustMaps, height: int, width: int) -> Iterator[NDArray[np.float32]]:
-    """Both maps at full size, row by row, (W, 2) each; a cell has one value."""
-    planes = [plane.cpu().numpy() for plane in (maps.error, maps.reblur)]
-    low, narrow = planes[0].shape
-    columns = np.arange(width) * narrow // width
-    for y in range(height):
-        row = [plane[y * low // height][columns] for plane in planes]
-        yield np.ascontiguousarray(np.stack(row, axis=-1), "<f4")
+def _full(plane: Tensor, height: int, width: int) -> NDArray[np.float32]:
+    """A map at full size, (H, W); a cell has one value."""
+    low, narrow = plane.shape
+    rows, columns = np.arange(height) * low // height, np.arange(width) * narrow // width
+    return plane.cpu().numpy()[np.ix_(rows, columns)].astype("<f4")
 
 
 def trust_picture(maps: TrustMaps, photo: Photo) -> Image.Image:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Collection
+from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor, nn
 
 from blurvid.config import (
+    SPECS,
     STAGES,
     TRAINED,
     BDIRSpec,
@@ -29,7 +30,7 @@ from blurvid.models.middle import (
     middle_of,
 )
 from blurvid.models.motion import MotionModel
-from blurvid.networks import BDIRNet, DirectNet, FrameNet, Maxim
+from blurvid.networks import BDIRNet, DirectNet, Maxim
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
 from blurvid.runtime import single_thread
@@ -53,7 +54,6 @@ __all__ = [
     "onward_of",
     "order_agreement",
     "parts",
-    "use_window",
 ]
 
 
@@ -93,6 +93,21 @@ Spec: TypeAlias = CascadeSpec | DirectSpec | BDIRSpec | MaximSpec | MotionModelS
 """Its shape, which is its `spec`."""
 
 
+def _motion(spec: MotionModelSpec | None) -> MotionModel:
+    spec = spec or MotionModelSpec()
+    return MotionModel(Maxim(), MotionNet(spec.motion), RestoreNet(spec.restore))
+
+
+MAKERS: dict[str, Callable[[Any], Trainable]] = {
+    "motion": _motion,
+    "direct": DirectNet,
+    "cascade": Cascade,
+    "bdirnet": BDIRNet,
+    "maxim": Maxim,
+}
+"""What makes an untrained model of its spec, or of None; by the names of `config.SPECS`."""
+
+
 def build(name: str, spec: Spec | None = None) -> Trainable:
     """Make an untrained model, which returns its input, or seven times its input.
 
@@ -103,21 +118,12 @@ def build(name: str, spec: Spec | None = None) -> Trainable:
     Raises:
         OptionError: no such model, or the shape of another one.
     """
-    if name == "cascade" and isinstance(spec, CascadeSpec | None):
-        with single_thread():  # LAPACK's orthogonalization of small matrices crawls in many
-            return Cascade(spec)
-    if name == "direct" and isinstance(spec, DirectSpec | None):
-        return DirectNet(spec)
-    if name == "bdirnet" and isinstance(spec, BDIRSpec | None):
-        return BDIRNet(spec)
-    if name == "maxim" and isinstance(spec, MaximSpec | None):
-        return Maxim(spec)
-    if name == "motion" and isinstance(spec, MotionModelSpec | None):
-        spec = spec or MotionModelSpec()
-        return MotionModel(Maxim(), MotionNet(spec.motion), RestoreNet(spec.restore))
-    if name in TRAINED:
+    if name not in MAKERS:
+        raise OptionError(f"no model named {name!r}; there are {', '.join(TRAINED)}")
+    if spec is not None and not isinstance(spec, SPECS[name]):
         raise OptionError(f"a {type(spec).__name__} is not the shape of the {name} model")
-    raise OptionError(f"no model named {name!r}; there are {', '.join(TRAINED)}")
+    with single_thread():  # LAPACK's orthogonalization of small matrices crawls in many
+        return MAKERS[name](spec)
 
 
 def parts(model: Trainable) -> dict[str, nn.Module]:
@@ -127,19 +133,3 @@ def parts(model: Trainable) -> dict[str, nn.Module]:
     if isinstance(model, MotionModel):
         return {"motion": model.motion, "restore": model.restoration}
     return {model.name: model}
-
-
-def use_window(model: nn.Module, side: int | None) -> bool:
-    """Let a model normalize by the statistics of a square around each pixel.
-
-    Args:
-        model: changed in place.
-        side: of the square [px]; None takes the whole image again.
-
-    Returns:
-        Whether the model has norms at all; the direct network has none.
-    """
-    nets = [module for module in model.modules() if isinstance(module, FrameNet)]
-    for net in nets:
-        net.use_window(side)
-    return bool(nets)

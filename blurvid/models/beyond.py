@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from blurvid.models.cascade import Cascade
 from blurvid.models.middle import GuidedCascade
 from blurvid.networks import FrameNet
+from blurvid.networks.one_frame import OneFrame
 
 if TYPE_CHECKING:
     from blurvid.models import SequenceModel
@@ -18,7 +19,7 @@ IMAGES = 3
 """The blurry image and two frames."""
 
 
-class Onward(nn.Module):
+class Onward(OneFrame):
     """One frame further out, (B, 9, H, W) -> (B, 1, 3, H, W).
 
     Input are the blurry image and, behind it, the last two frames on a side, the outermost at the
@@ -26,8 +27,6 @@ class Onward(nn.Module):
     recurrent network", and "could make predicting more than 7 frames feasible" (Jin et al. 2018,
     sections 5.3 and 7). None was trained on frames outside of the exposure.
     """
-
-    count = 1
 
     def __init__(self, cascade: Cascade) -> None:
         super().__init__()

@@ -27,6 +27,7 @@ class Cascade(nn.Module):
 
     name = "cascade"
     count = FRAMES
+    can_strip = True
     size_multiple = 20  # lcm of the unshuffle factors 4 and 5
 
     def __init__(self, spec: CascadeSpec | None = None) -> None:
@@ -128,14 +129,6 @@ class Cascade(nn.Module):
         """
         first = next(stage for stage in STAGES if made_by(stage) & set(frames))
         return f"the stage {first} of the cascade model"
-
-    @property
-    def can_strip(self) -> bool:
-        """Whether `fill` can save memory: not with the statistics of windows."""
-        return not any(net.windowed for net in self._nets())
-
-    def _nets(self) -> list[FrameNet]:
-        return [module for module in self.modules() if isinstance(module, FrameNet)]
 
     def fill(self, out: Tensor, y: Tensor, step: int | None, *, has_middle: bool = False) -> None:
         """Extract as `forward` does, with less memory: a stage at a time, the frames in `out`.

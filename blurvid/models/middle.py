@@ -12,6 +12,7 @@ from blurvid.config import FRAMES, MIDDLE
 from blurvid.models.cascade import Cascade
 from blurvid.models.motion import MotionModel
 from blurvid.networks import BDIRNet, DirectNet, Maxim
+from blurvid.networks.one_frame import OneFrame
 from blurvid.trajectory.sampling import resize
 
 if TYPE_CHECKING:
@@ -21,10 +22,8 @@ PHOTO = 3
 """Channels of the photo; what comes behind them is a middle frame that is given."""
 
 
-class CascadeMiddle(nn.Module):
+class CascadeMiddle(OneFrame):
     """The middle network of a cascade alone, (B, 3, H, W) -> (B, 1, 3, H, W)."""
-
-    count = 1
 
     def __init__(self, cascade: Cascade) -> None:
         super().__init__()
@@ -32,13 +31,13 @@ class CascadeMiddle(nn.Module):
         self.name, self.size_multiple = cascade.name, cascade.size_multiple
         self.can_strip = cascade.can_strip
 
-    def forward(self, y: Tensor) -> Tensor:
+    def forward(self, y: Tensor, step: int | None = None) -> Tensor:
         """Deblur images."""
-        return self.cascade.predict("middle", y, {})[MIDDLE].unsqueeze(1)
+        return self.cascade.predict("middle", y, {}, step=step)[MIDDLE].unsqueeze(1)
 
     def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
         """Deblur one image, see `SequenceModel`."""
-        out.copy_(self.cascade.predict("middle", y, {}, step=step)[MIDDLE])
+        out.copy_(self(y, step)[0])
 
     def maker(self, frames: Collection[int]) -> str:
         """Name what makes the frame."""
@@ -49,11 +48,8 @@ class CascadeMiddle(nn.Module):
         return self.cascade.stage_memory("middle", height, width, feature_size, step)
 
 
-class DirectMiddle(nn.Module):
+class DirectMiddle(OneFrame):
     """The middle frame of the direct network alone, (B, 3, H, W) -> (B, 1, 3, H, W)."""
-
-    count = 1
-    can_strip = False
 
     def __init__(self, net: DirectNet) -> None:
         super().__init__()
@@ -64,25 +60,13 @@ class DirectMiddle(nn.Module):
         """Deblur images."""
         return self.net.middle(y).unsqueeze(1)
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Deblur one image, see `SequenceModel`."""
-        out.copy_(self.net.middle(y))
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return self.net.maker([MIDDLE])
-
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
-        return self.net.middle_memory(height, width, feature_size)
+        return self.net.trunk_memory(height, width, feature_size)
 
 
-class MotionMiddle(nn.Module):
+class MotionMiddle(OneFrame):
     """The middle frame of the motion model alone; (B, 3, H, W) -> (B, 1, 3, H, W)."""
-
-    count = 1
-    size_multiple = 1
-    can_strip = False
 
     def __init__(self, model: MotionModel) -> None:
         super().__init__()
@@ -95,30 +79,28 @@ class MotionMiddle(nn.Module):
             self.model.fill_middle(frame, image.unsqueeze(0))
         return out
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Deblur one image, see `SequenceModel`."""
-        self.model.fill_middle(out, y)
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return self.model.maker(frames)
-
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
         return self.model.memory(height, width, feature_size, step)
 
 
-class GivenPicture(nn.Module):
+class _Given(OneFrame):
+    """A middle frame that nobody has to make."""
+
+    name = "given"
+
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the frame."""
+        return "the middle frame that is given"
+
+
+class GivenPicture(_Given):
     """A middle frame of the user's at whatever size it is asked for, for the motion model.
 
     Args:
         frame: (3, H, W), in [0, 1].
     """
 
-    name = "given"
-    count = 1
-    size_multiple = 1
-    can_strip = False
     frame: Tensor
 
     def __init__(self, frame: Tensor) -> None:
@@ -129,41 +111,13 @@ class GivenPicture(nn.Module):
         """The frame, whatever the image."""
         return resize(self.frame, (y.shape[-2], y.shape[-1])).unsqueeze(1).expand_as(y[:, None])
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Copy the frame."""
-        out.copy_(self(y)[0])
 
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return "the middle frame that is given"
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
-        """Nothing."""
-        return 0
-
-
-class GivenMiddle:
+class GivenMiddle(_Given):
     """A middle frame that stands behind the photo's channels, (B, 6, H, W) -> (B, 1, 3, H, W)."""
 
-    name = "given"
-    count = 1
-    size_multiple = 1
-    can_strip = False
-
-    def __call__(self, y: Tensor, /) -> Tensor:
+    def forward(self, y: Tensor) -> Tensor:
+        """The frame."""
         return y[:, PHOTO:].unsqueeze(1)
-
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Copy the frame."""
-        out.copy_(y[:, PHOTO:])
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return "the middle frame that is given"
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
-        """Nothing."""
-        return 0
 
 
 def middle_of(model: Cascade | DirectNet | BDIRNet | Maxim | MotionModel) -> SequenceModel:

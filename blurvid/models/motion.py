@@ -135,7 +135,7 @@ class MotionModel(nn.Module):
                         t,
                     )
                 out[..., target, :] = part.float()[..., kept, : y.shape[-1]]
-            yield crisp((out * (1 - rest) + y * rest).clamp(0, 1), goal)[0]
+            yield crisp((out * (1 - rest) + picture * rest).clamp(0, 1), goal)[0]
 
     def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
         """Extract the frames of one image, see `SequenceModel`."""

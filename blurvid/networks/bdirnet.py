@@ -10,16 +10,14 @@ named beside each part. None of it reproduces the paper's networks or figures.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.config import BDIRSpec
 from blurvid.errors import OptionError
-from blurvid.networks.blocks import spread, window_mean
 from blurvid.networks.direct import DirectNet
+from blurvid.networks.one_frame import OneFrame
 from blurvid.networks.unet import PlainBlock, UNet
 
 MOST_LOG = 6.0
@@ -62,6 +60,27 @@ def local_statistics(x: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 def _deviation(variance: Tensor) -> Tensor:
     return (variance.clamp(min=0) + 1e-10).sqrt().clamp(min=torch.e**-MOST_LOG)
+
+
+def window_mean(x: Tensor, side: int) -> Tensor:
+    """Mean over every square that lies inside, (B, C, H, W) -> (B, C, H-side+1, W-side+1).
+
+    Sums run along rows, then columns: float32 keeps its digits, unlike in sums over the image.
+    An axis shorter than the square is taken whole.
+    """
+    for axis in (-1, -2):
+        k = min(side, x.shape[axis])
+        sums = x.cumsum(axis)
+        rest = sums.narrow(axis, k, x.shape[axis] - k) - sums.narrow(axis, 0, x.shape[axis] - k)
+        x = torch.cat([sums.narrow(axis, k - 1, 1), rest], axis) / k
+    return x
+
+
+def spread(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Give each position the square around it; near the border, the nearest one inside."""
+    missing = (size[1] - x.shape[-1], size[0] - x.shape[-2])
+    (left, right), (above, below) = ((n - n // 2, n // 2) for n in missing)
+    return F.pad(x, (left, right, above, below), mode="replicate")
 
 
 class SAID(nn.Module):
@@ -196,7 +215,7 @@ class RecNet(nn.Module):
         return F.pixel_shuffle(self.head(x), self.spec.factor)
 
 
-class BDIRNet(nn.Module):
+class BDIRNet(OneFrame):
     """Blurry image to its middle frame, (B, 3, H, W) -> (B, 1, 3, H, W), not clamped.
 
     `size_multiple` divides H and W. Only a small version of the image is added to the output:
@@ -205,8 +224,6 @@ class BDIRNet(nn.Module):
     """
 
     name = "bdirnet"
-    count = 1
-    can_strip = False
 
     def __init__(self, spec: BDIRSpec | None = None) -> None:
         super().__init__()
@@ -268,20 +285,6 @@ class BDIRNet(nn.Module):
         size = (small.shape[-2] * p, small.shape[-1] * p)
         grown = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
         return grown[..., : y.shape[-2], : y.shape[-1]]
-
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Deblur as `forward` does.
-
-        Args:
-            out: the frame goes there, (1, 3, H, W) float32, on any device.
-            y: one blurry image, (1, 3, H, W).
-            step: nothing can be saved by it.
-        """
-        out.copy_(self(y)[0])
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return "the bdirnet model"
 
     def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]; see `FrameNet`."""

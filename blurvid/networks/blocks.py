@@ -31,14 +31,8 @@ class InstanceNorm(nn.GroupNorm):
     One group per channel is instance normalization; torch's group-norm kernels accept
     half-precision inputs, keep their statistics in fp32, and never hold running statistics, which
     the paper's networks do not use.
-
-    With a `window` each position is normalized by the statistics of the square around it, so
-    that a whole photo is treated as the crops of the training were (Chu et al., "Improving Image
-    Restoration by Revisiting Global Information Aggregation", ECCV 2022). For use, not training.
     """
 
-    window: int | None = None
-    """Side of the square [positions of the feature map]; None takes the whole image."""
     fused: Callable[..., Iterable[Tensor]] | None = None
     """What does the work of `activated` faster, see `fused_activations`; None does without."""
 
@@ -47,44 +41,13 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize feature maps, (B, C, H, W) -> (B, C, H, W)."""
-        if self.window is None or self.window >= max(input.shape[-2:]):
-            if input.dtype == torch.float32 or torch.is_grad_enabled():
-                return super().forward(input)
-            # Autocast would have a copy of the map in float32 and the result, too. The kernels
-            # compute in float32 all the same, and what follows takes half precision.
-            with torch.autocast(input.device.type, enabled=False):
-                weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
-                return F.group_norm(input, self.num_groups, weight, bias, self.eps)
-        # Without its mean the variance is a small difference of small numbers.
-        x = input.float()
-        x = x - x.mean(dim=(-2, -1), keepdim=True)
-        mean = window_mean(x, self.window)
-        variance = window_mean(x.square(), self.window) - mean.square()
-        scale = self.weight.float()[:, None, None] * (variance.clamp(min=0) + self.eps).rsqrt()
-        shift = self.bias.float()[:, None, None] - mean * scale
-        size = (x.shape[-2], x.shape[-1])
-        return (x * spread(scale, size) + spread(shift, size)).to(input.dtype)
-
-
-def window_mean(x: Tensor, side: int) -> Tensor:
-    """Mean over every square that lies inside, (B, C, H, W) -> (B, C, H-side+1, W-side+1).
-
-    Sums run along rows, then columns: float32 keeps its digits, unlike in sums over the image.
-    An axis shorter than the square is taken whole.
-    """
-    for axis in (-1, -2):
-        k = min(side, x.shape[axis])
-        sums = x.cumsum(axis)
-        rest = sums.narrow(axis, k, x.shape[axis] - k) - sums.narrow(axis, 0, x.shape[axis] - k)
-        x = torch.cat([sums.narrow(axis, k - 1, 1), rest], axis) / k
-    return x
-
-
-def spread(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Give each position the square around it; near the border, the nearest one inside."""
-    missing = (size[1] - x.shape[-1], size[0] - x.shape[-2])
-    (left, right), (above, below) = ((n - n // 2, n // 2) for n in missing)
-    return F.pad(x, (left, right, above, below), mode="replicate")
+        if input.dtype == torch.float32 or torch.is_grad_enabled():
+            return super().forward(input)
+        # Autocast would have a copy of the map in float32 and the result, too. The kernels
+        # compute in float32 all the same, and what follows takes half precision.
+        with torch.autocast(input.device.type, enabled=False):
+            weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+            return F.group_norm(input, self.num_groups, weight, bias, self.eps)
 
 
 def activated(x: Tensor, *affine: Tensor) -> tuple[Tensor, ...]:
@@ -112,7 +75,7 @@ def activated(x: Tensor, *affine: Tensor) -> tuple[Tensor, ...]:
 def activate(x: Tensor, *norms: InstanceNorm) -> Iterator[Tensor]:
     """What each norm and a ReLU after it make of x, one at a time where nothing is fused."""
     fused = norms[0].fused
-    if fused is None or norms[0].window is not None or torch.is_grad_enabled():
+    if fused is None or torch.is_grad_enabled():
         return (F.relu(norm(x)) for norm in norms)
     # Compilers take the shapes of parameters for fixed, those of tensors not.
     affine = (values.detach() for norm in norms for values in (norm.weight, norm.bias))

@@ -65,10 +65,6 @@ class DirectNet(UNet):
         assert self.head.bias is not None
         return self.head.weight[mine], self.head.bias[mine]
 
-    def middle_memory(self, height: int, width: int, feature_size: int) -> int:
-        """Predict the most that `middle` takes besides its arguments [bytes], see `memory`."""
-        return self.trunk_memory(height, width, feature_size)
-
     def maker(self, frames: Collection[int]) -> str:
         """Name what makes some frames: the model, all at once."""
         return "the direct model"

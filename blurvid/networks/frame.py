@@ -134,24 +134,6 @@ class FrameNet(nn.Module):
             last,
         )
 
-    @property
-    def windowed(self) -> bool:
-        """Whether the statistics are those of a square around each pixel."""
-        norms = (norm for norm in self.modules() if isinstance(norm, InstanceNorm))
-        return any(norm.window is not None for norm in norms)
-
-    def use_window(self, side: int | None) -> None:
-        """Normalize by the statistics of a square around each pixel.
-
-        Args:
-            side: of the square [px]; None takes the whole image again.
-        """
-        r = self.spec.factor
-        for part, factor in ((self.refine, r), (self.fuse, r), (self.head, 1)):
-            for norm in part.modules():
-                if isinstance(norm, InstanceNorm):
-                    norm.window = None if side is None else max(1, round(side / factor))
-
     def forward(self, *images: Tensor, step: int | None = None) -> Tensor:
         """Predict the frame next to the last image.
 
@@ -167,12 +149,7 @@ class FrameNet(nn.Module):
 
         Returns:
             The frame, (B, 3, H, W), not clamped.
-
-        Raises:
-            ValueError: strips, with normalization by windows.
         """
-        if step is not None and self.windowed:
-            raise ValueError("strips know the statistics of the whole image only")
         if step is not None or (self._prefers_strips() and not torch.is_grad_enabled()):
             with torch.no_grad():
                 one = [
@@ -197,7 +174,7 @@ class FrameNet(nn.Module):
 
     def _prefers_strips(self) -> bool:
         """Whether strips are the fast way, too: on a CPU, where they stay in the cache."""
-        return next(self.parameters()).device.type == "cpu" and not self.windowed
+        return next(self.parameters()).device.type == "cpu"
 
     def _in_strips(self, images: list[Tensor], step: int | None) -> Tensor:
         """`forward` for one image; a `step` of None stores the maps of the head."""
@@ -263,7 +240,7 @@ class FrameNet(nn.Module):
         if step is None and not self._prefers_strips():
             copies = 3 * len(self.spec.extract) * 4 * pixels
             # Normalized maps are float32 whatever the features are.
-            held = 4 * feature_size + (6 * 4 if self.windowed else 4)
+            held = 4 * feature_size + 4
             body = 3 * features * held + copies + 2 * image
             return round(max(body, full * held + 4 * image))
         reach = max(sum(dilations) for group in self.spec.groups for dilations in group)

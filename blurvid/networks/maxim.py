@@ -34,7 +34,7 @@ SCALES = len(BLOCKS)
 TILE = 384
 """Side of the tiles that `fill` sees [px], a multiple of 64: near the 256 px of the training, where
 the grid and the channel attention, which see all there is, do what they learned."""
-OVERLAP = 64
+OVERLAP = 48
 """Least width over which two tiles are blended [px]."""
 HELD = {4: 32, 2: 44}
 """Maps of the finest scale that are in memory at a time, by bytes of a value, as measured; what the

@@ -347,8 +347,6 @@ def check_quality(options: QualityOptions) -> None:
     exponent = isinstance(gamma, int | float) and 0.1 <= gamma <= 10
     if gamma is not None and gamma != "srgb" and not exponent:
         raise OptionError(f"constraint {gamma!r}: use an exponent such as 1.0 or 2.2, or srgb")
-    if options.statistics not in ("global", "local"):
-        raise OptionError(f"no statistics named {options.statistics!r}; use global or local")
     check_scale(options.scale)
 
 

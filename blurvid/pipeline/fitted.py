@@ -67,7 +67,7 @@ class Fitted:
         """
         if self.still:
             for i in range(len(times)):
-                out[i] = self.y[0]
+                out[i] = self.fit.restored.picture[0]
             return out
         device = next(self.model.motion.parameters()).device
         order = [-t for t in times] if self.turned else times

@@ -13,16 +13,14 @@ from blurvid import runtime, weights
 from blurvid.config import (
     FAST,
     FRAMES,
-    LOCAL_WINDOW,
     MODELS,
-    PAPER_CROP,
     MotionHints,
     OrderOptions,
     QualityOptions,
     RunOptions,
 )
 from blurvid.errors import OptionError
-from blurvid.models import MotionModel, SequenceModel, use_window
+from blurvid.models import MotionModel, SequenceModel
 from blurvid.pipeline.beyond import check_beyond, extend
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.extraction import Extractor, PhotoLike, as_photo
@@ -101,14 +99,6 @@ def extractor(
         if found is not None:
             network = guided(network, found)
         warnings: tuple[str, ...] = ()
-        if quality.statistics == "local":
-            crop = weights_name.crop or PAPER_CROP  # the authors' weights do not tell theirs
-            assert isinstance(network, nn.Module)
-            if not use_window(network, round(LOCAL_WINDOW * crop)):
-                quality = dataclasses.replace(quality, statistics="global")
-                warnings = (
-                    f"local statistics change nothing: the {network.name} model normalizes nothing",
-                )
         if isinstance(network, MotionModel) and quality.scale not in ("auto", 1):
             quality = dataclasses.replace(quality, scale="auto")
             warnings += ("scale changes nothing: the motion model has sizes of its own",)

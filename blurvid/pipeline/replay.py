@@ -61,8 +61,6 @@ def origin(
         words += ["--quality", next(key for key, n in QUALITIES.items() if n == quality.passes)]
     if quality.constraint is not None:
         words += ["--constraint", str(quality.constraint)]
-    if quality.statistics != plain.statistics:
-        words += ["--statistics", quality.statistics]
     if quality.scale != plain.scale:
         words += ["--scale", str(quality.scale)]
     if middle is not None:

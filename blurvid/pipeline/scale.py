@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blurvid.config import SMALLEST_SCALE
 from blurvid.errors import OptionError
-from blurvid.flow.blocks import estimate_motion
+from blurvid.flow import sequence_motion
 
 Run = Callable[[Tensor], Tensor]
 """Turns y (3, H, W), RGB in [0, 1], into frames (7, 3, H, W), both on the CPU."""
@@ -103,7 +103,7 @@ def _motion(frames: Tensor) -> float:
 
     What stands still is the same at every scale, so that the median would not do.
     """
-    return estimate_motion(frames[0], frames[-1]).p95
+    return sequence_motion(frames[[0, -1]])[0].p95
 
 
 def shrink(y: Tensor, scale: float) -> Tensor:

@@ -88,7 +88,7 @@ class Networks(Protocol):
 
 SHORT = 7.0
 """Half displacement [px] up to which the network deblurs: its training blurs were 15 px long."""
-START = 5.0
+START = 7.0
 """Half displacement [px] at the size at which the pyramid begins."""
 LOOK = 160
 """Shorter side [px] of the first look, about."""
@@ -96,7 +96,7 @@ SMALLEST = 64
 """No side of a level is shorter [px]."""
 WHOLE = 300
 """Pictures whose shorter side is below this are searched at their own size [px], not at half."""
-WORK = 2**20
+WORK = 2**18
 """Pixels of the size at which motion is worked on at most: it is smooth, and scaled up."""
 GAIN = 0.5
 """By so much [dB] must motion explain the photo better than rest to be believed."""
@@ -116,8 +116,15 @@ FAINT = 0.006
 """Slopes that noise has [per px]."""
 AROUND = 4.0
 """Width of the Gaussian over which slopes are averaged [px]."""
+NEAR = 5
+"""Side of the square [px] whose values bound what is deblurred a second time."""
 RESTING = (0.1, 0.35)
-"""Half displacements [px] below which a place is taken from the photo, and above which not."""
+"""Half displacements [px] below which a place is taken for resting, and above which not."""
+CLEARED = 0.3
+"""Share of the middle frame, beside the photo, in what rests: it mends blur too short to be found,
+and sharpens what is sharp."""
+SHARP = -44.0
+"""Difference [dB] of middle frame and photo below which a photo that rests is left as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +205,7 @@ def count_levels(y: Tensor, networks: Networks, shift: tuple[float, float] | Non
 
 
 def resting(motion: Motion) -> Tensor:
-    """Where nothing moves, so that the photo itself is the best picture, 0 to 1, (1, 1, H, W)."""
+    """Where nothing moves, so that the photo itself is nearly the best picture, (1, 1, H, W)."""
     low, high = RESTING
     length = blur(motion.a.norm(dim=1, keepdim=True), 2.0)
     return ((high - length) / (high - low)).clamp(0, 1)
@@ -258,7 +265,8 @@ def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress, hints: Hi
     carried = networks.restore(y, resize(coarser.restored.picture, size), known).picture
     share = blur(deblurred(carried, y, known), 3.0)
     tell("middle frame", 0.2)
-    middle = networks.sharpen(carried * share + y * (1 - share))
+    begun = carried * share + y * (1 - share)
+    middle = _within(networks.sharpen(begun), begun)
     tell("motion", 0.6)
     small_middle, small_y = _work_size(middle), _work_size(y)
     work = (small_y.shape[-2], small_y.shape[-1])
@@ -277,6 +285,13 @@ def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress, hints: Hi
     return _restored(y, middle, motion, networks, tell, hints)
 
 
+def _within(image: Tensor, before: Tensor) -> Tensor:
+    """Keep an image within the values that are near: what is deblurred twice gets dark rims."""
+    highest = F.max_pool2d(before, NEAR, 1, NEAR // 2)
+    lowest = -F.max_pool2d(-before, NEAR, 1, NEAR // 2)
+    return torch.minimum(torch.maximum(image, lowest), highest)
+
+
 def _restored(
     y: Tensor, middle: Tensor, motion: Motion, networks: Networks, tell: Progress, hints: Hints
 ) -> Fit:
@@ -291,7 +306,9 @@ def _restored(
         tell("picture", 0.9)
         picture = solve(picture, y, motion, SETTLED).clamp(0, 1)
     rest = resting(motion)
-    picture = supported(picture, y) * (1 - rest) + y * rest
+    sharp = float(rest.min()) == 1 and _decibels(middle, y) < SHARP
+    calm = y if sharp else torch.lerp(y, middle, CLEARED)
+    picture = supported(picture, y) * (1 - rest) + calm * rest
     return Fit(Restored(picture, found.features), middle, motion, 1)
 
 
@@ -342,7 +359,12 @@ def _search_size(image: Tensor) -> Tensor:
 
 def _error(middle: Tensor, y: Tensor, motion: Motion) -> float:
     """Re-blur error [dB], smaller is better."""
-    return 10 * math.log10(float((reblur(middle, motion) - y).square().mean()) + 1e-10)
+    return _decibels(reblur(middle, motion), y)
+
+
+def _decibels(image: Tensor, y: Tensor) -> float:
+    """Difference [dB], smaller is nearer."""
+    return 10 * math.log10(float((image - y).square().mean()) + 1e-10)
 
 
 def _work_size(image: Tensor) -> Tensor:

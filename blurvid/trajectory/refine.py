@@ -43,7 +43,7 @@ class Effort:
 
 
 HALF_SIZE = Effort(cell=8, steps=60, smoothness=6e-3)
-FULL_SIZE = Effort(cell=16, steps=40, smoothness=3e-3)
+FULL_SIZE = Effort(cell=16, steps=12, smoothness=3e-3)
 
 
 @torch.inference_mode(False)  # the slope is needed, whatever the caller is doing

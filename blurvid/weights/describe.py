@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from blurvid.config import STAGES, TRAINED
+from blurvid.config import PARTS, TRAINED
 from blurvid.errors import WeightsError
 
 FORMAT = 1
@@ -19,21 +19,11 @@ SCORE = "seven_frame_psnr"
 """The score [dB] by which `auto` compares models."""
 MIDDLE_SCORE = "middle_gain"
 """The score [dB] by which `auto` compares what gives the middle frame: what it gains over the
-blurry photo, on average over kinds of blur (`blurvid eval --robustness`)."""
-PARTS = {
-    "motion": ("motion", "restore"),
-    "direct": ("direct",),
-    "cascade": STAGES,
-    "bdirnet": ("bdirnet",),
-    "maxim": ("maxim",),
-}
-"""Parts of each model, a file each."""
+blurry photo, on average over kinds of blur."""
 MAX_SCORE = 1e6
 """Scores [dB] beyond, NaN and infinity are no scores."""
 MAX_SET_BYTES = 2**20
 MAX_FILE_BYTES = 2**30
-MAX_CROP = 2**20
-"""Sides of training crops [px] beyond are not believed."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names under which a set can be kept in the cache."""
 
@@ -59,15 +49,6 @@ class WeightSet:
     """Gain of the middle frame [dB], mean over kinds of blur; None when not known."""
     origin: Origin
     """How it was found."""
-
-    @property
-    def crop(self) -> int | None:
-        """Side of the crops that its training ended with [px]; None where it does not tell."""
-        recipe = self.info.get("recipe")
-        phases = recipe.get("phases") if isinstance(recipe, dict) else None
-        last = phases[-1] if isinstance(phases, list) and phases else recipe
-        crop = last.get("crop") if isinstance(last, dict) else None
-        return crop if type(crop) is int and 0 < crop <= MAX_CROP else None
 
     @property
     def middle(self) -> str | None:
@@ -158,10 +139,11 @@ def _problem(info: object) -> str | None:
     name, model, files = info.get("name"), info.get("model"), info.get("files")
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
         return "it has no name"
-    if not isinstance(model, str) or model not in PARTS:
+    if not isinstance(model, str) or model not in TRAINED:
         return f"its model is {model!r:.80}; there are {', '.join(TRAINED)}"
-    if not isinstance(files, dict) or set(files) != set(PARTS[model]):
-        return f"the {model} model has the files {', '.join(PARTS[model])}"
+    parts = PARTS.get(model, (model,))
+    if not isinstance(files, dict) or set(files) != set(parts):
+        return f"the {model} model has the files {', '.join(parts)}"
     for part, entry in files.items():
         problem = _entry_problem(entry)
         if problem is not None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import hashlib
 import io
-import lzma
-import tarfile
 import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from blurvid.errors import WeightsError
 from blurvid.weights.describe import MAX_SET_BYTES, NAME, SET_FILE, WeightSet, parse_info, read_set
@@ -24,19 +20,9 @@ from blurvid.weights.store import install, load, write_info
 
 MAX_BYTES = 200 * 10**6
 """Largest download, and largest contents of an archive."""
-MAX_MEMBERS = 1000
-"""Most files believed in an archive."""
 TIMEOUT = 30.0
 """Seconds without an answer after which a download is given up."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-TAR_RIM = 1536
-"""Bytes of a tar archive around each file in it."""
-PACKED: dict[bytes, Callable[[io.BytesIO], Any]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\0": lzma.LZMAFile,
-}
-"""How packed tar archives begin, and what unpacks them."""
 
 
 def fetch(
@@ -52,8 +38,8 @@ def fetch(
     the set is put in its place.
 
     Args:
-        url: https or file address of a zip or tar archive with one weight set in it, or of a
-            `set.json` that has its files beside it.
+        url: https or file address of a zip archive with one weight set in it, or of a `set.json`
+            that has its files beside it.
         name: name in the cache; None keeps the name that the set has.
         sha256: SHA-256 that the file at `url` must have.
         overwrite: replace a cached set of that name.
@@ -163,7 +149,7 @@ def _download(url: str, limit: int) -> bytes:
 
 
 def _reader(url: str, data: bytes) -> Callable[[str, int], bytes]:
-    """What gives files of a set: of a zip or tar archive, or a set.json with files beside it.
+    """What gives files of a set: of a zip archive, or a set.json with files beside it.
 
     It takes a name and the most bytes that are wanted, and may give one more.
     """
@@ -175,64 +161,21 @@ def _reader(url: str, data: bytes) -> Callable[[str, int], bytes]:
 
         return beside
     try:
-        contents: dict[PurePosixPath, bytes] = {}
-        size = 0
-        for member, file in (_zipped if data.startswith(b"PK") else _tarred)(data):
-            contents[PurePosixPath(member)] = file.read(MAX_BYTES - size + 1)
-            size += len(contents[PurePosixPath(member)])
-            if len(contents) > MAX_MEMBERS or size > MAX_BYTES:
-                raise _TooLargeError
-    except _TooLargeError:
-        text = f"{url} unpacks to more than a weight set can hold; not kept"
-        raise WeightsError(text) from None
-    except tarfile.ReadError:
-        raise WeightsError(f"{url} is neither a zip or tar archive nor a {SET_FILE}") from None
-    except Exception as error:  # of any kind: libraries raise a dozen
-        raise WeightsError(f"{url} is a damaged archive: {error}") from None
-    roots = [path.parent for path in contents if path.name == SET_FILE]
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except zipfile.BadZipFile:
+        raise WeightsError(f"{url} is neither a zip archive nor a {SET_FILE}") from None
+    names = archive.namelist()
+    roots = [path.parent for path in map(PurePosixPath, names) if path.name == SET_FILE]
     if len(roots) != 1:
         raise WeightsError(f"{url} holds {len(roots)} weight sets instead of one")
 
     def within(name: str, limit: int) -> bytes:
-        if roots[0] / name not in contents:
+        if str(roots[0] / name) not in names:
             raise WeightsError(f"{url} lacks {name}")
-        return contents[roots[0] / name]
+        try:
+            with archive.open(str(roots[0] / name)) as file:
+                return file.read(limit + 1)
+        except Exception as error:  # of any kind: libraries raise a dozen
+            raise WeightsError(f"{url} is a damaged archive: {error}") from None
 
     return within
-
-
-class _TooLargeError(Exception):
-    """An archive holds more than a weight set can."""
-
-
-class _Bounded:
-    """A file of which only so much can be read, so that a packed one may not grow for ever."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.left = file, MAX_BYTES + (MAX_MEMBERS + 1) * TAR_RIM
-
-    def read(self, size: int) -> bytes:
-        data = self.file.read(size)
-        self.left -= len(data)
-        if self.left < 0:
-            raise _TooLargeError
-        return data
-
-
-def _zipped(data: bytes) -> Iterator[tuple[str, IO[bytes]]]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for member in archive.infolist():
-            if not member.is_dir():
-                with archive.open(member) as file:
-                    yield member.filename, file
-
-
-def _tarred(data: bytes) -> Iterator[tuple[str, IO[bytes]]]:
-    opener = next((found for mark, found in PACKED.items() if data.startswith(mark)), None)
-    plain = io.BytesIO(data) if opener is None else opener(io.BytesIO(data))
-    # As a stream, in which no header can lead back
-    with tarfile.open(fileobj=_Bounded(plain), mode="r|") as archive:  # type: ignore[call-overload]
-        for member in archive:
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is not None and not member.issparse():
-                yield member.name, content

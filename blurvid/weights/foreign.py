@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from blurvid.errors import WeightsError
+from blurvid.networks.one_frame import OneFrame
 from blurvid.weights.describe import refuse_pointer
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
@@ -18,16 +19,13 @@ BYTES_PER_PIXEL = 4096
 takes about 2600, larger ones more. A guess, on the safe side for most."""
 
 
-class ForeignDeblurrer(nn.Module):
+class ForeignDeblurrer(OneFrame):
     """A network of another's as a deblurrer of the middle frame, (B, 3, H, W) -> (B, 1, 3, H, W).
 
     Args:
         descriptor: spandrel's `ImageModelDescriptor`.
         name: for messages.
     """
-
-    count = 1
-    can_strip = False
 
     def __init__(self, descriptor: Any, name: str) -> None:
         super().__init__()
@@ -38,10 +36,6 @@ class ForeignDeblurrer(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """Deblur images."""
         return self.descriptor(y).unsqueeze(1)  # type: ignore[no-any-return]
-
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Deblur one image, see `models.SequenceModel`."""
-        out.copy_(self.descriptor(y))
 
     def maker(self, frames: Collection[int]) -> str:
         """Name what makes the frame."""

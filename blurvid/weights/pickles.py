@@ -1,22 +1,13 @@
-"""Checkpoints written by PyTorch, old ones included, read without running anything in them.
-
-`torch.load(weights_only=True)` does the reading, of files that ask for nothing but tensors and
-plain values. It knows only the pickle opcodes that today's Python writes. Python 2 wrote integers
-beyond 32 bits, such as the `id()` that torch 0.3 used as keys of optimizer state, as the text
-opcode INT, and long byte strings as BINSTRING; these are respelled first.
-"""
+"""Checkpoints written by PyTorch, old ones included, read without running anything in them."""
 
 from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 import re
 import warnings
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 
@@ -26,16 +17,12 @@ from blurvid.weights.describe import refuse_pointer
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickled number with which a checkpoint begins that is not a zip archive."""
-LEGACY_PICKLES = 5
-"""Magic number, protocol, system, payload, storage keys; then come the raw numbers."""
 MAX_BYTES = 2**30
 NEEDED = re.compile(
     r"collections\.OrderedDict|torch\._utils\._rebuild_(tensor|tensor_v2|parameter)|torch\.Size"
     r"|torch\.(cuda\.)?[A-Za-z0-9]+Storage|torch\.storage\.[A-Za-z]+Storage"
 )
 """Classes and functions of tensors and plain values, by their names in a pickle."""
-CALLS = frozenset(("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"))
-"""Opcodes that get hold of functions or classes in other ways; torch writes none of them."""
 
 
 def read_checkpoint(path: Path) -> object:
@@ -76,124 +63,55 @@ def _load(path: Path, file: BinaryIO) -> object:
             return load_plain(file)
     except DeviceError:
         raise
-    except UntrustedError as error:
-        raise WeightsError(f"{path} {error}, do not trust the file") from None
     except Exception as error:  # a damaged or hostile pickle can raise anything
-        raise WeightsError(f"{path} is damaged or incomplete; download it again") from error
-
-
-class UntrustedError(Exception):
-    """A checkpoint that asks for what tensors and plain values do not need."""
+        raise WeightsError(
+            f"{path} is damaged, or asks for what weights do not need; nothing of it was run, "
+            "download it again"
+        ) from error
 
 
 def load_plain(file: BinaryIO) -> object:
     """Load tensors and plain values from a file that torch wrote.
 
-    `torch.load(weights_only=True)` allows more than they need: functions that take any amount of
-    memory or time (`bytearray`, `torch.Tensor`, `codecs.encode`), and packed archives. So what a
-    file asks for is looked at before torch sees it.
+    `torch.load(weights_only=True)` knows only the pickle opcodes that today's Python writes, not
+    those of Python 2, which torch 0.3 was run by. So a file without an archive around it, as
+    torch wrote until 1.5, is read by Python's own unpickler, which gets hold of nothing but
+    `NEEDED`.
 
     Args:
         file: as a whole, at its beginning.
 
     Raises:
-        UntrustedError: it asks for something else.
-        Exception: whatever zipfile, pickletools or torch raise on damaged files.
+        UnpicklingError: it asks for something else.
+        Exception: whatever torch raises on damaged files.
     """
+    legacy = file.read(len(LEGACY_MAGIC)) == LEGACY_MAGIC
+    file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, and of Python about strings in old pickles
-        if _is_legacy(file):
-            source: BinaryIO = _respelled(file)
-        else:
-            _check_archive(file)
-            source = file
-        size = source.seek(0, io.SEEK_END)
-        source.seek(0)
-        payload = torch.load(source, map_location="cpu", weights_only=True)
-    _check_sizes(payload, size)
-    return payload
+        if not legacy:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        # From memory, since torch would look for a still older kind, a tar archive, in a file.
+        return torch.load(
+            io.BytesIO(file.read()),
+            map_location="cpu",
+            weights_only=False,
+            pickle_module=_Plain,
+        )
 
 
-def _check_archive(file: BinaryIO) -> None:
-    """Look at the pickles of a zip archive, and at what it unpacks to."""
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        if len({member.filename for member in members}) < len(members):
-            raise UntrustedError("holds two files of one name")
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise UntrustedError("is packed, which checkpoints are not")
-        for member in members:
-            if member.filename.endswith(".pkl"):
-                with archive.open(member) as pickled:
-                    for opcode, argument, _ in pickletools.genops(pickled):
-                        _check_opcode(opcode.name, argument)
-    file.seek(0)
+class _Plain:
+    """What torch is given for the module `pickle`."""
 
+    class Unpickler(pickle.Unpickler):
+        """Gets hold of no function or class but those that tensors and plain values need."""
 
-def _check_opcode(name: str, argument: object) -> None:
-    """Refuse an opcode that gets hold of a function or class that tensors do not need."""
-    if name == "GLOBAL":
-        wanted = str(argument).replace(" ", ".")
-        if NEEDED.fullmatch(wanted) is None:
-            raise UntrustedError(
-                f"asks for {wanted[:80]}, which weights do not need; nothing of it was run"
-            )
-    elif name in CALLS:
-        raise UntrustedError(f"has the opcode {name}, not of weights; nothing of it was run")
+        def find_class(self, module: str, name: str) -> Any:
+            if NEEDED.fullmatch(f"{module}.{name}") is None:
+                raise pickle.UnpicklingError(f"asks for {module}.{name}"[:80])
+            return super().find_class(module, name)
 
-
-def _check_sizes(payload: object, size: int) -> None:
-    """Refuse tensors whose numbers cannot all have come from a file of `size` bytes."""
-    pending, seen = [payload], set()
-    while pending:
-        value = pending.pop()
-        if isinstance(value, torch.Tensor):
-            if value.untyped_storage().nbytes() > size:
-                raise UntrustedError("has tensors that are larger than it is")
-        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
-            seen.add(id(value))
-            pending += value.values() if isinstance(value, Mapping) else value
-
-
-def _is_legacy(file: BinaryIO) -> bool:
-    head = file.read(len(LEGACY_MAGIC))
-    file.seek(0)
-    return head == LEGACY_MAGIC
-
-
-def _respelled(file: BinaryIO) -> io.BytesIO:
-    """Copy a legacy checkpoint with the opcodes of Python 2 spelled as today.
-
-    Opcodes are read by `pickletools`, which never acts on them. References between objects are
-    numbered, not offsets, so that a longer spelling breaks nothing.
-    """
-    copy = io.BytesIO()
-    for _ in range(LEGACY_PICKLES):
-        start = file.tell()
-        edits: list[tuple[int, int, bytes]] = []
-        for opcode, argument, position in pickletools.genops(file):
-            _check_opcode(opcode.name, argument)
-            if opcode.name in ("INT", "BINSTRING"):
-                edits.append((position or 0, file.tell(), _modern(argument)))
-        end = file.tell()
-        file.seek(start)
-        for begin, after, spelling in edits:
-            copy.write(file.read(begin - file.tell()))
-            copy.write(spelling)
-            file.seek(after)
-        copy.write(file.read(end - file.tell()))
-    while chunk := file.read(2**22):
-        copy.write(chunk)
-    copy.seek(0)
-    return copy
-
-
-def _modern(value: object) -> bytes:
-    """Protocol 2 opcodes, as Python 3 spells them, that push a bool, an int or a string."""
-    if isinstance(value, bool):
-        return pickle.NEWTRUE if value else pickle.NEWFALSE
-    if isinstance(value, int):
-        digits = pickle.encode_long(value)
-        return pickle.LONG1 + bytes([len(digits)]) + digits
-    text = str(value).encode()
-    return pickle.BINUNICODE + len(text).to_bytes(4, "little") + text
+    @classmethod
+    def load(cls, file: BinaryIO, **options: str) -> object:
+        """Load one object."""
+        return cls.Unpickler(file, **options).load()  # type: ignore[arg-type]

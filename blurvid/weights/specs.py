@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any, TypeVar
 
-from blurvid.config import (
-    BDIRSpec,
-    CascadeSpec,
-    DirectSpec,
-    MaximSpec,
-    MotionModelSpec,
-    MotionSpec,
-    RestoreSpec,
-    UNetSpec,
-)
+from blurvid.config import SPECS, MotionSpec
 from blurvid.errors import WeightsError
 from blurvid.models import Spec
 from blurvid.weights.describe import SET_FILE, WeightSet
@@ -25,128 +14,79 @@ from blurvid.weights.describe import SET_FILE, WeightSet
 MAX_LEVELS = 8
 MAX_BLOCKS = 128
 """Most blocks of all levels; each takes time to set up before a file is looked at."""
-
 MOTION_LEVELS = 5, 4
 """Of channels and of blocks in the motion network, whose finest level has no blocks."""
+MOST = {"factor": 16, "kernel": 31, "stages": 3, "width": 4, "reach": 64}
+MOST_OF_OTHERS = 2048
+"""Largest number of each field; the least is above 0, or 0 blocks."""
 
-KINDS: dict[str, type[CascadeSpec] | type[DirectSpec] | type[BDIRSpec] | type[MaximSpec]] = {
-    "cascade": CascadeSpec,
-    "direct": DirectSpec,
-    "bdirnet": BDIRSpec,
-    "maxim": MaximSpec,
-}
-NEEDED = {
-    "cascade": set[str](),
-    "direct": {"factor", "channels", "blocks"},
-    "bdirnet": {field.name for field in fields(BDIRSpec)},
-    "maxim": {field.name for field in fields(MaximSpec)},
-}
-"""Fields that every spec in a `set.json` has; the others came later and have defaults."""
-
-
-Kind = TypeVar("Kind", bound=CascadeSpec | UNetSpec | MaximSpec | MotionSpec | RestoreSpec)
+Kind = TypeVar("Kind")
 
 
 def spec_of(weight_set: WeightSet) -> Spec:
-    """Shape of the network that a set belongs to.
+    """Shape of the network that a set belongs to; what a `set.json` leaves out has its default.
 
     Raises:
         WeightsError: it is malformed, or larger than is believed.
     """
-    path, model = weight_set.path / SET_FILE, weight_set.model
     given = weight_set.info.get("spec")
-    if model == "motion":
-        if not isinstance(given, dict) or given.keys() != {"motion", "restore"}:
-            raise WeightsError(f"{path}: spec must have motion, restore")
-        motion = _checked(MotionSpec, given["motion"], path)
-        return MotionModelSpec(motion, _checked(RestoreSpec, given["restore"], path))
-    if given is None and not NEEDED[model]:
-        return KINDS[model]()
-    return _checked(KINDS[model], given, path, NEEDED[model])
-
-
-def _checked(kind: type[Kind], given: object, path: Path, needed: set[str] | None = None) -> Kind:
-    """A spec of a kind, all of whose fields are needed unless told."""
-    known = [field.name for field in fields(kind)]
-    needed = set(known) if needed is None else needed
-    if not isinstance(given, dict) or not needed <= given.keys() <= set(known):
-        raise WeightsError(f"{path}: spec must have {', '.join(known)}")
-    problem = _problem(given, MOTION_LEVELS if kind is MotionSpec else None)
-    if problem is not None:
-        raise WeightsError(f"{path}: in spec, {problem}")
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
-    }
-    return kind(**values)
+    try:
+        return _made(SPECS[weight_set.model], {} if given is None else given)
+    except ValueError as error:
+        raise WeightsError(f"{weight_set.path / SET_FILE}: in spec, {error}") from None
 
 
 def spec_problem(spec: Spec) -> str | None:
     """Say why a network of this shape could not be loaded again; None when it could."""
-    if isinstance(spec, MotionModelSpec):
-        motion = _problem(asdict(spec.motion), MOTION_LEVELS)
-        return motion or _problem(asdict(spec.restore))
-    return _problem(asdict(spec))
-
-
-def _problem(values: Mapping[str, object], levels: tuple[int, int] | None = None) -> str | None:
-    """Say what is not believed; `levels` are those of channels and blocks, where given."""
-    for key, value in values.items():
-        if not CHECKS[key][0](value):
-            return f"{key} must be {CHECKS[key][1]}"
-    channels, blocks = values.get("channels", ()), values.get("blocks", ())
-    assert isinstance(channels, list | tuple) and isinstance(blocks, list | tuple)
-    if levels is not None:
-        if (len(channels), len(blocks)) != levels:
-            return f"channels must be of {levels[0]} levels, blocks of {levels[1]}"
-    elif len(channels) != len(blocks) or len(channels) > MAX_LEVELS:
-        return f"channels and blocks must be of the same number of levels, at most {MAX_LEVELS}"
-    if sum(blocks) > MAX_BLOCKS:
-        return f"blocks must be at most {MAX_BLOCKS} in all"
+    try:
+        _made(type(spec), dataclasses.asdict(spec))
+    except ValueError as error:
+        return str(error)
     return None
 
 
-def _whole(least: int, most: int, step: int = 1) -> Callable[[object], bool]:
-    return lambda value: type(value) is int and value in range(least, most + 1, step)
+def _made(kind: type[Kind], given: object) -> Kind:
+    """A spec of plain values.
+
+    Raises:
+        ValueError: one of them is not believed, or unknown.
+    """
+    hints = typing.get_type_hints(kind)
+    if not isinstance(given, dict) or not given.keys() <= hints.keys():
+        raise ValueError(f"there can be {', '.join(hints)}")
+    made = kind(**{name: _value(name, hints[name], value) for name, value in given.items()})
+    channels, blocks = getattr(made, "channels", ()), getattr(made, "blocks", ())
+    if isinstance(made, MotionSpec):
+        if (len(channels), len(blocks)) != MOTION_LEVELS:
+            raise ValueError("channels must be of {} levels, blocks of {}".format(*MOTION_LEVELS))
+    elif len(channels) != len(blocks) or len(channels) > MAX_LEVELS:
+        text = f"channels and blocks must be of the same number of levels, at most {MAX_LEVELS}"
+        raise ValueError(text)
+    if sum(blocks) > MAX_BLOCKS:
+        raise ValueError(f"blocks must be at most {MAX_BLOCKS} in all")
+    return made
 
 
-def _several(least: int, most: int) -> Callable[[object], bool]:
-    one = _whole(least, most)
-    return lambda value: isinstance(value, list | tuple) and bool(value) and all(map(one, value))
-
-
-def _words(
-    kind: type[UNetSpec] | type[CascadeSpec], field: str
-) -> tuple[Callable[[object], bool], str]:
-    known = typing.get_args(typing.get_type_hints(kind)[field])
-    return lambda value: isinstance(value, str) and value in known, " or ".join(known)
-
-
-CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "factor": (_whole(1, 16), "from 1 to 16"),
-    "channels": (_several(1, 2048), "a list of numbers from 1 to 2048"),
-    "blocks": (_several(0, 64), "a list of numbers from 0 to 64"),
-    "block": _words(UNetSpec, "block"),
-    "kernel": (_whole(1, 31, 2), "odd, from 1 to 31"),
-    "width": (
-        lambda value: (
-            isinstance(value, float | int) and not isinstance(value, bool) and 0 < value <= 4
-        ),
-        "above 0, at most 4",
-    ),
-    "distill": (lambda value: isinstance(value, bool), "true or false"),
-    "reconstruct": (lambda value: isinstance(value, bool), "true or false"),
-    "rec_blocks": (_whole(0, 64), "from 0 to 64"),
-    "skip": (_whole(1, 64), "from 1 to 64"),
-    "window": (_whole(1, 1 << 20), f"from 1 to {1 << 20}"),
-    "contexts": _words(CascadeSpec, "contexts"),
-    "stages": (_whole(1, 3), "from 1 to 3"),
-    "features": (_whole(4, 256), "from 4 to 256"),
-    "carried": (_whole(1, 512), "from 1 to 512"),
-    "reach": (
-        lambda value: (
-            isinstance(value, float | int) and not isinstance(value, bool) and 1 <= value <= 64
-        ),
-        "from 1 to 64",
-    ),
-}
-"""For each field, what is believed, and in words."""
+def _value(name: str, hint: Any, value: Any) -> Any:
+    """A field of a spec."""
+    if dataclasses.is_dataclass(hint):
+        return _made(hint, value)  # type: ignore[arg-type]
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(f"{name} must be a list of numbers")
+        return tuple(_value(name, int, one) for one in value)
+    words = typing.get_args(hint)
+    if words or hint is bool:
+        if not any(value is word or value == word for word in words or (True, False)):
+            raise ValueError(f"{name} must be {' or '.join(words) or 'true or false'}")
+        return value
+    most, least = MOST.get(name, MOST_OF_OTHERS), 0 if name.endswith("blocks") else 1
+    if hint is float:
+        if type(value) not in (int, float) or not 0 < value <= most:
+            raise ValueError(f"{name} must be above 0, at most {most}")
+        return value
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} must be from {least} to {most}")
+    if name == "kernel" and value % 2 == 0:
+        raise ValueError(f"{name} must be odd")
+    return value

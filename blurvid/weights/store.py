@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,16 +16,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from blurvid.errors import OutputError, WeightsError
-from blurvid.locks import locked
 from blurvid.models import MotionModel, SequenceModel, Spec, Trainable, build, middle_of, parts
 from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, check_digest, check_size, read_set
-from blurvid.weights.headers import read_header
-from blurvid.weights.leftovers import PATIENCE, clear, lock_of, staging_beside
-from blurvid.weights.sets import find
+from blurvid.weights.sets import clear, find, held, places_beside
 from blurvid.weights.specs import spec_of
 
-DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
-"""Number formats that a weight set may hold, by their names in safetensors."""
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+"""Number formats that a weight set may hold."""
 
 
 class _NoDraws(TorchFunctionMode):
@@ -66,15 +62,7 @@ def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Trainable
         entry = weight_set.info["files"][part]
         path = weight_set.file(part)
         data = _checked_bytes(path, entry["bytes"], entry["sha256"])
-        _check_header(path, data, weight_set.model, part, module)
-        try:
-            tensors = safetensors.torch.load(data)
-        except (safetensors.SafetensorError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"{path} is not a valid safetensors file: {error}") from None
-        for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
-                raise WeightsError(f"{path}: {name} holds values that are not finite")
-        fill(module, {name: tensor.float() for name, tensor in tensors.items()})
+        fill(module, _tensors(path, data, weight_set.model, part, module))
     if isinstance(model, MotionModel):
         model.middle = _middle(weight_set)
     return model.eval().requires_grad_(False).to(device)
@@ -126,7 +114,7 @@ def save(
         WeightsError: a parameter is not finite, or does not fit in `dtype`.
         OutputError: the directory exists or cannot be written.
     """
-    if dtype not in DTYPES.values():
+    if dtype not in DTYPES:
         raise WeightsError(f"weights are stored as fp16, bf16 or fp32, not as {dtype}")
     stored = {part: _storable(part, module, dtype) for part, module in parts(model).items()}
 
@@ -182,34 +170,26 @@ def install(target: Path, write: Callable[[Path], None], *, overwrite: bool) -> 
         OutputError: the target exists, cannot be written, or another process takes long over it.
         WeightsError: what was written is not a weight set.
     """
+    staging, retired = places_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        with held(target):
+            clear(target)
+            _check_free(target, overwrite=overwrite)
+            try:
+                staging.mkdir()
+                write(staging)
+                read_set(staging, "path")
+                if target.exists():
+                    target.rename(retired)
+                staging.rename(target)
+            finally:
+                try:
+                    clear(target)
+                finally:
+                    clear(target)  # an interrupt may have broken off the first
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
-    with locked(lock_of(target), target, PATIENCE):
-        clear(target)
-        _check_free(target, overwrite=overwrite)
-        staging, retired = staging_beside(target)
-        try:
-            staging.mkdir()
-            write(staging)
-            read_set(staging, "path")
-            if target.exists():
-                target.rename(retired)
-            try:
-                staging.rename(target)
-            except OSError:
-                if retired.exists():
-                    retired.rename(target)
-                raise
-        except OSError as error:
-            reason = error.strerror or error
-            raise OutputError(f"{target} cannot be written: {reason}") from None
-        finally:
-            try:
-                clear(target)
-            finally:
-                clear(target)  # an interrupt may have broken off the first
     return read_set(target, "path")
 
 
@@ -251,8 +231,8 @@ def check_place(target: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: as `install`.
     """
-    if os.path.lexists(target.parent):
-        with locked(lock_of(target), target, PATIENCE):
+    if target.parent.exists():
+        with held(target):
             clear(target)
             _check_free(target, overwrite=overwrite)
 
@@ -304,20 +284,28 @@ def _checked_bytes(path: Path, size: int, digest: str) -> bytes:
     return data
 
 
-def _check_header(path: Path, data: bytes, model: str, part: str, module: nn.Module) -> None:
-    """Compare the header of a safetensors file with the module it is for."""
-    header = read_header(path, data, len(data))
-    owner = (header.metadata.get("model", model), header.metadata.get("part", part))
+def _tensors(
+    path: Path, data: bytes, model: str, part: str, module: nn.Module
+) -> dict[str, Tensor]:
+    """What a safetensors file holds for a module, fp32."""
+    try:
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except Exception as error:  # of its checks, or of those of the formats it knows
+        raise WeightsError(f"{path} is not a valid safetensors file: {error}") from None
+    said = header.get("__metadata__", {})
+    owner = (said.get("model", model), said.get("part", part))
     if owner != (model, part):
         raise WeightsError(
-            f"{path} holds {owner[1]!s:.40} of the {owner[0]!s:.40} model instead of {part} of "
+            f"{path} holds {owner[1]:.40} of the {owner[0]:.40} model instead of {part} of "
             f"{model}; get the weight set again"
         )
-    strange = set(header.formats.values()) - DTYPES.keys()
-    if strange:
-        raise WeightsError(
-            f"{path} holds numbers of type {min(strange):.40}; allowed are {', '.join(DTYPES)}"
-        )
-    problem = shapes_problem(module, header.shapes)
+    problem = shapes_problem(module, {name: tuple(t.shape) for name, t in tensors.items()})
     if problem is not None:
         raise WeightsError(f"{path} does not fit the {model} model: {problem}")
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise WeightsError(f"{path}: {name} holds numbers of type {tensor.dtype}")
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{path}: {name} holds values that are not finite")
+    return {name: tensor.float() for name, tensor in tensors.items()}

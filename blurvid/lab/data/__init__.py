@@ -4,7 +4,7 @@ from blurvid.lab.data.pool import WindowSource, mirror
 from blurvid.lab.data.replay import ReplaySource
 from blurvid.lab.data.source import MixedSource, SimulatedSource, augment, open_source
 from blurvid.lab.data.stills import StillPool, read_stills
-from blurvid.lab.data.supply import Batch, Source, resume_source, state_of, validation_of
+from blurvid.lab.data.supply import Batch, Source, validation_of
 
 __all__ = [
     "Batch",
@@ -18,7 +18,5 @@ __all__ = [
     "mirror",
     "open_source",
     "read_stills",
-    "resume_source",
-    "state_of",
     "validation_of",
 ]

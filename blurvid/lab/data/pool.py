@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from blurvid.config import FRAMES, MIDDLE
+from blurvid.config import FRAMES
 from blurvid.errors import InputError
-from blurvid.flow.blocks import estimate_sequence
+from blurvid.flow import sequence_motion
 from blurvid.lab.data.windows import StoredWindow
 from blurvid.lab.synth import canonical_sign
 
@@ -62,10 +62,6 @@ class WindowSource:
             y, x = y.rot90(int(turn), (-2, -1)), x.rot90(int(turn), (-2, -1))
         return mirror(y, x, generator)
 
-    def sharp(self, batch: int, size: int, generator: torch.Generator) -> Tensor:
-        """Draw sharp images, (B, 3, S, S), RGB in [0, 1], on the device: middle frames."""
-        return self.draw(batch, size, generator)[1][:, MIDDLE - 1]
-
     def describe(self) -> str:
         clips = len({window.clip for window in self.windows})
         return f"{len(self.windows)} windows of {clips} clips"
@@ -104,7 +100,7 @@ class WindowSource:
         """Whether the dominant motion goes against the canonical direction."""
         motion = window.record.get("motion")
         if motion is None:
-            total = estimate_sequence(sharp).total
+            total, _ = sequence_motion(sharp)
             motion = {"dx": total.dx, "dy": total.dy}
         shift = torch.tensor([motion["dx"], motion["dy"]], dtype=torch.float32)
         still = torch.zeros(())

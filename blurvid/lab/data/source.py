@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from blurvid.errors import InputError
-from blurvid.lab.data.kinds import KindSource
 from blurvid.lab.data.moving import open_moving
 from blurvid.lab.data.pool import WindowSource
 from blurvid.lab.data.replay import ReplaySource
 from blurvid.lab.data.stills import StillPool, read_stills
-from blurvid.lab.data.supply import Batch, Source, check_generator, resume_source, state_of
+from blurvid.lab.data.supply import Batch, Source
 from blurvid.lab.data.windows import is_window_folder, read_windows
-from blurvid.lab.options import CameraOptions, KindOptions, MotionOptions, TrainOptions
+from blurvid.lab.options import CameraOptions, MotionOptions, TrainOptions
 from blurvid.lab.synth import IDEAL, develop
 
 
@@ -41,10 +40,6 @@ class SimulatedSource:
         rendered = self.pool.render(batch, size, self.motion, generator, self.camera)
         return rendered.blurry, rendered.frames
 
-    def sharp(self, batch: int, size: int, generator: torch.Generator) -> Tensor:
-        """Draw sharp images, (B, 3, S, S), RGB in [0, 1], on the device."""
-        return self.pool.draw(batch, size, self.motion.source_scale, generator)
-
     def describe(self) -> str:
         return f"simulated motion of {len(self.pool)} still photos"
 
@@ -58,12 +53,6 @@ class AugmentedSource:
     def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
         y, x = self.source.draw(batch, size, generator)
         return augment(y, x, self.camera, generator)
-
-    def state(self) -> Any:
-        return state_of(self.source)
-
-    def resume(self, state: Any) -> None:
-        resume_source(self.source, state)
 
     def describe(self) -> str:
         return self.source.describe()
@@ -89,17 +78,12 @@ class PrefetchSource:
         self.generator: torch.Generator | None = None
         self.pending: tuple[tuple[int, int], Future[Batch]] | None = None
         self.stream: torch.cuda.Stream | None = None
-        self.before: Any = None
-        """State before the pending batch, which nobody has seen."""
 
     def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
         if self.generator is None:
             self.generator = torch.Generator(generator.device)
-            if self.before is None:
-                seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
-                self.generator.manual_seed(int(seed))
-            else:
-                self.generator.set_state(self.before["generator"])
+            seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
+            self.generator.manual_seed(int(seed))
             if generator.device.type == "cuda":
                 self.stream = torch.cuda.Stream(generator.device)  # type: ignore[no-untyped-call]
         own, wanted = self.generator, (batch, size)
@@ -107,21 +91,12 @@ class PrefetchSource:
         if pending is None or pending[0] != wanted:
             pending = (wanted, self.worker.submit(self._draw, *wanted, own))
         result = pending[1].result()
-        self.before = {"generator": own.get_state(), "source": state_of(self.source)}
         self.pending = (wanted, self.worker.submit(self._draw, *wanted, own))
         if self.stream is not None:
             for tensor in result:  # its memory must not be used anew while it is read here
                 if tensor.is_cuda:
                     tensor.record_stream(torch.cuda.current_stream(tensor.device))
         return result
-
-    def state(self) -> Any:
-        return self.before
-
-    def resume(self, state: Any) -> None:
-        check_generator(state["generator"])
-        resume_source(self.source, state["source"])
-        self.before = state
 
     def _draw(self, batch: int, size: int, own: torch.Generator) -> Batch:
         if self.stream is None:
@@ -151,13 +126,6 @@ class MixedSource:
         draw = torch.rand(1, generator=generator, device=generator.device).item()
         return self.sources[draw >= self.share].draw(batch, size, generator)
 
-    def state(self) -> Any:
-        return [state_of(source) for source in self.sources]
-
-    def resume(self, state: Any) -> None:
-        for source, own in zip(self.sources, state, strict=True):
-            resume_source(source, own)
-
     def describe(self) -> str:
         return "; ".join(source.describe() for source in self.sources)
 
@@ -180,26 +148,19 @@ def open_source(data: Sequence[Path], options: TrainOptions, device: torch.devic
     )
     if options.model == "motion":
         return PrefetchSource(ReplaySource(open_moving(data, options, device), options.reuse))
-    views = options.model == "bdirnet"
-
-    def kinds(source: SimulatedSource | WindowSource) -> Source:
-        if not views and options.kinds == KindOptions():
-            return source
-        return KindSource(source, options.kinds, options.motion.gammas, views)
-
     sources: list[Source] = []
     windows = [path for path in data if path.is_dir() and is_window_folder(path)]
     stills = [path for path in data if path not in windows]
     if windows:
         listed = [window for path in windows for window in read_windows(path)]
-        sources.append(kinds(WindowSource(listed, device, order, flips=True)))
+        sources.append(WindowSource(listed, device, order, flips=True))
     if stills:
         for path in stills:
             if not path.exists():
                 raise InputError(f"{path}: no such file or folder")
         motion = replace(options.motion, order=order)
         pool = StillPool(list(read_stills(stills)), device)
-        simulated = kinds(SimulatedSource(pool, motion, options.camera))
+        simulated = SimulatedSource(pool, motion, options.camera)
         sources.append(ReplaySource(simulated, options.reuse))
     both = len(sources) == 2
     source = MixedSource(sources[0], sources[1], options.windows) if both else sources[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,38 +18,11 @@ class Source(Protocol):
     def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
         """Draw y (B, 3, S, S) and x (B, 7, 3, S, S), RGB in [0, 1], on the device.
 
-        For models that compare views, x is (B, 2, 3, S, S), see `KindSource`; for the motion
-        model more follows, see `MovingSource`.
+        For the motion model more follows, see `MovingSource`.
         """
 
     def describe(self) -> str:
         """Say in a few words what the windows are made of, for the model card."""
-
-
-@runtime_checkable
-class Resumable(Protocol):
-    """A source whose windows depend on more than the generator that it is given."""
-
-    def state(self) -> Any:
-        """What the next windows depend on: plain values and tensors, for a checkpoint."""
-
-    def resume(self, state: Any) -> None:
-        """Go on where another source of the same windows stood.
-
-        Raises:
-            ValueError, LookupError, TypeError, RuntimeError: not what `state` gives.
-        """
-
-
-def state_of(source: object) -> Any:
-    """State of a source, None where it has none."""
-    return source.state() if isinstance(source, Resumable) else None
-
-
-def resume_source(source: object, state: Any) -> None:
-    """Let a source go on, if it has a state and one is known."""
-    if isinstance(source, Resumable) and state is not None:
-        source.resume(state)
 
 
 @runtime_checkable
@@ -67,12 +40,3 @@ def validation_of(source: object) -> Iterator[Batch]:
             return source.validation()
         source = getattr(source, "source", None)
     return iter(())
-
-
-def check_generator(state: Any) -> None:
-    """Refuse what is not the state of a generator.
-
-    Raises:
-        TypeError, RuntimeError: it is none.
-    """
-    torch.Generator().set_state(state)

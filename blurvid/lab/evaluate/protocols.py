@@ -8,8 +8,7 @@ result (`Benchmark.choices`).
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,15 @@ from blurvid.lab.data.windows import (
     FULL_RATE,
     PAIRED,
     SPARSE,
-    MiddleWindow,
     SourceClip,
+    StoredWindow,
     check_options,
     find_clips,
     is_window_folder,
-    middle_windows,
 )
-from blurvid.lab.evaluate.middle import MiddleReport, MiddleRow, evaluate_middle
-from blurvid.lab.evaluate.sequence import Report, evaluate
-from blurvid.lab.evaluate.shared import Extract, plain
-from blurvid.lab.evaluate.windows import on_the_fly
-from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS, SynthOptions
+from blurvid.lab.evaluate.scores import plain
+from blurvid.lab.evaluate.windows import middle_windows, on_the_fly
+from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS
 
 TEST_SCENES = (
     "GOPR0384_11_00",
@@ -101,36 +97,7 @@ _PSNR_CHOICE = "of the RGB image without rounding to 8 bits; the mean is over th
 
 
 @dataclass(frozen=True)
-class ProtocolReport:
-    """Scores of a protocol."""
-
-    benchmark: Benchmark
-    middle: MiddleReport
-    """What Table 2 reports."""
-    sequence: Report | None
-    """Scores of all seven frames; None where only the middle frame is known."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Give everything as plain values: the protocol, the published figures, the scores."""
-        benchmark = self.benchmark
-        protocol = benchmark.protocol
-        about = {
-            "name": protocol.name,
-            "column": protocol.column,
-            "settings": dict(benchmark.settings),
-            "left_open_by_the_paper": dict(benchmark.choices),
-            "scenes": benchmark.scenes,
-            "images": benchmark.images,
-            "warnings": benchmark.warnings,
-        }
-        return plain({"protocol": about, "published": protocol.published}) | {
-            "middle": self.middle.to_json(),
-            "sequence": self.sequence.to_json() if self.sequence else None,
-        }
-
-
-@dataclass(frozen=True)
-class Benchmark(ABC):
+class Benchmark:
     """A protocol on somebody's data, looked through and ready to be scored."""
 
     protocol: Protocol
@@ -142,53 +109,21 @@ class Benchmark(ABC):
     images: int
     warnings: tuple[str, ...]
     """In what the data differ from the paper's."""
+    windows: Callable[[], Iterable[StoredWindow]]
+    """The images with their true frames, one at a time: all seven, or the middle one alone."""
 
-    @abstractmethod
-    def score(
-        self, extract: Extract, *, on_window: Callable[[MiddleRow], None] | None = None
-    ) -> ProtocolReport:
-        """Score an extractor, one image at a time.
-
-        Args:
-            extract: gives seven frames for y, see `Extract`.
-            on_window: called with the middle frame's scores of every image.
-
-        Raises:
-            InputError: an unreadable image, or frames that cannot be scored from `extract`.
-        """
-
-
-@dataclass(frozen=True)
-class SequenceBenchmark(Benchmark):
-    """Windows made of all frames of the camera."""
-
-    clips: tuple[SourceClip, ...]
-    options: SynthOptions
-
-    def score(
-        self, extract: Extract, *, on_window: Callable[[MiddleRow], None] | None = None
-    ) -> ProtocolReport:
-        windows = on_the_fly(self.clips, self.options)
-        report = evaluate(
-            extract,
-            windows,
-            on_window=(lambda row: on_window(MiddleRow.of(row))) if on_window else None,
-        )
-        return ProtocolReport(self, MiddleReport.of(report), report)
-
-
-@dataclass(frozen=True)
-class MiddleBenchmark(Benchmark):
-    """Stored blurry images of which the middle frame is known."""
-
-    windows: tuple[MiddleWindow, ...]
-
-    def score(
-        self, extract: Extract, *, on_window: Callable[[MiddleRow], None] | None = None
-    ) -> ProtocolReport:
-        return ProtocolReport(
-            self, evaluate_middle(extract, self.windows, on_window=on_window), None
-        )
+    def to_json(self) -> dict[str, Any]:
+        """Give the protocol and the published figures as plain values."""
+        about = {
+            "name": self.protocol.name,
+            "column": self.protocol.column,
+            "settings": dict(self.settings),
+            "left_open_by_the_paper": dict(self.choices),
+            "scenes": self.scenes,
+            "images": self.images,
+            "warnings": self.warnings,
+        }
+        return plain({"protocol": about, "published": self.protocol.published})
 
 
 def open_protocol(
@@ -237,7 +172,7 @@ def _gopro7(source: Path, gamma: Gamma) -> Benchmark:
             raise InputError(f"{clip.path}: {length} frames, a window needs {options.frames}")
         images += (length - options.frames) // step + 1
     response = "as stored" if gamma == 1.0 else "in light"
-    return SequenceBenchmark(
+    return Benchmark(
         protocol=_AVERAGED,
         settings={
             "frames": options.frames,
@@ -257,8 +192,7 @@ def _gopro7(source: Path, gamma: Gamma) -> Benchmark:
         scenes=tuple(clip.name for clip in clips),
         images=images,
         warnings=(*_warnings(_AVERAGED, clips, images), *left_out),
-        clips=tuple(clips),
-        options=options,
+        windows=lambda: on_the_fly(clips, options),
     )
 
 
@@ -271,7 +205,7 @@ def _gopro1111(source: Path, blur_folder: str) -> Benchmark:
     # on `blur` and 29.12 dB on `blur_gamma` (SeungjunNah/DeepDeblur_release, issue 8), so that the
     # paper most likely took `blur`; Nah's own standard is `blur_gamma` (issue 60 there).
     response = "as stored" if blur_folder == BLUR_FOLDERS[0] else "in light (gamma 2.2)"
-    return MiddleBenchmark(
+    return Benchmark(
         protocol=_STORED,
         settings={"blur_folder": blur_folder, "scale": 1.0},
         choices={
@@ -281,7 +215,7 @@ def _gopro1111(source: Path, blur_folder: str) -> Benchmark:
         scenes=tuple(scene.name for scene in scenes),
         images=len(windows),
         warnings=(*_warnings(_STORED, scenes, len(windows)), *left_out),
-        windows=windows,
+        windows=lambda: windows,
     )
 
 

@@ -1,22 +1,24 @@
-"""The windows to score: listed in a folder, or made from clips on the fly."""
+"""The windows to score: listed in a folder, made from clips on the fly, or pairs of GOPRO_Large."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
+from blurvid import media
 from blurvid.config import FRAMES
 from blurvid.errors import InputError, OptionError
 from blurvid.lab.data.windows import (
+    PAIRED,
     SourceClip,
     StoredWindow,
     check_options,
     find_clips,
     is_window_folder,
+    load_photo,
     make_windows,
     read_windows,
 )
@@ -49,23 +51,6 @@ def windows_from(source: Path, options: SynthOptions | None = None) -> Iterable[
     return on_the_fly(find_clips([source]), options)
 
 
-def windows_with(source: Path, frames: int, options: SynthOptions) -> Iterator[StoredWindow]:
-    """Windows of another number of sharp frames, made of clips on the fly.
-
-    Args:
-        source: clips, see `data.windows.find_clips`.
-        frames: in each.
-        options: how else windows are made.
-
-    Raises:
-        InputError: no clips there.
-        OptionError: options out of range.
-    """
-    options = replace(options, frames=frames)
-    check_options(options)
-    return on_the_fly(find_clips([source]), options)
-
-
 def on_the_fly(clips: Sequence[SourceClip], options: SynthOptions) -> Iterator[StoredWindow]:
     """Make windows from clips, one at a time.
 
@@ -83,19 +68,62 @@ def on_the_fly(clips: Sequence[SourceClip], options: SynthOptions) -> Iterator[S
                 clip=clip.name,
                 gamma=options.gamma,
                 count=len(window.sharp),
-                blurry=partial(_itself, window.blurry),
-                sharp=partial(_itself, window.sharp),
+                blurry=_giving(window.blurry),
+                sharp=_giving(window.sharp),
                 record=window.record,
             )
 
 
-def _itself(image: Tensor) -> Tensor:
-    return image
+def middle_windows(scene: SourceClip, blurry: str) -> list[StoredWindow]:
+    """Pair the blurry images of a scene of GOPRO_Large with their sharp middle frames, by name.
+
+    Args:
+        scene: a clip of that layout, as `find_clips` gives it.
+        blurry: folder of blurry images beside `sharp`, see `options.BLUR_FOLDERS`.
+
+    Returns:
+        Windows of one sharp frame, in natural order.
+
+    Raises:
+        InputError: another layout, no such folder, or an image without its partner.
+    """
+    if scene.layout != PAIRED:
+        raise InputError(f"{scene.path}: {scene.layout}, not a scene of GOPRO_Large")
+    folder = scene.path.parent / blurry
+    if not folder.is_dir():
+        raise InputError(f"{scene.path.parent}: no folder {blurry} in this scene")
+    images = {photo.stem: photo for photo in media.list_photos(folder)}
+    frames = {photo.stem: photo for photo in media.list_photos(scene.path)}
+    alone = sorted(images.keys() ^ frames.keys(), key=media.natural_key)
+    if alone:
+        raise InputError(
+            f"{scene.path.parent}: not in both {blurry} and sharp: {', '.join(alone[:5])}"
+            + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
+        )
+    return [
+        StoredWindow(
+            name=f"{scene.name}/{stem}",
+            clip=scene.name,
+            gamma=1.0 if blurry == "blur" else 2.2,
+            count=1,
+            blurry=partial(load_photo, photo),
+            sharp=partial(_single, frames[stem]),
+        )
+        for stem, photo in images.items()
+    ]
+
+
+def _single(path: Path) -> Tensor:
+    return load_photo(path).unsqueeze(0)
+
+
+def _giving(image: Tensor) -> Callable[[], Tensor]:
+    return lambda: image
 
 
 def check_counts(windows: Sequence[StoredWindow]) -> None:
-    """Refuse windows without seven sharp frames, by name, with an InputError."""
-    wrong = [f"{w.name} ({w.count})" for w in windows if w.count != FRAMES]
+    """Refuse windows of neither seven sharp frames nor one, by name, with an InputError."""
+    wrong = [f"{w.name} ({w.count})" for w in windows if w.count not in (1, FRAMES)]
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise InputError(

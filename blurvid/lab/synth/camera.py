@@ -138,6 +138,27 @@ def defocus(layers: Tensor, sigma: Tensor) -> Tensor:
     return out.reshape(n, c, h, w)
 
 
+def out_of_focus(
+    layers: Tensor, options: CameraOptions, g: torch.Generator, scale: float = 1.0
+) -> Tensor:
+    """Put some layers out of focus.
+
+    Args:
+        layers: (B, K, 3, H, W).
+        options: the share of them, and how far.
+        g: source of randomness, on the device of the layers.
+        scale: pixels of a layer per pixel of the picture that is made of it.
+    """
+    if not options.defocused:
+        return layers
+    flat = layers.flatten(0, 1).clone()
+    draw = torch.rand(2, len(flat), generator=g, device=layers.device)
+    mine = (draw[0] < options.defocused).nonzero().flatten()
+    if len(mine):
+        flat[mine] = defocus(flat[mine], draw[1, mine] * options.max_defocus * scale)
+    return flat.view_as(layers)
+
+
 def develop(y: Tensor, options: CameraOptions, g: torch.Generator) -> Tensor:
     """Add what happens to a photo between sensor and file: noise, compression, 8 bits.
 

@@ -20,14 +20,19 @@ from blurvid.blur import to_image, to_light
 from blurvid.config import FRAMES, Gamma
 from blurvid.errors import OptionError
 from blurvid.lab.options import CameraOptions, MotionOptions
-from blurvid.lab.synth.camera import defocus, draw_gains, light_up, shutter
+from blurvid.lab.synth.camera import draw_gains, light_up, out_of_focus, shutter
+from blurvid.lab.synth.poses import (
+    BEND,
+    HASTE,
+    SHAKE,
+    Poses,
+    canonical_sign,
+    draw_poses,
+    reversed_where,
+    share_camera,
+    uniform,
+)
 
-BEND = 0.3
-"""Largest sideways bow of a path, in path lengths."""
-SHAKE = 0.06
-"""Largest tremor, in path lengths."""
-HASTE = 0.3
-"""Largest change of speed over the exposure, in mean speeds."""
 IDEAL = CameraOptions(shuttered=0.0, lights=0.0, defocused=0.0, noise=(0.0, 0.0), compressed=0.0)
 """A camera that only averages."""
 PIXELS_AT_ONCE = 2**22
@@ -90,90 +95,6 @@ def margin(size: tuple[int, int], options: MotionOptions) -> int:
     return math.ceil(travel + turn) + 1
 
 
-@dataclass(frozen=True)
-class _Poses:
-    """Where each layer is at each instant; every field (B, K, T)."""
-
-    shift_x: Tensor
-    shift_y: Tensor
-    angle: Tensor
-    log_zoom: Tensor
-
-
-def uniform(low: float, high: float, *shape: int, g: torch.Generator) -> Tensor:
-    """Draw numbers evenly between two, on the generator's device."""
-    return low + (high - low) * torch.rand(*shape, generator=g, device=g.device)
-
-
-def _draw_poses(b: int, k: int, t: Tensor, options: MotionOptions, g: torch.Generator) -> _Poses:
-    """Draw smooth paths for k layers of b samples at the instants t (T,) in [-1, 1]."""
-    shape = (b, k, 1)
-    length = options.max_path * uniform(0, 1, *shape, g=g) ** options.path_power
-    moves = uniform(0, 1, *shape, g=g) >= options.still
-    moves &= uniform(0, 1, b, 1, 1, g=g) >= options.still_samples
-    length = length * moves
-    theta = uniform(-math.pi / 2, math.pi / 2, *shape, g=g)
-    haste = uniform(-HASTE, HASTE, *shape, g=g)
-    bend = uniform(-1, 1, *shape, g=g).pow(3) * BEND
-    tremor = uniform(0, SHAKE, *shape, g=g)
-    pitch, phase = uniform(2, 6, *shape, g=g), uniform(0, 2 * math.pi, *shape, g=g)
-    # (B, K, T), in path lengths: along the path and across it
-    along = 0.5 * (t + haste * (t**2 - 1) / 2) + tremor * torch.sin(pitch * t + phase)
-    across = bend * t**2 + tremor * torch.cos(pitch * t - phase)
-    shift_x = length * (along * theta.cos() - across * theta.sin())
-    shift_y = length * (along * theta.sin() + across * theta.cos())
-    turns = moves & (uniform(0, 1, *shape, g=g) < options.turning)
-    angle = turns * uniform(-1, 1, *shape, g=g) * math.radians(options.max_turn) / 2 * t
-    zoom = turns * uniform(-1, 1, *shape, g=g) * options.max_zoom / 2 * t
-    return _Poses(shift_x, shift_y, angle, zoom)
-
-
-def _share_camera(poses: _Poses, g: torch.Generator) -> tuple[_Poses, Tensor]:
-    """Let half of the samples move as one camera would: layers differ by parallax only.
-
-    Returns:
-        The poses, and which samples these are, (B, 1).
-    """
-    b, k, _ = poses.shift_x.shape
-    camera = torch.rand(b, 1, 1, generator=g, device=g.device) < 0.5
-    parallax = uniform(0.6, 1.0, b, k, 1, g=g)
-    parallax[:, -1] = 1.0  # the layer in front moves most, so no path grows past max_path
-
-    def share(x: Tensor, factor: Tensor | float) -> Tensor:
-        return torch.where(camera, x[:, -1:] * factor, x)
-
-    shared = _Poses(
-        share(poses.shift_x, parallax),
-        share(poses.shift_y, parallax),
-        share(poses.angle, 1.0),
-        share(poses.log_zoom, 1.0),
-    )
-    return shared, camera[..., 0]
-
-
-def canonical_sign(shift: Tensor, angle: Tensor, log_zoom: Tensor, size: tuple[int, int]) -> Tensor:
-    """Tell whether a motion goes in the canonical direction (+1) or must be reversed (-1).
-
-    Canonical is: to the right (down when exactly vertical); where turning or zooming moves
-    pixels more than the shift does: clockwise, or growing.
-
-    Args:
-        shift: displacement from the first to the last instant, (..., 2) as (x, y) [px].
-        angle: rotation, (...), clockwise on the screen [rad].
-        log_zoom: log of the change of scale, (...).
-        size: height and width of the image [px].
-
-    Returns:
-        +1 or -1, (...).
-    """
-    radius = math.hypot(*size) / 4  # about the mean distance of a pixel from the centre
-    x, y = shift.unbind(-1)
-    spin = torch.where(angle.abs() >= log_zoom.abs(), angle, log_zoom)
-    drift = torch.where(x == 0, y, x)
-    rule = torch.where(shift.norm(dim=-1) >= 0.5 * radius * spin.abs(), drift, spin)
-    return torch.where(rule < 0, -1.0, 1.0)
-
-
 def soft_masks(b: int, k: int, size: tuple[int, int], g: torch.Generator) -> Tensor:
     """Draw soft blobs, (B, K, H, W) in [0, 1]."""
     cells = int(torch.randint(3, 9, (1,), generator=g, device=g.device))
@@ -186,7 +107,7 @@ def soft_masks(b: int, k: int, size: tuple[int, int], g: torch.Generator) -> Ten
     return torch.sigmoid((noise - cover) * cell / soft).reshape(b, k, *size)
 
 
-def _sample(layer: Tensor, poses: _Poses, index: int, size: tuple[int, int], s: float) -> Tensor:
+def _sample(layer: Tensor, poses: Poses, index: int, size: tuple[int, int], s: float) -> Tensor:
     """Look at one layer through its poses.
 
     Args:
@@ -234,7 +155,7 @@ def _render(
     sources: Tensor,
     masks: Tensor,
     present: Tensor,
-    poses: _Poses,
+    poses: Poses,
     size: tuple[int, int],
     scale: float,
 ) -> Tensor:
@@ -253,7 +174,7 @@ def _render(
         mine = (present >= i).nonzero().flatten()
         if len(mine):
             layer = torch.cat([sources[mine, i], masks[mine, i - 1 : i]], dim=1)
-            ours = _Poses(*(p[mine] for p in vars(poses).values()))
+            ours = Poses(*(p[mine] for p in vars(poses).values()))
             front = _sample(layer, ours, i, size, scale)
             image[mine] = torch.lerp(image[mine], front[:, :3], front[:, 3:])
     return image.clamp_(0, 1).transpose(1, 2)
@@ -294,7 +215,7 @@ def simulate(
         )
     count = FRAMES * options.sub_frames
     t = (2 * torch.arange(count, device=sources.device) + 1) / count - 1
-    poses, shared = _share_camera(_draw_poses(b, k, t, options, generator), generator)
+    poses, shared = share_camera(draw_poses(b, k, t, options, generator), generator)
     net = torch.stack([p[..., -1] - p[..., 0] for p in (poses.shift_x, poses.shift_y)], dim=-1)
     sign = canonical_sign(
         net,
@@ -306,18 +227,18 @@ def simulate(
         coin = torch.rand(b, k, generator=generator, device=sources.device) < 0.5
         sign = torch.where(coin, -1.0, 1.0)
     sign = torch.where(shared, sign[:, -1:], sign)  # one camera goes one way
-    poses = _reversed_where(poses, sign < 0)
+    poses = reversed_where(poses, sign < 0)
     masks = soft_masks(b, k - 1, (rows, columns), generator) if k > 1 else sources.new_empty(0)
     present = torch.randint(0, k, (b,), generator=generator, device=sources.device)
     gammas = _draw_gammas(b, options.gammas, generator)
     weight = shutter(b, options.sub_frames, camera, generator)
     gain = draw_gains(b, camera, generator)
-    sources = _out_of_focus(sources, scale, camera, generator)
+    sources = out_of_focus(sources, camera, generator, scale)
     light = torch.zeros(b, 3, *size, device=sources.device)
     frames = []
     at_once = max(1, PIXELS_AT_ONCE // (b * size[0] * size[1]))
     for chunk in torch.split(torch.arange(count, device=sources.device), at_once):
-        now = _Poses(*(p[..., chunk] for p in vars(poses).values()))
+        now = Poses(*(p[..., chunk] for p in vars(poses).values()))
         instants = _render(sources, masks, present, now, size, scale)
         for gamma, mine in gammas:
             bright = to_light(instants[mine], gamma)
@@ -330,24 +251,3 @@ def simulate(
     for gamma, mine in gammas:
         blurry[mine] = to_image(light[mine].clamp(max=1), gamma)
     return Rendered(blurry, torch.cat(frames, dim=1), net * sign.unsqueeze(-1))
-
-
-def _out_of_focus(
-    sources: Tensor, scale: float, camera: CameraOptions, g: torch.Generator
-) -> Tensor:
-    """Put some layers, (B, K, 3, H', W'), out of focus; `scale` is as for `_sample`."""
-    if not camera.defocused:
-        return sources
-    layers = sources.flatten(0, 1)
-    draw = torch.rand(2, len(layers), generator=g, device=g.device)
-    mine = (draw[0] < camera.defocused).nonzero().flatten()
-    if not len(mine):
-        return sources
-    layers = layers.clone()
-    layers[mine] = defocus(layers[mine], draw[1, mine] * camera.max_defocus * scale)
-    return layers.view_as(sources)
-
-
-def _reversed_where(poses: _Poses, mask: Tensor) -> _Poses:
-    """Turn time around for the layers in mask (B, K)."""
-    return _Poses(*(torch.where(mask[..., None], p.flip(-1), p) for p in vars(poses).values()))

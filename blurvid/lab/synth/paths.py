@@ -16,8 +16,9 @@ from torch import Tensor
 
 from blurvid.exposure import GAMMA, displacement, instants, sample
 from blurvid.lab.options import CameraOptions, PathOptions
-from blurvid.lab.synth.camera import defocus, draw_gains, light_up, shutter
-from blurvid.lab.synth.motion import soft_masks, uniform
+from blurvid.lab.synth.camera import draw_gains, light_up, out_of_focus, shutter
+from blurvid.lab.synth.motion import soft_masks
+from blurvid.lab.synth.poses import uniform
 
 DARKEST = 1e-6
 """Least light, as the response has no slope at black."""
@@ -102,10 +103,7 @@ def simulate_paths(
     fields = [_draw_field(b, side, options, g) for _ in range(2)]
     mask = soft_masks(b, 1, (side, side), g)
     mask = mask * (uniform(0, 1, b, 1, 1, 1, g=g) < options.covered)
-    if camera.defocused:
-        draw = torch.rand(2, 2 * b, generator=g, device=g.device)
-        sigma = (draw[0] < camera.defocused) * draw[1] * camera.max_defocus
-        layers = defocus(layers.flatten(0, 1), sigma).view_as(layers)
+    layers = out_of_focus(layers, camera, g)
     gamma = draw_gammas(b, options, g)
     light = layers.clamp(min=DARKEST) ** gamma.unsqueeze(1)
     behind, front = light_up(layers, light, draw_gains(b, camera, g)).unbind(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 from collections.abc import Iterator
 
 import torch
@@ -44,23 +43,3 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         yield device
     finally:
         dist.destroy_process_group()
-
-
-def launch() -> str | None:
-    """Name this start of `torchrun`; the same for processes that it starts anew.
-
-    Its `--rdzv-id` is the same on all machines; without one there is only one machine.
-
-    Returns:
-        None where `torchrun` did not start this process.
-    """
-    name = os.environ.get("TORCHELASTIC_RUN_ID")
-    return f"{platform.node()}:{os.getppid()}" if name == "none" else name
-
-
-def lost_another(error: RuntimeError) -> bool:
-    """Whether an error says that another process of the group has ended."""
-    if isinstance(error, dist.DistError):
-        return True
-    text = str(error)  # gloo has no class of its own
-    return "gloo/transport" in text or "closed by peer" in text or "reset by peer" in text

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-PASSES = 3
-"""Arithmetic of a training step in forward passes: the way back is about two of them."""
-
 
 @dataclass(frozen=True)
 class TrainStep:
@@ -26,25 +23,14 @@ class TrainStep:
     grad_norm: float
     samples_per_second: float
     """Of all processes together."""
-    tflops: float
-    """Arithmetic reached by all processes together [TFLOP/s], data and logging included: three
-    times that of the forward pass; of the critic, nothing."""
     data_share: float
     """Share of the time spent waiting for data."""
 
 
 class Meter:
-    """Means since the last report, added up on the device so that no step waits for another.
+    """Means since the last report, added up on the device so that no step waits for another."""
 
-    Args:
-        flop: floating-point operations of the forward pass of one sample.
-    """
-
-    def __init__(self, flop: int) -> None:
-        self.flop = flop
-        self._reset()
-
-    def _reset(self) -> None:
+    def __init__(self) -> None:
         self.steps, self.samples, self.waited = 0, 0, 0.0
         self.begun = time.monotonic()
         self.sums: dict[str, Tensor] = {}
@@ -59,12 +45,12 @@ class Meter:
             self.sums[name] = self.sums[name] + loss if name in self.sums else loss
 
     def report(self, step: int, progress: float, seconds: float, lr: float) -> TrainStep:
-        """Tell the means, and begin anew."""
+        """Tell the means."""
         losses = {name: float(total) / self.steps for name, total in self.sums.items()}
         norm = float(self.norm) / self.steps
         passed = max(time.monotonic() - self.begun, 1e-9)  # after the sums, which synchronize
         rate = self.samples / passed
-        result = TrainStep(
+        return TrainStep(
             step=step,
             progress=round(progress, 6),
             seconds=round(seconds, 2),
@@ -72,8 +58,5 @@ class Meter:
             losses=losses,
             grad_norm=norm,
             samples_per_second=round(rate, 3),
-            tflops=float(f"{PASSES * self.flop * rate / 1e12:.3g}"),
             data_share=round(self.waited / passed, 4),
         )
-        self._reset()
-        return result

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blurvid.config import FRAMES, MIDDLE
+from blurvid.config import MIDDLE
 from blurvid.exposure import TIMES, displacement, reblur, sample
 from blurvid.lab import losses
 from blurvid.lab.data.moving import reversed_where
@@ -38,8 +38,6 @@ class MovingObjective(nn.Module):
     def __init__(self, model: MotionModel, options: TrainOptions) -> None:
         super().__init__()
         self.model, self.options = model, options.paths
-        self.heads = nn.ModuleDict()
-        """What is trained besides, and not part of the model: nothing."""
         self.stages = options.stages
         model.motion.requires_grad_("motion" in self.stages)
         model.restoration.requires_grad_("restore" in self.stages)
@@ -121,10 +119,3 @@ def proposed(model: MotionModel, m: Tensor, y: Tensor) -> Tensor:
     """The motion network's answer at the photo's size, (B, 5, H, W)."""
     told: Tensor = model.motion(m, y)
     return F.interpolate(told, y.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def example(side: int, device: torch.device) -> tuple[Tensor, ...]:
-    """A batch of one black square, to count the arithmetic on."""
-    y = torch.zeros(1, 3, side, side, device=device)
-    x, path = y.unsqueeze(1).expand(1, FRAMES, 3, side, side), torch.cat([y, y[:, :1]], dim=1)
-    return y, x, y, path, torch.tensor([FRAMES])

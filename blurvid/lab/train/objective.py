@@ -1,4 +1,4 @@
-"""What a training step minimizes, for either model."""
+"""What a training step minimizes, for all models but the motion one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blurvid.lab.options import TrainOptions
 from blurvid.lab.train.critic import PatchCritic
 from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade
-from blurvid.networks import DirectNet
+from blurvid.networks import BDIRNet, DirectNet
 
 Estimates = dict[int, Tensor]
 
@@ -42,7 +42,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        model: Cascade | DirectNet,
+        model: Cascade | DirectNet | BDIRNet,
         options: TrainOptions,
         features: VGGFeatures | None = None,
     ) -> None:
@@ -51,8 +51,6 @@ class Objective(nn.Module):
         if unknown or not options.stages:
             raise OptionError(f"no stage named {', '.join(sorted(unknown)) or 'nothing'}")
         self.model = model
-        self.heads = nn.ModuleDict()
-        """What is trained besides, and not part of the model: nothing."""
         self.options = options
         self.loss = resolve_loss(options)
         self.features = features
@@ -79,6 +77,9 @@ class Objective(nn.Module):
         truths = dict(enumerate(x.unbind(1), 1))
         if isinstance(self.model, Cascade):
             return self._cascade(self.model, y, truths)
+        if isinstance(self.model, BDIRNet):
+            middle = self.model(y)[:, 0]
+            return {"middle": self._middle(middle, truths[MIDDLE])}, {MIDDLE: middle}
         estimates = dict(enumerate(self.model(y).unbind(1), 1))
         if self.loss in losses.REGRESSIONS:
             found = {"direct": self._compare(estimates, truths)}

@@ -15,10 +15,11 @@ import torch
 
 from blurvid import runtime, weights
 from blurvid.config import RunOptions, UNetSpec
-from blurvid.errors import InputError, OptionError, OutputError, TrainingError
+from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.data import Source
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.train.group import launch, lost_another, process_group
+from blurvid.lab.train.group import process_group
+from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.meter import TrainStep
 from blurvid.lab.train.settings import adopt_spec, check_options, stored_spec
 from blurvid.lab.train.state import DAMAGED, load_state
@@ -48,9 +49,9 @@ def train(
         run: device, precision, threads.
         initial: weights to start from.
         vgg: VGG16 weights for the perceptual loss (safetensors, `conv1_1.weight` and so on).
-        resume: go on with the run in `out`. It keeps its shape of the network, as weights to
-            start from keep theirs; options that ask for another one are refused. Where `torchrun`
-            starts its processes again after one was lost, they go on with their own run unasked.
+        resume: go on with the run in `out`, where there is one. It keeps its shape of the network,
+            as weights to start from keep theirs; options that ask for another one are refused. Its
+            samples are drawn anew.
         on_step: called with each line of the log.
         stop: asked before each step; where it says so, the run is saved and ends early, to be
             resumed. Not asked in a process of several.
@@ -65,7 +66,22 @@ def train(
     """
     check_options(options)
     with _alone(out):
-        return _train(options, source, out, run, initial, vgg, resume, on_step, stop)
+        path = out / STATE_FILE
+        state = load_state(path) if path.exists() else None
+        if state is not None and not resume:
+            raise OutputError(f"{out}: a run is already there; resume it or name another folder")
+        if state is not None:
+            options, initial = _resumed(options, state, path), None
+        elif initial is not None:
+            options = _continued(options, initial)
+        with runtime.running(run) as (device, dtype), process_group(device) as device:
+            if dtype == torch.float16:
+                raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
+            trainer = Trainer(Learner(options, device, dtype, initial, vgg), source(device), out)
+            if state is not None:
+                trainer.load(state)
+            with runtime.tried_convolutions():
+                return trainer.fit(on_step, stop)
 
 
 def _alone(out: Path) -> AbstractContextManager[None]:
@@ -73,56 +89,6 @@ def _alone(out: Path) -> AbstractContextManager[None]:
     if os.environ.get("RANK", "0") != "0":
         return contextlib.nullcontext()
     return locked(out / LOCK_FILE, out)
-
-
-def _train(
-    options: TrainOptions,
-    source: Callable[[torch.device], Source],
-    out: Path,
-    run: RunOptions,
-    initial: weights.WeightSet | None,
-    vgg: Path | None,
-    resume: bool,
-    on_step: Callable[[TrainStep], None] | None,
-    stop: Callable[[], bool],
-) -> weights.WeightSet:
-    """Train in a folder that no other run is in."""
-    state = load_state(out / STATE_FILE) if resume else _own_state(out)
-    if state is not None:
-        options, initial = _resumed(options, state, out / STATE_FILE), None
-    elif initial is not None:
-        options = _continued(options, initial)
-    with runtime.running(run) as (device, dtype), process_group(device) as device:
-        if dtype == torch.float16:
-            raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
-        trainer = Trainer(options, source(device), out, device, dtype, initial, vgg)
-        if state is not None:
-            trainer.load(state)
-        try:
-            with runtime.tried_convolutions():
-                return trainer.fit(on_step, stop)
-        except RuntimeError as error:
-            if not lost_another(error):
-                raise
-            raise TrainingError(
-                f"another process was lost at step {trainer.step}; torchrun --max-restarts N goes "
-                f"on with the last checkpoint in {out}, as --resume does"
-            ) from error
-
-
-def _own_state(out: Path) -> dict[str, Any] | None:
-    """The checkpoint in a folder, if this very start of torchrun made it; None if there is none.
-
-    Raises:
-        OutputError: it is of another run.
-    """
-    path, ours = out / STATE_FILE, launch()
-    if not path.exists():
-        return None
-    state = load_state(path) if ours else {}
-    if not ours or state.get("launch") != ours:
-        raise OutputError(f"{out}: a run is already there; resume it or name another folder")
-    return state
 
 
 def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:

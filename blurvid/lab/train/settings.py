@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -13,9 +14,8 @@ from typing import Any, Literal, TypeVar, Union
 from blurvid import weights
 from blurvid.config import STAGES
 from blurvid.errors import OptionError
-from blurvid.lab.losses import REGRESSIONS
-from blurvid.lab.options import CROPS, STAGES_OF, KindOptions, PathOptions, TrainOptions
-from blurvid.lab.synth import check_camera, check_kinds, check_motion
+from blurvid.lab.options import CROPS, STAGES_OF, PathOptions, TrainOptions
+from blurvid.lab.synth import check_camera, check_motion
 from blurvid.models import Spec
 
 MOST = 2**31 - 1
@@ -64,13 +64,11 @@ def _change(options: Options, path: list[str], value: object, key: str) -> Optio
 
 def _typed(value: object, hint: Any, key: str) -> object:
     """The value as the type of its field; lists become tuples, whole numbers floats."""
-    for kind in typing.get_args(hint) if _is_union(hint) else (hint,):
-        try:
-            return _as(value, kind)
-        except TypeError:
-            continue
-    name = getattr(hint, "__name__", str(hint)).replace("typing.", "")
-    raise OptionError(f"{key} must be {name}, not {shown(value)}")
+    try:
+        return _as(value, hint)
+    except TypeError:
+        name = getattr(hint, "__name__", str(hint)).replace("typing.", "")
+        raise OptionError(f"{key} must be {name}, not {shown(value)}") from None
 
 
 def shown(value: object) -> str:
@@ -79,30 +77,23 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (Union, types.UnionType)
-
-
 def _as(value: object, kind: Any) -> object:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal and value in inner:
+    if origin in (Union, types.UnionType):
+        for some in inner:
+            with contextlib.suppress(TypeError):
+                return _as(value, some)
+    elif origin is Literal and value in inner:
         return value
-    if origin is tuple and isinstance(value, list):
+    elif origin is tuple and isinstance(value, list):
         kinds = [inner[0]] * len(value) if inner[-1] is ... else inner
         if len(kinds) == len(value):
-            return tuple(_typed_or_fail(v, k) for v, k in zip(value, kinds, strict=True))
-    if kind is float and type(value) is int and abs(value) < 2**1023:
+            return tuple(map(_as, value, kinds))
+    elif kind is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
-    if isinstance(kind, type) and type(value) is kind:
+    elif isinstance(kind, type) and type(value) is kind:
         return value
     raise TypeError
-
-
-def _typed_or_fail(value: object, hint: Any) -> object:
-    try:
-        return _typed(value, hint, "")
-    except OptionError as error:
-        raise TypeError from error
 
 
 def crop_of(options: TrainOptions) -> int:
@@ -188,16 +179,6 @@ def check_options(options: TrainOptions) -> None:
         or not set(options.stages) <= set(stages),
         f"the {options.model} model has no stages": options.model not in STAGES_OF
         and set(options.stages) != set(STAGES),
-        "kinds of blur other than the average have no frames but the middle one; train bdirnet, "
-        "or the stage middle": options.kinds != KindOptions()
-        and options.model != "bdirnet"
-        and (options.model, options.stages) != ("cascade", ("middle",)),
-        "bdirnet learns by the losses auto, charbonnier, log and independent, without adversarial "
-        "and perceptual ones": options.model == "bdirnet"
-        and (
-            options.loss not in ("auto", *REGRESSIONS, "independent")
-            or bool(options.adversarial or options.perceptual)
-        ),
         "the motion model has its own losses and one order of time": (options.model == "motion")
         and bool(
             options.loss != "auto"
@@ -208,8 +189,6 @@ def check_options(options: TrainOptions) -> None:
         ),
         "paths: shares must be from 0 to 1, weights, lengths and scales finite and not negative, "
         "ranges rising from above 0, sub_frames odd": not _paths_fit(options.paths),
-        "views: weights must be finite and not negative, mixing from 0 to 1, temperature above 0, "
-        "the ramp two rising shares": not _views_fit(options),
         "batch must be at least 1": options.batch < 1,
         "crop must be at least 1 px": options.crop is not None and options.crop < 1,
         "log_every must be at least 1": options.log_every < 1,
@@ -236,7 +215,6 @@ def check_options(options: TrainOptions) -> None:
             raise OptionError(text)
     check_motion(options.motion)
     check_camera(options.camera)
-    check_kinds(options.kinds)
 
 
 def _paths_fit(paths: PathOptions) -> bool:
@@ -254,18 +232,4 @@ def _paths_fit(paths: PathOptions) -> bool:
         and min(paths.margin, paths.validated) >= 0
         and paths.sub_frames % 2 == 1
         and paths.sub_frames > 0
-    )
-
-
-def _views_fit(options: TrainOptions) -> bool:
-    """Whether BDIRNet's losses can be computed."""
-    views = options.views
-    weights_given = (
-        views.sharp, views.frequency, views.invariance, views.statistics, views.contrast,
-    )  # fmt: skip
-    return (
-        all(math.isfinite(weight) and weight >= 0 for weight in weights_given)
-        and 0 <= views.mixing <= 1
-        and views.temperature > 0
-        and 0 <= views.ramp[0] <= views.ramp[1] <= 1
     )

@@ -101,29 +101,16 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def check_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Refuse what a checkpoint put into an optimizer that none could have come to.
+def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Take the moments of the gradients from a checkpoint; settings stay those of the run.
 
     Raises:
-        ValueError: a setting of another type, or a tensor of another shape than its parameter.
+        ValueError, LookupError, TypeError: not the state of an optimizer of these parameters.
     """
-    for group in optimizer.param_groups:
-        for key, default in optimizer.defaults.items():
-            if not _alike(group[key], default):
-                raise ValueError(f"{key} of the optimizer is of another kind")
-        for parameter in group["params"]:
-            for key, value in optimizer.state.get(parameter, {}).items():
-                shapes = [parameter.shape] if key.startswith("exp_avg") else [torch.Size()]
-                if not isinstance(value, Tensor) or value.shape not in shapes:
-                    raise ValueError(f"{key} of the optimizer does not fit")
-
-
-def _alike(value: object, default: object) -> bool:
-    """Whether a setting is of the type of its default; whole numbers count as floats."""
-    if isinstance(default, tuple):
-        if not isinstance(value, tuple) or len(value) != len(default):
-            return False
-        return all(_alike(a, b) for a, b in zip(value, default, strict=True))
-    if isinstance(default, float):
-        return isinstance(value, int | float) and math.isfinite(value)
-    return type(value) is type(default)
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            shape = parameter.shape if key.startswith("exp_avg") else torch.Size()
+            if not isinstance(value, Tensor) or value.shape != shape:
+                raise ValueError(f"{key} of the optimizer does not fit")

@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from blurvid.errors import WeightsError
-from blurvid.weights.headers import MAX_HEADER_BYTES, read_header
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -64,17 +63,15 @@ def load_vgg(path: Path) -> VGGFeatures:
     """
     vgg = VGGFeatures()
     try:
-        with path.open("rb") as file:
-            header = read_header(path, file.read(8 + MAX_HEADER_BYTES), file.seek(0, 2))
         tensors = {}
         with safe_open(path, framework="pt") as stored:
             for name, wanted in vgg.state_dict().items():
-                if name not in header.shapes:
+                if name not in stored.keys():
                     raise WeightsError(f"{path}: holds no VGG16 layer {name!r}")
-                if header.shapes[name] != tuple(wanted.shape):
+                shape = tuple(stored.get_slice(name).get_shape())
+                if shape != tuple(wanted.shape):
                     raise WeightsError(
-                        f"{path}: {name} has the shape {header.shapes[name]} instead of "
-                        f"{tuple(wanted.shape)}"
+                        f"{path}: {name} has the shape {shape} instead of {tuple(wanted.shape)}"
                     )
                 tensors[name] = stored.get_tensor(name).float()
                 if not tensors[name].isfinite().all():

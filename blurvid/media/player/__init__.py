@@ -31,7 +31,11 @@ _CODECS: tuple[tuple[float, str, dict[str, Any]], ...] = (
 of 20 to 40 MB. JPEG and WebP of one size differ little at these qualities, but WebP takes ten
 times as long to write and ends at 16383 pixels a side (both measured)."""
 
-_SCRIPTS = ("objects.js", "lens.js", "saver.js", "player.js")
+_SCRIPTS = (
+    *("objects.js", "lens.js", "saver.js"),
+    *("player.js", "player_files.js", "player_input.js", "player_start.js"),
+)
+"""Joined to one script; the function that `player.js` begins goes on to the end of the last."""
 
 
 @dataclass(frozen=True, eq=False)

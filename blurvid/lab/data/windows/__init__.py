@@ -1,12 +1,17 @@
 """Clips to windows: consecutive frames averaged into a blurry image, and back from disk."""
 
-from blurvid.lab.data.windows.clips import FULL_RATE, PAIRED, SPARSE, SourceClip, find_clips
+from blurvid.lab.data.windows.clips import (
+    FULL_RATE,
+    PAIRED,
+    SPARSE,
+    SourceClip,
+    find_clips,
+    load_photo,
+)
 from blurvid.lab.data.windows.make import Window, check_options, make_windows
-from blurvid.lab.data.windows.middles import MiddleWindow, middle_windows
 from blurvid.lab.data.windows.read import StoredWindow, is_window_folder, read_windows
 from blurvid.lab.data.windows.records import Record, in_windows
 from blurvid.lab.data.windows.simulate import find_stills, simulate_still
-from blurvid.lab.data.windows.team import Made, Pending, Planner, Team, make_clip
 from blurvid.lab.data.windows.write import WriteSummary, write_windows
 from blurvid.media import FILTER
 
@@ -16,13 +21,8 @@ __all__ = [
     "PAIRED",
     "SPARSE",
     "SourceClip",
-    "Made",
-    "MiddleWindow",
-    "Pending",
-    "Planner",
     "Record",
     "StoredWindow",
-    "Team",
     "Window",
     "WriteSummary",
     "check_options",
@@ -30,9 +30,8 @@ __all__ = [
     "find_stills",
     "in_windows",
     "is_window_folder",
-    "make_clip",
     "make_windows",
-    "middle_windows",
+    "load_photo",
     "read_windows",
     "simulate_still",
     "write_windows",

@@ -35,44 +35,36 @@ class Folder:
         self._unfinished = out / UNFINISHED
 
     def prepare(
-        self, options: SynthOptions, motion: MotionOptions | None, overwrite: bool, resume: bool
+        self, options: SynthOptions, motion: MotionOptions | None, resume: bool
     ) -> dict[str, set[int]]:
-        """Make it ready to be filled, and remove what is to be replaced.
+        """Make it ready to be filled.
 
         Args:
             options: what the windows are made with.
             motion: of the simulation, for simulated windows.
-            overwrite: remove the windows that are listed there.
-            resume: keep them, where they were made with the same options.
+            resume: keep the windows there, where they were made with the same options.
 
         Returns:
             The numbers of the windows that are there already, by the name of their clip.
 
         Raises:
             OptionError: the windows there were made with other options.
-            OutputError: it is a file, or not empty and neither to overwrite nor to resume.
+            OutputError: it is a file, or not empty and not to be resumed.
         """
         if self.out.exists() and not self.out.is_dir():
             raise OutputError(f"{self.out}: a file, not a folder")
         self.out.mkdir(parents=True, exist_ok=True)
         if all(path.name == LOCK_FILE for path in self.out.iterdir()):
             return {}
-        if not (overwrite or resume):
-            raise OutputError(
-                f"{self.out}: not empty; overwrite or resume, or choose another folder"
-            )
+        if not resume:
+            raise OutputError(f"{self.out}: not empty; resume, or choose another folder")
         listing = next((p for p in (self.manifest, self._unfinished) if p.exists()), None)
         if listing is None:
             return {}
         records, _ = read_records(listing)
-        if resume and not all(_made_with(record, options, motion) for record in records):
+        if not all(_made_with(record, options, motion) for record in records):
             raise OptionError(f"{self.out}: made with other options; resume with the same ones")
         listing.replace(self._unfinished)  # from here on the folder counts as unfinished
-        if overwrite:
-            for record in records:
-                self._remove_window(self.out / record["window"])
-            self._unfinished.unlink()
-            return {}
         # Windows that are gone lose their line, and so does one cut short by the end of the run.
         records = [record for record in records if (self.out / record["window"]).is_dir()]
         self._list(records)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError
-from blurvid.flow.blocks import COARSEST, estimate_sequence
+from blurvid.flow import sequence_motion
+from blurvid.flow.pyramid import COARSEST
 from blurvid.lab.data.windows.clips import SourceClip, as_floats
 from blurvid.lab.data.windows.records import Record
 from blurvid.lab.options import SynthOptions
@@ -205,9 +206,9 @@ def record_of(
         box: crop as left, top, width, height [px], or None.
         instants: averaged for each frame.
     """
-    motion = estimate_sequence(sharp)
+    motion, fastest = sequence_motion(sharp)
     warnings = list(clip.warnings)
-    step = motion.per_frame / instants
+    step = fastest / instants
     if step > options.max_motion:
         warnings.append(
             f"{step:.1f} px of motion between instants, above {options.max_motion:g}: "
@@ -228,11 +229,11 @@ def record_of(
         "noise": options.noise,
         "seed": options.seed,
         "motion": {
-            "dx": round(motion.total.dx, 2),
-            "dy": round(motion.total.dy, 2),
-            "median_px": round(motion.total.median, 2),
-            "p95_px": round(motion.total.p95, 2),
-            "per_frame_px": round(motion.per_frame, 2),
+            "dx": round(motion.dx, 2),
+            "dy": round(motion.dy, 2),
+            "median_px": round(motion.median, 2),
+            "p95_px": round(motion.p95, 2),
+            "per_frame_px": round(fastest, 2),
         },
         "warnings": warnings,
     }

@@ -1,4 +1,4 @@
-"""Images between two images, by the flow from each to the other."""
+"""Images between two images and after the last one, by the flow from each to the other."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from blurvid.flow.pyramid import neighboring
-from blurvid.flow.sampling import limited, pixel_grid, sample
+from blurvid.flow.sampling import inside, limited, pixel_grid, sample
 
 BETWEEN_SIDE = 640
 """Larger images are matched at this long side [px]. Between neighbours of a sequence ways are
 short; at half the size, images in between are 0.05 dB worse (real clips of 256x144 px)."""
 ASTRAY = 1.0
 """How far a pixel may end from where it was looked for [px]; beyond, it hardly counts."""
+ROUNDS = 4
+"""Corrections of where a pixel came from; motion changes little over ways so short."""
 
 
 def mutual_flow(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,3 +97,37 @@ def at(flow: Tensor, where: Tensor, size: tuple[int, int]) -> Tensor:
     low, narrow = flow.shape[-2:]
     ratio = where.new_tensor([narrow / size[1], low / size[0]]).view(1, 2, 1, 1)
     return sample(flow[None], (where + 0.5) * ratio - 0.5)
+
+
+@torch.no_grad()
+def onward(
+    last: Tensor, back: Tensor, moments: Sequence[float], out: Sequence[Tensor], at_once: int
+) -> None:
+    """Make the images after the last one, as if all of it moved on as it did.
+
+    What comes to a place is the content q with q - s back(q) = p, found by fixed-point iteration.
+    Where there is none, or it lay outside of the image, something becomes visible that the motion
+    does not tell; the last image stays there.
+
+    Args:
+        last: image (3, H, W), RGB, in [0, 1].
+        back: the flow from it to the one before, as `mutual_flow` gives it.
+        moments: how far after it, in times of that flow.
+        out: an image for each moment, (3, H, W), which is filled.
+        at_once: pixels made in one piece, so that large images take little memory besides.
+    """
+    height, width = last.shape[-2:]
+    step = max(1, at_once // width)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        here = pixel_grid(bottom - top, width, last.device)
+        here[:, 1] += top
+        for image, s in zip(out, moments, strict=True):
+            source = here
+            for _ in range(ROUNDS):
+                source = here + s * at(back, source, (height, width))
+            astray = here + s * at(back, source, (height, width)) - source
+            weight = astray.square().sum(dim=1, keepdim=True).div_(-2 * ASTRAY**2).exp_()
+            weight = weight * inside(source, height, width)
+            moved = sample(last[None], source)[0]
+            image[:, top:bottom] = torch.lerp(last[:, top:bottom], moved, weight[0])

@@ -1,0 +1,28 @@
+"""What all models of a single frame have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import Tensor, nn
+
+
+class OneFrame(nn.Module):
+    """A model of the middle frame, (B, 3, H, W) -> (B, 1, 3, H, W); see `models.SequenceModel`."""
+
+    name: str
+    count = 1
+    size_multiple = 1
+    can_strip = False
+
+    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+        """Deblur one image; nothing is saved by a `step` unless `can_strip` says so."""
+        out.copy_(self(y)[0])
+
+    def maker(self, frames: Collection[int]) -> str:
+        """Name what makes the frame."""
+        return f"the {self.name} model"
+
+    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+        """Predict the most that `fill` takes besides its arguments [bytes]."""
+        return 0
