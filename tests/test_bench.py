@@ -26,9 +26,8 @@ from blurvid.lab.bench import (
     ways,
 )
 from blurvid.lab.options import RESOLUTIONS, BenchOptions
-from blurvid.models import Cascade, build, fast
+from blurvid.models import Cascade, build
 from blurvid.networks import DirectNet, FrameSpec
-from blurvid.networks.blocks import activated
 from blurvid.pipeline.memory import Plan
 
 CPU = torch.device("cpu")
@@ -360,72 +359,6 @@ def test_batches_that_make_no_sense(tiny, batches):
         bench([SMALL], models=tiny, run=RUN, options=replace(QUICK, batches=batches))
 
 
-# compiled networks
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    """This CPU passes for a CUDA device, on which a recording is just called again."""
-
-    class Recording:
-        def __init__(self, call, x, beside=None):
-            self.call = call
-            call(x)
-
-        def __call__(self, x):
-            return self.call(x)
-
-    class Place(ways.Place):
-        @property
-        def compiles(self):
-            return self.compile
-
-    monkeypatch.setattr(timing, "Place", Place)
-    monkeypatch.setattr(fast, "_fused", lambda: activated)
-    monkeypatch.setattr(runtime, "Recording", Recording)
-    return Recording
-
-
-COMPILED = replace(RUN, compile=True)
-
-
-def test_nothing_is_compiled_on_a_cpu(tiny):
-    report = bench([SMALL, "40x40"], models=tiny, run=COMPILED, options=BenchOptions(1, 0))
-    assert [row.compiled for row in report.rows] == [False, False]
-    assert report.left_out == ("nothing is compiled on cpu: that is for CUDA devices",)
-
-
-def test_compiled_rows_stand_beside_the_others(gpu, cascade, tiny):
-    options = BenchOptions(1, 0, batches=(2,))
-    models = {"cascade": cascade} | tiny
-    names = ["middle", "direct"]
-    report = bench([SMALL], models=models, networks=names, run=COMPILED, options=options)
-    assert [(row.label, row.compiled) for row in report.rows] == [
-        ("middle, 2 at once", False),
-        ("middle, 2 at once, compiled", True),
-        ("direct, 2 at once", False),
-        ("direct, 2 at once, compiled", True),
-    ]
-    assert report.left_out == ()
-
-
-def test_no_row_where_compiling_fails(gpu, tiny, monkeypatch):
-    def refuse(*_):
-        raise RuntimeError("no such luck\nand more")
-
-    monkeypatch.setattr(gpu, "__init__", refuse)
-    report = bench([SMALL], models=tiny, run=COMPILED, options=QUICK)
-    assert [row.compiled for row in report.rows] == [False]
-    assert report.left_out == (f"{SMALL}, direct in float32: not compiled: no such luck",)
-
-
-def test_what_is_compiled_needs_its_memory_at_once(gpu, tiny, monkeypatch):
-    monkeypatch.setattr(ways, "plan", lambda *_, **__: Plan(step=4))
-    report = bench([SMALL], models=tiny, run=COMPILED, options=QUICK)
-    assert [row.compiled for row in report.rows] == [False]
-    assert "not compiled, which takes the memory" in report.left_out[0]
-
-
 # arithmetic
 
 
@@ -581,14 +514,12 @@ def test_cuda(models, monkeypatch):
     report = bench(
         ["320"],
         models=models,
-        run=RunOptions(device="cuda", compile=True),
+        run=RunOptions(device="cuda"),
         precisions=["all"],
         options=replace(QUICK, batches=(1, 2)),
     )
     assert report.left_out == ()
-    assert {(row.batch, row.compiled) for row in report.rows} == {
-        (count, compiled) for count in (1, 2) for compiled in (False, True)
-    }
+    assert {row.batch for row in report.rows} == {1, 2}
     assert len(report.matrix_peaks) > 1
     assert all(row.peak_memory > 4 * row.parameters for row in report.rows)
     assert all(0 < row.peak_share < 1 for row in report.rows)

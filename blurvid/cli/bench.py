@@ -57,7 +57,6 @@ DEFAULT = BenchOptions()
     help="Photos of the size in a call; more than one are left out where they do not fit into the "
     "memory; repeatable.",
 )
-@common.compile_option
 @click.option("--repeats", default=DEFAULT.repeats, show_default=True, help="Timed runs.")
 @click.option("--warmup", default=DEFAULT.warmup, show_default=True, help="Runs before those.")
 @common.threads_option
@@ -81,14 +80,13 @@ def bench(
     Beside them stand the rate of large matrix products on this device, measured in the same run,
     and what the paper reports for a Titan X. Times are medians; the photo is on the device already,
     and reading and writing files is not counted. Large photos are done in strips, as `extract`
-    does them. Memory is that of the weights, the network's maps and the frames. With --compile
-    there are rows for compiled networks beside the others.
+    does them. Memory is that of the weights, the network's maps and the frames.
 
     \b
     Examples:
       blurvid bench --res 720
       blurvid bench --res paper --json
-      blurvid bench --res 720 --batch 1 --batch 8 --compile --device cuda
+      blurvid bench --res 720 --batch 1 --batch 8 --device cuda
       blurvid bench --res sweep --network direct
     """
     from blurvid.lab import bench as library

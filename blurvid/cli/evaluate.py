@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from blurvid.cli import common
-from blurvid.cli.quality import described, parse_gamma, picked_quality, quality_options
 from blurvid.cli.robustness import score_robustness
 from blurvid.cli.score_video import score_video
 from blurvid.cli.scores import AnyReport, show_report
 from blurvid.cli.sections import SCORES, SectionedCommand
 from blurvid.cli.synth import gamma_option
-from blurvid.config import MIDDLE_CHOICES, Gamma, RunOptions
+from blurvid.config import MIDDLE_CHOICES, Gamma, QualityOptions, RunOptions
 from blurvid.errors import OptionError
 from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS, SynthOptions
 
@@ -53,7 +52,7 @@ TAKES = {
     help="What gives the cascade its middle frame; with --robustness what to score, repeatable. "
     f"As for `blurvid deblur`.  [default: {MIDDLE_CHOICES[0]}]",
 )
-@quality_options
+@common.quality_options
 @click.option(
     "--robustness",
     is_flag=True,
@@ -105,7 +104,6 @@ TAKES = {
 )
 @click.option("--stride", type=int, help="Frames from one window of a clip to the next.")
 @common.memory_option
-@common.compile_option
 @common.run_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each window.")
@@ -175,7 +173,7 @@ def evaluate(
     for name, asked in (ways | given).items():
         if asked and name != way and name not in TAKES[way]:
             raise OptionError(f"--{name} does not go with {f'--{way}' if way else 'windows alone'}")
-    response = parse_gamma(gamma) if gamma else None
+    response = common.parse_gamma(gamma) if gamma else None
     options = _options(response, clip_scale, stride)
     if robustness:
         score_robustness(
@@ -188,7 +186,8 @@ def evaluate(
     if len(middles) > 1:
         raise OptionError("several --middle go with --robustness only")
     middle = middles[0] if middles else MIDDLE_CHOICES[0]
-    from blurvid.pipeline import choose, extractor
+    from blurvid.pipeline import opened
+    from blurvid.recipe import resolve
 
     on_window = None if quiet else _show_window
     if beyond is not None:
@@ -200,26 +199,17 @@ def evaluate(
     else:
         score = _seven(source, options, response, on_window)
 
-    chosen = choose(weights_name, model, middle)
-    run, quality = common.picked(RunOptions, values), picked_quality(values)
-    with extractor(chosen, run=run, quality=quality, middle=middle) as ready:
-        for warning in ready.warnings:
-            common.warn(warning)
+    run, quality = common.picked(RunOptions, values), common.picked(QualityOptions, values)
+    recipe = resolve(weights_name, model, middle, quality=quality, precision=run.precision)
+    for warning in recipe.warnings:
+        common.warn(warning)
+    with opened(recipe, run) as ready:
         report = score(ready)
     if as_json:
-        about = {
-            "model": chosen.model,
-            "weights": chosen.name,
-            "middle": ready.middle.name if ready.middle else None,
-            "source": str(source),
-            "quality": dataclasses.asdict(ready.quality),
-        }
-        common.echo_json(about | report.to_json())
+        common.echo_json(recipe.record() | {"source": str(source)} | report.to_json())
         return
-    done = described(ready.quality)
-    if ready.middle is not None:
-        done = ", ".join(filter(None, (f"middle frame by {ready.middle.name}", done)))
-    show_report(report, f"{chosen.model} (weights {chosen.name}{f', {done}' if done else ''})")
+    done = ", ".join(filter(None, (f"weights {recipe.weights.name}", recipe.describe())))
+    show_report(report, f"{recipe.model} ({done})")
 
 
 # What is scored on is opened before the weights are; each gives how an extractor is scored on it.
@@ -245,14 +235,13 @@ def _between(source: Path, frames: int, options: SynthOptions, on_window: OnWind
 
 def _beyond(source: Path, beyond: int, options: SynthOptions, on_window: OnWindow) -> Scoring:
     from blurvid.lab import evaluate as library
-    from blurvid.pipeline import extended
 
     windows = library.windows_beyond(source, beyond, options)
 
     def score(ready: Extractor) -> AnyReport:
         def more(y: Tensor) -> Tensor:
             found = ready.scaled(y)
-            return extended(ready, found.frames, y, beyond, found.scale, found.fitted)[0]
+            return ready.extended(found.frames, y, beyond, found.scale, found.fitted)[0]
 
         return library.evaluate_beyond(more, windows, beyond, on_window=on_window)
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
-from blurvid.cli.quality import picked_quality
-from blurvid.config import TRAINED, RunOptions
+from blurvid.config import TRAINED, QualityOptions, RunOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,18 +35,19 @@ def score_robustness(
     """Score what gives the middle frame, and print the table."""
     from blurvid import weights
     from blurvid.lab import evaluate as library
-    from blurvid.pipeline import deblurrer
+    from blurvid.pipeline import opened
+    from blurvid.recipe import resolve_middle
 
     moments = library.moments_from(source, stills=stills, scale=scale, limit=limit)
-    run, passes = common.picked(RunOptions, values), picked_quality(values).passes
+    run, passes = common.picked(RunOptions, values), common.picked(QualityOptions, values).passes
     names = middles or tuple(name for name in TRAINED if weights.default(name) is not None)
     with contextlib.ExitStack() as stack:
         deblurrers, domains = {}, {}
         for name in dict.fromkeys(names):
-            ready = stack.enter_context(deblurrer(name, run, passes=passes))
-            assert ready.middle is not None
-            deblurrers[name] = _frame_by(ready)
-            domains[name] = library.domain_of(ready.middle.recipe)
+            recipe = resolve_middle(name, passes=passes, precision=run.precision)
+            deblurrers[name] = _frame_by(stack.enter_context(opened(recipe, run)))
+            info = getattr(recipe.weights.origin, "info", {})  # a file of another's has none
+            domains[name] = library.domain_of(info.get("recipe"))
         report = library.evaluate_robustness(
             deblurrers,
             moments,

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
-from blurvid.cli.quality import picked_quality
 from blurvid.cli.robustness import print_table
-from blurvid.config import RunOptions
+from blurvid.config import QualityOptions, RunOptions
 from blurvid.lab.options import SynthOptions
 
 if TYPE_CHECKING:
@@ -30,13 +29,12 @@ def score_video(
     values: dict[str, Any],
 ) -> None:
     """Score videos made of clips of a high rate, and print the table."""
-    from blurvid import weights
     from blurvid.lab import evaluate as library
     from blurvid.lab.data.windows import find_clips
-    from blurvid.pipeline import extractor
+    from blurvid.pipeline import opened
+    from blurvid.recipe import resolve
 
     clips = find_clips([source])
-    chosen = weights.find(weights_name, model)
 
     def show(row: FrameRow) -> None:
         order = "right" if row.right else "wrong"
@@ -44,20 +42,22 @@ def score_video(
             f"{row.clip}/{row.number}: {row.psnr:.2f} dB, {row.motion:.1f} px, {order}", err=True
         )
 
-    run, quality = common.picked(RunOptions, values), picked_quality(values)
-    with extractor(chosen, run=run, quality=quality) as ready:
-        for warning in ready.warnings:
-            common.warn(warning)
+    run, quality = common.picked(RunOptions, values), common.picked(QualityOptions, values)
+    recipe = resolve(weights_name, model, quality=quality, precision=run.precision)
+    for warning in recipe.warnings:
+        common.warn(warning)
+    with opened(recipe, run) as ready:
 
         def extract(y: Tensor) -> Tensor:
             return ready.scaled(y).frames
 
         report = library.evaluate_video(extract, clips, options, on_frame=None if quiet else show)
     if as_json:
-        about = {"model": chosen.model, "weights": chosen.name, "source": str(source)}
-        common.echo_json(about | report.to_json())
+        common.echo_json(recipe.record() | {"source": str(source)} | report.to_json())
         return
-    click.echo(f"Model {chosen.model} (weights {chosen.name}), {len(report.rows)} blurry frames")
+    click.echo(
+        f"Model {recipe.model} (weights {recipe.weights.name}), {len(report.rows)} blurry frames"
+    )
     print_table(_table(report))
     jump = report.mean.jump
     if jump is not None:

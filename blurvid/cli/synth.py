@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
-from blurvid.cli.quality import parse_gamma
 from blurvid.cli.sections import WINDOWS, SectionedCommand
 from blurvid.config import DEFAULT_GAMMA, FRAMES, RunOptions
 from blurvid.errors import BlurvidError, OptionError
@@ -128,10 +127,12 @@ def synth(
       blurvid synth --stills photos/ -o windows/ --count 4
       blurvid synth clips/ -o windows/ --engine ray --address auto
     """
-    ray = common.picked_engine(values)
+    ray = common.picked_engine(values["engine"], values["address"], values["workers"])
     from blurvid.lab.data import windows as library
 
-    options = dataclasses.replace(common.picked(SynthOptions, values), gamma=parse_gamma(gamma))
+    options = dataclasses.replace(
+        common.picked(SynthOptions, values), gamma=common.parse_gamma(gamma)
+    )
     failures: list[BlurvidError] = []
     told: set[str] = set()
 
@@ -158,12 +159,9 @@ def synth(
         "on_error": give_up,
     }
     if ray is not None:
-        from blurvid.batch import Workers
         from blurvid.lab.data.windows.ray_team import RayTeam
 
-        warn = (lambda line: None) if quiet else common.warn
-        run = RunOptions(device="cpu", threads=jobs)
-        arguments["team"] = RayTeam(Workers(ray, run, on_trouble=warn), jobs)
+        arguments["team"] = RayTeam(ray, RunOptions(device="cpu", threads=jobs), jobs)
     if stills:
         if options.frames != FRAMES:
             raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from blurvid import media, runtime
-from blurvid.config import MIDDLE, ROOMY, MotionHints, OrderOptions, QualityOptions
-from blurvid.errors import BlurvidError, DeviceError, OptionError
-from blurvid.models import Fast, MotionMiddle, MotionModel, SelfEnsemble, SequenceModel
+from blurvid.config import FRAMES, MIDDLE, ROOMY
+from blurvid.errors import BlurvidError, DeviceError, InputError
+from blurvid.models import MotionMiddle, MotionModel, SelfEnsemble, SequenceModel, onward_of
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.fitted import Fitted, Knowledge, times_of
 from blurvid.pipeline.memory import (
@@ -27,11 +27,12 @@ from blurvid.pipeline.memory import (
     plan,
     room_for,
 )
-from blurvid.pipeline.middle import Middle, check_frame
-from blurvid.pipeline.order import arrange, check_direction
-from blurvid.pipeline.scale import check_scale, extract_scaled
+from blurvid.pipeline.more import extend
+from blurvid.pipeline.order import arrange
+from blurvid.pipeline.scale import extract_scaled
 from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.pipeline.trust import assess
+from blurvid.recipe import Recipe
 from blurvid.trajectory import Progress
 
 PhotoLike: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
@@ -65,48 +66,38 @@ class Extractor:
     def __init__(
         self,
         model: SequenceModel,
-        name: str,
+        recipe: Recipe,
         device: torch.device,
         dtype: torch.dtype,
-        quality: QualityOptions = QualityOptions(),
-        warnings: tuple[str, ...] = (),
         max_memory: int | None = None,
-        middle: Middle | None = None,
-        order: OrderOptions = OrderOptions(),
-        fast: bool = False,
-        hints: MotionHints = MotionHints(),
+        given: Tensor | None = None,
     ) -> None:
-        check_quality(quality)
-        check_direction(order.direction)
-        self.direction = order.direction
-        self.flips = tuple(media.region(value) for value in order.flips)
-        self.network = model
-        self.fast: Fast | None = None
+        """Take up a model.
+
+        Args:
+            model: what gives the frames, on its device.
+            recipe: what is done with it.
+            device: where it is.
+            dtype: precision of the features.
+            max_memory: most to take of the device [bytes].
+            given: the middle frame, (3, H, W) in [0, 1], where it is a picture.
+        """
+        self.recipe, self.network, self.given = recipe, model, given
+        self.device, self.dtype, self.max_memory = device, dtype, max_memory
         self.fitting: MotionModel | None = None
         """The model that fits motion, where it is one that does."""
         if isinstance(model, MotionModel | MotionMiddle):
             self.fitting = model if isinstance(model, MotionModel) else model.model
-            self.fitting.passes = quality.passes
-        elif fast and isinstance(model, nn.Module):
-            self.fast = Fast(model, model, device)
-        single = self.fast or model
-        plain = quality.passes == 1 or self.fitting is not None
-        self.model = single if plain else SelfEnsemble(single, quality.passes)
-        self.hints = Knowledge.of(hints)
+            self.fitting.passes = recipe.quality.passes
+        plain = recipe.quality.passes == 1 or self.fitting is not None
+        self.model = model if plain else SelfEnsemble(model, recipe.quality.passes)
+        self.flips = tuple(media.region(value) for value in recipe.order.flips)
+        self.hints = Knowledge.of(recipe.hints) if self.fitting else None
         self.on_progress: Progress | None = None
         """Told what begins in a photo, and the share of it that is done."""
-        self.name, self.quality = name, quality
-        self._sizes: set[torch.Size] = set()  # a size that came before will come again
-        self.device, self.dtype = device, dtype
-        self.max_memory = max_memory
-        self.middle = middle
-        """What gives the middle frame in the place of the model's own network."""
-        self.warnings = warnings
-        """What the user should know about the options, whatever the photo."""
-        self._told = False
 
     def __call__(self, photo: PhotoLike) -> Clip:
-        """Extract the seven frames of a photo.
+        """Extract the frames of a photo.
 
         Args:
             photo: as for `extract`.
@@ -120,41 +111,103 @@ class Extractor:
         photo = as_photo(photo)
         started = time.perf_counter()
         found = self.scaled(photo.pixels)
-        seconds = time.perf_counter() - started
-        trust = None
-        fitted = found.fitted
+        frames, fitted, trust = found.frames, found.fitted, None
+        order, sequence = self.recipe.order, self.model.count > 1
+        warnings = photo.warnings + found.warnings
         with runtime.memory_guard(torch.device("cpu")):
-            if self.model.count > 1:
+            if sequence:
                 trust = assess(
-                    found.frames,
+                    frames,
                     photo.pixels,
                     found.scale,
-                    fixed=self.quality.scale != "auto",
+                    fixed=self.recipe.quality.scale != "auto",
                     any_length=fitted is not None,
                 )
-            turned = arrange(
-                found.frames, self.direction, self.flips, fitted.field if fitted else None
-            )
-            fitted = fitted and fitted.arranged(turned.whole, turned.masks)
-        told = trust.warnings if trust else ()
-        return Clip(
-            tensor=found.frames,
-            photo=photo,
-            model=self.model.name,
-            weights=self.name,
-            device=runtime.describe(found.device),
+                warnings += trust.warnings
+            if order.direction != "auto" or self.flips:
+                field = fitted.field if fitted else None
+                turned = arrange(frames, order.direction, self.flips, field)
+                fitted = fitted and fitted.arranged(turned.whole, turned.masks)
+                warnings += turned.notes
+        names = tuple(region.name for region in self.flips)
+        recipe = dataclasses.replace(
+            self.recipe,
+            order=dataclasses.replace(order, flips=names),
             precision=str(found.dtype).removeprefix("torch."),
-            seconds=seconds,
-            warnings=photo.warnings + found.warnings + told + turned.notes,
+            frames=len(frames),
+            beyond=0,
+        )
+        clip = Clip(
+            tensor=frames,
+            photo=photo,
+            recipe=recipe,
+            device=runtime.describe(found.device),
             tiles=found.tiles,
             scale=found.scale,
-            quality=self.quality,
-            middle=self.middle.name if self.middle and self.model.count > 1 else None,
-            direction=self.direction,
-            flips=tuple(region.name for region in self.flips),
             trusted=trust,
-            fitted=fitted if self.model.count > 1 else None,
+            fitted=fitted if sequence else None,
+            host_memory=self.host_memory,
         )
+        if sequence and self.recipe.frames != FRAMES:
+            clip = clip.resample(self.recipe.frames)
+        if self.recipe.beyond:
+            more, told = self.extended(
+                frames, photo.pixels, self.recipe.beyond, found.scale, clip.fitted
+            )
+            recipe = dataclasses.replace(recipe, beyond=self.recipe.beyond)
+            clip = dataclasses.replace(clip, tensor=more, seven=frames, recipe=recipe)
+            warnings += told
+        seconds = time.perf_counter() - started
+        return dataclasses.replace(clip, seconds=seconds, warnings=tuple(dict.fromkeys(warnings)))
+
+    def extended(
+        self,
+        frames: Tensor,
+        y: Tensor,
+        count: int,
+        scale: float = 1.0,
+        fitted: Fitted | None = None,
+    ) -> tuple[Tensor, tuple[str, ...]]:
+        """Add frames before and after the exposure, at the spacing of the seven.
+
+        Where the motion was fitted, they are rendered from it. A cascade applies its outermost
+        network to its own frames again; for other models everything moves on as it did between the
+        two outermost frames.
+
+        Args:
+            frames: x[1..7], (7, 3, H, W), RGB, in [0, 1], on the CPU, in any order of time.
+            y: the blurry image, (3, H, W), RGB in [0, 1].
+            count: how many at each end.
+            scale: size at which the model saw the image, and sees it again.
+            fitted: what the seven were rendered from, where they were.
+
+        Returns:
+            x[1 - count .. 7 + count], (7 + 2 count, 3, H, W) in [0, 1], and what the user should
+            know.
+        """
+        warnings: dict[str, None] = {}
+        net = onward_of(self.network)
+        predict = None
+        if net is not None:
+            plain = dataclasses.replace(self.recipe.quality, passes=1, constraint=None, scale=1.0)
+            recipe = Recipe(self.recipe.weights, quality=plain)
+            # With its own plan of memory: fit, strips, tiles and precision are as for the seven.
+            step = Extractor(net, recipe, self.device, self.dtype, self.max_memory)
+
+            def predict(images: Tensor) -> Tensor:
+                found = step.frames(images)
+                warnings.update(dict.fromkeys(found.warnings))
+                return found.frames
+
+        with runtime.memory_guard(torch.device("cpu")):
+            out = room_for(y.shape[-2], y.shape[-1], FRAMES + 2 * count, self.host_memory)
+            if fitted is not None:
+                fitted.render(times_of(FRAMES, count), out)
+            for i, frame in enumerate(frames):
+                out[count + i] = frame
+            if fitted is None:
+                extend(out, count, y, scale, predict)
+        return out, tuple(warnings)
 
     def scaled(self, y: Tensor) -> Found:
         """Extract frames at the scale asked for, `auto` choosing one, and bring them to full size.
@@ -170,26 +223,30 @@ class Extractor:
             last = self.frames(image)
             return last.frames
 
-        given = None if self.middle is None else self.middle.frame
-        seen = y
+        given, seen, wanted = self.given, y, self.recipe.quality.scale
         if given is not None:
-            assert self.middle is not None
-            check_frame(given, y, self.middle.name)
+            self._check_given(given, y)
             if self.fitting is None:
                 seen = torch.cat([y, given])
         # One frame shows no motion to measure, and what fits motion has sizes of its own.
         plain = self.model.count == 1 or self.fitting is not None
-        scale = 1.0 if self.quality.scale == "auto" and plain else None
+        if wanted == "auto" and plain:
+            wanted = 1.0
         with runtime.memory_guard(torch.device("cpu")):
-            frames, scale = extract_scaled(
-                seen, run, self.quality.scale if scale is None else scale, self._room_for
-            )
+            frames, scale = extract_scaled(seen, run, wanted, self._room_for)
             assert last is not None
             if scale != 1:
                 if given is not None:
                     frames[MIDDLE - 1] = given
                 self._finish(frames, y)
         return dataclasses.replace(last, frames=frames, scale=scale)
+
+    def _check_given(self, frame: Tensor, y: Tensor) -> None:
+        """Refuse a middle frame of another size than the photo."""
+        if frame.shape != y.shape:
+            sizes = [f"{image.shape[-1]}x{image.shape[-2]}" for image in (frame, y)]
+            name = self.recipe.middle.name if self.recipe.middle else "given"
+            raise InputError(f"{name}: the middle frame has {sizes[0]} px, the photo {sizes[1]} px")
 
     @property
     def host_memory(self) -> int | None:
@@ -224,16 +281,10 @@ class Extractor:
             raise BlurvidError(f"{maker} gave values that are not finite (NaN or infinity)")
         for frame in found.frames:
             frame.clamp_(0, 1)
-        size = found.frames.shape
         with runtime.memory_guard(found.device):
-            frames = runtime.to_host(found.frames, pinned=size in self._sizes)
-            self._sizes.add(size)
-            frames = frames[..., :height, :width]
+            frames = found.frames.cpu()[..., :height, :width]
             self._finish(frames, y[:3])
         warnings = found.warnings
-        if self.fast is not None and self.fast.replay.problem is not None and not self._told:
-            self._told = True
-            warnings += (f"not compiled: {self.fast.replay.problem}; done without",)
         if dtype != self.dtype and found.device == self.device:
             warnings += ("half precision overflowed; done in float32",)
         return dataclasses.replace(found, frames=frames, warnings=warnings)
@@ -270,8 +321,6 @@ class Extractor:
             how = self._plan(y, cpu, torch.float32, runtime.room(cpu))
             found = self._run(y, cpu, torch.float32, how)
         finally:
-            if self.fast is not None:
-                self.fast.replay.forget()  # what was recorded knows where the weights were
             runtime.place(self.network, self.device)
         warning = f"{self.device} has too little memory; done on the CPU"
         return dataclasses.replace(found, warnings=(*found.warnings, warning))
@@ -318,7 +367,8 @@ class Extractor:
 
     def _fit(self, model: MotionModel, out: Tensor, y: Tensor, dtype: torch.dtype) -> Found:
         """Fit the motion of (1, 3, H, W) and render frames into `out`."""
-        hints, notes = self.hints.of_photo(y.shape[-2], y.shape[-1])
+        know = self.hints or Knowledge(None, ())
+        hints, notes = know.of_photo(y.shape[-2], y.shape[-1])
         tell = self.on_progress or (lambda stage, share: None)
         model.dtype = dtype
         try:
@@ -332,24 +382,8 @@ class Extractor:
 
     def _finish(self, frames: Tensor, y: Tensor) -> None:
         """Make frames average to the photo where that is asked for, in place."""
-        if self.quality.constraint is not None:
-            constrain_pieces(frames, y, self.quality.constraint)
-
-
-def check_quality(options: QualityOptions) -> None:
-    """Refuse options that mean nothing.
-
-    Raises:
-        OptionError: one is out of range; the message names it. (The number of passes is
-            checked by `SelfEnsemble`.)
-    """
-    gamma = options.constraint
-    exponent = isinstance(gamma, int | float) and 0.1 <= gamma <= 10
-    if gamma is not None and gamma != "srgb" and not exponent:
-        raise OptionError(f"constraint {gamma!r}: use an exponent such as 1.0 or 2.2, or srgb")
-    if options.statistics not in ("global", "local"):
-        raise OptionError(f"no statistics named {options.statistics!r}; use global or local")
-    check_scale(options.scale)
+        if self.recipe.quality.constraint is not None:
+            constrain_pieces(frames, y, self.recipe.quality.constraint)
 
 
 def fit(y: Tensor, multiple: int) -> Tensor:

@@ -58,16 +58,14 @@ class TimingRow:
     """What the paper reports for the same frames on a Titan X [s] (Table 3)."""
     batch: int = 1
     """Photos in a run."""
-    compiled: bool = False
-    """Whether the network is compiled and its work recorded, see `models.Replay`."""
     predicted_memory: int | None = None
     """What `peak_memory` was taken to be at most, before [bytes]."""
 
     @property
     def label(self) -> str:
-        """What is run: the name, how many photos at once, and whether compiled."""
+        """What is run: the name, and how many photos at once."""
         several = f", {self.batch} at once" if self.batch > 1 else ""
-        return f"{self.name}{several}{', compiled' if self.compiled else ''}"
+        return f"{self.name}{several}"
 
     @property
     def photo_seconds(self) -> float:

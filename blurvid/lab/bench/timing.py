@@ -57,8 +57,7 @@ def bench(
             which take the same time.
         networks: names of the rows that are wanted, `middle` among them; those of models that
             are not there are left out.
-        run: device, precision, threads, memory; and whether there shall be further rows for
-            compiled networks, on CUDA devices.
+        run: device, precision, threads, memory.
         precisions: several instead of the one of `run`; `all` stands for those that the device
             has fast kernels for.
         options: how often, how many photos in a call; the first run is never timed, even without
@@ -94,7 +93,7 @@ def bench(
             raise OptionError("no model to time")
         peaks = dict.fromkeys(dtypes, 0.0)
         _look_for_peak(peaks, device)
-        place = Place(device, run.max_memory, peaks, options, run.compile)
+        place = Place(device, run.max_memory, peaks, options)
         for (resolution, size), count in product(sizes.items(), dict.fromkeys(options.batches)):
             for subject in subjects:
                 for row in _time(subject, resolution, size, count, place):
@@ -171,10 +170,6 @@ def _time(
     y = torch.rand(count, 3, *padded, generator=torch.Generator().manual_seed(0)).to(device)
     for way in ways:  # untimed
         way.memory = peak_memory(partial(way.call, y), device)
-        if way.replay is not None and way.replay.problem is not None:
-            title = subject.title(resolution, way.dtype)
-            place.leave_out(f"{title}: not compiled: {way.replay.problem}")
-    ways = [way for way in ways if way.replay is None or way.replay.problem is None]
     for _ in range(place.options.warmup - 1):
         for way in ways:
             seconds(partial(way.call, y), device)
@@ -194,7 +189,6 @@ def _time(
             name=subject.name,
             precision=precision_name(way.dtype),
             batch=count,
-            compiled=way.replay is not None,
             strip=way.how.step,
             tile=way.how.side,
             parameters=sum(p.numel() for p in parameters),

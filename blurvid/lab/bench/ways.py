@@ -1,4 +1,4 @@
-"""The ways to run a network on photos of one size: how many, in which precision, compiled."""
+"""The ways to run a network on photos of one size: how many, in which precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from blurvid import runtime
 from blurvid.config import ROOMY
 from blurvid.lab.options import BenchOptions
-from blurvid.models import Replay, Trainable
+from blurvid.models import Trainable
 from blurvid.networks import FrameNet
 from blurvid.pipeline.memory import FRAME_SIZE, Plan, frames_on_disk, gigabytes, plan
 from blurvid.pipeline.tiles import fill_in_tiles
@@ -25,8 +25,6 @@ class Way:
     """Runs it on photos (N, 3, H, W)."""
     dtype: torch.dtype = torch.float32
     how: Plan = field(default_factory=Plan)
-    replay: Replay | None = None
-    """What is run, where it is compiled."""
     predicted: int = 0
     """Memory beside the weights [bytes]."""
     times: list[float] = field(default_factory=list)
@@ -88,7 +86,6 @@ class Place:
     max_memory: int | None
     peaks: Mapping[torch.dtype, float]
     options: BenchOptions
-    compile: bool
     left_out: dict[str, None] = field(default_factory=dict)
     """What was asked for but cannot be measured, and why; each once, in order."""
 
@@ -96,11 +93,6 @@ class Place:
         """Choose how a model sees a photo, as `pipeline` does."""
         roomy = ROOMY if self.device.type == "cpu" else None
         return plan(model, *size, dtype.itemsize, self.room, roomy=roomy)
-
-    @property
-    def compiles(self) -> bool:
-        """Whether networks can be compiled here."""
-        return self.device.type == "cuda"
 
     @property
     def room(self) -> int:
@@ -132,27 +124,7 @@ def ways_to_run(
     for dtype in place.peaks:
         way = _plain_way(subject, count, size, dtype, resolution, place)
         plain += [] if way is None else [way]
-    if not place.compile:
-        return plain
-    if not place.compiles:
-        place.leave_out(f"nothing is compiled on {place.device.type}: that is for CUDA devices")
-        return plain
-    held, ways = max((way.predicted for way in plain), default=0), []
-    for way in plain:
-        ways.append(way)
-        # A recording keeps all its memory, a photo and frames of its own included.
-        frames = 2 * subject.model.count + 1
-        need = way.predicted + count * frames * FRAME_SIZE * size[0] * size[1]
-        whole = way.how.step is None and way.how.side is None and not way.how.on_disk
-        if not whole or held + need > place.room:
-            place.leave_out(
-                f"{subject.title(resolution, way.dtype)}: not compiled, which takes the memory to "
-                "see it in one go"
-            )
-            continue
-        held += need
-        ways.append(_compiled_way(subject, way, need, place))
-    return ways
+    return plain
 
 
 def _plain_way(
@@ -182,21 +154,6 @@ def _plain_way(
             return found
 
     return Way(call, dtype, how, predicted=need)
-
-
-def _compiled_way(subject: Subject, way: Way, need: int, place: Place) -> Way:
-    replay = Replay(subject.net)
-
-    def call(y: Tensor) -> Tensor:
-        with runtime.autocast(place.device, way.dtype):
-            return _alone(replay(y))
-
-    return Way(call, way.dtype, way.how, replay, need)
-
-
-def _alone(found: Tensor) -> Tensor:
-    """Of a single photo (1, 7, 3, H, W) the frames (7, 3, H, W), as `Subject.run` gives them."""
-    return found[0] if len(found) == 1 and found.ndim == 5 else found
 
 
 def precision_name(dtype: torch.dtype) -> str:

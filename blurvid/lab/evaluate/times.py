@@ -18,7 +18,7 @@ from blurvid.lab.evaluate.shared import Extract, extracted, in_better_order, mea
 from blurvid.lab.evaluate.windows import windows_with
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import SynthOptions
-from blurvid.pipeline.resample import places, resample
+from blurvid.pipeline.more import places, resample
 
 Scores: TypeAlias = dict[str, float]
 """PSNR [dB] by the way in which the frames were made."""

@@ -99,8 +99,8 @@ def _train(
         if state is not None:
             trainer.load(state)
         try:
-            with runtime.tried_convolutions():
-                return trainer.fit(on_step, stop)
+            torch.backends.cudnn.benchmark = True  # all crops have one size
+            return trainer.fit(on_step, stop)
         except RuntimeError as error:
             if not lost_another(error):
                 raise

@@ -144,7 +144,7 @@ class Trainer:
     ) -> weights.WeightSet:
         """Run until the budget is spent, or until it is to stop; the last step is saved."""
         wrapped, critic = self._wrapped(self.objective), None
-        objective = runtime.compiled(wrapped) if self.options.compile else wrapped
+        objective = torch.compile(wrapped) if self.options.compile else wrapped
         if self.critic is not None:
             critic = self._wrapped(self.critic)
         self._make_folder()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from blurvid import runtime
-from blurvid.batch import Workers
-from blurvid.config import RunOptions
+from blurvid.batch.cluster import spread
+from blurvid.config import RayOptions, RunOptions
 from blurvid.errors import BlurvidError
 from blurvid.lab.data.windows.clips import SourceClip
 from blurvid.lab.data.windows.team import Made, Pending, Planner, make_clip
@@ -29,28 +28,20 @@ class _Clips:
     threads: int | None
 
     @contextlib.contextmanager
-    def opened(
-        self, run: RunOptions
-    ) -> Iterator[tuple[None, Callable[[Sequence[Pending], bool], list[_Windows]]]]:
+    def __call__(self, run: RunOptions) -> Iterator[Callable[[Pending], _Windows]]:
         """Start the threads that make windows."""
         threads = self.threads or run.threads or 1
         with runtime.single_threaded_pool(threads) as pool:
 
-            def do(clips: Sequence[Pending], again: bool) -> list[_Windows]:
-                return [self._windows(clip, pool, 2 * threads) for clip in clips]
+            def do(clip: Pending) -> _Windows:
+                made: list[Made] = []
+                try:
+                    made.extend(make_clip(self.plan, clip, self.out, pool, 2 * threads))
+                except BlurvidError as error:
+                    return made, error  # those before it are whole
+                return made, None
 
-            yield None, do
-
-    def _windows(self, clip: Pending, pool: Executor, ahead: int) -> _Windows:
-        made: list[Made] = []
-        try:
-            made.extend(make_clip(self.plan, clip, self.out, pool, ahead))
-        except BlurvidError as error:
-            return made, error  # those before it are whole
-        return made, None
-
-    def tidy(self, clips: Sequence[Pending], ended: Sequence[str]) -> None:
-        """Nothing: windows are begun anew, and who fills the folder clears it."""
+            yield do
 
 
 @dataclass(frozen=True)
@@ -61,7 +52,8 @@ class RayTeam:
     they are taken up here; so all machines must see that folder, and the clips.
     """
 
-    workers: Workers
+    ray: RayOptions
+    run: RunOptions
     jobs: int | None = None
     """Threads of each worker, by default as many as it has CPUs."""
 
@@ -71,7 +63,7 @@ class RayTeam:
         self, clips: Iterable[Pending], plan: Planner, out: Path
     ) -> Generator[tuple[SourceClip, Iterator[Made]], None, None]:
         """Give the windows of each clip as soon as all of them are made."""
-        results = self.workers.results(_Clips(plan, out, self.jobs), list(clips), out)
+        results = spread(list(clips), _Clips(plan, out, self.jobs), self.ray, self.run)
         with contextlib.closing(results):
             for (clip, _), result in results:
                 yield clip, _taken(clip, result)
