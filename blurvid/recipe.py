@@ -180,14 +180,14 @@ def resolve(
         OptionError: options that are out of range, or do not go together.
         WeightsError: there are no such weights, or they are damaged.
     """
-    from blurvid import weights
+    from blurvid.weights import find
 
     found = weights_name
     if found is None or isinstance(found, str | Path):
-        found = weights.find(found, model)
+        found = find(found, model)
         open_choice = weights_name is None and model == "auto"
         if open_choice and str(middle) != AUTO and found.model == FAST:
-            found = weights.find(None, "cascade")
+            found = find(None, "cascade")
     if found.model not in MODELS:
         raise OptionError(
             f"the {found.model} model gives one frame only; use it with --middle, or blurvid deblur"
@@ -253,7 +253,7 @@ def find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source 
         OptionError: `own` without a cascade.
         WeightsError: there are no such weights, or they are damaged.
     """
-    from blurvid import weights
+    from blurvid.weights import FOREIGN_SUFFIXES, SET_FILE, best_middle, find
 
     text, path = str(choice), Path(choice)
     if text == OWN:
@@ -261,15 +261,15 @@ def find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source 
             raise OptionError("only a cascade has a middle network of its own; name another")
         return None
     if text == AUTO:
-        found = weights.best_middle(cascade)
+        found = best_middle(cascade)
     elif text in TRAINED:
-        found = weights.find(None, text)
-    elif path.suffix.lower() in weights.FOREIGN_SUFFIXES and not path.is_dir():
+        found = find(None, text)
+    elif path.suffix.lower() in FOREIGN_SUFFIXES and not path.is_dir():
         return Source(path.stem, FOREIGN, path)
-    elif path.is_file() and path.name != weights.SET_FILE:
+    elif path.is_file() and path.name != SET_FILE:
         return Source(path.name, GIVEN, path)
     else:
-        found = weights.find(choice)
+        found = find(choice)
     return None if found is None else Source(found.name, found.model, found)
 
 

@@ -119,7 +119,7 @@ class Squares:
 
 
 def test_what_a_killed_worker_had_in_hand_is_done_again(tmp_path, two_workers):
-    results = dict(spread(list(range(10)), Squares(tmp_path), two_workers, ONE))
+    results = dict(spread(list(range(10)), Squares(tmp_path), tmp_path, two_workers, ONE))
     given_up, refused = results.pop(5), results.pop(7)
     assert isinstance(given_up, DeviceError) and f"{RAY_TRIES} workers died" in str(given_up)
     assert isinstance(refused, InputError) and str(refused) == "no such number"
@@ -128,12 +128,12 @@ def test_what_a_killed_worker_had_in_hand_is_done_again(tmp_path, two_workers):
     assert tries == {str(n): {2: 2, 5: RAY_TRIES}.get(n, 1) for n in range(10)}
 
 
-def test_a_worker_that_cannot_begin_ends_the_run(two_workers):
+def test_a_worker_that_cannot_begin_ends_the_run(tmp_path, two_workers):
     def refusing(run):
         raise InputError("no such weights")
 
     with pytest.raises(InputError, match="no such weights"):
-        list(spread([1, 2], refusing, two_workers, ONE))
+        list(spread([1, 2], refusing, tmp_path, two_workers, ONE))
 
 
 # what a worker looks at, in this process
@@ -147,7 +147,7 @@ def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
         yield lambda task: (task, run.max_memory, Path.cwd())
 
     def worker(home=tmp_path, version=__version__):
-        made = cluster._Worker(opening, ONE, 0.5, home, version)
+        made = cluster._Worker(opening, ONE, 0.5, home, tmp_path, version)
         made._begin()
         return made
 

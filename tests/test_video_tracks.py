@@ -13,8 +13,8 @@ import torch
 from clips import pitch, shown, sound_of, write_video
 
 from blurvid import media
-from blurvid.cli.extract import extract
-from blurvid.cli.video import targets_of, videos_among
+from blurvid.cli.extract import extract, videos_among
+from blurvid.cli.video import targets_of
 from blurvid.config import QualityOptions, VideoOptions
 from blurvid.pipeline import extract_video
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import psutil
@@ -23,7 +24,7 @@ import torch
 from blurvid import __version__, media, runtime
 from blurvid.batch.photo import Gate, Outcome, Steps, named
 from blurvid.batch.plan import Job
-from blurvid.batch.run import alone, identities
+from blurvid.batch.run import alone, folder_of, identities
 from blurvid.config import (
     RAY_STORE,
     RAY_THREADS,
@@ -33,7 +34,7 @@ from blurvid.config import (
     RayOptions,
     RunOptions,
 )
-from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError
+from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.pipeline import opened
 from blurvid.recipe import Recipe
 
@@ -98,7 +99,7 @@ def run_on_ray(
             else:
                 yield job, settled
         work = _Photos(recipe, replace(output, overwrite=True), options)
-        with contextlib.closing(spread(left, work, ray, run)) as made:
+        with contextlib.closing(spread(left, work, folder_of(jobs), ray, run)) as made:
             yield from made
 
     load(ray, run)
@@ -138,7 +139,7 @@ class _Photos:
 
 
 def spread(
-    tasks: Sequence[Task], opening: Opening, options: RayOptions, run: RunOptions
+    tasks: Sequence[Task], opening: Opening, folder: Path, options: RayOptions, run: RunOptions
 ) -> Generator[tuple[Task, Any], None, None]:
     """Do tasks on the workers of a Ray cluster.
 
@@ -147,6 +148,7 @@ def spread(
     Args:
         tasks: what is done; it travels as a pickle, as its result does.
         opening: loads what is needed, once a worker.
+        folder: of the results, which all machines must see.
         options: which cluster, how many workers.
         run: device, threads and memory of each worker.
 
@@ -157,20 +159,34 @@ def spread(
     Raises:
         OptionError: Ray is not installed, or options that it cannot serve.
         DeviceError: no such cluster, or no machine in it has what a worker needs.
+        OutputError: the folder cannot be written.
         BlurvidError: a worker cannot begin.
     """
     if not tasks:
         return
-    with joined(options, run) as (ray, seats):
+    with contextlib.ExitStack() as stack:
+        ray, seats = stack.enter_context(joined(options, run))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            marks = stack.enter_context(TemporaryDirectory(prefix=".blurvid-", dir=folder))
+        except OSError as error:
+            raise OutputError(f"{folder}: {media.reason(error)}") from error
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
-        context.max_errored_blocks = -1  # those given up are missing, the others go on
+        shared = Path(marks).absolute()
         device = "cuda" if seats.gpus else "mps" if run.device == "mps" else "cpu"
         own = replace(run, device=device, threads=seats.cpus)
         rows = [{"number": n, "task": pickle.dumps(task)} for n, task in enumerate(tasks)]
         done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Worker,
-            fn_constructor_args=(opening, own, seats.share, Path.cwd(), __version__),
+            fn_constructor_args=(
+                opening,
+                own,
+                seats.share,
+                Path.cwd(),
+                shared,
+                __version__,
+            ),
             batch_size=1,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
@@ -178,19 +194,14 @@ def spread(
             ),
             num_cpus=seats.cpus,
             num_gpus=seats.gpus,
-            max_task_retries=RAY_TRIES - 1,
         )
-        missing = dict(enumerate(tasks))
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in batch.to_pylist():
                 begun, result = pickle.loads(row["result"])
-                if isinstance(result, Exception) and not (
-                    begun and isinstance(result, BlurvidError)
-                ):
+                known = begun and isinstance(result, BlurvidError)
+                if isinstance(result, Exception) and not known:
                     raise result
-                yield missing.pop(row["number"]), result
-        for task in missing.values():
-            yield task, DeviceError(f"given up: {RAY_TRIES} workers died of it")
+                yield tasks[row["number"]], result
 
 
 @dataclass
@@ -201,6 +212,8 @@ class _Worker:
     run: RunOptions
     share: float
     home: Path
+    marks: Path
+    """A folder with a file for each task that was begun, as long as the times that it was."""
     version: str
     do: Callable[[Any], Any] | None = None
 
@@ -211,6 +224,10 @@ class _Worker:
             if self.do is None:
                 self._begin()
             assert self.do is not None
+            with (self.marks / str(batch["number"][0])).open("a") as mark:
+                if mark.tell() >= RAY_TRIES:
+                    raise DeviceError(f"given up: {RAY_TRIES} workers died of it")
+                mark.write(".")
             result = self.do(pickle.loads(batch["task"][0].as_py()))
         except Exception as error:  # the class of a bug need not travel
             result = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
@@ -221,13 +238,13 @@ class _Worker:
         host, run = platform.node(), self.run
         if self.version != __version__:
             raise DeviceError(f"{host} has blurvid {__version__}, here it is {self.version}")
-        try:
+        with contextlib.suppress(OSError):
             os.chdir(self.home)  # where names mean the same as elsewhere
-        except OSError:
+        if Path.cwd() != self.home or not self.marks.is_dir():
             raise InputError(
-                f"{host} does not see {self.home}; photos and results must be on a disk that all "
-                "machines share"
-            ) from None
+                f"{host} does not see {self.home} and the folder of results as this machine does; "
+                "photos and results must be on a disk that all machines share"
+            )
         if run.max_memory is None and self.share < 1 and run.device == "cpu":
             free = int(self.share * runtime.room(torch.device("cpu")))
             run = replace(run, max_memory=psutil.Process().memory_info().rss + free)

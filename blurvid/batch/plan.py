@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blurvid import media
@@ -97,7 +97,7 @@ def plan(
     if kind not in (None, *kinds):
         raise OptionError(f"no format named {kind!r}; use {', '.join(kinds)}")
     suffixes = tuple(media.STILL_SUFFIXES) if single else media.CLIP_SUFFIXES
-    file = None
+    file, asked = None, ""
     if out is not None and _is_file(out, many, kind, suffixes):
         file = out
         if many:
@@ -111,21 +111,20 @@ def plan(
         if kind not in (None, asked):
             raise OptionError(f"{out} and --format {kind} contradict each other")
     jobs = []
-    for entry, base in zip(found, named(found, template), strict=True):
+    bases = [Path(found[0].relative.stem)] if file else named(found, template)
+    for entry, base in zip(found, bases, strict=True):
         if file is not None:
-            base, target = Path(found[0].relative.stem), file
+            target, made = file, asked
         elif single:
             target = _still(entry.photo, base, output)
+            made = media.still_kind(target)
         else:
             made = kind or ("mp4" if out is None else "png")
             target = (out or Path()) / base
             frames = made in FRAME_FORMATS
             target = target.parent if frames else target.with_name(f"{target.name}.{made}")
-        if file is not None or single:
-            made = media.still_kind(target) if single else media.kind_of(target)
-        job = Job(entry.photo, target, base.name, made, entry.error, count=count)
         beside = {name: _besides(name, paths, base, many) for name, paths in besides.items()}
-        jobs.append(replace(job, besides=beside))
+        jobs.append(Job(entry.photo, target, base.name, made, entry.error, beside, count))
     return jobs
 
 

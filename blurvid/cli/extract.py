@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from blurvid.cli import common
 from blurvid.cli.photos import (
@@ -19,7 +26,7 @@ from blurvid.cli.photos import (
     standard_output,
 )
 from blurvid.cli.sections import EXTRACTION, SectionedCommand
-from blurvid.cli.video import audio_option, extract_videos, refuse_for_photos, videos_among
+from blurvid.cli.video import STDIN, extract_videos
 from blurvid.config import (
     FORMATS,
     FRAME_FORMATS,
@@ -27,14 +34,25 @@ from blurvid.config import (
     LEAST_FRAMES,
     MOST_BEYOND,
     MOST_FRAMES,
+    SOUNDS,
+    ClipOptions,
     MotionHints,
     OrderOptions,
     Output,
     QualityOptions,
+    VideoOptions,
 )
 
 if TYPE_CHECKING:
     from blurvid.recipe import Recipe
+
+
+_FOR_PHOTOS = (
+    *("kind", "montages", "flows", "trusts", "frames", "bounce", "reverse", "seconds", "flips"),
+    *("beyond", "compare", "square", "caption"),
+    *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
+)
+"""Parameters that mean nothing to a video."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +151,13 @@ class Asked:
     "NAME_trust.npy and NAME_trust.png.",
 )
 @common.clip_options
-@audio_option
+@click.option(
+    "--audio",
+    type=click.Choice(SOUNDS),
+    default=VideoOptions().audio,
+    show_default=True,
+    help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
+)
 @common.order_options
 @common.weights_options
 @common.middle_option("What gives motion or the cascade its middle frame, or a picture that is it")
@@ -185,3 +209,61 @@ def extract(
         return
     refuse_for_photos(output.clip)
     go_through(sources, output, recipe, how, told, named=named)
+
+
+def videos_among(photos: Sequence[str]) -> list[Path]:
+    """The sources as videos, or none if they are photos.
+
+    Raises:
+        click.UsageError: there are both, or an option that is for photos.
+    """
+    from blurvid.media import holds_video
+
+    videos = [Path(photo) for photo in photos if photo != "-" and holds_video(photo)]
+    if "-" in photos and (sent := _standard_input()) is not None:
+        videos.append(sent)
+    if not videos:
+        return []
+    if len(videos) < len(photos):
+        raise click.UsageError("videos and photos have to be extracted by different commands")
+    ctx = click.get_current_context()
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name in _FOR_PHOTOS and given:
+            raise click.UsageError(f"{parameter.opts[0]} is for photos, not for videos")
+    return videos
+
+
+def _standard_input() -> Path | None:
+    """Standard input as a file for the time of the command, if it is a video.
+
+    A video is read more than once. A photo stays where it is.
+    """
+    from blurvid.media import START, starts_as
+
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be none
+        stream: Any = sys.stdin.buffer
+        if stream.isatty() or starts_as(stream.peek(START)) != "video":
+            return None
+        folder = tempfile.TemporaryDirectory(prefix="blurvid-")
+        click.get_current_context().call_on_close(folder.cleanup)
+        path = Path(folder.name) / STDIN
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        os.utime(path, (0, 0))  # the same for a run that goes on with the work of a killed one
+        return path
+    return None
+
+
+def refuse_for_photos(clip: ClipOptions) -> None:
+    """Refuse options that mean nothing to a photo.
+
+    Raises:
+        click.UsageError: there is one.
+    """
+    if isinstance(clip.fps, str):
+        raise click.UsageError(f"--fps {clip.fps} is for videos")
+    source = click.get_current_context().get_parameter_source("audio")
+    if source is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--audio is for videos")

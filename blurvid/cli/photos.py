@@ -215,11 +215,11 @@ def go_through(
         told: what is said.
         named: whether the user has named the model, so that nobody has to say it.
     """
-    from blurvid import batch
+    from blurvid.batch import plan, run, run_on_ray, share
     from blurvid.pipeline import opened
 
     ray = common.picked_engine(how.engine, how.address, how.workers)
-    whole = batch.plan(
+    whole = plan(
         sources.photos,
         output,
         recipe.count,
@@ -227,7 +227,7 @@ def go_through(
         model=recipe.model,
         weights=recipe.weights.name,
     )
-    jobs = batch.share(whole, *sources.share) if sources.share else whole
+    jobs = share(whole, *sources.share) if sources.share else whole
     if not jobs:
         if not told.quiet:
             common.say("No photos in this share.")
@@ -251,12 +251,12 @@ def go_through(
             bar.advance(bar.task_ids[0])
 
         if ray is not None:
-            outcomes = batch.run_on_ray(
+            outcomes = run_on_ray(
                 *(jobs, recipe, output, options, ray, how.run), whole=whole, on_outcome=show
             )
         else:
             with opened(recipe, how.run) as ready, _stages(ready, told.quiet or len(jobs) > 1):
-                outcomes = batch.run(
+                outcomes = run(
                     *(jobs, ready, output, options),
                     whole=whole,
                     on_outcome=show,

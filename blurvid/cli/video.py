@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,86 +14,15 @@ from click.core import ParameterSource
 
 from blurvid.cli import common
 from blurvid.cli.photos import How, Told, progress, tell
-from blurvid.config import SOUNDS, ClipOptions, Output, VideoOptions
+from blurvid.config import Output, VideoOptions
 from blurvid.errors import BlurvidError, OptionError
 
 if TYPE_CHECKING:
     from blurvid.pipeline import SlowVideo, Step
     from blurvid.recipe import Recipe
 
-audio_option = click.option(
-    "--audio",
-    type=click.Choice(SOUNDS),
-    default=VideoOptions().audio,
-    show_default=True,
-    help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
-)
 STDIN = "stdin"
 """Name of the file that standard input is put in."""
-_FOR_PHOTOS = (
-    *("kind", "montages", "flows", "trusts", "frames", "bounce", "reverse", "seconds", "flips"),
-    *("beyond", "compare", "square", "caption"),
-    *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
-)
-"""Parameters that mean nothing to a video."""
-
-
-def videos_among(photos: Sequence[str]) -> list[Path]:
-    """The sources as videos, or none if they are photos.
-
-    Raises:
-        click.UsageError: there are both, or an option that is for photos.
-    """
-    from blurvid import media
-
-    videos = [Path(photo) for photo in photos if photo != "-" and media.holds_video(photo)]
-    if "-" in photos and (sent := _standard_input()) is not None:
-        videos.append(sent)
-    if not videos:
-        return []
-    if len(videos) < len(photos):
-        raise click.UsageError("videos and photos have to be extracted by different commands")
-    ctx = click.get_current_context()
-    for parameter in ctx.command.params:
-        name = str(parameter.name)
-        given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if name in _FOR_PHOTOS and given:
-            raise click.UsageError(f"{parameter.opts[0]} is for photos, not for videos")
-    return videos
-
-
-def _standard_input() -> Path | None:
-    """Standard input as a file for the time of the command, if it is a video.
-
-    A video is read more than once. A photo stays where it is.
-    """
-    from blurvid import media
-
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be none
-        stream: Any = sys.stdin.buffer
-        if stream.isatty() or media.starts_as(stream.peek(media.START)) != "video":
-            return None
-        folder = tempfile.TemporaryDirectory(prefix="blurvid-")
-        click.get_current_context().call_on_close(folder.cleanup)
-        path = Path(folder.name) / STDIN
-        with path.open("wb") as file:
-            shutil.copyfileobj(stream, file)
-        os.utime(path, (0, 0))  # the same for a run that goes on with the work of a killed one
-        return path
-    return None
-
-
-def refuse_for_photos(clip: ClipOptions) -> None:
-    """Refuse options that mean nothing to a photo.
-
-    Raises:
-        click.UsageError: there is one.
-    """
-    if isinstance(clip.fps, str):
-        raise click.UsageError(f"--fps {clip.fps} is for videos")
-    source = click.get_current_context().get_parameter_source("audio")
-    if source is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--audio is for videos")
 
 
 def targets_of(videos: Sequence[Path], output: Path | None) -> list[Path]:

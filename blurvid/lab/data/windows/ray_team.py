@@ -63,7 +63,7 @@ class RayTeam:
         self, clips: Iterable[Pending], plan: Planner, out: Path
     ) -> Generator[tuple[SourceClip, Iterator[Made]], None, None]:
         """Give the windows of each clip as soon as all of them are made."""
-        results = spread(list(clips), _Clips(plan, out, self.jobs), self.ray, self.run)
+        results = spread(list(clips), _Clips(plan, out, self.jobs), out, self.ray, self.run)
         with contextlib.closing(results):
             for (clip, _), result in results:
                 yield clip, _taken(clip, result)
