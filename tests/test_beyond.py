@@ -18,7 +18,7 @@ from blurvid.lab.metrics import psnr
 from blurvid.lab.options import SynthOptions
 from blurvid.models import GuidedCascade, build, middle_of, onward_of
 from blurvid.networks import OUTER_SPEC, FrameNet
-from blurvid.pipeline import Extractor
+from blurvid.pipeline import Runner
 from blurvid.recipe import Recipe, Source
 
 CPU = torch.device("cpu")
@@ -122,8 +122,8 @@ def test_it_works_at_the_scale_of_the_seven_and_within_memory(monkeypatch):
     y = torch.rand(3, 80, 120, generator=torch.Generator().manual_seed(3))
     ready = ready_with(net, quality=QualityOptions(scale=0.5), beyond=2)
     seen = []
-    again = Extractor.frames
-    monkeypatch.setattr(Extractor, "frames", lambda self, y: seen.append(y.shape) or again(self, y))
+    again = Runner.frames
+    monkeypatch.setattr(Runner, "frames", lambda self, y: seen.append(y.shape) or again(self, y))
     more = ready(y)
     assert more.tensor.shape == (11, 3, 80, 120) and more.scale == 0.5
     assert {shape[-2:] for shape in seen} == {(40, 60)}

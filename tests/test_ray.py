@@ -148,14 +148,14 @@ def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
 
     def worker(home=tmp_path, version=__version__):
         made = cluster._Worker(opening, ONE, 0.5, home, tmp_path, version)
-        made._begin()
-        return made
+        made._look()
+        return made._begin()
 
     with pytest.raises(DeviceError, match=f"blurvid {__version__}, here it is 0.0"):
         worker(version="0.0")
     with pytest.raises(InputError, match="a disk that all machines share"):
         worker(tmp_path / "elsewhere")
-    task, most, here = worker().do("x")
+    task, most, here = worker()("x")
     assert (task, here) == ("x", tmp_path) and most > 0  # its share, where nothing was said
 
 

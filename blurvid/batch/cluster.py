@@ -222,34 +222,39 @@ class _Worker:
         result: Any
         try:
             if self.do is None:
-                self._begin()
-            assert self.do is not None
+                self._look()
             with (self.marks / str(batch["number"][0])).open("a") as mark:
                 if mark.tell() >= RAY_TRIES:
                     raise DeviceError(f"given up: {RAY_TRIES} workers died of it")
                 mark.write(".")
+            if self.do is None:
+                self.do = self._begin()
             result = self.do(pickle.loads(batch["task"][0].as_py()))
         except Exception as error:  # the class of a bug need not travel
             result = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
         return {"number": batch["number"], "result": [pickle.dumps((self.do is not None, result))]}
 
-    def _begin(self) -> None:
-        """Load, in the thread that works: settings of torch belong to it."""
-        host, run = platform.node(), self.run
+    def _look(self) -> None:
+        """Go where names mean the same as elsewhere."""
+        host = platform.node()
         if self.version != __version__:
             raise DeviceError(f"{host} has blurvid {__version__}, here it is {self.version}")
         with contextlib.suppress(OSError):
-            os.chdir(self.home)  # where names mean the same as elsewhere
+            os.chdir(self.home)
         if Path.cwd() != self.home or not self.marks.is_dir():
             raise InputError(
                 f"{host} does not see {self.home} and the folder of results as this machine does; "
                 "photos and results must be on a disk that all machines share"
             )
+
+    def _begin(self) -> Callable[[Any], Any]:
+        """Load, in the thread that works: settings of torch belong to it."""
+        run = self.run
         if run.max_memory is None and self.share < 1 and run.device == "cpu":
             free = int(self.share * runtime.room(torch.device("cpu")))
             run = replace(run, max_memory=psutil.Process().memory_info().rss + free)
         self.block = self.opening(run)  # which ends with the process
-        self.do = self.block.__enter__()
+        return self.block.__enter__()
 
 
 @dataclass(frozen=True)
