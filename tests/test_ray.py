@@ -15,8 +15,8 @@ from helpers import invoke, plan
 from PIL import Image
 
 from blurvid import __version__, batch, pipeline
-from blurvid.batch import cluster
-from blurvid.batch.cluster import Seats, spread
+from blurvid.batch import cluster, spread
+from blurvid.batch.cluster import Seats
 from blurvid.config import RAY_TRIES, BatchOptions, ClipOptions, Output, RayOptions, RunOptions
 from blurvid.errors import DeviceError, InputError, OptionError
 from blurvid.recipe import resolve
@@ -119,7 +119,7 @@ class Squares:
 
 
 def test_what_a_killed_worker_had_in_hand_is_done_again(tmp_path, two_workers):
-    results = dict(spread(list(range(10)), Squares(tmp_path), tmp_path, two_workers, ONE))
+    results = dict(spread.spread(list(range(10)), Squares(tmp_path), tmp_path, two_workers, ONE))
     given_up, refused = results.pop(5), results.pop(7)
     assert isinstance(given_up, DeviceError) and f"{RAY_TRIES} workers died" in str(given_up)
     assert isinstance(refused, InputError) and str(refused) == "no such number"
@@ -133,7 +133,7 @@ def test_a_worker_that_cannot_begin_ends_the_run(tmp_path, two_workers):
         raise InputError("no such weights")
 
     with pytest.raises(InputError, match="no such weights"):
-        list(spread([1, 2], refusing, tmp_path, two_workers, ONE))
+        list(spread.spread([1, 2], refusing, tmp_path, two_workers, ONE))
 
 
 # what a worker looks at, in this process
@@ -147,7 +147,7 @@ def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
         yield lambda task: (task, run.max_memory, Path.cwd())
 
     def worker(home=tmp_path, version=__version__):
-        made = cluster._Worker(opening, ONE, 0.5, home, tmp_path, version)
+        made = spread._Worker(opening, ONE, 0.5, home, tmp_path, version)
         made._look()
         return made._begin()
 

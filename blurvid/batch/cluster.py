@@ -1,4 +1,4 @@
-"""Batches on a Ray cluster: Ray Data hands out the work, and does again what a dead worker had."""
+"""Joining a Ray cluster, or starting one, and what room there is in it."""
 
 from __future__ import annotations
 
@@ -6,255 +6,20 @@ import contextlib
 import importlib
 import logging
 import os
-import pickle
-import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
-import psutil
-import torch
+from blurvid import runtime
+from blurvid.config import RAY_STORE, RAY_THREADS, RayOptions, RunOptions
+from blurvid.errors import DeviceError, OptionError
 
-from blurvid import __version__, media, runtime
-from blurvid.batch.photo import Gate, Outcome, Steps, named
-from blurvid.batch.plan import Job
-from blurvid.batch.run import alone, folder_of, identities
-from blurvid.config import (
-    RAY_STORE,
-    RAY_THREADS,
-    RAY_TRIES,
-    BatchOptions,
-    Output,
-    RayOptions,
-    RunOptions,
-)
-from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
-from blurvid.pipeline import opened
-from blurvid.recipe import Recipe
-
-Task = TypeVar("Task")
-Opening = Callable[[RunOptions], AbstractContextManager[Callable[[Any], Any]]]
-"""Loads what is needed, once a worker; gives the function from a task to its result."""
-
-
-def run_on_ray(
-    jobs: Sequence[Job],
-    recipe: Recipe,
-    output: Output,
-    options: BatchOptions,
-    ray: RayOptions,
-    run: RunOptions,
-    *,
-    whole: Sequence[Job] | None = None,
-    on_outcome: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
-    """Do jobs on the workers of a Ray cluster, as `run` does them on this machine.
-
-    The files are those that `run` writes, under the same paths, which all machines must see. This
-    process looks at what is there and hands out the photos; workers load the model once.
-
-    Args:
-        jobs: what to do; no standard input.
-        recipe: how frames are made.
-        output: how clips are shown, and whether files are written over.
-        options: how the batch is gone through; workers do one thing after the other.
-        ray: which cluster, how many workers.
-        run: device, threads and memory of each worker.
-        whole: all jobs of the batch of which these are a share.
-        on_outcome: called after each job, in this thread, in the order in which they are done.
-
-    Returns:
-        The outcomes, in the order of the jobs.
-
-    Raises:
-        OptionError: Ray is not installed, or a photo on standard input.
-        DeviceError: no such cluster, or no machine in it has what a worker needs.
-        OutputError: another process is doing these jobs.
-        BlurvidError: why the model cannot be loaded.
-    """
-    media.check_clip_options(output.clip)
-    if any(job.photo is None for job in jobs):
-        raise OptionError("standard input cannot be read on other machines; name files")
-    gate = Gate(identities(whole or jobs), output)
-    outcomes: dict[int, Outcome] = {}
-
-    def finish(job: Job, outcome: Outcome) -> bool:
-        outcomes[id(job)] = outcome
-        if on_outcome:
-            on_outcome(outcome)
-        return options.fail_fast and outcome.error is not None
-
-    def results() -> Generator[tuple[Job, Outcome | BlurvidError], None, None]:
-        left = []
-        for job in jobs:
-            settled = gate.check(job)
-            if settled is None:
-                left.append(job)
-            else:
-                yield job, settled
-        work = _Photos(recipe, replace(output, overwrite=True), options)
-        with contextlib.closing(spread(left, work, folder_of(jobs), ray, run)) as made:
-            yield from made
-
-    load(ray, run)
-    with alone(jobs), contextlib.closing(results()) as found:
-        for job, result in found:
-            if isinstance(result, BlurvidError):
-                result = Outcome(job, error=named(job, result))
-            if finish(job, replace(result, job=job)):  # not the copy that travelled
-                break
-    with contextlib.suppress(BlurvidError):  # a folder may be gone
-        for folder in {path.parent for job in jobs for path in job.files()}:
-            media.remove_stale(folder)
-    return [outcomes[id(job)] for job in jobs if id(job) in outcomes]
-
-
-@dataclass(frozen=True)
-class _Photos:
-    """What workers do with photos."""
-
-    recipe: Recipe
-    output: Output
-    options: BatchOptions
-
-    @contextlib.contextmanager
-    def __call__(self, run: RunOptions) -> Iterator[Callable[[Job], Outcome]]:
-        """Load the model."""
-        with opened(self.recipe, run) as extractor:
-            gate = Gate(frozenset(), self.output)
-            steps = Steps(extractor, gate, self.options.measure, self.options.allow_truncated)
-
-            def do(job: Job) -> Outcome:
-                photo = steps.read(job)
-                clip = photo if isinstance(photo, Outcome) else steps.extract(job, photo)
-                return clip if isinstance(clip, Outcome) else steps.write(job, clip)
-
-            yield do
-
-
-def spread(
-    tasks: Sequence[Task], opening: Opening, folder: Path, options: RayOptions, run: RunOptions
-) -> Generator[tuple[Task, Any], None, None]:
-    """Do tasks on the workers of a Ray cluster.
-
-    A task whose worker dies is done again by another, up to `RAY_TRIES` times in all.
-
-    Args:
-        tasks: what is done; it travels as a pickle, as its result does.
-        opening: loads what is needed, once a worker.
-        folder: of the results, which all machines must see.
-        options: which cluster, how many workers.
-        run: device, threads and memory of each worker.
-
-    Yields:
-        A task, in the order in which they are done, with its result or the `BlurvidError` that
-        ended it.
-
-    Raises:
-        OptionError: Ray is not installed, or options that it cannot serve.
-        DeviceError: no such cluster, or no machine in it has what a worker needs.
-        OutputError: the folder cannot be written.
-        BlurvidError: a worker cannot begin.
-    """
-    if not tasks:
-        return
-    with contextlib.ExitStack() as stack:
-        ray, seats = stack.enter_context(joined(options, run))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            marks = stack.enter_context(TemporaryDirectory(prefix=".blurvid-", dir=folder))
-        except OSError as error:
-            raise OutputError(f"{folder}: {media.reason(error)}") from error
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = context.print_on_execution_start = False
-        shared = Path(marks).absolute()
-        device = "cuda" if seats.gpus else "mps" if run.device == "mps" else "cpu"
-        own = replace(run, device=device, threads=seats.cpus)
-        rows = [{"number": n, "task": pickle.dumps(task)} for n, task in enumerate(tasks)]
-        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            _Worker,
-            fn_constructor_args=(
-                opening,
-                own,
-                seats.share,
-                Path.cwd(),
-                shared,
-                __version__,
-            ),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(
-                size=min(seats.count, len(rows)), max_tasks_in_flight_per_actor=1
-            ),
-            num_cpus=seats.cpus,
-            num_gpus=seats.gpus,
-        )
-        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in batch.to_pylist():
-                begun, result = pickle.loads(row["result"])
-                known = begun and isinstance(result, BlurvidError)
-                if isinstance(result, Exception) and not known:
-                    raise result
-                yield tasks[row["number"]], result
-
-
-@dataclass
-class _Worker:
-    """What runs in each process of the cluster; errors come back as values."""
-
-    opening: Opening
-    run: RunOptions
-    share: float
-    home: Path
-    marks: Path
-    """A folder with a file for each task that was begun, as long as the times that it was."""
-    version: str
-    do: Callable[[Any], Any] | None = None
-
-    def __call__(self, batch: Any) -> dict[str, Any]:
-        """Do one task; the first time, load what is needed for it."""
-        result: Any
-        try:
-            if self.do is None:
-                self._look()
-            with (self.marks / str(batch["number"][0])).open("a") as mark:
-                if mark.tell() >= RAY_TRIES:
-                    raise DeviceError(f"given up: {RAY_TRIES} workers died of it")
-                mark.write(".")
-            if self.do is None:
-                self.do = self._begin()
-            result = self.do(pickle.loads(batch["task"][0].as_py()))
-        except Exception as error:  # the class of a bug need not travel
-            result = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
-        return {"number": batch["number"], "result": [pickle.dumps((self.do is not None, result))]}
-
-    def _look(self) -> None:
-        """Go where names mean the same as elsewhere."""
-        host = platform.node()
-        if self.version != __version__:
-            raise DeviceError(f"{host} has blurvid {__version__}, here it is {self.version}")
-        with contextlib.suppress(OSError):
-            os.chdir(self.home)
-        if Path.cwd() != self.home or not self.marks.is_dir():
-            raise InputError(
-                f"{host} does not see {self.home} and the folder of results as this machine does; "
-                "photos and results must be on a disk that all machines share"
-            )
-
-    def _begin(self) -> Callable[[Any], Any]:
-        """Load, in the thread that works: settings of torch belong to it."""
-        run = self.run
-        if run.max_memory is None and self.share < 1 and run.device == "cpu":
-            free = int(self.share * runtime.room(torch.device("cpu")))
-            run = replace(run, max_memory=psutil.Process().memory_info().rss + free)
-        self.block = self.opening(run)  # which ends with the process
-        return self.block.__enter__()
+_STARTS = 5
+"""Times that a cluster is tried to be started; Ray gives itself 30 s, too few on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -332,8 +97,14 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
         }
     own |= {"address": address or "local", "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        with _undisturbed():
-            ray.init(**own)
+        for tries in range(_STARTS, 0, -1):
+            try:
+                with _undisturbed():
+                    ray.init(**own)
+                return
+            except Exception as error:
+                if tries == 1 or "timed out during startup" not in str(error):
+                    raise
     except Exception as error:  # of any kind, plain ones too
         reason = runtime.first_line(error)
         if address is None:

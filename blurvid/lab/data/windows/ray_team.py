@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from blurvid import runtime
-from blurvid.batch.cluster import spread
+from blurvid.batch.spread import spread
 from blurvid.config import RayOptions, RunOptions
 from blurvid.errors import BlurvidError
 from blurvid.lab.data.windows.clips import SourceClip
