@@ -316,7 +316,6 @@ def test_batches(cascade):
         assert three.peak_share == pytest.approx(three.flop / PEAK / three.seconds)
         assert (one.label, three.label) == (one.name, f"{one.name}, 3 at once")
         assert one.predicted_memory < three.predicted_memory
-        assert not three.compiled
     assert report.to_json()["rows"][-1]["batch"] == 3
     assert report.left_out == ()
 
