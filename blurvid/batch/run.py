@@ -141,6 +141,8 @@ def _overlapped(
         for number, job in enumerate(jobs):
             if ahead is None:
                 yield from finished(math.inf, pixels - 1)
+                if writers and not _may_hang(job):  # its thread starts while there is memory
+                    ahead = reader.submit(steps.read, job)
             result = steps.read(job) if ahead is None else _result(ahead)
             size, ahead = _pixels(result), None
             yield from finished(writers, pixels - size)
