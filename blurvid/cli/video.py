@@ -123,7 +123,7 @@ def extract_videos(
     from blurvid.pipeline import extract_video
 
     source = click.get_current_context().get_parameter_source("fps")
-    if source is not ParameterSource.COMMANDLINE:
+    if source is ParameterSource.DEFAULT:
         values = values | {"fps": VideoOptions().fps}
     options = common.picked(VideoOptions, values)
     failures: list[BlurvidError] = []
