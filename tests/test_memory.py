@@ -365,7 +365,7 @@ def test_all_tiles_run_the_same_way():
 
 def test_tiles_of_the_released_network_are_close_to_the_whole():
     model = weights.load(weights.find(None, "direct"))
-    photo = media.read_photo(REPOSITORY / "examples" / "coffee.jpg")
+    photo = media.read_photo(REPOSITORY / "examples" / "photos" / "astronaut.jpg")
     y = photo.pixels[None, :, :240, :352]
     whole = filled(model, y, None)
     out, count = in_tiles(model, y, 240)

@@ -438,7 +438,9 @@ def test_playing_in_a_loop_and_once(page):
     assert page.shown() == 7
     assert not playing(page)
     assert page.status() == "paused at frame 7 of 7"
+    page.run("speed.value = 5; speed.dispatchEvent(new Event('change'))")
     page.click("play")  # again from the start
+    page.until(lambda: playing(page))
     page.until(lambda: not playing(page))
     assert page.shown() == 7
 

@@ -12,7 +12,7 @@ from blurvid.config import QualityOptions, RunOptions
 from blurvid.lab import metrics
 
 REPOSITORY = Path(__file__).parent.parent
-EXAMPLE = REPOSITORY / "examples" / "astronaut.jpg"
+EXAMPLE = REPOSITORY / "examples" / "photos" / "astronaut.jpg"
 PLAIN_SIZE = QualityOptions(scale=1.0)
 LEAST = 50
 """PSNR from which on nobody sees a difference [dB]; that of rounding to 8 bits is 59."""

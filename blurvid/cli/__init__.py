@@ -14,6 +14,7 @@ from blurvid.cli.deblur import deblur
 from blurvid.cli.doctor import doctor
 from blurvid.cli.evaluate import evaluate
 from blurvid.cli.extract import extract
+from blurvid.cli.guide import guide
 from blurvid.cli.settings import SettledGroup
 from blurvid.cli.synth import synth
 from blurvid.cli.train import train
@@ -54,6 +55,7 @@ def main() -> None:
 
 
 for command in (
-    *(extract, deblur, synth, evaluate, train, bench, weights, doctor, config, completion),
+    *(extract, deblur, guide, synth, evaluate, train, bench, weights, doctor),
+    *(config, completion),
 ):
     main.add_command(command)
