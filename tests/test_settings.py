@@ -1,13 +1,11 @@
 """Settings in a file, and completion of words, through the shells that do it."""
 
 import os
-import pty
 import re
 import select
 import shutil
 import subprocess
 import sys
-import termios
 import tomllib
 from pathlib import Path
 
@@ -184,12 +182,19 @@ def terminal(tmp_path):
     return os.environ | {"PATH": path, "HOME": str(tmp_path), "TERM": "dumb"}
 
 
+posix = pytest.mark.skipif(os.name != "posix", reason="needs a terminal as POSIX has it")
+
+
 def shell(name):
-    return pytest.mark.skipif(shutil.which(name) is None, reason=f"needs {name}")
+    there = os.name == "posix" and shutil.which(name) is not None
+    return pytest.mark.skipif(not there, reason=f"needs {name}")
 
 
 def typed(words, setting_up, keys, environment, until):
     """What an interactive shell shows while keys are typed, until something is seen."""
+    import pty  # on no Windows
+    import termios
+
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
@@ -212,6 +217,7 @@ def typed(words, setting_up, keys, environment, until):
 
 
 @shell("bash")
+@pytest.mark.skipif(sys.platform == "darwin", reason="the bash of macOS is older than 4.4")
 def test_bash_completes_commands_and_options(terminal):
     script = 'eval "$(blurvid completion bash)"'
     words = ["bash", "--norc", "--noprofile", "-i"]
@@ -240,6 +246,7 @@ def test_fish_completes_commands_and_options(terminal, tmp_path):
         assert answer in done.stdout.split()
 
 
+@posix
 def test_words_are_completed_whatever_the_file_holds(terminal, tmp_path):
     broken = tmp_path / "broken.toml"
     broken.write_text("[")
