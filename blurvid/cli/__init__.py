@@ -1,17 +1,61 @@
 """The command line: parse, call one library function, print."""
 
+from __future__ import annotations
+
+import sys
+
+import click
+
+from blurvid import __version__
 from blurvid.cli.bench import bench
-from blurvid.cli.boundary import main
+from blurvid.cli.completion import completion
+from blurvid.cli.config import config
 from blurvid.cli.deblur import deblur
 from blurvid.cli.doctor import doctor
 from blurvid.cli.evaluate import evaluate
 from blurvid.cli.extract import extract
 from blurvid.cli.guide import guide
+from blurvid.cli.settings import SettledGroup
 from blurvid.cli.synth import synth
 from blurvid.cli.train import train
 from blurvid.cli.weights import weights
 
-__all__ = ["main"]
 
-for command in (extract, deblur, guide, synth, evaluate, train, bench, weights, doctor):
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from blurvid.runtime import describe, resolve_device, torch_version
+
+    device = describe(resolve_device("auto"))
+    click.echo(
+        f"blurvid {__version__} "
+        f"(Python {sys.version.split()[0]}, torch {torch_version()}, {device})"
+    )
+    ctx.exit()
+
+
+@click.group(cls=SettledGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the versions and the device, and exit.",
+)
+def main() -> None:
+    """Turn one motion-blurred photo into the seven sharp frames it was made of.
+
+    \b
+    Examples:
+      blurvid extract photo.jpg -o clip.mp4
+      blurvid synth gopro/ -o windows/ --scale 0.45
+      blurvid bench --res 720
+    """
+
+
+for command in (
+    *(extract, deblur, guide, synth, evaluate, train, bench, weights, doctor),
+    *(config, completion),
+):
     main.add_command(command)

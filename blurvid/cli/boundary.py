@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
-from blurvid import __version__, errors
+from blurvid import errors
 
 EXIT_CODES: dict[type[errors.BlurvidError], int] = {
     errors.OptionError: 2,
@@ -223,36 +223,3 @@ def _ending_politely() -> Iterator[None]:
 
 def _terminate(signum: int, frame: object) -> None:
     sys.exit(128 + signum)
-
-
-def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if not value or ctx.resilient_parsing:
-        return
-    from blurvid.runtime import describe, resolve_device, torch_version
-
-    device = describe(resolve_device("auto"))
-    click.echo(
-        f"blurvid {__version__} "
-        f"(Python {sys.version.split()[0]}, torch {torch_version()}, {device})"
-    )
-    ctx.exit()
-
-
-@click.group(cls=ErrorBoundary, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_version,
-    help="Show the versions and the device, and exit.",
-)
-def main() -> None:
-    """Turn one motion-blurred photo into the seven sharp frames it was made of.
-
-    \b
-    Examples:
-      blurvid extract photo.jpg -o clip.mp4
-      blurvid synth gopro/ -o windows/ --scale 0.45
-      blurvid bench --res 720
-    """

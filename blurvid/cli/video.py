@@ -58,7 +58,7 @@ def extract_videos(
 
     targets = targets_of(videos, output.path)
     source = click.get_current_context().get_parameter_source("fps")
-    given = source is ParameterSource.COMMANDLINE
+    given = source is not ParameterSource.DEFAULT
     fps: Any = output.clip.fps if given else VideoOptions().fps
     options = VideoOptions(fps, cast(Any, audio), output.clip.crf)
     failures: list[BlurvidError] = []

@@ -59,6 +59,10 @@ class Clip:
         """The frames, uint8 (T, H, W, 3) RGB, as many as in `tensor`."""
         return media.to_uint8(self.tensor)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of a clip: it plays."""
+        return media.animation(self.tensor, self.photo)
+
     @property
     def _own(self) -> Tensor:
         """The seven frames that the model gave."""
