@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import csv
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import platform
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from blurvid import __version__
@@ -24,8 +21,7 @@ PACKAGES = (
     "torch", "numpy", "safetensors", "click", "rich", "pillow", "av",
     "platformdirs", "psutil", "filelock",
 )  # fmt: skip
-"""What a checkout needs that was not installed; otherwise the package itself says what."""
-REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*([^;]*?)\s*(?:;.*)?")
+"""What blurvid needs; `pip check` compares versions."""
 SCARCE = 1 << 30
 """Free disk space [bytes] below which large photos and batches will fail."""
 NVIDIA = Path("/dev/nvidia0")
@@ -43,13 +39,10 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at the install, versions, devices, codecs, cache and weights, one after the other."""
+    """Look at the packages, versions, devices, codecs, cache and weights, one after the other."""
     yield Finding("blurvid", True, f"{__version__}, Python {platform.python_version()}")
-    yield _finding("files", _files, "run: pip install --force-reinstall --no-deps blurvid")
-    for requirement in _requirements():
-        found = _package(requirement)
-        if found is not None:
-            yield found
+    for name in PACKAGES:
+        yield _finding(name, partial(_package, name), f"run: pip install {name}")
     torch = _finding("import torch", _torch, "run: pip install --force-reinstall torch")
     if not torch.ok:
         yield torch  # and nothing else would work
@@ -81,80 +74,12 @@ def _finding(name: str, look: Callable[[], str], advice: str) -> Finding:
         return Finding(name, False, f"{text}; {advice}" if advice else text)
 
 
-def _installed() -> importlib.metadata.Distribution | None:
-    """How this very package was installed; None for a checkout that was not."""
+def _package(name: str) -> str:
+    """Version of a package."""
     try:
-        found = importlib.metadata.distribution("blurvid")
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return None
-    return found
-
-
-def _files() -> str:
-    """Compare the files of the package with what the installer noted."""
-    found, here = _installed(), Path(__file__).parent
-    if found is None:
-        return f"not installed, runs from {here}"
-    if found.version != __version__:
-        raise UnwellError(f"{here} is {__version__}, but {found.version} is installed")
-    # Not `found.files`, which leaves out those that are gone.
-    lines = csv.reader((found.read_text("RECORD") or "").splitlines())
-    noted = [line for line in lines if line[0].startswith("blurvid/") and "=" in line[1]]
-    if not noted or Path(str(found.locate_file("blurvid"))).resolve() != here.resolve():
-        return f"a checkout, {here}"
-    for name, written, _ in noted:
-        path = Path(str(found.locate_file(name)))
-        mode, _, expected = written.partition("=")
-        digest = hashlib.new(mode)
-        with path.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-        if base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() != expected:
-            raise UnwellError(f"{path} is not as it was installed")
-    return f"{len(noted)}, as they were installed"
-
-
-def _requirements() -> list[str]:
-    """What the package says that it needs, extras last."""
-    found = _installed()
-    needed = PACKAGES if found is None else found.requires or ()
-    return sorted(needed, key=lambda text: "extra ==" in text)
-
-
-def _package(requirement: str) -> Finding | None:
-    """Whether a package is there, in a version that fits; None for an extra that is not there."""
-    match = REQUIREMENT.fullmatch(requirement)
-    if match is None or match[1] == "blurvid":
-        return None
-    name, bounds = match[1], match[2].replace(" ", "")
-    optional = "extra ==" in requirement
-    if re.search(r"extra == [\"'](test|dev)", requirement):
-        return None
-    try:
-        version = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        if optional:
-            return None
-        return Finding(name, False, f"not installed; run: pip install '{name}{bounds}'")
-    if _fits(version, bounds):
-        return Finding(name, True, version)
-    wrong = f"{version} does not fit; run: pip install '{name}{bounds}'"
-    return Finding(name, False, wrong)
-
-
-def _fits(version: str, bounds: str) -> bool:
-    """Whether a version lies within bounds such as `<3,>=1.26`."""
-    here = _release(version)
-    for sign, limit in re.findall(r"(>=|<)([0-9.]+)", bounds):
-        if (here >= _release(limit)) != (sign == ">="):
-            return False
-    return True
-
-
-def _release(version: str) -> tuple[int, ...]:
-    numbers = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
-    parts = [int(part) for part in numbers[0].split(".")] if numbers else []
-    return tuple(parts + [0] * (4 - len(parts)))
+        raise UnwellError("not installed") from None
 
 
 def _torch() -> str:

@@ -94,7 +94,7 @@ def reblur(picture: Tensor, motion: Tensor, count: int = FRAMES) -> Tensor:
         motion: a and b, (B, 4, H, W) [px].
         count: instants that are averaged; paths of more than two pixels between them leave gaps.
     """
-    light = picture.clamp(1e-4, 1).pow(GAMMA)
+    light = picture.clamp(1e-4, 1.0).pow(GAMMA)
     total = torch.zeros_like(light)
     for t in instants(count):
         total = total + sample(light, displacement(motion, t))

@@ -41,6 +41,9 @@ def limit(name):
         return math.inf
 
 
+os.environ["BLURVID_CONFIG"] = os.devnull  # what the user of this machine has settled is not read
+
+
 # What is heavy is imported late: the process that only hands out tests does without.
 
 

@@ -5,8 +5,13 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from blurvid import batch
 from blurvid.cli import main
+from blurvid.config import BatchOptions, ClipOptions, OrderOptions, Output, QualityOptions
+from blurvid.pipeline import Extractor
+from blurvid.recipe import Recipe, Source
 
+CPU = torch.device("cpu")
 STORED = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -56,3 +61,63 @@ def invoke(*words, stdin=None):
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def extractor_of(
+    model,
+    name="w",
+    device=CPU,
+    dtype=torch.float32,
+    quality=QualityOptions(),
+    *,
+    order=OrderOptions(),
+    max_memory=None,
+    given=None,
+    beyond=0,
+):
+    """An extractor around a model that comes from no weight set."""
+    frames = model.count if model.count == 1 else 7
+    recipe = Recipe(Source(name, model.name), None, quality, order, frames=frames, beyond=beyond)
+    return Extractor(model, recipe, device, dtype, max_memory, given)
+
+
+def plan(
+    sources,
+    out=None,
+    kind=None,
+    montage=None,
+    *,
+    count=7,
+    name=None,
+    flows=(),
+    trusts=(),
+    **options,
+):
+    """`batch.plan` with the fields of its output one by one."""
+    montages = () if montage is None else (montage,)
+    output = Output(out, kind, name, montages, tuple(flows), tuple(trusts))
+    return batch.plan(sources, output, count, **options)
+
+
+def run_batch(
+    jobs,
+    extract,
+    clip=ClipOptions(),
+    *,
+    overwrite=False,
+    skip_existing=False,
+    whole=None,
+    on_outcome=None,
+    on_warning=None,
+    **options,
+):
+    """`batch.run` with the fields of its options one by one."""
+    return batch.run(
+        jobs,
+        extract,
+        Output(clip=clip, overwrite=overwrite, skip_existing=skip_existing),
+        BatchOptions(**options),
+        whole=whole,
+        on_outcome=on_outcome,
+        on_warning=on_warning,
+    )

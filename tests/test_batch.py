@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import Whole
+from helpers import Whole, extractor_of, plan, run_batch
 from PIL import Image
 
-from blurvid import batch
 from blurvid.config import ClipOptions, QualityOptions
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.pipeline import Extractor
 
 pytestmark = pytest.mark.quick
 
@@ -41,7 +39,7 @@ class Still(Whole):
 
 @pytest.fixture
 def extract():
-    return Extractor(Still(), "none", torch.device("cpu"), torch.float32, PLAIN)
+    return extractor_of(Still(), "none", torch.device("cpu"), torch.float32, PLAIN)
 
 
 def make_photo(path, seed=0, size=(8, 6)):
@@ -68,27 +66,27 @@ def frames_of(*stems):
 
 def test_one_photo_to_a_named_file(tmp_path):
     (photo,) = make_photos(tmp_path, "a.jpg")
-    (job,) = batch.plan([photo], tmp_path / "clip.mp4")
+    (job,) = plan([photo], tmp_path / "clip.mp4")
     assert (job.photo, job.target) == (photo, tmp_path / "clip.mp4")
     assert job.name == str(photo)
 
 
 def test_without_an_output_there_is_a_video_in_the_current_folder(tmp_path):
     photos = make_photos(tmp_path / "in", "a.jpg", "b.tar.jpg")
-    jobs = batch.plan([str(p) for p in photos], None)
+    jobs = plan([str(p) for p in photos], None)
     assert [job.target for job in jobs] == [Path("a.mp4"), Path("b.tar.mp4")]
 
 
 @pytest.mark.parametrize("kind", ["mp4", "gif"])
 def test_a_folder_of_clips(tmp_path, kind):
     photos = make_photos(tmp_path / "in", "a.jpg", "b.jpg")
-    jobs = batch.plan(photos, tmp_path / "out", kind)
+    jobs = plan(photos, tmp_path / "out", kind)
     assert [job.target for job in jobs] == [tmp_path / f"out/{n}.{kind}" for n in "ab"]
 
 
 def test_png_files_of_all_photos_share_a_folder(tmp_path):
     photos = make_photos(tmp_path / "in", "a.jpg", "b.jpg")
-    jobs = batch.plan(photos, tmp_path / "out")
+    jobs = plan(photos, tmp_path / "out")
     assert [(job.target, job.stem) for job in jobs] == [
         (tmp_path / "out", "a"),
         (tmp_path / "out", "b"),
@@ -100,7 +98,7 @@ def test_a_tree_stays_a_tree_in_natural_order(tmp_path):
         tmp_path / "in", "b.jpg", "x/2.png", "x/10.png", "x/y/c.jpg", ".h.png", "no.txt.jpg"
     )
     (tmp_path / "in/notes.txt").write_text("no photo")
-    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", "gif")
+    jobs = plan([tmp_path / "in"], tmp_path / "out", "gif")
     relative = [str(job.target.relative_to(tmp_path / "out")) for job in jobs]
     assert relative == ["b.gif", "no.txt.gif", "x/2.gif", "x/10.gif", "x/y/c.gif"]
 
@@ -108,22 +106,22 @@ def test_a_tree_stays_a_tree_in_natural_order(tmp_path):
 def test_photos_of_one_name_do_not_meet(tmp_path):
     (tmp_path / "other").mkdir()
     photos = make_photos(tmp_path, "a.jpg", "a.png", "other/a.png", "a_jpg.bmp", "b.jpg")
-    jobs = batch.plan(photos, tmp_path / "out", "mp4")
+    jobs = plan(photos, tmp_path / "out", "mp4")
     names = [job.target.name for job in jobs]
     assert len(set(names)) == len(photos)
     assert names[-1] == "b.mp4"
-    pngs = batch.plan(photos, tmp_path / "out")
+    pngs = plan(photos, tmp_path / "out")
     assert len({(job.target, job.stem) for job in pngs}) == len(photos)
 
 
 def test_folders_of_one_name_do_not_meet(tmp_path):
     make_photos(tmp_path, "one/x/a.jpg", "two/x/a.jpg")
-    jobs = batch.plan([tmp_path / "one", tmp_path / "two"], tmp_path / "out", "gif")
+    jobs = plan([tmp_path / "one", tmp_path / "two"], tmp_path / "out", "gif")
     assert len({job.target for job in jobs}) == 2
 
 
 def test_standard_input(tmp_path):
-    (job,) = batch.plan(["-"], tmp_path / "out")
+    (job,) = plan(["-"], tmp_path / "out")
     assert job.photo is None
     assert job.name == "-"
     assert job.stem == "stdin"
@@ -132,7 +130,7 @@ def test_standard_input(tmp_path):
 def test_an_existing_folder_may_have_a_suffix(tmp_path):
     photos = make_photos(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / "clips.2024").mkdir()
-    jobs = batch.plan(photos, tmp_path / "clips.2024", "gif")
+    jobs = plan(photos, tmp_path / "clips.2024", "gif")
     assert jobs[0].target == tmp_path / "clips.2024/a.gif"
 
 
@@ -143,23 +141,23 @@ def test_a_file_cannot_be_the_output_of_many(tmp_path, source):
         photos.pop().unlink()
     sources = photos if source == "files" else [tmp_path / "in"]
     with pytest.raises(OptionError, match="name a folder"):
-        batch.plan(sources, tmp_path / "clip.mp4")
+        plan(sources, tmp_path / "clip.mp4")
 
 
 def test_contradicting_kinds_are_refused(tmp_path):
     (photo,) = make_photos(tmp_path, "a.jpg")
     with pytest.raises(OptionError, match="contradict"):
-        batch.plan([photo], tmp_path / "clip.mp4", "gif")
-    (job,) = batch.plan([photo], tmp_path / "CLIP.GIF", "gif")
+        plan([photo], tmp_path / "clip.mp4", "gif")
+    (job,) = plan([photo], tmp_path / "CLIP.GIF", "gif")
     assert job.target.name == "CLIP.GIF"
     with pytest.raises(OptionError, match="no format named 'webm'"):
-        batch.plan([photo], tmp_path, "webm")
+        plan([photo], tmp_path, "webm")
 
 
 def test_a_folder_without_photos_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: no photos"):
-        batch.plan([tmp_path / "empty"], None)
+        plan([tmp_path / "empty"], None)
 
 
 # run
@@ -172,8 +170,8 @@ def test_all_kinds_are_written(tmp_path, extract):
         ("gif", ["a.gif", "b.gif"]),
         ("mp4", ["a.mp4", "b.mp4"]),
     ]:
-        jobs = batch.plan(photos, tmp_path / kind, kind)
-        outcomes = batch.run(jobs, extract, QUICK)
+        jobs = plan(photos, tmp_path / kind, kind)
+        outcomes = run_batch(jobs, extract, QUICK)
         assert [outcome.error for outcome in outcomes] == [None, None]
         assert files(tmp_path / kind) == expected
         assert all(path.exists() for outcome in outcomes for path in outcome.outputs)
@@ -182,8 +180,8 @@ def test_all_kinds_are_written(tmp_path, extract):
 @pytest.mark.parametrize("kind", ["png", "gif"])
 def test_folders_with_dots_in_their_names(tmp_path, extract, kind):
     make_photos(tmp_path / "in", "trip.2024/a.jpg", "x.gif/b.jpg", "v1.2/deep.er/c.d.jpg")
-    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", kind)
-    outcomes = batch.run(jobs, extract, QUICK)
+    jobs = plan([tmp_path / "in"], tmp_path / "out", kind)
+    outcomes = run_batch(jobs, extract, QUICK)
     assert [outcome.error for outcome in outcomes] == [None] * 3
     stems = ["trip.2024/a", "v1.2/deep.er/c.d", "x.gif/b"]
     expected = frames_of(*stems) if kind == "png" else [f"{stem}.gif" for stem in stems]
@@ -195,20 +193,20 @@ def test_a_failure_does_not_stop_the_others(tmp_path, extract):
     photos[1].write_bytes(photos[1].read_bytes()[:40])
     seen = []
 
-    jobs = batch.plan(photos, tmp_path / "out", "gif")
-    outcomes = batch.run(jobs, extract, QUICK, on_outcome=seen.append)
+    jobs = plan(photos, tmp_path / "out", "gif")
+    outcomes = run_batch(jobs, extract, QUICK, on_outcome=seen.append)
 
     assert files(tmp_path / "out") == ["a.gif", "c.gif"]
     assert isinstance(outcomes[1].error, InputError)
     assert "b.png" in str(outcomes[1].error)
-    assert [outcome.made is not None for outcome in seen] == [True, False, True]
+    assert [outcome.recipe is not None for outcome in seen] == [True, False, True]
     assert [outcome.outputs for outcome in outcomes] == [o.outputs for o in seen]
 
 
 def test_a_missing_photo_does_not_stop_the_others(tmp_path, extract):
     photos = make_photos(tmp_path / "in", "a.png", "c.png")
-    jobs = batch.plan([photos[0], tmp_path / "in/b.png", photos[1]], tmp_path / "out", "gif")
-    outcomes = batch.run(jobs, extract, QUICK)
+    jobs = plan([photos[0], tmp_path / "in/b.png", photos[1]], tmp_path / "out", "gif")
+    outcomes = run_batch(jobs, extract, QUICK)
     assert files(tmp_path / "out") == ["a.gif", "c.gif"]
     (error,) = [outcome.error for outcome in outcomes if outcome.error]
     assert isinstance(error, InputError)
@@ -218,8 +216,8 @@ def test_a_missing_photo_does_not_stop_the_others(tmp_path, extract):
 def test_fail_fast_stops(tmp_path, extract):
     photos = make_photos(tmp_path / "in", "a.png", "b.png", "c.png")
     photos[1].write_bytes(b"")
-    jobs = batch.plan(photos, tmp_path / "out", "gif")
-    outcomes = batch.run(jobs, extract, QUICK, fail_fast=True)
+    jobs = plan(photos, tmp_path / "out", "gif")
+    outcomes = run_batch(jobs, extract, QUICK, fail_fast=True)
     assert len(outcomes) == 2
     assert files(tmp_path / "out") == ["a.gif"]
 
@@ -228,8 +226,8 @@ def test_existing_outputs_are_an_error_before_any_work(tmp_path, extract):
     photos = make_photos(tmp_path / "in", "a.png", "b.png")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.gif").write_text("mine")
-    jobs = batch.plan(photos, tmp_path / "out", "gif")
-    first, second = batch.run(jobs, extract, QUICK)
+    jobs = plan(photos, tmp_path / "out", "gif")
+    first, second = run_batch(jobs, extract, QUICK)
     assert isinstance(first.error, OutputError)
     assert second.error is None
     assert (tmp_path / "out/a.gif").read_text() == "mine"
@@ -240,23 +238,23 @@ def test_overwrite_replaces(tmp_path, extract):
     photos = make_photos(tmp_path / "in", "a.png")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.gif").write_text("old")
-    jobs = batch.plan(photos, tmp_path / "out", "gif")
-    (outcome,) = batch.run(jobs, extract, QUICK, overwrite=True)
+    jobs = plan(photos, tmp_path / "out", "gif")
+    (outcome,) = run_batch(jobs, extract, QUICK, overwrite=True)
     assert outcome.error is None
     assert (tmp_path / "out/a.gif").read_bytes().startswith(b"GIF89a")
 
 
 def test_skip_existing_resumes(tmp_path, extract):
     photos = make_photos(tmp_path / "in", "a.png", "b.png", "c.png")
-    jobs = batch.plan(photos, tmp_path / "out")
-    batch.run(jobs, extract, QUICK)
+    jobs = plan(photos, tmp_path / "out")
+    run_batch(jobs, extract, QUICK)
     for number in range(4, 8):  # as if b had been interrupted
         (tmp_path / f"out/b_{number}.png").unlink()
     (tmp_path / "out/c_2.png").unlink()
     before = (tmp_path / "out/a_1.png").stat().st_mtime_ns
     extract.model.calls = 0
 
-    outcomes = batch.run(jobs, extract, QUICK, skip_existing=True)
+    outcomes = run_batch(jobs, extract, QUICK, skip_existing=True)
 
     assert [outcome.skipped for outcome in outcomes] == [True, False, False]
     assert extract.model.calls == 2
@@ -268,8 +266,8 @@ def test_skip_existing_resumes(tmp_path, extract):
 def test_a_photo_is_not_replaced_by_its_own_frames(tmp_path, extract):
     (photo,) = make_photos(tmp_path, "a.gif")
     before = photo.read_bytes()
-    (job,) = batch.plan([photo], tmp_path, "gif")
-    (outcome,) = batch.run([job], extract, QUICK, overwrite=True)
+    (job,) = plan([photo], tmp_path, "gif")
+    (outcome,) = run_batch([job], extract, QUICK, overwrite=True)
     assert isinstance(outcome.error, OutputError)
     assert str(photo) in str(outcome.error)
     assert photo.read_bytes() == before
@@ -280,8 +278,8 @@ def test_a_photo_is_not_replaced_by_the_frames_of_another(tmp_path, extract, fla
     # a burst: a.png is at once a photo and what the second frame of a could be called
     photos = make_photos(tmp_path, "a.png", "a_2.png")
     before = [photo.read_bytes() for photo in photos]
-    jobs = batch.plan([tmp_path], tmp_path, "png")
-    batch.run(jobs, extract, QUICK, **flags)
+    jobs = plan([tmp_path], tmp_path, "png")
+    run_batch(jobs, extract, QUICK, **flags)
     assert [photo.read_bytes() for photo in photos] == before
 
 
@@ -289,7 +287,7 @@ def test_standard_input_is_read(tmp_path, extract, monkeypatch):
     photo = make_photo(tmp_path / "a.png")
     stream = types.SimpleNamespace(buffer=io.BytesIO(photo.read_bytes()))
     monkeypatch.setattr(sys, "stdin", stream)
-    (outcome,) = batch.run(batch.plan(["-"], tmp_path / "out"), extract, QUICK)
+    (outcome,) = run_batch(plan(["-"], tmp_path / "out"), extract, QUICK)
     assert outcome.error is None
     assert files(tmp_path / "out") == frames_of("stdin")
 
@@ -301,7 +299,7 @@ def test_bugs_are_not_swallowed(tmp_path, extract):
 
     extract.model = Broken()
     with pytest.raises(ZeroDivisionError):
-        batch.run(batch.plan(make_photos(tmp_path, "a.png"), tmp_path / "o"), extract, QUICK)
+        run_batch(plan(make_photos(tmp_path, "a.png"), tmp_path / "o"), extract, QUICK)
 
 
 # records
@@ -310,10 +308,10 @@ def test_bugs_are_not_swallowed(tmp_path, extract):
 def test_records_are_plain_json(tmp_path, extract):
     photos = make_photos(tmp_path / "ün in", "a b.png", "c.png", "d.png")
     photos[1].write_text("no image")
-    jobs = batch.plan(photos, tmp_path / "out", "gif")
-    batch.run(jobs[2:], extract, QUICK)
+    jobs = plan(photos, tmp_path / "out", "gif")
+    run_batch(jobs[2:], extract, QUICK)
     records = []
-    batch.run(
+    run_batch(
         jobs, extract, QUICK, skip_existing=True, on_outcome=lambda o: records.append(o.record())
     )
     assert json.loads(json.dumps(records, allow_nan=False)) == records

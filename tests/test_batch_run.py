@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import Whole
+from helpers import Whole, extractor_of, plan, run_batch
 from PIL import Image
 
 from blurvid import batch, media
@@ -43,7 +43,7 @@ class Still(Whole):
 
 
 def extractor(model=None):
-    return Extractor(model or Still(), "none", torch.device("cpu"), torch.float32, PLAIN)
+    return extractor_of(model or Still(), "none", torch.device("cpu"), torch.float32, PLAIN)
 
 
 def make_photos(folder, count, size=(8, 6)):
@@ -106,9 +106,9 @@ def test_side_by_side_and_in_turn_write_the_same(tmp_path):
     records = []
     for writers in (0, 1, 3):
         out = tmp_path / str(writers)
-        jobs = batch.plan([tmp_path / "in"], out, "gif")
+        jobs = plan([tmp_path / "in"], out, "gif")
         seen = []
-        outcomes = batch.run(jobs, extractor(), QUICK, writers=writers, on_outcome=seen.append)
+        outcomes = run_batch(jobs, extractor(), QUICK, writers=writers, on_outcome=seen.append)
         assert [outcome.job for outcome in outcomes] == jobs  # in order, each once
         assert [outcome.job for outcome in seen] == jobs
         records.append([(o.job.photo, str(o.error), len(o.outputs)) for o in outcomes])
@@ -133,8 +133,8 @@ def test_network_and_writing_overlap(tmp_path, saved):
             inside.set()
 
     saved.before = slow_to_write
-    jobs = batch.plan([make_photos(tmp_path / "in", 3)], tmp_path / "out", "gif")
-    batch.run(jobs, extractor(Still(call)), QUICK, writers=1)
+    jobs = plan([make_photos(tmp_path / "in", 3)], tmp_path / "out", "gif")
+    run_batch(jobs, extractor(Still(call)), QUICK, writers=1)
     assert waited == [True]
 
 
@@ -143,7 +143,7 @@ def test_the_next_photo_is_read_meanwhile(tmp_path, monkeypatch):
     monkeypatch.setattr(
         media, "read_photo", lambda path, *_, **__: seen.append(path.stem) or read(path)
     )
-    jobs = batch.plan([make_photos(tmp_path / "in", 3)], tmp_path / "out", "gif")
+    jobs = plan([make_photos(tmp_path / "in", 3)], tmp_path / "out", "gif")
 
     calls = []
 
@@ -151,7 +151,7 @@ def test_the_next_photo_is_read_meanwhile(tmp_path, monkeypatch):
         calls.append(1)
         wait_for(lambda: len(seen) >= min(len(calls) + 1, 3))
 
-    batch.run(jobs, extractor(Still(call)), QUICK, writers=1)
+    run_batch(jobs, extractor(Still(call)), QUICK, writers=1)
     assert seen == ["0", "1", "2"]
 
 
@@ -161,8 +161,8 @@ def test_outcomes_come_in_the_order_of_the_photos(tmp_path, saved):
             wait_for(lambda: {"1", "2"} <= set(saved.names))
 
     saved.before = first_comes_last
-    jobs = batch.plan([make_photos(tmp_path / "in", 5)], tmp_path / "out", "gif")
-    outcomes = batch.run(jobs, extractor(), QUICK, writers=2)
+    jobs = plan([make_photos(tmp_path / "in", 5)], tmp_path / "out", "gif")
+    outcomes = run_batch(jobs, extractor(), QUICK, writers=2)
     assert [outcome.job for outcome in outcomes] == jobs
     assert saved.names[:2] == ["1", "2"]
 
@@ -172,8 +172,8 @@ def test_standard_input_amid_others(tmp_path, monkeypatch):
     with (tmp_path / "in/1.png").open() as stream:
         monkeypatch.setattr("sys.stdin", stream)
         sources = [tmp_path / "in/0.png", "-", tmp_path / "in/2.png"]
-        jobs = batch.plan(sources, tmp_path / "out", "gif")
-        outcomes = batch.run(jobs, extractor(), QUICK, writers=2)
+        jobs = plan(sources, tmp_path / "out", "gif")
+        outcomes = run_batch(jobs, extractor(), QUICK, writers=2)
     assert [outcome.error for outcome in outcomes] == [None] * 3
     assert files(tmp_path / "out") == ["0.gif", "2.gif", "stdin.gif"]
 
@@ -201,7 +201,7 @@ def test_few_clips_are_alive_at_a_time(tmp_path, monkeypatch, writers, most):
     (tmp_path / "out").mkdir()
     for number in range(0, 40, 3):  # failures hold on to nothing either
         (tmp_path / f"out/{number}.gif").mkdir()
-    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", "gif")
+    jobs = plan([tmp_path / "in"], tmp_path / "out", "gif")
     save = Clip.save
 
     def failing(clip, *words, **options):
@@ -210,7 +210,7 @@ def test_few_clips_are_alive_at_a_time(tmp_path, monkeypatch, writers, most):
         return save(clip, *words, **options)
 
     monkeypatch.setattr(Clip, "save", failing)
-    outcomes = batch.run(jobs, extractor(), QUICK, writers=writers)
+    outcomes = run_batch(jobs, extractor(), QUICK, writers=writers)
     assert max(peak) <= most
     assert len(alive) == 0
     assert len(outcomes) == 40
@@ -228,11 +228,11 @@ def test_a_large_photo_is_in_work_alone(tmp_path, monkeypatch, saved):
         return photo
 
     monkeypatch.setattr(media, "read_photo", counted)
-    jobs = batch.plan([make_photos(tmp_path / "in", 12)], tmp_path / "out", "gif")
-    batch.run(jobs, extractor(), QUICK, writers=3, pixels=8 * 6)
+    jobs = plan([make_photos(tmp_path / "in", 12)], tmp_path / "out", "gif")
+    run_batch(jobs, extractor(), QUICK, writers=3, pixels=8 * 6)
     assert max(peak) == 1
     peak.clear()
-    batch.run(jobs, extractor(), QUICK, writers=3, pixels=8 * 6 + 1, overwrite=True)
+    run_batch(jobs, extractor(), QUICK, writers=3, pixels=8 * 6 + 1, overwrite=True)
     assert max(peak) <= 2
 
 
@@ -243,8 +243,8 @@ def test_a_large_photo_is_in_work_alone(tmp_path, monkeypatch, saved):
 def test_nothing_is_begun_after_a_failure_with_fail_fast(tmp_path, writers):
     make_photos(tmp_path / "in", 8)
     (tmp_path / "in/2.png").write_bytes(b"")
-    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", "gif")
-    outcomes = batch.run(jobs, extractor(), QUICK, fail_fast=True, writers=writers)
+    jobs = plan([tmp_path / "in"], tmp_path / "out", "gif")
+    outcomes = run_batch(jobs, extractor(), QUICK, fail_fast=True, writers=writers)
     assert [type(outcome.error) for outcome in outcomes] == [type(None)] * 2 + [InputError]
     assert files(tmp_path / "out") == ["0.gif", "1.gif"]
 
@@ -256,8 +256,8 @@ def test_what_is_whole_after_a_failure_is_reported(tmp_path, saved):
             raise OutputError("the disk is full")
 
     saved.before = fail
-    jobs = batch.plan([make_photos(tmp_path / "in", 20)], tmp_path / "out", "gif")
-    outcomes = batch.run(jobs, extractor(), QUICK, fail_fast=True, writers=2)
+    jobs = plan([make_photos(tmp_path / "in", 20)], tmp_path / "out", "gif")
+    outcomes = run_batch(jobs, extractor(), QUICK, fail_fast=True, writers=2)
     assert str(outcomes[0].error) == "the disk is full"
     told = [path.name for outcome in outcomes for path in outcome.outputs]
     assert told == files(tmp_path / "out")
@@ -309,10 +309,10 @@ def test_an_interrupt_breaks_off_what_is_being_written(tmp_path, monkeypatch, sa
 
     saved.before = note
     monkeypatch.setattr(media.clip, "save_gif", endless)
-    jobs = batch.plan([make_photos(tmp_path / "in", 5)], tmp_path / "out", "gif")
+    jobs = plan([make_photos(tmp_path / "in", 5)], tmp_path / "out", "gif")
     options = {"on_outcome": interrupt} if where == "report" else {}
     with pytest.raises(how):
-        batch.run(jobs, extractor(Still(call)), QUICK, writers=2, **options)
+        run_batch(jobs, extractor(Still(call)), QUICK, writers=2, **options)
     assert ended in (["in the end"], ["in the end"] * 2)
     assert files(tmp_path / "out") == (["0.gif"] if where == "report" else [])
 
@@ -341,9 +341,9 @@ def test_a_second_interrupt_leaves_no_half_file_either(tmp_path, monkeypatch):
 
     monkeypatch.setattr(media.clip, "save_gif", slow_to_end)
     monkeypatch.setattr(threading.Thread, "join", impatient)
-    jobs = batch.plan([make_photos(tmp_path / "in", 5)], tmp_path / "out", "gif")
+    jobs = plan([make_photos(tmp_path / "in", 5)], tmp_path / "out", "gif")
     with pytest.raises(KeyboardInterrupt):
-        batch.run(jobs, extractor(Still(interrupt)), QUICK, writers=1)
+        run_batch(jobs, extractor(Still(interrupt)), QUICK, writers=1)
     assert len(calls) > 1
     assert files(tmp_path / "out") == []
 
@@ -358,9 +358,9 @@ def test_an_interrupt_reports_what_is_whole(tmp_path, saved):
             time.sleep(0.05)  # between the last rename and the word of it
             raise KeyboardInterrupt
 
-    jobs = batch.plan([make_photos(tmp_path / "in", 8)], tmp_path / "out", "gif")
+    jobs = plan([make_photos(tmp_path / "in", 8)], tmp_path / "out", "gif")
     with pytest.raises(KeyboardInterrupt):
-        batch.run(
+        run_batch(
             jobs, extractor(Still(call)), QUICK, writers=3,
             on_outcome=lambda outcome: told.extend(path.name for path in outcome.outputs),
         )  # fmt: skip
@@ -375,9 +375,9 @@ def test_a_bug_in_a_thread_is_not_swallowed(tmp_path, monkeypatch, saved, where)
     if where == "read":
         monkeypatch.setattr(media, "read_photo", broken)
     saved.before = broken
-    jobs = batch.plan([make_photos(tmp_path / "in", 4)], tmp_path / "out", "gif")
+    jobs = plan([make_photos(tmp_path / "in", 4)], tmp_path / "out", "gif")
     with pytest.raises(ZeroDivisionError):
-        batch.run(jobs, extractor(), QUICK, writers=2)
+        run_batch(jobs, extractor(), QUICK, writers=2)
 
 
 def test_too_little_memory_for_one_clip_does_not_stop_the_others(tmp_path, saved):
@@ -386,8 +386,8 @@ def test_too_little_memory_for_one_clip_does_not_stop_the_others(tmp_path, saved
             raise MemoryError
 
     saved.before = fail
-    jobs = batch.plan([make_photos(tmp_path / "in", 3)], tmp_path / "out", "gif")
-    outcomes = batch.run(jobs, extractor(), QUICK)
+    jobs = plan([make_photos(tmp_path / "in", 3)], tmp_path / "out", "gif")
+    outcomes = run_batch(jobs, extractor(), QUICK)
     assert files(tmp_path / "out") == ["0.gif", "2.gif"]
     assert str(outcomes[1].error) == f"{tmp_path}/in/1.png: cpu ran out of memory"
 
@@ -412,9 +412,9 @@ def test_no_photo_is_written_over(tmp_path, how):
     before = contents(tmp_path)
     # the first photo of the folder is 0, so that {index} names the second
     name = "{index}" if how == "of another share" else "{stem}"
-    whole = batch.plan([folder], target, "gif", name=name)
+    whole = plan([folder], target, "gif", name=name)
     jobs = batch.share(whole, 1, 2)
-    (outcome,) = batch.run(jobs, extractor(), QUICK, overwrite=True, whole=whole)
+    (outcome,) = run_batch(jobs, extractor(), QUICK, overwrite=True, whole=whole)
     assert "is the same file as an input" in str(outcome.error)
     assert contents(tmp_path) == before
 
@@ -459,7 +459,7 @@ def test_temporary_files_of_dead_processes_are_removed(tmp_path):
     day_old = time.time() - 2 * atomic.STALE
     os.utime(out / gone[2], (day_old, day_old))
 
-    batch.run(batch.plan([tmp_path / "in"], out, "gif"), extractor(), QUICK)
+    run_batch(plan([tmp_path / "in"], out, "gif"), extractor(), QUICK)
 
     assert files(out) == sorted([*stay, "0.gif"])
     assert media.remove_stale(tmp_path / "nowhere") == []

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import plan
 from PIL import Image
 
 from blurvid import batch, media
@@ -53,36 +54,36 @@ def test_patterns_keep_the_tree_below_their_first_wildcard(here, pattern, expect
     (here / "in/x/.hidden.jpg").touch()
     (here / "in/x/notes.txt").touch()
     (here / "in/x/round").symlink_to(here / "in")
-    jobs = batch.plan([pattern], Path("out"), "gif")
+    jobs = plan([pattern], Path("out"), "gif")
     assert targets(jobs) == [f"out/{name}.gif" for name in expected]
 
 
 def test_a_file_of_that_very_name_wins_over_a_pattern(here):
     make_photos(here, "a[1].jpg", "a1.jpg")
-    (job,) = batch.plan(["a[1].jpg"], Path("out"))
+    (job,) = plan(["a[1].jpg"], Path("out"))
     assert job.photo == Path("a[1].jpg")
-    (job,) = batch.plan(["a[1-2].jpg"], Path("out"))
+    (job,) = plan(["a[1-2].jpg"], Path("out"))
     assert job.photo == Path("a1.jpg")
 
 
 def test_a_pattern_that_matches_nothing(here):
     make_photos(here, "a.png")
     with pytest.raises(InputError, match=r"\*\.jpg: no such file or folder, and no photo that"):
-        batch.plan(["*.jpg"], Path("out"))
-    good, bad = batch.plan(["a.png", "*.jpg"], Path("out"))
+        plan(["*.jpg"], Path("out"))
+    good, bad = plan(["a.png", "*.jpg"], Path("out"))
     assert (good.error, bad.error is None) == (None, False)
 
 
 def test_a_pattern_that_goes_up_does_not_lead_out_of_the_output_folder(here):
     make_photos(here, "b.png", "in/x/c.png")
-    assert targets(batch.plan(["in/*/../../*.png"], Path("out"), "gif")) == ["out/b.gif"]
-    assert targets(batch.plan(["in/*/../x/c.png"], Path("out"), "gif")) == ["out/x/c.gif"]
+    assert targets(plan(["in/*/../../*.png"], Path("out"), "gif")) == ["out/b.gif"]
+    assert targets(plan(["in/*/../x/c.png"], Path("out"), "gif")) == ["out/x/c.gif"]
 
 
 def test_one_photo_of_a_pattern_is_not_written_to_a_file(here):
     make_photos(here, "a.png")
     with pytest.raises(OptionError, match="name a folder"):
-        batch.plan(["*.png"], Path("clip.gif"))
+        plan(["*.png"], Path("clip.gif"))
 
 
 # folders
@@ -91,7 +92,7 @@ def test_one_photo_of_a_pattern_is_not_written_to_a_file(here):
 def test_an_empty_name_is_not_the_current_folder(here):
     make_photos(here, "a.png")
     with pytest.raises(InputError, match="no such file"):
-        batch.plan([""], Path("out"))
+        plan([""], Path("out"))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
@@ -101,18 +102,18 @@ def test_pipes_in_a_folder_are_no_photos(here):
     os.mkfifo(here / "in/b.png")
     (here / "in/c.png").symlink_to("nowhere")
     for source in ("in", "in/*.png"):
-        jobs = batch.plan([source], Path("out"), "gif")
+        jobs = plan([source], Path("out"), "gif")
         assert targets(jobs) == ["out/a.gif", "out/c.gif"]  # a broken link is not passed over
-    assert len(batch.plan(["in/b.png"], Path("out"))) == 1
+    assert len(plan(["in/b.png"], Path("out"))) == 1
 
 
 def test_the_output_folder_is_no_source(here):
     make_photos(here, "in/a.jpg", "in/out/a_1.png", "in/out/deep/b.png")
     for source in ("in", "in/**/*.*", "in/**"):
-        jobs = batch.plan([source], Path("in/out"), "png", Path("in/sheets"))
+        jobs = plan([source], Path("in/out"), "png", Path("in/sheets"))
         assert [job.photo for job in jobs] == [Path("in/a.jpg")]
     # unless it is named itself
-    assert len(batch.plan(["in/out"], Path("in/out"), "gif")) == 2
+    assert len(plan(["in/out"], Path("in/out"), "gif")) == 2
 
 
 def test_a_folder_that_cannot_be_read_does_not_stop_the_others(here, monkeypatch):
@@ -126,7 +127,7 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_others(here, monkeypatch
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
     for source in ("in", "in/**/*.png"):
-        jobs = batch.plan([source], Path("out"), "gif", name="{stem}")
+        jobs = plan([source], Path("out"), "gif", name="{stem}")
         assert targets(job for job in jobs if not job.error) == ["out/a.gif", "out/c.gif"]
         assert [str(job.error) for job in jobs if job.error] == ["in/locked: permission denied"]
     with pytest.raises(InputError, match="locked"):
@@ -135,10 +136,10 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_others(here, monkeypatch
 
 def test_the_same_photo_is_done_once(here):
     make_photos(here, "in/a.png")
-    assert len(batch.plan(["in", "in/a.png", "in/../in/a.png", "in"], Path("out"))) == 1
+    assert len(plan(["in", "in/a.png", "in/../in/a.png", "in"], Path("out"))) == 1
     listed = [Path("in/a.png"), Path("in/../in/a.png"), here / "in/a.png", Path("in")]
-    assert targets(batch.plan([], Path("out"), "gif", listed=listed)) == ["out/in/a.gif"]
-    assert len(batch.plan(["-", "-"], Path("out"))) == 1
+    assert targets(plan([], Path("out"), "gif", listed=listed)) == ["out/in/a.gif"]
+    assert len(plan(["-", "-"], Path("out"))) == 1
 
 
 # lists
@@ -148,17 +149,17 @@ def test_a_list_keeps_the_folders_of_its_photos(here, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     photos = make_photos(here, "x/a.png", "x/b.png", "y/c.png") + make_photos(elsewhere, "d.png")
     listed = [Path("x/a.png"), Path("x/../y"), here / "x/b.png", photos[3], Path("x/a.png")]
-    jobs = batch.plan([], Path("out"), "gif", listed=listed)
+    jobs = plan([], Path("out"), "gif", listed=listed)
     where = elsewhere.relative_to(elsewhere.anchor).as_posix()
     assert targets(jobs) == ["out/x/a.gif", "out/y/c.gif", "out/x/b.gif", f"out/{where}/d.gif"]
     os.chdir("x")
-    (job,) = batch.plan([], Path("out"), "gif", listed=[Path("../y/c.png")])
+    (job,) = plan([], Path("out"), "gif", listed=[Path("../y/c.png")])
     assert targets([job]) == ["out/y/c.gif"]
 
 
 def test_what_a_list_names_is_no_pattern(here):
     make_photos(here, "a1.png", "-")
-    jobs = batch.plan([], Path("out"), "gif", listed=[Path("a[1].png"), Path("-"), Path("a1.png")])
+    jobs = plan([], Path("out"), "gif", listed=[Path("a[1].png"), Path("-"), Path("a1.png")])
     assert [bool(job.error) for job in jobs] == [True, False, False]
     assert jobs[1].photo == Path("-")
 
@@ -211,7 +212,7 @@ def test_lists_that_are_none(tmp_path, data, problem):
 def test_name_templates(here, template, expected):
     make_photos(here, "in/a.jpg", "in/x/y/b.jpg")
     for kind in ("gif", "png"):
-        jobs = batch.plan(["in"], Path("out"), kind, name=template, model="direct", weights="w")
+        jobs = plan(["in"], Path("out"), kind, name=template, model="direct", weights="w")
         found = [job.target / job.stem if kind == "png" else job.target for job in jobs]
         ends = "" if kind == "png" else ".gif"
         assert [path.as_posix() for path in found] == [f"out/{name}{ends}" for name in expected]
@@ -241,20 +242,20 @@ def test_name_templates(here, template, expected):
 def test_name_templates_that_cannot_be(here, template, problem):
     make_photos(here, "in/a.jpg", "in/x/b.jpg")
     with pytest.raises(OptionError, match=problem):
-        batch.plan(["in"], Path("out"), name=template, model="direct", weights="w")
+        plan(["in"], Path("out"), name=template, model="direct", weights="w")
 
 
 def test_a_name_template_does_not_lead_out_by_what_it_is_filled_with(here):
     make_photos(here, "in/a.jpg")
     for weights in ("..", "../..", "x/../../y"):
         with pytest.raises(OptionError, match=r"leads out of the output folder for a\.jpg"):
-            batch.plan(["in"], Path("out"), name="{weights}/{stem}", weights=weights)
+            plan(["in"], Path("out"), name="{weights}/{stem}", weights=weights)
 
 
 def test_a_name_template_needs_a_folder(here):
     make_photos(here, "a.jpg")
     with pytest.raises(OptionError, match="needs a folder"):
-        batch.plan(["a.jpg"], Path("a.gif"), name="{stem}")
+        plan(["a.jpg"], Path("a.gif"), name="{stem}")
 
 
 # shares
@@ -262,7 +263,7 @@ def test_a_name_template_needs_a_folder(here):
 
 def test_every_photo_is_in_exactly_one_share(here):
     make_photos(here, *(f"in/{number}/a.png" for number in range(7)), "in/a.jpg", "in/a.png")
-    whole = batch.plan(["in", "missing.png"], Path("out"), "gif")
+    whole = plan(["in", "missing.png"], Path("out"), "gif")
     shares = [batch.share(whole, number, 4) for number in range(1, 5)]
     assert sorted(len(jobs) for jobs in shares) == [2, 2, 3, 3]
     assert sorted(name for jobs in shares for name in targets(jobs)) == sorted(targets(whole))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import invoke
+from helpers import Whole, extractor_of, invoke
 from test_frames import HEIGHT, WIDTH, at, clip_of, seven
 
 import blurvid
@@ -15,7 +15,8 @@ from blurvid.errors import OptionError
 from blurvid.lab.metrics import psnr
 from blurvid.models import GuidedCascade, build, middle_of, onward_of
 from blurvid.networks import OUTER_SPEC, FrameNet
-from blurvid.pipeline import Extractor, extend, extended
+from blurvid.pipeline import Runner
+from blurvid.recipe import Recipe, Source
 
 CPU = torch.device("cpu")
 INNER = (slice(None), slice(6, -6), slice(20, -20))
@@ -38,7 +39,7 @@ def cascade():
 
 
 def ready_with(model, **options):
-    return Extractor(model, "w", CPU, torch.float32, **options)
+    return extractor_of(model, "w", CPU, torch.float32, **options)
 
 
 # how they are made
@@ -46,7 +47,7 @@ def ready_with(model, **options):
 
 def test_motion_goes_on_on_both_sides():
     frames = seven()
-    found, notes = extended(ready_with(Known()), frames, frames.mean(0), 2)
+    found, notes = ready_with(Known()).extended(frames, frames.mean(0), 2)
     assert found.shape == (11, 3, HEIGHT, WIDTH) and notes == ()
     assert torch.equal(found[2:-2], frames)
     for i, moment in ((0, -2), (1, -1), (9, 7), (10, 8)):
@@ -80,7 +81,7 @@ def test_the_network_sees_its_own_frames_again():
     net.stages["17"] = Stub(OUTER_SPEC.scaled(0.03))
     frames = torch.arange(3, 10).view(7, 1, 1, 1).expand(7, 3, 20, 20) / 20
     y = torch.full((3, 20, 20), 0.3)
-    made, _ = extended(ready_with(GuidedCascade(net, middle_of(net))), frames, y, 2)
+    made, _ = ready_with(GuidedCascade(net, middle_of(net))).extended(frames, y, 2)
     assert shown == [
         [0.3, 0.2, 0.15],
         [0.3, 0.15, 0.1],  # what it just gave is the anchor
@@ -96,10 +97,9 @@ def test_the_cascade_goes_on_as_its_last_stage_would():
     y = torch.rand(3, 30, 34, generator=torch.Generator().manual_seed(2))
     ready = ready_with(net, quality=QualityOptions(scale=1.0))
     clip = ready(y)
-    more = extend(ready, clip, 1)
+    more = ready_with(net, quality=QualityOptions(scale=1.0), beyond=1)(y)
     assert more.tensor.shape == (9, 3, 30, 34)
     assert torch.equal(more.tensor[1:-1], clip.tensor)
-    assert extend(ready, clip, 0) is clip
     padded = [
         torch.nn.functional.pad(x[None], (0, 6, 0, 10), mode="reflect")
         for x in (y, clip.tensor[5], clip.tensor[6])
@@ -107,8 +107,7 @@ def test_the_cascade_goes_on_as_its_last_stage_would():
     with torch.no_grad():
         next_one = net.stages["17"](*padded)[0, :, :30, :34].clamp(0, 1)
     torch.testing.assert_close(more.tensor[-1], next_one)
-    assert more.reblur_psnr == clip.reblur_psnr and more.beyond == 1
-    assert more.seconds > clip.seconds
+    assert more.reblur_psnr == clip.reblur_psnr and more.recipe.beyond == 1
     assert not torch.equal(more.tensor[-1], clip.tensor[-1])
 
     pairs = build("cascade", CascadeSpec(width=0.03, contexts="middle"))
@@ -118,44 +117,46 @@ def test_the_cascade_goes_on_as_its_last_stage_would():
 def test_it_works_at_the_scale_of_the_seven_and_within_memory(monkeypatch):
     net = cascade()
     y = torch.rand(3, 80, 120, generator=torch.Generator().manual_seed(3))
-    ready = ready_with(net, quality=QualityOptions(scale=0.5))
+    ready = ready_with(net, quality=QualityOptions(scale=0.5), beyond=2)
     seen = []
-    again = Extractor.frames
-    monkeypatch.setattr(Extractor, "frames", lambda self, y: seen.append(y.shape) or again(self, y))
-    more = extend(ready, ready(y), 2)
+    again = Runner.frames
+    monkeypatch.setattr(Runner, "frames", lambda self, y: seen.append(y.shape) or again(self, y))
+    more = ready(y)
     assert more.tensor.shape == (11, 3, 80, 120) and more.scale == 0.5
     assert {shape[-2:] for shape in seen} == {(40, 60)}
     assert [shape[0] for shape in seen] == [3, 9, 9, 9, 9]
 
     whole = ready_with(net, quality=QualityOptions(scale=1.0))
     clip = whole(y)
-    wanted = extend(whole, clip, 1).tensor
+    wanted, _ = whole.extended(clip.tensor, y, 1)
     monkeypatch.setattr("blurvid.pipeline.memory.SIDES", ())
     monkeypatch.setattr("blurvid.runtime.room", lambda *_: 3_000_000)  # strips, frames on disk
-    torch.testing.assert_close(extend(whole, clip, 1).tensor, wanted, atol=2e-4, rtol=0)
+    torch.testing.assert_close(whole.extended(clip.tensor, y, 1)[0], wanted, atol=2e-4, rtol=0)
 
 
 def test_they_follow_the_order_that_was_chosen():
-    frames = seven()
-    clip = clip_of(frames)
-    ready = ready_with(Known())
-    turned = extend(ready, clip.face("left"), 2)
-    torch.testing.assert_close(turned.tensor, extend(ready, clip, 2).tensor.flip(0))
-    assert turned.motion() == clip.face("left").motion()
+    class Moving(Whole):
+        name, size_multiple = "moving", 1
+
+        def __call__(self, y):
+            return seven()[None]
+
+    plain = ready_with(Moving(), beyond=2)(seven().mean(0))
+    turned = ready_with(Moving(), beyond=2, order=OrderOptions("left"))(seven().mean(0))
+    torch.testing.assert_close(turned.tensor, plain.tensor.flip(0))
+    assert turned.motion() == clip_of(seven()).face("left").motion()
     with pytest.raises(OptionError, match="choose it when extracting"):
         turned.flip("0,0,50%,100%")
-    assert torch.equal(turned.resample(7).face("right").tensor, frames)
-    assert turned.resample(13).beyond == 0
+    assert torch.equal(turned.resample(7).face("right").tensor, seven())
+    assert turned.resample(13).recipe.beyond == 0
 
 
 def test_numbers_that_cannot_be():
-    clip = clip_of(seven())
-    ready = ready_with(Known())
     for count in (-1, 5):
         with pytest.raises(OptionError, match="0 to 4 are possible"):
-            extend(ready, clip, count)
+            ready_with(Known(), beyond=count)
     with pytest.raises(OptionError, match="go with 7 within, not with 13"):
-        extend(ready, clip.resample(13), 1)
+        Recipe(Source("w", "direct"), frames=13, beyond=1)
 
 
 # with the command

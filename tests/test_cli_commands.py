@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.metadata
 import json
 import re
 from pathlib import Path
@@ -440,17 +437,13 @@ def diagnosed():
 def test_doctor_finds_what_is_wrong(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "file/home"))
-    needed = ["torch<9,>=2.6", "numpy<1.20,>=1.9", "no-such-package<2,>=1", "rich", "click>=99"]
-    needed += ['no-such-extra>=1; extra == "heif"', 'pillow<2; extra == "test"', "blurvid[fast]"]
-    monkeypatch.setattr(doctor, "_requirements", lambda: needed)
+    monkeypatch.setattr(doctor, "PACKAGES", ("torch", "no-such-package"))
     findings = diagnosed()
     wrong = {name for name, entry in findings.items() if not entry["ok"]}
-    assert wrong == {"no-such-package", "numpy", "click", "cache", "weights"}
-    assert "pip install 'no-such-package<2,>=1'" in findings["no-such-package"]["text"]
-    assert "does not fit; run: pip install 'numpy<1.20,>=1.9'" in findings["numpy"]["text"]
+    assert wrong == {"no-such-package", "cache", "weights"}
+    assert "run: pip install no-such-package" in findings["no-such-package"]["text"]
     assert "BLURVID_HOME" in findings["cache"]["text"]
     assert "weights fetch" in findings["weights"]["text"]
-    assert "no-such-extra" not in findings and "pillow" not in findings
 
 
 def test_doctor_and_a_torch_that_cannot_be_imported(monkeypatch):
@@ -461,27 +454,6 @@ def test_doctor_and_a_torch_that_cannot_be_imported(monkeypatch):
     *_, last = diagnosed().values()
     assert last["name"] == "import torch" and not last["ok"]
     assert "libcudart" in last["text"] and "pip install --force-reinstall torch" in last["text"]
-
-
-def test_doctor_compares_files_with_those_installed(tmp_path, monkeypatch):
-    package, noted = tmp_path / "blurvid", tmp_path / "blurvid-0.1.0.dist-info"
-    for folder in (package, noted):
-        folder.mkdir()
-    (package / "doctor.py").write_text("")
-    (package / "weights.bin").write_bytes(b"numbers")
-    digest = base64.urlsafe_b64encode(hashlib.sha256(b"numbers").digest()).decode().rstrip("=")
-    (noted / "RECORD").write_text(f"blurvid/weights.bin,sha256={digest},7\n")
-    (noted / "METADATA").write_text(f"Name: blurvid\nVersion: {blurvid.__version__}\n")
-    distribution = importlib.metadata.PathDistribution(noted)
-    monkeypatch.setattr(doctor, "_installed", lambda: distribution)
-    monkeypatch.setattr(doctor, "__file__", str(package / "doctor.py"))
-    assert doctor._files() == "1, as they were installed"
-    (package / "weights.bin").write_bytes(b"damaged")
-    assert "weights.bin is not as it was installed; run: pip" in diagnosed()["files"]["text"]
-    (package / "weights.bin").unlink()
-    assert not diagnosed()["files"]["ok"]
-    (noted / "METADATA").write_text("Name: blurvid\nVersion: 9.9\n")
-    assert "but 9.9 is installed" in diagnosed()["files"]["text"]
 
 
 def test_doctor_tries_to_write_a_video(monkeypatch):

@@ -19,7 +19,7 @@ from helpers import invoke
 from PIL import Image
 
 from blurvid import batch, cli, media, weights
-from blurvid.cli import common
+from blurvid.cli import boundary
 from blurvid.config import DirectSpec
 from blurvid.networks import DirectNet
 
@@ -390,7 +390,7 @@ def test_an_interrupt_before_the_command_begins(here, monkeypatch):
 
 
 def test_messages_are_one_line():
-    assert common.one_line("a\tb\r\n\x07ü\u2029日 \udce9") == "a\\tb\\r\\n\\x07ü\\u2029日 \udce9"
+    assert boundary.one_line("a\tb\r\n\x07ü\u2029日 \udce9") == "a\\tb\\r\\n\\x07ü\\u2029日 \udce9"
 
 
 # a batch that is killed

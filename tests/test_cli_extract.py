@@ -467,14 +467,6 @@ def test_damaged_weights(run, tiny, tmp_path):
     assert "SHA-256" in result.stderr
 
 
-def test_compiling_is_for_cuda_devices(run):
-    photos = [make_photo("a.png"), make_photo("b.png")]
-    result = run(*photos, "-o", "out", "--format", "gif", "--device", "cpu", "--compile")
-    assert result.exit_code == 0
-    assert result.stderr.count("Warning: compile changes nothing on cpu") == 1
-    assert len(result.stdout.splitlines()) == 2
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_no_cuda_device(run):
     result = run(make_photo("a.png"), "-o", "out.mp4", "--device", "cuda")

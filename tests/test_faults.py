@@ -21,7 +21,7 @@ import pytest
 import torch
 from fault_targets import QUICK, TARGETS, files_in, is_hidden
 from fuzz_seeds import weight_set
-from helpers import invoke
+from helpers import invoke, plan
 
 from blurvid import batch, locks, media, weights
 from blurvid.batch.run import alone
@@ -173,7 +173,7 @@ def test_a_second_process_in_one_output_folder_is_refused(name, command, here, p
     words = command(name)
     lock = here / LOCKS.get(name, "")
     if name == "extract":
-        jobs = batch.plan([prepared[0] / "extract" / "in"], Path("out"), "png")
+        jobs = plan([prepared[0] / "extract" / "in"], Path("out"), "png")
         lock = here / lock_of_batch(jobs)
     with held(lock) as other:
         line = refused(invoke(*words), 6)
@@ -189,8 +189,8 @@ def test_a_second_process_in_one_output_folder_is_refused(name, command, here, p
 
 def test_other_photos_may_go_to_the_same_folder_at_once(command, here, prepared):
     photos = prepared[0] / "extract" / "in"
-    first = batch.plan([photos / "0"], Path("out"), "png")
-    shares = [batch.share(batch.plan([photos], Path("out"), "png"), i, 2) for i in (1, 2)]
+    first = plan([photos / "0"], Path("out"), "png")
+    shares = [batch.share(plan([photos], Path("out"), "png"), i, 2) for i in (1, 2)]
     with alone(first), alone(shares[0]):
         with alone(shares[1]):
             pass

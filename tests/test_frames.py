@@ -1,6 +1,6 @@
 """Other numbers of frames than seven: what they are, where they go, how they are scored."""
 
-import contextlib
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import invoke
+from helpers import extractor_of, invoke
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 import blurvid
 from blurvid import flow, media, weights
-from blurvid.config import DirectSpec, RunOptions
+from blurvid.config import DirectSpec
 from blurvid.errors import OptionError
 from blurvid.lab.metrics import psnr
 from blurvid.networks import DirectNet
-from blurvid.pipeline import Clip, Extractor, opening
-from blurvid.pipeline.resample import places, resample
+from blurvid.pipeline import Clip
+from blurvid.pipeline.more import places, resample
+from blurvid.recipe import Recipe, Source
 
 HEIGHT, WIDTH = 48, 64
 
@@ -39,7 +40,7 @@ def seven(**shape):
 
 def clip_of(frames):
     photo = media.Photo(frames.mean(0), name="photo.png")
-    return Clip(frames, photo, "direct", "w", "cpu", "float32", 0.1)
+    return Clip(frames, photo, Recipe(Source("w", "direct")))
 
 
 # what they are
@@ -111,7 +112,7 @@ def test_large_images_are_matched_smaller(monkeypatch):
 @pytest.mark.parametrize("count", [-1, 0, 1, 2, 50])
 def test_numbers_that_cannot_be(count):
     with pytest.raises(OptionError, match="3 to 49 are possible"):
-        resample(seven(), count)
+        clip_of(seven()).resample(count)
 
 
 # from Python
@@ -140,20 +141,12 @@ def test_a_clip_of_more_frames_remembers_the_seven(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("device", "limit"), [("cpu", 123), ("cuda", None)])
 def test_a_limit_of_a_gpu_is_none_of_the_frames_on_the_host(monkeypatch, device, limit):
-    class Ready(Extractor):
-        def __call__(self, photo):
-            return clip_of(seven())
-
-    @contextlib.contextmanager
-    def ready(*_, run, **__):
-        net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
-        yield Ready(net, "w", torch.device(device), torch.float32, max_memory=run.max_memory)
-
+    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
+    ready = extractor_of(net, "w", torch.device(device), max_memory=123)
+    clip = dataclasses.replace(clip_of(seven()), host_memory=ready.host_memory)
     asked = []
-    monkeypatch.setattr(opening, "extractor", ready)
     monkeypatch.setattr("blurvid.runtime.room", lambda device, most: asked.append(most) or 1 << 30)
-    clip = blurvid.extract(at(0), run=RunOptions(max_memory=123), frames=13, beyond=0)
-    assert len(clip.tensor) == 13
+    assert len(clip.resample(13).tensor) == 13
     assert asked == [limit]
 
 

@@ -29,6 +29,7 @@ FLOORS = {
     "doctor": 5,
     "blurvid": 4.5,  # the face: blurvid/__init__.py
     "pipeline": 4,
+    "recipe": 3.5,
     "media": 3,
     "weights": 3,
     "models": 2,

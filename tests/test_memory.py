@@ -10,12 +10,13 @@ import sys
 import tempfile
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
-from helpers import Whole
+from helpers import Whole, extractor_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -27,7 +28,7 @@ from blurvid.cli import main
 from blurvid.config import CascadeSpec, DirectSpec, QualityOptions
 from blurvid.errors import DeviceError
 from blurvid.networks import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, DirectNet, FrameNet
-from blurvid.pipeline.memory import PIXELS_AT_ONCE, frames_on_disk, plan
+from blurvid.pipeline.memory import FRAME_SIZE, PIXELS_AT_ONCE, frames_on_disk, plan
 from blurvid.pipeline.tiles import RAMP, fill_in_tiles, spans
 
 REPOSITORY = Path(__file__).parents[1]
@@ -372,9 +373,7 @@ def test_tiles_of_the_released_network_are_close_to_the_whole():
 
 
 def extractor(model, **options):
-    return pipeline.Extractor(
-        model, "slim", CPU, torch.float32, QualityOptions(scale=1.0, **options)
-    )
+    return extractor_of(model, "slim", CPU, torch.float32, QualityOptions(scale=1.0, **options))
 
 
 @pytest.mark.parametrize(
@@ -439,7 +438,7 @@ def test_a_photo_without_any_room_is_an_error_of_one_line(monkeypatch):
 
 def test_memory_that_runs_out_beside_the_network_is_said(monkeypatch):
     quality = QualityOptions(scale=0.5)
-    ready = pipeline.Extractor(MODELS["direct"], "slim", CPU, torch.float32, quality)
+    ready = extractor_of(MODELS["direct"], "slim", CPU, torch.float32, quality)
 
     def full(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
@@ -473,7 +472,7 @@ class Moving(Whole):
 
 def test_frames_that_measured_the_blur_do_not_stay(monkeypatch):
     model = Moving()
-    ready = pipeline.Extractor(model, "slim", CPU, torch.float32)
+    ready = extractor_of(model, "slim", CPU, torch.float32)
     plain = ready.frames
 
     def frames(y):
@@ -495,7 +494,7 @@ def test_room_is_a_share_of_what_is_free_or_what_the_user_leaves(tmp_path, monke
     most = runtime.room(CPU, 2**60)
     assert free < most
     (tmp_path / "memory.max").write_text("max\n")
-    monkeypatch.setattr(runtime.memory, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(runtime, "CONTROL_GROUP", tmp_path)
     assert runtime.room(CPU) > 100 * MEGA
     (tmp_path / "memory.max").write_text("9000000\n")
     (tmp_path / "memory.current").write_text("4000000\n")
@@ -585,3 +584,19 @@ def test_a_limit_that_is_none_is_refused(amount):
     result = CliRunner().invoke(main, ["extract", "photo.jpg", "--max-memory", amount])
     assert result.exit_code == 2
     assert "is not an amount of memory" in result.stderr
+
+
+def test_frames_stay_on_the_device_where_there_is_room():
+    model = SimpleNamespace(
+        count=7,
+        size_multiple=4,
+        can_strip=False,
+        memory=lambda height, width, *_: 100 * height * width,
+    )
+    pixels, image = 40 * 40, FRAME_SIZE * 40 * 40
+    plenty, scarce = 100 * pixels + 10 * image, 100 * pixels + 4 * image
+    here = {"height": 40, "width": 40, "feature_size": 2}
+    assert plan(model, **here, room=plenty, host=10**9).near
+    assert not plan(model, **here, room=scarce, host=10**9).near
+    assert not plan(model, **here, room=10**9).near  # the device is the host
+    assert not plan(model, **here, room=10**9, host=0).near  # frames on disk

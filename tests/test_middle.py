@@ -18,6 +18,7 @@ from torch.testing import assert_close
 from blurvid import media, pipeline, weights
 from blurvid.config import MIDDLE, BDIRSpec, CascadeSpec, DirectSpec, QualityOptions, RunOptions
 from blurvid.models import GivenMiddle, GuidedCascade, build, middle_of
+from blurvid.recipe import resolve_middle
 
 pytestmark = pytest.mark.usefixtures("surroundings", "inside")
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
@@ -125,8 +126,8 @@ def test_a_better_middle_frame_reaches_all_frames():
 def test_a_picture_as_the_middle_frame(released, photo, quality):
     with pipeline.extractor(run=CPU, quality=quality, middle="sharp.png") as extract:
         clip = extract(photo)
-    assert clip.model == "cascade"
-    assert clip.middle == "sharp.png"
+    assert clip.recipe.model == "cascade"
+    assert clip.recipe.middle.name == "sharp.png"
     given = media.read_photo("sharp.png").pixels
     assert_close(clip.tensor[MIDDLE - 1], given, rtol=0, atol=1e-6)
 
@@ -245,10 +246,10 @@ def test_deblur_says_what_is_wrong(released, photo, words, code, message):
 def test_deblur_of_a_large_photo_in_tiles(released, monkeypatch):
     """Where a photo does not fit, tiles give nearly the same."""
     y = torch.rand(3, 300, 800)
-    with pipeline.deblurrer("bdirnet", CPU) as deblur:
+    with pipeline.opened(resolve_middle("bdirnet"), CPU) as deblur:
         whole = deblur.frames(y)
         monkeypatch.setattr(
-            pipeline.extraction, "plan", lambda *a, **k: pipeline.memory.Plan(side=400)
+            pipeline.running, "plan", lambda *a, **k: pipeline.memory.Plan(side=400)
         )
         tiled = deblur.frames(y)
     assert (whole.tiles, tiled.tiles) == (1, 3)

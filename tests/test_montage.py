@@ -16,6 +16,7 @@ from blurvid.errors import OptionError, OutputError
 from blurvid.media import montage
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
+from blurvid.recipe import Recipe, Source
 
 GAP = 16
 HEAD = 16 + 28 + 16
@@ -218,6 +219,6 @@ def test_sheets_that_cannot_be(here, words, code, message):
 
 def test_a_sheet_from_python(tmp_path):
     frames, photo = moving()
-    clip = Clip(frames, photo, "direct", "w", "cpu", "float32", 0.1)
+    clip = Clip(frames, photo, Recipe(Source("w", "direct")))
     assert clip.save_montage(tmp_path / "a.png") == tmp_path / "a.png"
     assert read(tmp_path / "a.png").shape[1] == 2000

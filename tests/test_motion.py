@@ -18,6 +18,7 @@ from blurvid.errors import OptionError, OutputError
 from blurvid.media.flow import flow_colors
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
+from blurvid.recipe import Recipe, Source
 
 HEIGHT, WIDTH = 48, 64
 
@@ -35,7 +36,7 @@ def moving(dx=1.5, dy=0.5, height=HEIGHT, width=WIDTH):
 
 def clip_of(frames):
     photo = media.Photo(frames.mean(0), name="photo.png")
-    return Clip(frames, photo, "direct", "w", "cpu", "float32", 0.1)
+    return Clip(frames, photo, Recipe(Source("w", "direct")))
 
 
 def read_flo(path):

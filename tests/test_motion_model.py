@@ -259,7 +259,7 @@ def test_fast_deblurring_goes_with_no_middle(pair):
 
 
 def test_the_middle_of_another_model(pair):
-    assert extract("photo.png", middle="direct").middle == "direct"
+    assert extract("photo.png", middle="direct").recipe.middle.name == "direct"
     with pytest.raises(OptionError, match="its own"):
         extract("photo.png", middle="motion")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import Whole, invoke
+from helpers import Whole, extractor_of, invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -20,8 +20,8 @@ from blurvid.config import DirectSpec, OrderOptions, QualityOptions
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import seam
 from blurvid.networks import DirectNet
-from blurvid.pipeline import Clip, Extractor
-from blurvid.pipeline.replay import origin
+from blurvid.pipeline import Clip
+from blurvid.recipe import Recipe, Source
 
 pytestmark = pytest.mark.quick
 
@@ -61,7 +61,7 @@ def two_cars():
 
 def clip_of(frames):
     photo = media.Photo(frames.mean(0), name="photo.png")
-    return Clip(frames, photo, "direct", "w", "cpu", "float32", 0.1)
+    return Clip(frames, photo, Recipe(Source("w", "direct")))
 
 
 # all of the photo
@@ -79,7 +79,7 @@ def test_the_dominant_motion_is_made_to_point_there(dx, dy, direction):
     clip = clip_of(frames).face(direction)
     assert torch.equal(clip.tensor, before.flip(0))
     assert torch.equal(frames, before)
-    assert (clip.direction, clip.warnings) == (direction, ())
+    assert (clip.recipe.order.direction, clip.warnings) == (direction, ())
 
 
 @pytest.mark.parametrize(("dx", "dy", "direction"), KEPT)
@@ -118,10 +118,10 @@ def test_one_object_goes_back_and_the_other_stays_as_it_was():
     assert torch.equal(frames, before)
     assert torch.equal(clip.tensor[:, :, :32], before.flip(0)[:, :, :32])  # swapped bit by bit
     assert torch.equal(clip.tensor[:, :, 32:], before[:, :, 32:])
-    assert clip.flips == ("22,4,44,24",)
+    assert clip.recipe.order.flips == ("22,4,44,24",)
     both = clip.flip("22,36,44,24")
     assert torch.equal(both.tensor, before.flip(0))
-    assert both.flips == ("22,4,44,24", "22,36,44,24")
+    assert both.recipe.order.flips == ("22,4,44,24", "22,36,44,24")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,8 @@ def test_objects_that_move_apart_are_two_and_a_pan_is_one():
 
 def test_a_player_of_a_clip_knows_its_objects_and_how_to_repeat_them(tmp_path):
     quality = QualityOptions(passes=2, constraint=2.2, scale=0.5)
-    clip = dataclasses.replace(clip_of(two_cars()), quality=quality, direction="up")
+    recipe = Recipe(Source("w", "direct"), quality=quality, order=OrderOptions("up"))
+    clip = dataclasses.replace(clip_of(two_cars()), recipe=recipe)
     clip.save(tmp_path / "a.html", reverse=True)
 
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
@@ -321,9 +322,8 @@ def test_a_player_of_a_clip_knows_its_objects_and_how_to_repeat_them(tmp_path):
     ],
 )
 def test_the_command_names_the_photo_as_a_shell_wants_it(name, word):
-    photo = media.Photo(torch.zeros(3, 4, 4), name=name)
-    found = origin(photo, "direct", "w", QualityOptions(), None, "auto", ("m.png",))
-    assert found.command == f"blurvid extract {word} --model direct --weights w --flip m.png"
+    recipe = Recipe(Source("w", "direct"), order=OrderOptions(flips=("m.png",)))
+    assert recipe.command(name) == f"blurvid extract {word} --model direct --weights w --flip m.png"
 
 
 # while extracting
@@ -340,11 +340,11 @@ class Cars(Whole):
 
 def test_an_extractor_turns_first_all_and_then_a_region():
     order = OrderOptions("left", ("22,4,44,24",))
-    extract = Extractor(Cars(), "w", torch.device("cpu"), torch.float32, order=order)
+    extract = extractor_of(Cars(), "w", torch.device("cpu"), torch.float32, order=order)
     clip = extract(two_cars().mean(0))
     assert torch.equal(clip.tensor[:, :, :32], two_cars()[:, :, :32])
     assert torch.equal(clip.tensor[:, :, 32:], two_cars().flip(0)[:, :, 32:])
-    assert (clip.direction, clip.flips) == ("left", ("22,4,44,24",))
+    assert (clip.recipe.order.direction, clip.recipe.order.flips) == ("left", ("22,4,44,24",))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from helpers import Whole
+from helpers import Whole, extractor_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,6 +20,7 @@ from blurvid.config import ClipOptions, DirectSpec, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.lab.metrics import psnr
 from blurvid.networks import DirectNet
+from blurvid.recipe import Recipe, Source
 from blurvid.weights.store import fill, skeleton
 
 pytestmark = pytest.mark.quick
@@ -82,7 +83,7 @@ class Stub(Whole):
 
 
 def stub(change=lambda y: y, dtype=torch.float32):
-    return pipeline.Extractor(Stub(change), "stub", torch.device("cpu"), dtype)
+    return extractor_of(Stub(change), "stub", torch.device("cpu"), dtype)
 
 
 # sizes
@@ -155,7 +156,7 @@ def test_the_cascade_wants_multiples_of_twenty(monkeypatch):
 def test_the_cascade_end_to_end():
     model = skeleton("cascade")  # filled, since a real initialization costs seconds
     fill(model, {k: torch.zeros(v.shape) for k, v in model.state_dict().items()})
-    extract = pipeline.Extractor(model.eval(), "zero", torch.device("cpu"), torch.float32)
+    extract = extractor_of(model.eval(), "zero", torch.device("cpu"), torch.float32)
     y = torch.rand(3, 9, 21)
     frames = extract.frames(y).frames
     assert_close(frames, y.expand(7, -1, -1, -1))
@@ -176,7 +177,7 @@ def test_half_precision_that_overflows_is_redone_in_float32():
     clip = extract(photo)
 
     assert len(extract.model.seen) == 2
-    assert clip.precision == "float32"
+    assert clip.recipe.precision == "float32"
     assert clip.warnings == ("half precision overflowed; done in float32", *STILL)
     assert_close(clip.tensor[3], photo.pixels)
 
@@ -192,7 +193,7 @@ def test_nan_in_half_precision_is_redone_as_well():
 
 def test_half_precision_that_fits_is_kept():
     clip = stub(dtype=torch.bfloat16)(media.photo_from_array(torch.rand(3, 8, 8)))
-    assert clip.precision == "bfloat16"
+    assert clip.recipe.precision == "bfloat16"
     assert clip.warnings == STILL
 
 
@@ -230,8 +231,12 @@ def test_values_outside_the_range_are_clamped():
 def test_a_clip_tells_what_made_it(trained):
     photo = media.photo_from_array(torch.rand(3, 8, 8))
     clip = trained(photo)
-    assert (clip.model, clip.weights, clip.device) == ("direct", "trained", "cpu")
-    assert clip.precision == "float32"
+    assert (clip.recipe.model, clip.recipe.weights.name, clip.device) == (
+        "direct",
+        "trained",
+        "cpu",
+    )
+    assert clip.recipe.precision == "float32"
     assert clip.seconds > 0
     assert clip.photo is photo
 
@@ -255,7 +260,7 @@ def test_reblur_compares_the_average_in_light_with_the_photo():
 
     def clip_of(pixels):
         photo = media.photo_from_array(pixels)
-        return pipeline.Clip(frames, photo, "m", "w", "cpu", "float32", 0.0)
+        return pipeline.Clip(frames, photo, Recipe(Source("w", "m")))
 
     right = clip_of(average_frames(frames, 2.2))
     assert right.reblur_psnr > 80

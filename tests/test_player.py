@@ -16,9 +16,10 @@ import pytest
 import torch
 from browser import Page, browser
 from click.testing import CliRunner
+from helpers import plan
 from PIL import Image
 
-from blurvid import batch, media, weights
+from blurvid import media, weights
 from blurvid.cli import main
 from blurvid.config import ClipOptions, DirectSpec
 from blurvid.errors import OptionError, OutputError
@@ -26,6 +27,7 @@ from blurvid.media.maps import colored
 from blurvid.media.player import _SCRIPTS, _figure, _part
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
+from blurvid.recipe import Recipe, Source
 
 __all__ = ["browser"]  # a fixture
 
@@ -144,7 +146,7 @@ def test_the_parts_cannot_end_their_elements():
 
 def test_players_from_python_and_from_the_command_line(tmp_path, monkeypatch):
     frames, photo = clip_of(height=20, width=32)
-    clip = Clip(frames, photo, "direct", "tiny", "cpu", "float32", 0.1)
+    clip = Clip(frames, photo, Recipe(Source("tiny", "direct")))
     assert clip.save(tmp_path / "clip.html") == [tmp_path / "clip.html"]
     text = (tmp_path / "clip.html").read_text(encoding="utf-8")
     assert "<dd>tiny</dd>" in text
@@ -162,7 +164,7 @@ def test_players_from_python_and_from_the_command_line(tmp_path, monkeypatch):
         assert (result.exit_code, result.stdout) == (0, f"out/a.{kind}\nout/b.{kind}\n")
     assert "<h1>b.png</h1>" in Path("out/b.html").read_text(encoding="utf-8")
     with pytest.raises(OptionError, match="one file"):
-        batch.plan(["in"], Path("clip.html"))
+        plan(["in"], Path("clip.html"))
 
 
 # the player in a browser

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from helpers import Whole, invoke
+from helpers import Whole, extractor_of, invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -15,8 +15,7 @@ from torch.testing import assert_close
 import blurvid
 from blurvid import media, models, pipeline, weights
 from blurvid.blur import average_frames, constrain
-from blurvid.cli import main
-from blurvid.cli.quality import described, picked_quality
+from blurvid.cli import common, main
 from blurvid.config import QUALITIES, DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
@@ -240,13 +239,23 @@ def test_a_clip_tells_what_was_done(direct):
     options = QualityOptions(passes=2, constraint="srgb")
     photo = torch.rand(3, 16, 24)
     clip = blurvid.extract(photo, weights_name=direct, run=CPU, quality=options)
-    assert clip.quality == options
+    assert clip.recipe.quality == options
     assert clip.trust().reasons == ("still",)  # the weights are untrained
     assert clip.warnings == clip.trust().warnings
     # judged in the response that it was made in
     reblur = average_frames(clip.tensor, "srgb")
     expected = -10 * (reblur - photo).square().mean().log10()
     assert clip.reblur_psnr == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_local_statistics_mean_nothing_to_the_direct_model(direct):
+    photo = torch.rand(3, 16, 24)
+    options = QualityOptions(statistics="local")
+    clip = blurvid.extract(photo, weights_name=direct, run=CPU, quality=options)
+    assert clip.recipe.quality == QualityOptions()
+    assert "local statistics change nothing" in clip.warnings[0]
+    assert not any("statistics" in warning for warning in clip.warnings[1:])
+    assert torch.equal(clip.tensor, run(direct, photo))
 
 
 @pytest.mark.parametrize(
@@ -275,7 +284,7 @@ def test_half_precision_that_overflows_in_a_later_pass_is_redone_whole():
 
     model = Overflowing(dx=1)
     options = QualityOptions(passes=2)
-    ready = pipeline.Extractor(model, "m", torch.device("cpu"), torch.bfloat16, options)
+    ready = extractor_of(model, "m", torch.device("cpu"), torch.bfloat16, options)
     y = torch.rand(3, 12, 16)
     found = ready.frames(y)
     assert (found.dtype, model.calls) == (torch.float32, 4)
@@ -354,10 +363,9 @@ def test_eval_takes_the_same_options(cascade, tmp_path):
 @pytest.mark.parametrize("command", ["extract", "eval"])
 def test_the_defaults_are_those_of_the_library(command):
     found = main.commands[command].make_context(command, ["photo"]).params
-    assert picked_quality(found) == QualityOptions()
-    assert described(picked_quality(found)) == ""
+    assert common.picked(QualityOptions, found) == QualityOptions()
     explicit = main.commands[command].make_context(command, ["photo", "--constraint", "none"])
-    assert picked_quality(explicit.params) == QualityOptions()
+    assert common.picked(QualityOptions, explicit.params) == QualityOptions()
 
 
 def test_every_quality_has_passes_that_exist():

@@ -1,28 +1,25 @@
-"""Batches on a Ray cluster: the same files, whichever worker dies when."""
+"""Batches on a Ray cluster: the same files, whichever worker dies."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
-import time
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import invoke
+from helpers import invoke, plan
 from PIL import Image
 
-from blurvid import __version__, batch, media, pipeline
-from blurvid.batch import Workers, cluster, workers
+from blurvid import __version__, batch, pipeline
+from blurvid.batch import cluster, spread
 from blurvid.batch.cluster import Seats
-from blurvid.config import RAY_TRIES, ClipOptions, RayOptions, RunOptions
+from blurvid.config import RAY_TRIES, BatchOptions, ClipOptions, Output, RayOptions, RunOptions
 from blurvid.errors import DeviceError, InputError, OptionError
+from blurvid.recipe import resolve
 
 # of Ray Data about its own settings and logs
 pytestmark = [
@@ -62,169 +59,89 @@ def two_workers():
         yield options
 
 
-@dataclass(frozen=True)
-class Deadly:
-    """An extractor that kills its process at a photo, once."""
-
-    extractor: pipeline.Extractor
-    killed: Path
-
-    def __getattr__(self, name):
-        return getattr(self.extractor, name)
-
-    def __call__(self, photo):
-        if Path(photo.name).stem == "07" and not self.killed.exists():
-            self.killed.write_text(str(os.getpid()))
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.extractor(photo)
-
-
-@contextlib.contextmanager
-def deadly(killed, run):
-    with pipeline.extractor(model="direct", run=run) as ready:
-        yield Deadly(ready, killed)
-
-
-def test_a_worker_is_killed_and_nothing_is_lost_or_doubled(tmp_path, two_workers):
-    make_photos(tmp_path / "in", 14)
+def test_the_files_are_those_of_one_machine(tmp_path, two_workers):
+    make_photos(tmp_path / "in", 6)
     (tmp_path / "in/05.png").write_text("no image")
-    with pipeline.extractor(model="direct", run=ONE) as ready:
-        jobs = batch.plan([tmp_path / "in"], tmp_path / "local", "gif")
-        batch.run(jobs, ready, QUICK, writers=0)
-    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", "gif")
+    recipe = resolve(model="direct")
+    with pipeline.opened(recipe, ONE) as ready:
+        local = plan([tmp_path / "in"], tmp_path / "local", "gif")
+        batch.run(local, ready, Output(clip=QUICK), BatchOptions(writers=0))
+    jobs = plan([tmp_path / "in"], tmp_path / "out", "gif")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/03.gif").write_bytes((tmp_path / "local/03.gif").read_bytes())
-    hired, seen, troubles = [], [], []
+    seen, output = [], Output(clip=QUICK, skip_existing=True)
     outcomes = batch.run_on_ray(
-        jobs,
-        partial(deadly, tmp_path / "killed"),
-        QUICK,
-        Workers(two_workers, ONE, hired.append, troubles.append),
-        skip_existing=True,
-        on_outcome=seen.append,
+        *(jobs, recipe, output, BatchOptions(), two_workers, ONE), on_outcome=seen.append
     )
     assert contents(tmp_path / "out") == contents(tmp_path / "local")
-    assert len(contents(tmp_path / "out")) == 13
+    assert len(contents(tmp_path / "out")) == 5
     assert sorted(outcome.job.name for outcome in seen) == [job.name for job in jobs]
     assert [outcome.job for outcome in outcomes] == jobs
     assert [o.job.stem for o in outcomes if o.error] == ["05"]
     assert [o.job.stem for o in outcomes if o.skipped] == ["03"]
-    killed = (tmp_path / "killed").read_text()
-    assert len(troubles) == 1 and f"worker {killed} on " in troubles[0]
-    assert hired and f"worker {killed} on " not in hired[-1].name
 
 
 class Squares:
-    """Squares numbers, and dies of 5."""
+    """Squares numbers; dies of 2 once, and of 5 each time; knows no square of 7."""
 
     def __init__(self, folder):
         self.folder = folder
 
     @contextlib.contextmanager
-    def opened(self, run):
-        yield run.threads, lambda numbers, again: [self.square(number) for number in numbers]
+    def __call__(self, run):
+        assert run.threads == 1
+        yield self.square
 
     def square(self, number):
-        with (self.folder / f"{number}").open("a") as tries:
-            tries.write(".")
-        if number == 5:
-            (self.folder / f"{media.own_start()}5.png").touch()
+        tries = self.folder / f"{number}"
+        with tries.open("a") as file:
+            file.write(".")
+        if number == 5 or (number == 2 and len(tries.read_text()) == 1):
             os.kill(os.getpid(), signal.SIGKILL)
+        if number == 7:
+            raise InputError("no such number")
         return number * number
 
-    def tidy(self, numbers, ended):
-        media.remove_stale(self.folder, ended)
 
-
-def test_a_task_that_kills_workers_takes_no_others_with_it(tmp_path, two_workers):
-    hired, troubles = [], []
-    team = Workers(two_workers, ONE, hired.append, troubles.append)
-    results = dict(team.results(Squares(tmp_path), list(range(16)), tmp_path, 2))
-    given_up = results.pop(5)
+def test_what_a_killed_worker_had_in_hand_is_done_again(tmp_path, two_workers):
+    results = dict(spread.spread(list(range(10)), Squares(tmp_path), tmp_path, two_workers, ONE))
+    given_up, refused = results.pop(5), results.pop(7)
     assert isinstance(given_up, DeviceError) and f"{RAY_TRIES} workers died" in str(given_up)
-    assert results == {n: n * n for n in range(16) if n != 5}
-    assert all(worker.told == 1 for worker in hired)
-    assert len(troubles) == len(set(troubles)) == RAY_TRIES
+    assert isinstance(refused, InputError) and str(refused) == "no such number"
+    assert results == {n: n * n for n in range(10) if n not in (5, 7)}
     tries = {path.name: len(path.read_text()) for path in tmp_path.iterdir()}
-    assert tries.pop("5") == RAY_TRIES
-    assert tries.pop("4") == RAY_TRIES + 1  # the two are given together
-    assert tries == {str(n): 1 for n in range(16) if n not in (4, 5)}
-
-
-def test_no_task_is_begun_after_enough(tmp_path, two_workers):
-    seen = []
-    team = Workers(two_workers, ONE)
-    for task, _ in team.results(Slow(), list(range(40)), tmp_path, enough=lambda: len(seen) >= 3):
-        seen.append(task)
-    assert 3 <= len(seen) < 12
-    assert len(set(seen)) == len(seen)
-    assert list(tmp_path.iterdir()) == []
-
-
-class Slow:
-    @contextlib.contextmanager
-    def opened(self, run):
-        yield None, lambda tasks, again: time.sleep(0.1) or tasks
-
-    def tidy(self, tasks, ended):
-        pass
+    assert tries == {str(n): {2: 2, 5: RAY_TRIES}.get(n, 1) for n in range(10)}
 
 
 def test_a_worker_that_cannot_begin_ends_the_run(tmp_path, two_workers):
-    class Refusing(Slow):
-        def opened(self, run):
-            raise InputError("no such weights")
+    def refusing(run):
+        raise InputError("no such weights")
 
     with pytest.raises(InputError, match="no such weights"):
-        list(Workers(two_workers, ONE).results(Refusing(), [1, 2], tmp_path))
-    assert list(tmp_path.iterdir()) == []
+        list(spread.spread([1, 2], refusing, tmp_path, two_workers, ONE))
 
 
-# what a worker does, in this process
+# what a worker looks at, in this process
 
 
-@pytest.fixture
-def actor(tmp_path, monkeypatch):
+def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".blurvid-0.here").touch()
 
-    class Work(Slow):
-        @contextlib.contextmanager
-        def opened(self, run):
-            yield run, lambda tasks, again: [(task, again) for task in tasks]
+    @contextlib.contextmanager
+    def opening(run):
+        yield lambda task: (task, run.max_memory, Path.cwd())
 
-    def make(sight=tmp_path / ".blurvid-0.here", version=__version__):
-        return workers._Actor(Work(), ONE, 0.5, tmp_path, sight, version)
+    def worker(home=tmp_path, version=__version__):
+        made = spread._Worker(opening, ONE, 0.5, home, tmp_path, version)
+        made._look()
+        return made._begin()
 
-    return make
-
-
-def test_what_a_worker_looks_at_before_it_begins(tmp_path, actor):
-    mark = tmp_path / "mark.try"
     with pytest.raises(DeviceError, match=f"blurvid {__version__}, here it is 0.0"):
-        actor(version="0.0")._done(mark, [])
+        worker(version="0.0")
     with pytest.raises(InputError, match="a disk that all machines share"):
-        actor(tmp_path / "elsewhere")._done(mark, [])
-    good = actor()
-    worker, results, died = good._done(mark, ["x", "y"])
-    assert worker.name.startswith(f"worker {os.getpid()} on ")
-    assert worker.told.max_memory > 0  # its share, where nothing was said
-    assert (results, died) == ([("x", False), ("y", False)], [])
-    worker, results, died = good._done(mark, ["x", "y"])
-    assert (results, died) == ([("x", True), ("y", True)], [worker.name])
-    good.sight.write_text("enough")
-    assert good._done(mark, ["x", "y"])[1] == [None, None]
-
-
-def test_workers_that_die_at_their_start_are_not_hired_for_ever(tmp_path, actor, monkeypatch):
-    for number in range(RAY_TRIES):
-        monkeypatch.setattr(media, "own_start", lambda number=number: f"start{number}")
-        dying = actor()
-        dying.work.opened = lambda run: sys.exit()
-        with pytest.raises(SystemExit):
-            dying._done(tmp_path / "mark.try", ["x"])
-    with pytest.raises(DeviceError, match="workers die at their start"):
-        actor()._done(tmp_path / "mark.try", ["x"])
+        worker(tmp_path / "elsewhere")
+    task, most, here = worker()("x")
+    assert (task, here) == ("x", tmp_path) and most > 0  # its share, where nothing was said
 
 
 # options
@@ -276,13 +193,6 @@ def test_options_of_a_cluster_without_one_are_refused(tmp_path):
 
 
 def test_standard_input_stays_on_this_machine(tmp_path):
-    jobs = batch.plan(["-"], tmp_path / "out.gif")
+    jobs, recipe = plan(["-"], tmp_path / "out.gif"), resolve(model="direct")
     with pytest.raises(OptionError, match="standard input"):
-        batch.run_on_ray(jobs, None, QUICK, Workers())
-
-
-def test_records_of_workers_are_plain(tmp_path):
-    with pipeline.extractor(model="direct", run=ONE) as ready:
-        jobs = batch.plan([make_photos(tmp_path / "in", 1)], tmp_path / "out", "gif")
-        record = batch.run(jobs, ready, QUICK)[0].record()
-    assert json.loads(json.dumps(record)) == record
+        batch.run_on_ray(jobs, recipe, Output(), BatchOptions(), RayOptions(), ONE)

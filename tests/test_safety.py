@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from fuzz_seeds import SHAPES, TINY, photos, weight_set
-from helpers import invoke
+from helpers import extractor_of, invoke
 from PIL import Image
 from safetensors.torch import save_file
 from torch.testing import assert_close
@@ -38,7 +38,6 @@ from blurvid.media import video
 from blurvid.models import GuidedCascade, build, middle_of
 from blurvid.networks.rows import Activated, Statistics, Stored
 from blurvid.networks.unet import relu_
-from blurvid.pipeline.extraction import Extractor
 from blurvid.weights.pickles import read_checkpoint
 
 CPU = torch.device("cpu")
@@ -563,7 +562,7 @@ STAGES = {
 def test_the_stage_that_is_not_finite_is_named(models, stage, value, passes):
     name, told = STAGES[stage]
     net = models.get(stage, models["cascade"])
-    extract = Extractor(net, "x", CPU, torch.float32, QualityOptions(passes=passes, scale=1.0))
+    extract = extractor_of(net, "x", CPU, torch.float32, QualityOptions(passes=passes, scale=1.0))
     photo = media.photo_from_array(torch.rand(3, 20, 20))
     with filled(net, name, value), pytest.raises(BlurvidError, match=f"^{told} .*finite") as caught:
         extract(photo)
@@ -572,7 +571,7 @@ def test_the_stage_that_is_not_finite_is_named(models, stage, value, passes):
 
 def test_another_deblurrer_is_named_where_the_middle_frame_is_not_finite(models):
     guided = GuidedCascade(models["cascade"], middle_of(models["bdirnet"]))
-    extract = Extractor(guided, "x", CPU, torch.float32, QualityOptions(scale=1.0))
+    extract = extractor_of(guided, "x", CPU, torch.float32, QualityOptions(scale=1.0))
     photo = media.photo_from_array(torch.rand(3, 20, 20))
     for (model, name), told in {
         ("bdirnet", STAGES["bdirnet"][0]): "the bdirnet model",
@@ -607,7 +606,7 @@ def test_what_overflows_in_half_precision_only_is_redone(dtype, monkeypatch):
     net.stem.weight.mul_(3e5)
     net.head.weight.div_(3e5)
     y = torch.rand(3, 32, 32)
-    expected = Extractor(net, "x", CPU, torch.float32).frames(y).frames
+    expected = extractor_of(net, "x", CPU, torch.float32).frames(y).frames
     convolve = torch.nn.functional.conv2d
 
     def half(*values, **options):
@@ -617,7 +616,7 @@ def test_what_overflows_in_half_precision_only_is_redone(dtype, monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "conv2d", half)
     monkeypatch.setattr(torch.nn.Conv2d, "_conv_forward", lambda self, x, w, b: half(
         x, w, b, self.stride, self.padding, self.dilation, self.groups))  # fmt: skip
-    found = Extractor(net, "x", CPU, dtype).frames(y)
+    found = extractor_of(net, "x", CPU, dtype).frames(y)
     assert found.dtype == torch.float32
     assert found.warnings == ("half precision overflowed; done in float32",)
     assert_close(found.frames, expected, rtol=0, atol=1e-3)

@@ -15,7 +15,6 @@ from torch.testing import assert_close
 
 from blurvid import media, pipeline, weights
 from blurvid.blur import average_frames
-from blurvid.cli.quality import described
 from blurvid.config import DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
 from blurvid.networks import DirectNet
@@ -28,6 +27,7 @@ from blurvid.pipeline.scale import (
     restore,
     shrink,
 )
+from blurvid.recipe import Recipe, Source
 
 pytestmark = pytest.mark.quick
 
@@ -162,17 +162,21 @@ def test_the_choice_costs_a_sixth_of_the_work():
     assert sum(math.prod(size) for size in network.seen) < 720 * 800 / 6
 
 
+def recipe_of(**quality):
+    return Recipe(Source("w", "direct"), quality=QualityOptions(**quality))
+
+
 def test_scales_are_what_a_user_would_type():
     assert SCALES[0] == 1
     assert all(1.35 < large / small < 1.46 for large, small in pairwise(SCALES))
     for scale in (*SCALES, "auto", 0.05):
-        pipeline.check_quality(QualityOptions(scale=scale))
+        recipe_of(scale=scale)
 
 
 @pytest.mark.parametrize("scale", [0, 0.04, 1.01, -0.5, math.nan, math.inf, "large", None])
 def test_other_scales_are_refused(scale):
     with pytest.raises(OptionError, match="scale"):
-        pipeline.check_quality(QualityOptions(scale=scale))
+        recipe_of(scale=scale)
 
 
 def test_the_released_weights_tell_long_blur_from_none():
@@ -275,7 +279,7 @@ def test_a_scale_that_is_none_is_a_usage_error(command, scale, tiny, photo):
 
 
 def test_words_for_the_scale():
-    assert described(QualityOptions()) == described(QualityOptions(), 1.0) == ""
-    assert described(QualityOptions(), 0.5) == "scale 0.5"
-    assert described(QualityOptions(scale=1.0)) == "scale 1.0"
-    assert described(QualityOptions(scale=0.25), 0.25) == "scale 0.25"
+    assert recipe_of().describe() == recipe_of().describe(1.0) == ""
+    assert recipe_of().describe(0.5) == "scale 0.5"
+    assert recipe_of(scale=1.0).describe() == "scale 1.0"
+    assert recipe_of(scale=0.25).describe(0.25) == "scale 0.25"

@@ -28,7 +28,6 @@ from blurvid.blur import average_frames
 from blurvid.cli import main
 from blurvid.config import STAGES, DirectSpec, RunOptions
 from blurvid.errors import (
-    DeviceError,
     InputError,
     OptionError,
     OutputError,
@@ -406,27 +405,6 @@ def test_compiling_is_asked_for(tmp_path, monkeypatch):
         train(options, simulated, tmp_path / name, run=CPU)
     assert asked == [Objective]
     assert same(*(state_of(tmp_path / name)["model"] for name in ("plain", "fast")))
-
-
-@pytest.mark.slow  # loads torch's compiler
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own parts
-@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # on Python 3.13.0
-@pytest.mark.parametrize("works", [True, False])
-def test_compiling(tmp_path, monkeypatch, works):
-    from torch._dynamo.exc import TorchDynamoException
-
-    def broken(*inputs):
-        raise TorchDynamoException("no compiler\nand a long story")
-
-    if not works:
-        monkeypatch.setattr(torch, "compile", lambda module: broken)
-        with pytest.raises(DeviceError, match=r"compile does not work here \(no compiler\); run"):
-            train(replace(DIRECT, compile=True), simulated, tmp_path / "run", run=CPU)
-        return
-    smallest = DirectSpec(channels=(4,), blocks=(1,))  # every layer takes seconds
-    options = replace(DIRECT, direct=smallest, compile=True, max_steps=2)
-    found = train(options, simulated, tmp_path / "run", run=CPU)
-    weights.verify(found)
 
 
 # what is not finite

@@ -15,7 +15,7 @@ from PIL import Image
 
 from blurvid import media, weights
 from blurvid.blur import average_frames
-from blurvid.config import DirectSpec
+from blurvid.config import DirectSpec, QualityOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.metrics import spearman
 from blurvid.lab.synth.camera import defocus
@@ -23,6 +23,7 @@ from blurvid.media.maps import FULL_ERROR, TrustMaps, colored
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.pipeline.trust import CELLS, SOFT, assess, reblur_map, sharpness
+from blurvid.recipe import Recipe, Source
 
 HEIGHT, WIDTH = 96, 128
 
@@ -49,7 +50,7 @@ def moving(step, height=HEIGHT, width=WIDTH):
 
 
 def clip_of(frames, y):
-    return Clip(frames, media.Photo(y, name="photo.png"), "direct", "w", "cpu", "float32", 0.1)
+    return Clip(frames, media.Photo(y, name="photo.png"), Recipe(Source("w", "direct")))
 
 
 # the number and the warnings
@@ -89,8 +90,8 @@ def test_the_reblur_map_knows_the_response_of_the_camera(gamma):
     y = average_frames(frames, gamma)
     assert reblur_map(frames, y, gamma).max() < 1e-3
     clip = clip_of(frames, y)
-    quality = dataclasses.replace(clip.quality, constraint=gamma)
-    assert dataclasses.replace(clip, quality=quality).reblur_map.max() < 1e-3
+    recipe = dataclasses.replace(clip.recipe, quality=QualityOptions(constraint=gamma))
+    assert dataclasses.replace(clip, recipe=recipe).reblur_map.max() < 1e-3
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
@@ -183,8 +184,8 @@ def test_the_trust_of_a_clip():
     clip = clip_of(frames, y)
     assert clip.trust() is clip.trust()
     assert clip.trust().psnr == assess(frames, y).psnr
-    fixed = dataclasses.replace(clip.quality, scale=1.0)
-    assert dataclasses.replace(clip_of(*moving(2)), quality=fixed).trust().reasons == ("long",)
+    fixed = dataclasses.replace(clip.recipe, quality=QualityOptions(scale=1.0))
+    assert dataclasses.replace(clip_of(*moving(2)), recipe=fixed).trust().reasons == ("long",)
 
 
 def test_files(tmp_path):

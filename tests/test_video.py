@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 
 from blurvid import media, weights
 from blurvid.blur import average_frames
-from blurvid.config import DirectSpec, QualityOptions, VideoOptions
+from blurvid.config import DirectSpec, VideoOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.flow import Chain, joint, meet, seam, ways
 from blurvid.flow import chain as chain_module
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Weaver, check_video, extract_video, video
+from blurvid.recipe import Recipe, Source
 
 WHOLE_PIECE, PIECE = video.PIECE, 4
 """Frames a piece here."""
@@ -74,8 +75,8 @@ class Known:
         self.sevens, self.turned, self.fail_at = sevens, turned, fail_at
         self.doubts = doubts
         self.model = SimpleNamespace(name="known", count=7)
-        self.name, self.dtype, self.middle = "known", torch.float32, None
-        self.quality = QualityOptions()
+        self.dtype, self.given = torch.float32, None
+        self.recipe = Recipe(Source("known", "known"))
         self.asked = []
 
     def __call__(self, picture):
@@ -339,7 +340,7 @@ def test_errors_leave_nothing_behind(tmp_path):
     with pytest.raises(OutputError, match="the same file as the input"):
         extract_video(source, source, known, overwrite=True)
     given_ = Known(sevens, [False] * 2)
-    given_.middle = SimpleNamespace(frame=sevens[0][3])
+    given_.given = sevens[0][3]
     with pytest.raises(OptionError, match="a picture is the middle frame of one photo"):
         extract_video(source, tmp_path / "out.mp4", given_)
     for options in (VideoOptions(fps=0), VideoOptions(fps="x"), VideoOptions(audio="x")):

@@ -13,10 +13,11 @@ import torch
 from clips import pitch, shown, sound_of, write_video
 
 from blurvid import media
-from blurvid.cli.extract import extract
-from blurvid.cli.video import targets_of, videos_among
-from blurvid.config import QualityOptions, VideoOptions
+from blurvid.cli.extract import extract, videos_among
+from blurvid.cli.video import targets_of
+from blurvid.config import VideoOptions
 from blurvid.pipeline import extract_video
+from blurvid.recipe import Recipe, Source
 
 PICTURES = [np.full((16, 16, 3), level, np.uint8) for level in (40, 90, 140, 190)]
 
@@ -25,7 +26,7 @@ class Still:
     """Stands for an extractor: every frame seven times."""
 
     model = SimpleNamespace(name="still", count=7)
-    name, dtype, middle, quality = "still", torch.float32, None, QualityOptions()
+    dtype, given, recipe = torch.float32, None, Recipe(Source("still", "still"))
 
     def __init__(self):
         self.asked = 0

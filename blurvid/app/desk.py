@@ -14,11 +14,12 @@ from PIL import Image
 from blurvid import media
 from blurvid.app.jobs import SMALLEST_PART, Job, Picture, Wanted
 from blurvid.app.results import Results
-from blurvid.config import FRAMES, QUALITIES, OrderOptions, QualityOptions, RunOptions
+from blurvid.config import RunOptions
 from blurvid.errors import BlurvidError, InputError, OptionError
 from blurvid.interrupts import Stopped, heed
 from blurvid.media.clip import flat_frames
-from blurvid.pipeline import Extractor, extractor
+from blurvid.pipeline import Extractor, opened
+from blurvid.recipe import Recipe
 
 MOST_PHOTOS = 100
 """Photos on the desk at a time."""
@@ -42,7 +43,7 @@ class Desk:
         self._paces: dict[tuple[str, str], float] = {}
         self._changed = threading.Condition()
         self._ended = False
-        self._opened: tuple[object, Extractor] | None = None
+        self._opened: tuple[Recipe, Extractor] | None = None
         self._stack = ExitStack()
         self._thread = threading.Thread(target=self._go_on, name="desk", daemon=True)
         self._thread.start()
@@ -177,8 +178,6 @@ class Desk:
         ready = self._ready(job.wanted)
         ready.on_progress = job.tell
         clip = ready(photo)
-        if job.wanted.frames != FRAMES:
-            clip = clip.resample(job.wanted.frames)
         job.tell("writing", 1.0)
         job.results = Results(clip, self._place(job), job.stem)
         job.seconds = time.monotonic() - job.began
@@ -188,17 +187,11 @@ class Desk:
 
     def _ready(self, wanted: Wanted) -> Extractor:
         """The model that is asked for, loaded; the one before goes."""
-        key = wanted.model, wanted.quality, wanted.direction
-        if self._opened is None or self._opened[0] != key:
+        recipe = wanted.recipe(self.run.precision)
+        if self._opened is None or self._opened[0] != recipe:
             self._opened = None
             self._stack.close()
-            opening = extractor(
-                run=self.run,
-                model=wanted.model,
-                quality=QualityOptions(passes=QUALITIES[wanted.quality]),
-                order=OrderOptions(wanted.direction),
-            )
-            self._opened = key, self._stack.enter_context(opening)
+            self._opened = recipe, self._stack.enter_context(opened(recipe, self.run))
         return self._opened[1]
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from blurvid import media
 from blurvid.app.results import Results
-from blurvid.config import DIRECTIONS, FRAMES, LEAST_FRAMES, MODELS, MOST_FRAMES, QUALITIES
+from blurvid.config import FRAMES, MODELS, QUALITIES, OrderOptions, QualityOptions
 from blurvid.errors import InputError, OptionError
 from blurvid.interrupts import Stopped
+from blurvid.recipe import Recipe, check_frames, resolve
 
 LONGEST_NAME = 100
 """Letters of a file's name that are kept."""
@@ -51,16 +52,27 @@ class Wanted:
             _whole(values.get("frames", cls.frames)),
             _box(values.get("part")),
         )
-        for value, known in (
-            (found.model, ("auto", *MODELS)),
-            (found.quality, QUALITIES),
-            (found.direction, DIRECTIONS),
-        ):
+        for value, known in ((found.model, ("auto", *MODELS)), (found.quality, QUALITIES)):
             if value not in known:
                 raise OptionError(f"{value!r} is none of {', '.join(known)}")
-        if not LEAST_FRAMES <= found.frames <= MOST_FRAMES:
-            raise OptionError(f"frames: {LEAST_FRAMES} to {MOST_FRAMES} are possible")
+        check_frames(found.frames)  # one alone is no clip
+        found.recipe()
         return found
+
+    def recipe(self, precision: str = "auto") -> Recipe:
+        """The same as the command takes it.
+
+        Raises:
+            OptionError: a value is out of range.
+            WeightsError: there are no weights.
+        """
+        return resolve(
+            model=self.model,
+            quality=QualityOptions(passes=QUALITIES[self.quality]),
+            order=OrderOptions(self.direction),
+            frames=self.frames,
+            precision=precision,
+        )
 
 
 def _whole(value: Any) -> int:

@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +105,6 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
             except Exception as error:
                 if tries == 1 or "timed out during startup" not in str(error):
                     raise
-                _end_half_started(error)
     except Exception as error:  # of any kind, plain ones too
         reason = runtime.first_line(error)
         if address is None:
@@ -132,14 +130,6 @@ def _undisturbed() -> Iterator[None]:
             stack.callback(os.dup2, stderr, 2)
             os.dup2(nothing.fileno(), 2)
         yield
-
-
-def _end_half_started(error: Exception) -> None:
-    """End what Ray had started when its time was over; it leaves that behind."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        node = frame.f_locals.get("self")
-        if node is not None and type(node).__name__ == "Node":
-            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
 
 
 def _check(options: RayOptions, run: RunOptions) -> None:

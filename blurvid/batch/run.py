@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from blurvid import media, runtime
-from blurvid.batch.jobs import Job, Made, Outcome
-from blurvid.batch.line import in_turn, overlapped
-from blurvid.config import BATCH_PIXELS, FRAME_FORMATS, FRAMES, MOST_WRITERS, ClipOptions
-from blurvid.errors import BlurvidError, DeviceError, OutputError
+from blurvid.batch.photo import Gate, Outcome, Steps
+from blurvid.batch.plan import Job
+from blurvid.config import BATCH_PIXELS, FRAME_FORMATS, FRAMES, MOST_WRITERS, BatchOptions, Output
+from blurvid.interrupts import heed
 from blurvid.locks import locked
-from blurvid.pipeline import Clip, Extractor, extend
+from blurvid.pipeline import Clip, Extractor
 
+_TICK = 0.5
+"""Longest wait at a time [s]."""
 _BYTES = 130
 """Of memory for one pixel of a photo in work: photo and frames as floats, frames as bytes."""
 _FIT_BYTES = 40
@@ -37,16 +41,11 @@ def writers_here() -> int:
 def run(
     jobs: Sequence[Job],
     extract: Extractor,
-    options: ClipOptions,
+    output: Output = Output(),
+    options: BatchOptions = BatchOptions(),
     *,
-    overwrite: bool = False,
-    skip_existing: bool = False,
-    fail_fast: bool = False,
-    on_outcome: Callable[[Outcome], None] | None = None,
-    writers: int | None = None,
-    pixels: int | None = None,
-    measure: bool = True,
     whole: Sequence[Job] | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
     on_warning: Callable[[Job, str], None] | None = None,
 ) -> list[Outcome]:
     """Do jobs; a failed one is reported and the next one taken.
@@ -59,18 +58,11 @@ def run(
     Args:
         jobs: what to do.
         extract: the loaded model.
-        options: how clips are shown.
-        overwrite: replace existing outputs.
-        skip_existing: leave jobs whose outputs are all there, to resume a batch.
-        fail_fast: stop after the first failure; what is whole by then is reported as well.
-        on_outcome: called after each job, in this thread and in the order of the jobs.
-        writers: threads that write; 0 does one thing after the other; by default
-            `writers_here`.
-        pixels: of photos in work at a time; a larger one is in work alone. By default
-            `BATCH_PIXELS`, or less where the extractor may take little memory.
-        measure: work out the re-blur PSNR of clips.
+        output: how clips are shown, and whether files are written over.
+        options: how the batch is gone through.
         whole: all jobs of the batch of which these are a share; their photos are not written
             over.
+        on_outcome: called after each job, in this thread and in the order of the jobs.
         on_warning: called in this thread with what there is to say of a photo before the network
             works on it; the outcome holds it as well.
 
@@ -81,14 +73,16 @@ def run(
         OptionError: an option is out of range.
         OutputError: another process is doing these jobs.
     """
-    media.check_clip_options(options)
-    writers = writers_here() if writers is None else writers
+    media.check_clip_options(output.clip)
+    writers = writers_here() if options.writers is None else options.writers
     runtime.check_threads(writers, "threads that write", least=0)
-    gate = Gate(identities(whole or jobs), overwrite, skip_existing)
-    steps = Steps(extract, options, gate, measure, on_warning)
-    line = side_by_side(jobs, steps, writers, pixels, fail_fast)
+    gate = Gate(identities(whole or jobs), output)
+    steps = Steps(extract, gate, options.measure, options.allow_truncated, on_warning)
+    pixels = options.pixels or pixels_for(extract)
+    one = len(jobs) <= 1
+    line = _overlapped(jobs, steps, 0 if one else writers, pixels, options.fail_fast)
     outcomes = []
-    with alone(jobs), contextlib.closing(line):
+    with contextlib.nullcontext() if one else alone(jobs), contextlib.closing(line):
         for outcome in line:
             if on_outcome:
                 on_outcome(outcome)
@@ -96,18 +90,114 @@ def run(
     return outcomes
 
 
-def side_by_side(
-    jobs: Sequence[Job],
-    steps: Steps,
-    writers: int,
-    pixels: int | None = None,
-    fail_fast: bool = False,
+def _overlapped(
+    jobs: Sequence[Job], steps: Steps, writers: int, pixels: int, fail_fast: bool
 ) -> Generator[Outcome, None, None]:
-    """Do jobs, some things beside the network where there are writers; as `run`."""
-    if not writers or len(jobs) <= 1:
-        return in_turn(jobs, steps, fail_fast)
-    pixels = pixels or pixels_for(steps.extractor, most_frames(jobs))
-    return overlapped(jobs, steps, writers, pixels, fail_fast)
+    """Read the next photo and write the last clips while the network works.
+
+    The network runs in this thread. Whatever ends the iteration, the threads end too: what is
+    being written is broken off after the frame at hand.
+
+    Args:
+        jobs: what to do.
+        steps: how it is done.
+        writers: threads that write; 0 does one thing after the other.
+        pixels: of photos in work at a time; a larger one is in work alone.
+        fail_fast: stop after the first failure.
+
+    Yields:
+        The outcomes, in the order of the jobs. After a failure that ends the run, or an interrupt,
+        those that are whole all the same.
+    """
+    wish = threading.Event()
+    reader, writer = (
+        ThreadPoolExecutor(max(1, count), f"blurvid-{name}", heed, (wish,))
+        for name, count in (("reader", 1), ("writer", writers))
+    )
+    written: deque[tuple[Future[Outcome], int]] = deque()
+    """What is made and not yet told of, with the pixels that it takes."""
+    ahead: Future[media.Photo | Outcome] | None = None
+
+    def in_work() -> int:
+        return sum(taken for _, taken in written)
+
+    def finished(most: float, room: int) -> Iterator[Outcome]:
+        while written and (written[0][0].done() or len(written) > most or in_work() > room):
+            outcome = _result(written.popleft()[0])
+            yield outcome
+            if fail_fast and outcome.error is not None:
+                raise _EnoughError
+
+    def stop() -> Iterator[Outcome]:
+        wish.set()
+        for threads in (writer, reader):
+            threads.shutdown(cancel_futures=True)
+        for future, _ in written:
+            if not future.cancelled() and future.exception() is None:
+                if future.result().error is None:
+                    yield future.result()
+
+    try:
+        for number, job in enumerate(jobs):
+            if ahead is None:
+                yield from finished(math.inf, pixels - 1)
+                if writers and not _may_hang(job):  # its thread starts while there is memory
+                    ahead = reader.submit(steps.read, job)
+            result = steps.read(job) if ahead is None else _result(ahead)
+            size, ahead = _pixels(result), None
+            yield from finished(writers, pixels - size)
+            after = jobs[number + 1] if number + 1 < len(jobs) else None
+            if writers and after and in_work() + size < pixels and not _may_hang(after):
+                ahead = reader.submit(steps.read, after)
+            made = steps.extract(job, result) if isinstance(result, media.Photo) else result
+            del result
+            done: Future[Outcome] = Future()
+            if isinstance(made, Outcome):
+                done.set_result(made)
+            elif writers:  # which alone hold the clip, so that it goes as soon as it is written
+                done = writer.submit(_write, steps, job, [made])
+            else:
+                done.set_result(steps.write(job, made))
+            written.append((done, size))
+            del made, done
+        yield from finished(0, 0)
+    except _EnoughError:
+        yield from stop()
+    except (KeyboardInterrupt, SystemExit):
+        yield from stop()
+        raise
+    finally:
+        list(stop())
+
+
+class _EnoughError(Exception):
+    """A failure that ends the batch."""
+
+
+def _result(future: Future[Any]) -> Any:
+    """What a thread gives back, or raises; Windows ends no endless wait by Ctrl-C."""
+    while not wait([future], _TICK).done:
+        pass
+    return future.result()
+
+
+def _write(steps: Steps, job: Job, clip: list[Clip]) -> Outcome:
+    return steps.write(job, clip.pop())
+
+
+def _may_hang(job: Job) -> bool:
+    """Whether a photo is a pipe or a device, which may never end: no thread is to wait for it."""
+    try:
+        return job.photo is None or media.is_special(job.photo)
+    except (OSError, ValueError):  # reading it tells
+        return False
+
+
+def _pixels(result: media.Photo | Outcome) -> int:
+    """Pixels of a photo; an outcome needs no room."""
+    if not isinstance(result, media.Photo):
+        return 0
+    return result.pixels.shape[-2] * result.pixels.shape[-1]
 
 
 def alone(jobs: Sequence[Job]) -> AbstractContextManager[None]:
@@ -127,7 +217,7 @@ def alone(jobs: Sequence[Job]) -> AbstractContextManager[None]:
 def folder_of(jobs: Sequence[Job]) -> Path:
     """The folder that everything goes to, or the first of several that have none in common."""
     folders = [
-        job.target if job.kind in FRAME_FORMATS and not job.single else job.target.parent
+        job.target if job.kind in FRAME_FORMATS and job.count > 1 else job.target.parent
         for job in jobs
     ]
     with contextlib.suppress(ValueError):  # two drives
@@ -137,34 +227,18 @@ def folder_of(jobs: Sequence[Job]) -> Path:
     return folders[0]
 
 
-def most_frames(jobs: Sequence[Job]) -> int:
-    """The largest number of frames that one of the jobs asks for."""
-    return max((job.count for job in jobs), default=FRAMES)
-
-
-def pixels_for(extract: Extractor, frames: int = FRAMES) -> int:
-    """Pixels of photos in work at a time: a limit to memory leaves an eighth of it for them.
-
-    Args:
-        extract: the extractor.
-        frames: made of each photo; others than the seven take memory besides these.
-    """
+def pixels_for(extract: Extractor) -> int:
+    """Pixels of photos in work at a time: a limit to memory leaves an eighth of it for them."""
+    count = extract.recipe.count
     size = (
         _BYTES
         + (_FIT_BYTES if extract.fitting else 0)
-        + (frames if frames != FRAMES else 0) * _FRAME_BYTES
+        + (count if count != FRAMES else 0) * _FRAME_BYTES
     )
     usual = BATCH_PIXELS * _BYTES // size
-    if extract.max_memory is None or extract.device.type != "cpu":
+    if extract.host_memory is None:
         return usual
-    return min(usual, extract.max_memory // (8 * size))
-
-
-def named(job: Job, error: BlurvidError) -> BlurvidError:
-    """An error that tells which photo it came from."""
-    named = type(error)(f"{job.name}: {error}")
-    named.__cause__ = error
-    return named
+    return min(usual, extract.host_memory // (8 * size))
 
 
 def _light(outcome: Outcome) -> Outcome:
@@ -185,116 +259,3 @@ def identities(jobs: Sequence[Job]) -> frozenset[tuple[int, int]]:
             status = os.fstat(sys.stdin.fileno()) if job.photo is None else job.photo.stat()
             found.add((status.st_dev, status.st_ino))
     return frozenset(found)
-
-
-@dataclass
-class Gate:
-    """What is looked at before a photo is taken up."""
-
-    inputs: frozenset[tuple[int, int]]
-    """Device and number of each photo's file; none of them is written over."""
-    overwrite: bool
-    skip_existing: bool
-    cleaned: set[Path] = field(default_factory=set)
-    """Folders in which nothing of a killed run is left."""
-
-    @property
-    def replaces(self) -> bool:
-        """Whether files are written over; also what an interrupted batch left incomplete."""
-        return self.overwrite or self.skip_existing
-
-    def check(self, job: Job) -> Outcome | None:
-        """Check where the frames will go; an outcome where nothing is left to be done."""
-        try:
-            if job.error is not None:
-                raise job.error
-            files = job.files()
-            for path in files:
-                self._refuse_input(job, path)
-            for folder in dict.fromkeys(path.parent for path in files):
-                if folder not in self.cleaned:
-                    self.cleaned.add(folder)
-                    media.remove_stale(folder)
-            if self.skip_existing and all(path.exists() for path in files):
-                return Outcome(job, files, skipped=True)
-            job.files(self.replaces)
-        except BlurvidError as error:
-            return Outcome(job, error=error)
-        return None
-
-    def _refuse_input(self, job: Job, path: Path) -> None:
-        """Refuse to write over a photo of the batch, whatever name leads to it."""
-        try:
-            status = path.stat()
-        except OSError:
-            return
-        if (status.st_dev, status.st_ino) in self.inputs:
-            raise OutputError(f"{job.name}: output {path} is the same file as an input")
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What is done with one job, step by step; an `Outcome` ends it before the last."""
-
-    extractor: Extractor
-    options: ClipOptions
-    gate: Gate
-    measure: bool
-    on_warning: Callable[[Job, str], None] | None = None
-
-    def read(self, job: Job) -> media.Photo | Outcome:
-        """Check where the frames will go, and read the photo."""
-        settled = self.gate.check(job)
-        if settled is not None:
-            return settled
-        try:
-            source = sys.stdin.buffer if job.photo is None else job.photo
-            return media.read_photo(source, job.name, allow_truncated=job.allow_truncated)
-        except BlurvidError as error:
-            return Outcome(job, error=error)
-
-    def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
-        """Run the network."""
-        lost = media.lost_in(job.kind, photo)
-        if self.on_warning is not None:
-            for warning in (*photo.warnings, *lost):
-                self.on_warning(job, warning)
-        try:
-            clip = extend(self.extractor, self.extractor(photo), job.beyond)
-        except BlurvidError as error:
-            return Outcome(job, error=named(job, error))
-        return replace(clip, warnings=clip.warnings + lost)
-
-    def write(self, job: Job, clip: Clip) -> Outcome:
-        """Write the frames."""
-        overwrite = self.gate.replaces
-        try:
-            with runtime.memory_guard(torch.device("cpu")):
-                if job.single:
-                    still = clip.save_still(job.target, overwrite=overwrite)
-                    return Outcome(job, [still], Made.of(clip, False))
-                if job.count != len(clip.tensor):
-                    extractor = self.extractor
-                    on_cpu = extractor.device.type == "cpu"
-                    clip = clip.resample(job.frames, extractor.max_memory if on_cpu else None)
-                outputs = clip.save(
-                    job.target,
-                    options=self.options,
-                    stem=job.stem,
-                    overwrite=overwrite,
-                    kind=job.kind,
-                )
-                if job.montage is not None:
-                    outputs.append(clip.save_montage(job.montage, overwrite=overwrite))
-                reverse = self.options.reverse
-                for path in job.flows:
-                    outputs.append(clip.save_flow(path, reverse=reverse, overwrite=overwrite))
-                for path in job.trusts:
-                    outputs.append(clip.save_trust(path, overwrite=overwrite))
-                motion = clip.motion(reverse) if job.flows else None
-                made = Made.of(clip, self.measure)
-        except DeviceError as error:  # too little memory; it knows no name
-            return Outcome(job, error=named(job, error))
-        except BlurvidError as error:
-            return Outcome(job, error=error)
-        return Outcome(job, outputs, made, motion=motion)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blurvid import media
-from blurvid.batch.jobs import STDIN
 from blurvid.errors import InputError
 
+STDIN = "-"
 _MAGIC = frozenset("*?[")
 _LONGEST_LIST = 1 << 28
 """Bytes of a list of names that are read."""

@@ -1,153 +1,245 @@
-"""Batches of photos and of clips on a Ray cluster."""
+"""Batches on a Ray cluster: Ray Data hands out the work, and does again what a dead worker had."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import os
+import pickle
+import platform
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
-from blurvid import media, runtime
-from blurvid.batch.cluster import load
-from blurvid.batch.jobs import Job, Outcome
-from blurvid.batch.run import (
-    Gate,
-    Steps,
-    alone,
-    folder_of,
-    identities,
-    named,
-    side_by_side,
-)
-from blurvid.batch.workers import Workers
-from blurvid.config import RAY_BLOCK, RAY_WRITERS, ClipOptions, RunOptions
-from blurvid.errors import BlurvidError, OptionError
-from blurvid.pipeline import Extractor
+import psutil
+import torch
 
-Opening: TypeAlias = Callable[..., AbstractContextManager[Extractor]]
-"""Makes the extractor: `pipeline.extractor` or `deblurrer` with all but `run` given."""
+from blurvid import __version__, media, runtime
+from blurvid.batch.cluster import joined, load
+from blurvid.batch.photo import Gate, Outcome, Steps, named
+from blurvid.batch.plan import Job
+from blurvid.batch.run import alone, folder_of, identities
+from blurvid.config import RAY_TRIES, BatchOptions, Output, RayOptions, RunOptions
+from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
+from blurvid.pipeline import opened
+from blurvid.recipe import Recipe
 
-
-@dataclass(frozen=True)
-class Told:
-    """What a worker says of its model."""
-
-    device: str
-    middle: str | None
-    """What gives the middle frame in the place of the model's own network."""
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Photos:
-    """What workers do with photos."""
-
-    opening: Opening
-    options: ClipOptions
-    overwrite: bool
-    measure: bool
-    writers: int
-
-    @contextlib.contextmanager
-    def opened(
-        self, run: RunOptions
-    ) -> Iterator[tuple[Told, Callable[[Sequence[Job], bool], list[Outcome]]]]:
-        """Load the model."""
-        with self.opening(run=run) as extractor:
-            cleaned: set[Path] = set()
-
-            def do(jobs: Sequence[Job], again: bool) -> list[Outcome]:
-                # The files of a worker that died may be there, whole, and were told to nobody.
-                gate = Gate(frozenset(), self.overwrite or again, False, cleaned)
-                steps = Steps(extractor, self.options, gate, self.measure)
-                return list(side_by_side(jobs, steps, self.writers))
-
-            middle = extractor.middle.name if extractor.middle else None
-            yield Told(runtime.describe(extractor.device), middle, extractor.warnings), do
-
-    def tidy(self, jobs: Sequence[Job], ended: Sequence[str]) -> None:
-        with contextlib.suppress(BlurvidError):  # a folder may be gone
-            for folder in {path.parent for job in jobs for path in job.files()}:
-                media.remove_stale(folder, ended)
+Task = TypeVar("Task")
+Opening = Callable[[RunOptions], AbstractContextManager[Callable[[Any], Any]]]
+"""Loads what is needed, once a worker; gives the function from a task to its result."""
 
 
 def run_on_ray(
     jobs: Sequence[Job],
-    opening: Opening,
-    options: ClipOptions,
-    workers: Workers,
+    recipe: Recipe,
+    output: Output,
+    options: BatchOptions,
+    ray: RayOptions,
+    run: RunOptions,
     *,
-    overwrite: bool = False,
-    skip_existing: bool = False,
-    fail_fast: bool = False,
-    on_outcome: Callable[[Outcome], None] | None = None,
-    writers: int | None = None,
-    measure: bool = True,
     whole: Sequence[Job] | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Do jobs on the workers of a Ray cluster, as `run` does them on this machine.
 
     The files are those that `run` writes, under the same paths, which all machines must see. This
-    process looks at what is there and hands out the photos; workers load the model once, read, and
-    write. What a worker that died had in hand is done again by another.
+    process looks at what is there and hands out the photos; workers load the model once.
 
     Args:
         jobs: what to do; no standard input.
-        opening: `pipeline.extractor` or `deblurrer` with all but `run` given (`partial`).
-        options: how clips are shown.
-        workers: which cluster, how many workers, and what is told of them.
-        overwrite: as for `run`.
-        skip_existing: as for `run`.
-        fail_fast: hand out nothing after the first failure; what is in work is finished.
+        recipe: how frames are made.
+        output: how clips are shown, and whether files are written over.
+        options: how the batch is gone through; workers do one thing after the other.
+        ray: which cluster, how many workers.
+        run: device, threads and memory of each worker.
+        whole: all jobs of the batch of which these are a share.
         on_outcome: called after each job, in this thread, in the order in which they are done.
-        writers: photos that a worker reads or writes while another is in the network, by default
-            `RAY_WRITERS`.
-        measure: as for `run`.
-        whole: as for `run`.
 
     Returns:
         The outcomes, in the order of the jobs.
 
     Raises:
         OptionError: Ray is not installed, or a photo on standard input.
-        DeviceError: no such cluster, or no worker can be had.
+        DeviceError: no such cluster, or no machine in it has what a worker needs.
         OutputError: another process is doing these jobs.
         BlurvidError: why the model cannot be loaded.
     """
-    media.check_clip_options(options)
+    media.check_clip_options(output.clip)
     if any(job.photo is None for job in jobs):
         raise OptionError("standard input cannot be read on other machines; name files")
-    writers = RAY_WRITERS if writers is None else writers
-    runtime.check_threads(writers, "photos beside the network", least=0)
-    load(workers.ray, workers.run)
-    gate = Gate(identities(whole or jobs), overwrite, skip_existing)
+    gate = Gate(identities(whole or jobs), output)
     outcomes: dict[int, Outcome] = {}
-    left: list[Job] = []
-    stop = False
 
-    def finish(job: Job, outcome: Outcome) -> None:
-        nonlocal stop
+    def finish(job: Job, outcome: Outcome) -> bool:
         outcomes[id(job)] = outcome
-        stop = stop or (fail_fast and outcome.error is not None)
         if on_outcome:
             on_outcome(outcome)
+        return options.fail_fast and outcome.error is not None
 
-    with alone(jobs):
+    def results() -> Generator[tuple[Job, Outcome | BlurvidError], None, None]:
+        left = []
         for job in jobs:
             settled = gate.check(job)
             if settled is None:
                 left.append(job)
-                continue
-            finish(job, settled)
-            if stop:
+            else:
+                yield job, settled
+        work = _Photos(recipe, replace(output, overwrite=True), options)
+        with contextlib.closing(spread(left, work, folder_of(jobs), ray, run)) as made:
+            yield from made
+
+    load(ray, run)
+    with alone(jobs), contextlib.closing(results()) as found:
+        for job, result in found:
+            if isinstance(result, BlurvidError):
+                result = Outcome(job, error=named(job, result))
+            if finish(job, replace(result, job=job)):  # not the copy that travelled
                 break
-        work = _Photos(opening, options, gate.replaces, measure, writers)
-        results = workers.results(work, left, folder_of(jobs), RAY_BLOCK, lambda: stop)
-        with contextlib.closing(results):
-            for job, result in results if left else ():
-                if isinstance(result, BlurvidError):
-                    result = Outcome(job, error=named(job, result))
-                finish(job, replace(result, job=job))  # not the copy that travelled
+    with contextlib.suppress(BlurvidError):  # a folder may be gone
+        for folder in {path.parent for job in jobs for path in job.files()}:
+            media.remove_stale(folder)
     return [outcomes[id(job)] for job in jobs if id(job) in outcomes]
+
+
+@dataclass(frozen=True)
+class _Photos:
+    """What workers do with photos."""
+
+    recipe: Recipe
+    output: Output
+    options: BatchOptions
+
+    @contextlib.contextmanager
+    def __call__(self, run: RunOptions) -> Iterator[Callable[[Job], Outcome]]:
+        """Load the model."""
+        with opened(self.recipe, run) as extractor:
+            gate = Gate(frozenset(), self.output)
+            steps = Steps(extractor, gate, self.options.measure, self.options.allow_truncated)
+
+            def do(job: Job) -> Outcome:
+                photo = steps.read(job)
+                clip = photo if isinstance(photo, Outcome) else steps.extract(job, photo)
+                return clip if isinstance(clip, Outcome) else steps.write(job, clip)
+
+            yield do
+
+
+def spread(
+    tasks: Sequence[Task], opening: Opening, folder: Path, options: RayOptions, run: RunOptions
+) -> Generator[tuple[Task, Any], None, None]:
+    """Do tasks on the workers of a Ray cluster.
+
+    A task whose worker dies is done again by another, up to `RAY_TRIES` times in all.
+
+    Args:
+        tasks: what is done; it travels as a pickle, as its result does.
+        opening: loads what is needed, once a worker.
+        folder: of the results, which all machines must see.
+        options: which cluster, how many workers.
+        run: device, threads and memory of each worker.
+
+    Yields:
+        A task, in the order in which they are done, with its result or the `BlurvidError` that
+        ended it.
+
+    Raises:
+        OptionError: Ray is not installed, or options that it cannot serve.
+        DeviceError: no such cluster, or no machine in it has what a worker needs.
+        OutputError: the folder cannot be written.
+        BlurvidError: a worker cannot begin.
+    """
+    if not tasks:
+        return
+    with contextlib.ExitStack() as stack:
+        ray, seats = stack.enter_context(joined(options, run))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            marks = stack.enter_context(TemporaryDirectory(prefix=".blurvid-", dir=folder))
+        except OSError as error:
+            raise OutputError(f"{folder}: {media.reason(error)}") from error
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        shared = Path(marks).absolute()
+        device = "cuda" if seats.gpus else "mps" if run.device == "mps" else "cpu"
+        own = replace(run, device=device, threads=seats.cpus)
+        rows = [{"number": n, "task": pickle.dumps(task)} for n, task in enumerate(tasks)]
+        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            _Worker,
+            fn_constructor_args=(
+                opening,
+                own,
+                seats.share,
+                Path.cwd(),
+                shared,
+                __version__,
+            ),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(
+                size=min(seats.count, len(rows)), max_tasks_in_flight_per_actor=1
+            ),
+            num_cpus=seats.cpus,
+            num_gpus=seats.gpus,
+        )
+        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for row in batch.to_pylist():
+                begun, result = pickle.loads(row["result"])
+                known = begun and isinstance(result, BlurvidError)
+                if isinstance(result, Exception) and not known:
+                    raise result
+                yield tasks[row["number"]], result
+
+
+@dataclass
+class _Worker:
+    """What runs in each process of the cluster; errors come back as values."""
+
+    opening: Opening
+    run: RunOptions
+    share: float
+    home: Path
+    marks: Path
+    """A folder with a file for each task that was begun, as long as the times that it was."""
+    version: str
+    do: Callable[[Any], Any] | None = None
+
+    def __call__(self, batch: Any) -> dict[str, Any]:
+        """Do one task; the first time, load what is needed for it."""
+        result: Any
+        try:
+            if self.do is None:
+                self._look()
+            with (self.marks / str(batch["number"][0])).open("a") as mark:
+                if mark.tell() >= RAY_TRIES:
+                    raise DeviceError(f"given up: {RAY_TRIES} workers died of it")
+                mark.write(".")
+            if self.do is None:
+                self.do = self._begin()
+            result = self.do(pickle.loads(batch["task"][0].as_py()))
+        except Exception as error:  # the class of a bug need not travel
+            result = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
+        return {"number": batch["number"], "result": [pickle.dumps((self.do is not None, result))]}
+
+    def _look(self) -> None:
+        """Go where names mean the same as elsewhere."""
+        host = platform.node()
+        if self.version != __version__:
+            raise DeviceError(f"{host} has blurvid {__version__}, here it is {self.version}")
+        with contextlib.suppress(OSError):
+            os.chdir(self.home)
+        if Path.cwd() != self.home or not self.marks.is_dir():
+            raise InputError(
+                f"{host} does not see {self.home} and the folder of results as this machine does; "
+                "photos and results must be on a disk that all machines share"
+            )
+
+    def _begin(self) -> Callable[[Any], Any]:
+        """Load, in the thread that works: settings of torch belong to it."""
+        run = self.run
+        if run.max_memory is None and self.share < 1 and run.device == "cpu":
+            free = int(self.share * runtime.room(torch.device("cpu")))
+            run = replace(run, max_memory=psutil.Process().memory_info().rss + free)
+        self.block = self.opening(run)  # which ends with the process
+        return self.block.__enter__()

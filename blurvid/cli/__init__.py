@@ -9,12 +9,14 @@ import click
 from blurvid import __version__
 from blurvid.cli.app import app
 from blurvid.cli.bench import bench
-from blurvid.cli.boundary import ErrorBoundary
+from blurvid.cli.completion import completion
+from blurvid.cli.config import config
 from blurvid.cli.deblur import deblur
 from blurvid.cli.doctor import doctor
 from blurvid.cli.evaluate import evaluate
 from blurvid.cli.extract import extract
 from blurvid.cli.guide import guide
+from blurvid.cli.settings import SettledGroup
 from blurvid.cli.synth import synth
 from blurvid.cli.train import train
 from blurvid.cli.weights import weights
@@ -33,7 +35,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     ctx.exit()
 
 
-@click.group(cls=ErrorBoundary, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=SettledGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version",
     is_flag=True,
@@ -53,5 +55,8 @@ def main() -> None:
     """
 
 
-for command in (extract, deblur, app, guide, synth, evaluate, train, bench, weights, doctor):
+for command in (
+    *(extract, deblur, app, guide, synth, evaluate, train, bench, weights, doctor),
+    *(config, completion),
+):
     main.add_command(command)

@@ -17,9 +17,8 @@ from blurvid.config import RunOptions
 )
 @common.memory_option
 @common.run_options
-def app(
-    no_browser: bool, max_memory: int | None, device: str, precision: str, threads: int | None
-) -> None:
+@common.takes(run=RunOptions)
+def app(no_browser: bool, run: RunOptions) -> None:
     """Open a page in the browser: photos in, frames out.
 
     The page comes from this machine and can be reached from it alone, at the address that is
@@ -38,4 +37,4 @@ def app(
             # Browsers of a terminal would keep the page from being served.
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-    serve(RunOptions(device, precision, threads, max_memory), ready)
+    serve(run, ready)

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     show_default=True,
     help="Most timed runs of a row; after a few seconds there are no more.",
 )
-@common.compile_option
 @common.threads_option
 @common.device_option
 @common.memory_option
@@ -61,7 +60,6 @@ def bench(
     models: tuple[str, ...],
     precisions: tuple[str, ...],
     repeats: int,
-    compile: bool,
     threads: int | None,
     device: str,
     max_memory: int | None,
@@ -90,7 +88,7 @@ def bench(
     report = library.bench(
         resolutions,
         models,
-        RunOptions(device, threads=threads, max_memory=max_memory, compile=compile),
+        RunOptions(device, threads=threads, max_memory=max_memory),
         precisions=precisions,
         repeats=repeats,
         on_row=None if quiet else show,

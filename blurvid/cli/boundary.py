@@ -1,4 +1,4 @@
-"""The one place where an error becomes a message and an exit code, and a signal an end."""
+"""`blurvid` itself: where errors become messages and exit codes, and signals an end."""
 
 from __future__ import annotations
 
@@ -6,21 +6,90 @@ import codecs
 import contextlib
 import errno
 import io
+import json
 import os
 import signal
 import sys
 import threading
 import traceback
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
 
 from blurvid import errors
-from blurvid.cli.common import EXIT_CODES, exit_code, fail, silence
+
+EXIT_CODES: dict[type[errors.BlurvidError], int] = {
+    errors.OptionError: 2,
+    errors.InputError: 3,
+    errors.WeightsError: 4,
+    errors.DeviceError: 5,
+    errors.OutputError: 6,
+}
+_BREAKING = frozenset(("Cc", "Zl", "Zp"))
+"""Categories of characters that end a line or steer a terminal."""
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # as a shell counts it: 128 + SIGPIPE
+
+
+def exit_code(error: errors.BlurvidError) -> int:
+    """Exit code of an error; 1 where none is listed."""
+    for kind, code in EXIT_CODES.items():
+        if isinstance(error, kind):
+            return code
+    return 1
+
+
+def one_line(message: object) -> str:
+    r"""Text that stays one line on any terminal, whatever files are called.
+
+    A name may hold line breaks, or sequences that move the cursor; they are shown as `\n`.
+    """
+    return "".join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in _BREAKING or _lone(letter) else letter
+        for letter in str(message)
+    )
+
+
+def _lone(letter: str) -> bool:
+    """Whether a letter is half of one, and does not stand for a byte of a file's name."""
+    return "\ud800" <= letter <= "\udfff" and not "\udc80" <= letter <= "\udcff"
+
+
+def say(message: object) -> None:
+    """Show one line on stderr.
+
+    A log that cannot be written is no reason to stop; the exit code tells what matters.
+    """
+    try:
+        click.echo(one_line(message), err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        silence(sys.stderr)
+
+
+def fail(message: object) -> None:
+    """Show one error on stderr."""
+    say(f"Error: {message}")
+
+
+def warn(message: object) -> None:
+    """Show one warning on stderr."""
+    say(f"Warning: {message}")
+
+
+def silence(stream: Any) -> None:
+    """Let a stream that cannot be written to any more lead nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def echo_json(record: dict[str, Any]) -> None:
+    """Write one JSON object as a line on stdout."""
+    click.echo(json.dumps(record))
 
 
 class ErrorBoundary(click.Group):

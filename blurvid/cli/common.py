@@ -1,99 +1,94 @@
-"""What the commands share: options, streams, and errors as messages and exit codes."""
+"""What the commands share: options, and how their values become dataclasses."""
 
 from __future__ import annotations
 
-import contextlib
-import json
+import functools
 import math
-import os
 import re
 import sys
-import unicodedata
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import click
 
-from blurvid import errors
+from blurvid.cli.boundary import EXIT_CODES, echo_json, exit_code, fail, say, silence, warn
 from blurvid.config import (
     COMPARISONS,
     DIRECTIONS,
     ENGINES,
     FAST,
     FREE_SHARE,
+    MIDDLE_CHOICES,
     MODELS,
+    QUALITIES,
+    SMALLEST_SCALE,
     ClipOptions,
+    Gamma,
     OrderOptions,
+    QualityOptions,
     RayOptions,
     RunOptions,
 )
+from blurvid.errors import OptionError
 
-EXIT_CODES: dict[type[errors.BlurvidError], int] = {
-    errors.OptionError: 2,
-    errors.InputError: 3,
-    errors.WeightsError: 4,
-    errors.DeviceError: 5,
-    errors.OutputError: 6,
-}
-_BREAKING = frozenset(("Cc", "Zl", "Zp"))
-"""Categories of characters that end a line or steer a terminal."""
+__all__ = ["EXIT_CODES", "echo_json", "exit_code", "fail", "say", "silence", "warn"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Kind = TypeVar("Kind")
+CLIP, QUALITY = ClipOptions(), QualityOptions()
 
 
-def exit_code(error: errors.BlurvidError) -> int:
-    """Exit code of an error; 1 where none is listed."""
-    for kind, code in EXIT_CODES.items():
-        if isinstance(error, kind):
-            return code
-    return 1
+def options(*found: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Several options as one decorator, in the order of the help screen."""
+
+    def around(command: Command) -> Command:
+        for option in reversed(found):
+            command = option(command)
+        return command
+
+    return around
 
 
-def one_line(message: object) -> str:
-    r"""Text that stays one line on any terminal, whatever files are called.
+def takes(**kinds: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take dataclasses, made of the options that are called as their fields.
 
-    A name may hold line breaks, or sequences that move the cursor; they are shown as `\n`.
+    Args:
+        kinds: the dataclass of each argument; of a field that is one itself, the fields count.
     """
-    return "".join(
-        repr(letter)[1:-1] if unicodedata.category(letter) in _BREAKING or _lone(letter) else letter
-        for letter in str(message)
-    )
+
+    def around(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**values: object) -> None:
+            made = {name: picked(kind, values) for name, kind in kinds.items()}
+            used = set().union(*map(_names, kinds.values()))
+            rest = {name: value for name, value in values.items() if name not in used}
+            command(**made, **rest)
+
+        return run
+
+    return around
 
 
-def _lone(letter: str) -> bool:
-    """Whether a letter is half of one, and does not stand for a byte of a file's name."""
-    return "\ud800" <= letter <= "\udfff" and not "\udc80" <= letter <= "\udcff"
+def picked(kind: type[Kind], values: dict[str, Any]) -> Kind:
+    """Make a dataclass of the command-line values of its fields."""
+    hints, found = get_type_hints(kind), {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        if is_dataclass(hints[field.name]):
+            found[field.name] = picked(hints[field.name], values)
+        elif field.name in values:
+            found[field.name] = values[field.name]
+    return kind(**found)
 
 
-def say(message: object) -> None:
-    """Show one line on stderr.
-
-    A log that cannot be written is no reason to stop; the exit code tells what matters.
-    """
-    try:
-        click.echo(one_line(message), err=True)
-    except BrokenPipeError:
-        raise
-    except OSError:
-        silence(sys.stderr)
-
-
-def fail(message: object) -> None:
-    """Show one error on stderr."""
-    say(f"Error: {message}")
-
-
-def warn(message: object) -> None:
-    """Show one warning on stderr."""
-    say(f"Warning: {message}")
-
-
-def silence(stream: Any) -> None:
-    """Let a stream that cannot be written to any more lead nowhere."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def _names(kind: type[Any]) -> set[str]:
+    hints = get_type_hints(kind)
+    names = set()
+    for field in fields(kind):
+        inner = hints[field.name]
+        names |= _names(inner) if is_dataclass(inner) and isinstance(inner, type) else {field.name}
+    return names
 
 
 def parse_size(value: str) -> int:
@@ -115,6 +110,58 @@ def parse_rate(value: str | float) -> float | str:
         raise click.BadParameter(f"{value!r} is not a number, slow or keep.") from None
 
 
+def parse_gamma(text: str) -> Gamma:
+    """Read a camera response: an exponent or `srgb`.
+
+    Raises:
+        OptionError: neither.
+    """
+    if text == "srgb":
+        return "srgb"
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 10:
+        raise OptionError(f"gamma {text!r}: use an exponent such as 1.0 or 2.2, or srgb")
+    return value
+
+
+def _response(ctx: click.Context, param: click.Parameter, value: str | None) -> Gamma | None:
+    return None if value in (None, "none") else parse_gamma(str(value))
+
+
+def parse_scale(text: str) -> float | Literal["auto"]:
+    """Read a scale: a number or `auto`.
+
+    Raises:
+        OptionError: neither; whether the number makes sense is for the library to say.
+    """
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(
+            f"scale {text!r}: use auto or a number from {SMALLEST_SCALE:g} to 1"
+        ) from None
+
+
+def way(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[float, float] | None:
+    """How far something moves: `DX,DY` in pixels."""
+    if value is None:
+        return None
+    try:
+        x, y = map(float, value.split(","))
+    except ValueError:
+        x = y = math.nan
+    if not math.isfinite(x + y):
+        raise click.BadParameter(f"{value!r} is not DX,DY in pixels, such as 40,-5.")
+    return x, y
+
+
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]"
 )
@@ -134,13 +181,8 @@ precision_option = click.option(
 )
 
 
-def run_options(command: Command) -> Command:
-    """Options that say where and how a network runs."""
-    for option in (threads_option, precision_option, device_option):
-        command = option(command)
-    return command
-
-
+run_options = options(device_option, precision_option, threads_option)
+"""Options that say where and how a network runs."""
 memory_option = click.option(
     "--max-memory",
     type=parse_size,
@@ -151,52 +193,40 @@ memory_option = click.option(
 """How much memory a photo may take."""
 
 
-compile_option = click.option(
-    "--compile",
-    is_flag=True,
-    help="Compile the network, for many photos of the same size on a CUDA device; the first of "
-    "each size takes longer.",
+engine_options = options(
+    click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default=ENGINES[0],
+        show_default=True,
+        help="ray: workers on all machines of a Ray cluster, with a disk that all of them see "
+        "(pip install 'blurvid[ray]').",
+    ),
+    click.option(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="The Ray cluster.  [default: RAY_ADDRESS, or one on this machine for this run]",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Processes on the Ray cluster.  [default: one a GPU, or as many as there are CPUs "
+        "for]",
+    ),
 )
-"""Whether the network is compiled."""
+"""Options that say who does the work."""
 
 
-def engine_options(command: Command) -> Command:
-    """Options that say who does the work."""
-    for option in (
-        click.option(
-            "--workers",
-            type=click.IntRange(min=1),
-            metavar="N",
-            help="Processes on the Ray cluster.  [default: one a GPU, or as many as there are CPUs "
-            "for]",
-        ),
-        click.option(
-            "--address",
-            metavar="auto|HOST:PORT",
-            help="The Ray cluster.  [default: RAY_ADDRESS, or one on this machine for this run]",
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(ENGINES),
-            default=ENGINES[0],
-            show_default=True,
-            help="ray: workers on all machines of a Ray cluster, with a disk that all of them see "
-            "(pip install 'blurvid[ray]').",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def picked_engine(values: dict[str, Any]) -> RayOptions | None:
+def picked_engine(engine: str, address: str | None, workers: int | None) -> RayOptions | None:
     """The cluster that was asked for; None is this process.
 
     Raises:
         click.UsageError: options of a cluster without one.
     """
-    if values["engine"] == "ray":
-        return RayOptions(values["address"], values["workers"])
-    if values["address"] is not None or values["workers"] is not None:
+    if engine == "ray":
+        return RayOptions(address, workers)
+    if address is not None or workers is not None:
         raise click.UsageError("--address and --workers are for --engine ray")
     return None
 
@@ -219,152 +249,147 @@ def picked_model(model: str, fast: bool) -> str:
     return FAST
 
 
-def weights_options(command: Command) -> Command:
-    """Options that choose the model and its weights."""
-    for option in (
-        click.option(
-            "--weights",
-            "weights_name",
-            metavar="NAME|DIR",
-            help="Weight set: a name from `blurvid weights list` or a folder.",
-        ),
-        click.option(
-            "--model",
-            type=click.Choice(["auto", *MODELS]),
-            default="auto",
-            show_default=True,
-            help="auto is motion, where its weights are there.",
-        ),
-        fast_option("The direct model: seconds instead of a minute, and less sharp"),
-    ):
-        command = option(command)
-    return command
+weights_options = options(
+    fast_option("The direct model: seconds instead of a minute, and less sharp"),
+    click.option(
+        "--model",
+        type=click.Choice(["auto", *MODELS]),
+        default="auto",
+        show_default=True,
+        help="auto is motion, where its weights are there.",
+    ),
+    click.option(
+        "--weights",
+        "weights_name",
+        metavar="NAME|DIR",
+        help="Weight set: a name from `blurvid weights list` or a folder.",
+    ),
+)
+"""Options that choose the model and its weights."""
 
 
-def clip_options(command: Command) -> Command:
-    """Options that say how seven frames are shown."""
-    default = ClipOptions()
-    for option in (
-        click.option(
-            "--crf",
-            default=default.crf,
-            show_default=True,
-            help="H.264 quality, from 0 (best) to 51.",
-        ),
-        click.option(
-            "--seconds",
-            default=default.seconds,
-            show_default=True,
-            help="Loop an MP4 of a photo until it lasts at least this long [s].",
-        ),
-        click.option(
-            "--caption/--no-caption",
-            default=default.caption,
-            show_default=True,
-            help="Say in a --compare which is which.",
-        ),
-        click.option(
-            "--square", is_flag=True, help="Make a --compare a square, of where most moves."
-        ),
-        click.option(
-            "--compare",
-            type=click.Choice(COMPARISONS),
-            help="Write .mp4 and .gif as a clip to be posted, of the blurred photo against the "
-            "frames: wiped, side by side or in turns; at most 1080 px and 8 MB.",
-        ),
-        click.option(
-            "--reverse", is_flag=True, help="Turn the order of time around, after all else."
-        ),
-        click.option(
-            "--bounce/--once",
-            default=default.bounce,
-            show_default=True,
-            help="Play forth and back, or forth only.",
-        ),
-        click.option(
-            "--fps",
-            type=parse_rate,
-            default=default.fps,
-            metavar="N|slow|keep",
-            help="Frames per second. Of videos also slow (their own rate: 7 times as long) or keep "
-            f"(7 times that: as long as before).  [default: {default.fps:g}; videos: slow]",
-        ),
-    ):
-        command = option(command)
-    return command
+def middle_option(text: str) -> Callable[[Command], Command]:
+    """The option that says what gives the middle frame."""
+    return click.option(
+        "--middle",
+        default=MIDDLE_CHOICES[0],
+        show_default=True,
+        metavar="NAME|FILE",
+        help=f"{text}: {', '.join(MIDDLE_CHOICES)}, a weight set, or a .pth or .safetensors file "
+        "of any deblurrer that spandrel can read.",
+    )
 
 
-def order_options(command: Command) -> Command:
-    """Options that say which way time runs."""
-    for option in (
-        click.option(
-            "--flip",
-            "flips",
-            multiple=True,
-            metavar="X,Y|X,Y,W,H|MASK",
-            help="Turn time around for one object: what moves at a point, in a rectangle, both in "
-            "pixels or percent (10%,20%,30%,40%) of the upright photo, or where the image MASK is "
-            "white. May be given again.",
-        ),
-        click.option(
-            "--direction",
-            type=click.Choice(DIRECTIONS),
-            default=OrderOptions().direction,
-            show_default=True,
-            help="Turn time so that most of what moves goes there; auto leaves it as the model "
-            "answers.",
-        ),
-    ):
-        command = option(command)
-    return command
+clip_options = options(
+    click.option(
+        "--fps",
+        type=parse_rate,
+        default=CLIP.fps,
+        metavar="N|slow|keep",
+        help="Frames per second. Of videos also slow (their own rate: 7 times as long) or keep "
+        f"(7 times that: as long as before).  [default: {CLIP.fps:g}; videos: slow]",
+    ),
+    click.option(
+        "--bounce/--once",
+        default=CLIP.bounce,
+        show_default=True,
+        help="Play forth and back, or forth only.",
+    ),
+    click.option("--reverse", is_flag=True, help="Turn the order of time around, after all else."),
+    click.option(
+        "--compare",
+        type=click.Choice(COMPARISONS),
+        help="Write .mp4 and .gif as a clip to be posted, of the blurred photo against the "
+        "frames: wiped, side by side or in turns; at most 1080 px and 8 MB.",
+    ),
+    click.option("--square", is_flag=True, help="Make a --compare a square, of where most moves."),
+    click.option(
+        "--caption/--no-caption",
+        default=CLIP.caption,
+        show_default=True,
+        help="Say in a --compare which is which.",
+    ),
+    click.option(
+        "--seconds",
+        default=CLIP.seconds,
+        show_default=True,
+        help="Loop an MP4 of a photo until it lasts at least this long [s].",
+    ),
+    click.option(
+        "--crf",
+        default=CLIP.crf,
+        show_default=True,
+        help="H.264 quality, from 0 (best) to 51.",
+    ),
+)
+"""Options that say how seven frames are shown."""
+order_options = options(
+    click.option(
+        "--direction",
+        type=click.Choice(DIRECTIONS),
+        default=OrderOptions().direction,
+        show_default=True,
+        help="Turn time so that most of what moves goes there; auto leaves it as the model "
+        "answers.",
+    ),
+    click.option(
+        "--flip",
+        "flips",
+        multiple=True,
+        metavar="X,Y|X,Y,W,H|MASK",
+        help="Turn time around for one object: what moves at a point, in a rectangle, both in "
+        "pixels or percent (10%,20%,30%,40%) of the upright photo, or where the image MASK is "
+        "white. May be given again.",
+    ),
+)
+"""Options that say which way time runs."""
+hint_options = options(
+    click.option(
+        "--motion",
+        callback=way,
+        metavar="DX,DY",
+        help="About how far the picture moves from the first frame to the last, in pixels of "
+        "the photo: where the search begins, when it fails by itself.",
+    ),
+    click.option(
+        "--still",
+        multiple=True,
+        metavar="X,Y,W,H|MASK",
+        help="What stays at rest: a rectangle or a mask, as for --flip. May be given again.",
+    ),
+)
+"""Options that tell the motion model what is known of the motion."""
+passes_option = click.option(
+    "--quality",
+    "passes",
+    type=click.Choice(list(QUALITIES)),
+    default=next(iter(QUALITIES)),
+    show_default=True,
+    callback=lambda ctx, param, value: QUALITIES[value],
+    help="Passes averaged: fast 1, good 2 (the photo mirrored too), best 4; each takes as long as "
+    "the first.",
+)
 
 
-def way(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[float, float] | None:
-    """How far something moves: `DX,DY` in pixels."""
-    if value is None:
-        return None
-    try:
-        x, y = map(float, value.split(","))
-    except ValueError:
-        x = y = math.nan
-    if not math.isfinite(x + y):
-        raise click.BadParameter(f"{value!r} is not DX,DY in pixels, such as 40,-5.")
-    return x, y
-
-
-def hint_options(command: Command) -> Command:
-    """Options that tell the motion model what is known of the motion."""
-    for option in (
-        click.option(
-            "--still",
-            multiple=True,
-            metavar="X,Y,W,H|MASK",
-            help="What stays at rest: a rectangle or a mask, as for --flip. May be given again.",
-        ),
-        click.option(
-            "--motion",
-            callback=way,
-            metavar="DX,DY",
-            help="About how far the picture moves from the first frame to the last, in pixels of "
-            "the photo: where the search begins, when it fails by itself.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def picked(kind: type[Any], values: dict[str, Any]) -> Any:
-    """Make an options object from the command-line values of its fields."""
-    names = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in values.items() if name in names})
-
-
-def echo_json(record: dict[str, Any]) -> None:
-    """Write one JSON object as a line on stdout."""
-    click.echo(json.dumps(record))
-
-
+quality_options = options(
+    passes_option,
+    click.option(
+        "--constraint",
+        metavar="none|FLOAT|srgb",
+        callback=_response,
+        help="Make the frames average to the photo in this camera response. A wrong one "
+        "costs quality, and a photo does not tell its own.  [default: none]",
+    ),
+    click.option(
+        "--scale",
+        default=QUALITY.scale,
+        callback=lambda ctx, param, value: parse_scale(value),
+        show_default=True,
+        metavar="auto|FLOAT",
+        help="Size at which the network sees the photo, 1 being its own; the frames have the "
+        "photo's size all the same. Smaller for longer blur; auto measures it.",
+    ),
+)
+"""Options that say what is done besides one plain pass."""
 existing = click.Path(path_type=Path)
 """A path that the library itself looks at, so that its errors and codes are the same."""

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
 from blurvid.cli import common
 from blurvid.cli.photos import (
+    How,
+    Sources,
+    Told,
     batch_options,
-    check_sources,
     go_through,
-    go_through_on_ray,
-    listed,
-    middle_option,
     source_options,
     standard_output,
 )
-from blurvid.cli.quality import passes_option
 from blurvid.cli.sections import EXTRACTION, SectionedCommand
-from blurvid.config import (
-    FAST_MIDDLE,
-    FRAME_FORMATS,
-    MIDDLE_CHOICES,
-    QUALITIES,
-    ClipOptions,
-    RunOptions,
-)
+from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output
 
 
 @click.command(
@@ -38,6 +27,7 @@ from blurvid.config import (
 @click.option(
     "-o",
     "--output",
+    "path",
     type=click.Path(path_type=Path),
     help="A .png, .tif, .jpg or .webp file, - for standard output (with --format), or a folder.  "
     "[default: NAME_sharp in the current folder]",
@@ -48,16 +38,23 @@ from blurvid.config import (
     type=click.Choice(FRAME_FORMATS),
     help="What to write to a folder.  [default: the photo's own, or png]",
 )
-@middle_option("What deblurs")
+@common.middle_option("What deblurs")
 @common.fast_option("The middle network alone: seconds instead of a minute")
-@passes_option
+@common.passes_option
 @common.memory_option
 @common.run_options
 @common.engine_options
 @batch_options
+@common.takes(sources=Sources, output=Output, how=How, told=Told)
 @standard_output(FRAME_FORMATS)
 def deblur(
-    output: Path | None, kind: str | None, middle: str, fast: bool, quality: str, **values: Any
+    sources: Sources,
+    output: Output,
+    how: How,
+    told: Told,
+    middle: str,
+    fast: bool,
+    passes: int,
 ) -> None:
     """Make each PHOTO sharp: the frame in the middle of its exposure, and nothing else.
 
@@ -71,34 +68,12 @@ def deblur(
       blurvid deblur holiday/ -o sharp/ --middle bdirnet
       blurvid deblur photo.jpg --middle NAFNet-GoPro-width64.pth
     """
-    check_sources(values)
+    sources.check(output)
     if fast:
         if middle != MIDDLE_CHOICES[0]:
             raise click.UsageError(f"--fast is --middle {FAST_MIDDLE}; give one of them")
         middle = FAST_MIDDLE
-    ray = common.picked_engine(values)
-    from blurvid import batch  # torch loads here, so that --help stays instant
-    from blurvid.pipeline import deblurrer
+    from blurvid.recipe import resolve_middle  # torch loads here, so that --help stays instant
 
-    run = common.picked(RunOptions, values)
-    opening = partial(deblurrer, middle, passes=QUALITIES[quality])
-    # Names may need the model's; where workers run it, this process only looks at it.
-    with opening(run=run if ray is None else RunOptions(device="cpu")) as ready:
-        whole = batch.plan_single(
-            values["photos"],
-            output,
-            kind,
-            listed=listed(values),
-            name=values["name"],
-            model=ready.model.name,
-            weights=ready.name,
-        )
-        jobs = batch.share(whole, *values["share"]) if values["share"] else whole
-        if not jobs:
-            if not values["quiet"]:
-                common.say("No photos in this share.")
-            return
-        if ray is None:
-            go_through(whole, jobs, ready, ClipOptions(), values)
-        else:
-            go_through_on_ray(whole, jobs, opening, ClipOptions(), ray, values)
+    recipe = resolve_middle(middle, passes=passes, precision=how.run.precision)
+    go_through(sources, output, recipe, how, told)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli import common
-from blurvid.cli.quality import described, parse_gamma, picked_quality, quality_options
 from blurvid.cli.scores import show_report
 from blurvid.cli.sections import SCORES, SectionedCommand
 from blurvid.cli.synth import gamma_option
-from blurvid.config import MIDDLE_CHOICES, Gamma, RunOptions
+from blurvid.config import MIDDLE_CHOICES, Gamma, QualityOptions, RunOptions
 from blurvid.errors import OptionError
 from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS, SynthOptions
 
@@ -33,7 +32,7 @@ DEFAULT = SynthOptions()
     metavar="NAME|FILE",
     help="What gives motion and the cascade their middle frame. As for `blurvid extract`.",
 )
-@quality_options
+@common.quality_options
 @click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
@@ -56,10 +55,10 @@ DEFAULT = SynthOptions()
 )
 @click.option("--stride", type=int, help="Frames from one window of a clip to the next.")
 @common.memory_option
-@common.compile_option
 @common.run_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each window.")
+@common.takes(quality=QualityOptions, run=RunOptions)
 def evaluate(
     source: Path,
     weights_name: str | None,
@@ -71,15 +70,8 @@ def evaluate(
     gamma: str | None,
     clip_scale: float | None,
     stride: int | None,
-    quality: str,
-    constraint: str | None,
-    statistics: str,
-    scale: str,
-    max_memory: int | None,
-    compile: bool,
-    threads: int | None,
-    precision: str,
-    device: str,
+    quality: QualityOptions,
+    run: RunOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -111,10 +103,11 @@ def evaluate(
     else:
         _refuse({"--blur-folder": blur_folder}, "windows alone")
     from blurvid.lab import evaluate as library
-    from blurvid.pipeline import choose, extractor
+    from blurvid.pipeline import opened
+    from blurvid.recipe import resolve
 
     # What is scored on is opened before the weights are.
-    response = parse_gamma(gamma) if gamma else None
+    response = common.parse_gamma(gamma) if gamma else None
     benchmark = None
     if protocol is not None:
         benchmark = library.open_protocol(protocol, source, gamma=response, blur_folder=blur_folder)
@@ -123,19 +116,11 @@ def evaluate(
         windows = benchmark.windows()
     else:
         windows = library.windows_from(source, _options(response, clip_scale, stride))
-    chosen = choose(weights_name, common.picked_model(model, fast), middle)
-    run = RunOptions(device, precision, threads, max_memory, compile)
-    switches = picked_quality(
-        {
-            "quality": quality,
-            "constraint": constraint,
-            "statistics": statistics,
-            "scale": scale,
-        }
-    )
-    with extractor(chosen, run, quality=switches, middle=middle) as ready:
-        for warning in ready.warnings:
-            common.warn(warning)
+    model = common.picked_model(model, fast)
+    recipe = resolve(weights_name, model, middle, quality=quality, precision=run.precision)
+    for warning in recipe.warnings:
+        common.warn(warning)
+    with opened(recipe, run) as ready:
         report = library.evaluate(
             lambda y: ready.scaled(y).frames,
             windows,
@@ -143,20 +128,12 @@ def evaluate(
             on_window=None if quiet else _show_window,
         )
     if as_json:
-        about = {
-            "model": chosen.model,
-            "weights": chosen.name,
-            "middle": ready.middle.name if ready.middle else None,
-            "source": str(source),
-            "quality": dataclasses.asdict(ready.quality),
-        }
-        common.echo_json(about | (benchmark.to_json() if benchmark else {}) | report.to_json())
+        published = benchmark.to_json() if benchmark else {}
+        about = recipe.record() | {"source": str(source)}
+        common.echo_json(about | published | report.to_json())
         return
-    done = described(ready.quality)
-    if ready.middle is not None:
-        done = ", ".join(filter(None, (f"middle frame by {ready.middle.name}", done)))
-    name = f"{chosen.model} (weights {chosen.name}{f', {done}' if done else ''})"
-    show_report(report, name, benchmark)
+    done = ", ".join(filter(None, (f"weights {recipe.weights.name}", recipe.describe())))
+    show_report(report, f"{recipe.model} ({done})", benchmark)
 
 
 def _refuse(given: dict[str, object], other: str) -> None:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from functools import partial
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from blurvid.cli import common
 from blurvid.cli.photos import (
+    How,
+    Sources,
+    Told,
     batch_options,
-    check_sources,
     go_through,
-    go_through_on_ray,
-    listed,
-    middle_option,
     source_options,
     standard_output,
 )
-from blurvid.cli.quality import picked_quality, quality_options
 from blurvid.cli.sections import EXTRACTION, SectionedCommand
-from blurvid.cli.video import (
-    audio_option,
-    extract_videos,
-    refuse_for_photos,
-    targets_of,
-    videos_among,
-)
+from blurvid.cli.video import STDIN, extract_videos
 from blurvid.config import (
     FORMATS,
     FRAME_FORMATS,
@@ -35,15 +34,56 @@ from blurvid.config import (
     LEAST_FRAMES,
     MOST_BEYOND,
     MOST_FRAMES,
+    SOUNDS,
     ClipOptions,
     MotionHints,
     OrderOptions,
-    RunOptions,
+    Output,
+    QualityOptions,
+    VideoOptions,
 )
 
 if TYPE_CHECKING:
-    from blurvid.pipeline import Extractor
-    from blurvid.weights import WeightSet
+    from blurvid.recipe import Recipe
+
+
+_FOR_PHOTOS = (
+    *("kind", "montages", "flows", "trusts", "frames", "bounce", "reverse", "seconds", "flips"),
+    *("beyond", "compare", "square", "caption"),
+    *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
+)
+"""Parameters that mean nothing to a video."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says of the recipe."""
+
+    model: str
+    fast: bool
+    weights_name: str | None
+    middle: str
+    quality: QualityOptions
+    order: OrderOptions
+    hints: MotionHints
+    frames: int
+    beyond: int
+
+    def resolve(self, precision: str) -> Recipe:
+        """Take every choice."""
+        from blurvid.recipe import resolve  # torch loads here, so that --help stays instant
+
+        return resolve(
+            self.weights_name,
+            common.picked_model(self.model, self.fast),
+            self.middle,
+            quality=self.quality,
+            order=self.order,
+            hints=self.hints,
+            frames=self.frames,
+            beyond=self.beyond,
+            precision=precision,
+        )
 
 
 @click.command(cls=SectionedCommand, sections=EXTRACTION)
@@ -51,6 +91,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
+    "path",
     type=click.Path(path_type=Path),
     help="A .mp4, .gif, .webp or .html file, - for standard output (with --format), or a folder.  "
     "[default: NAME.mp4 in the current folder]",
@@ -84,8 +125,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--montage",
+    "montages",
     type=click.Path(path_type=Path),
     metavar="FILE.png|FOLDER",
+    multiple=True,
     help="Also write one sheet per photo: the photo, its frames, and crops of where most moves.",
 )
 @click.option(
@@ -108,31 +151,26 @@ if TYPE_CHECKING:
     "NAME_trust.npy and NAME_trust.png.",
 )
 @common.clip_options
-@audio_option
+@click.option(
+    "--audio",
+    type=click.Choice(SOUNDS),
+    default=VideoOptions().audio,
+    show_default=True,
+    help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
+)
 @common.order_options
 @common.weights_options
-@middle_option("What gives motion or the cascade its middle frame, or a picture that is it")
+@common.middle_option("What gives motion or the cascade its middle frame, or a picture that is it")
 @common.hint_options
-@quality_options
+@common.quality_options
 @common.memory_option
-@common.compile_option
 @common.run_options
 @common.engine_options
 @batch_options
+@common.takes(sources=Sources, output=Output, asked=Asked, how=How, told=Told)
 @standard_output([kind for kind in FORMATS if kind not in FRAME_FORMATS])
 def extract(
-    output: Path | None,
-    kind: str | None,
-    frames: int,
-    beyond: int,
-    montage: Path | None,
-    flows: tuple[Path, ...],
-    trusts: tuple[Path, ...],
-    weights_name: str | None,
-    model: str,
-    fast: bool,
-    middle: str,
-    **values: Any,
+    sources: Sources, output: Output, asked: Asked, how: How, told: Told, audio: str
 ) -> None:
     """Extract the seven sharp frames that each PHOTO was made of.
 
@@ -162,63 +200,70 @@ def extract(
       find . -name '*.jpg' -print0 | blurvid extract --files-from - -0 -o clips/
       blurvid extract photos/ -o clips/ --format mp4 --engine ray --address auto
     """
-    check_sources(values)
-    ray = common.picked_engine(values)
-    from blurvid import batch  # torch loads here, so that --help stays instant
-    from blurvid.pipeline import check_beyond, choose, extractor
-
-    check_beyond(beyond, frames)
-    model = common.picked_model(model, fast)
-    named = model == "auto" and weights_name is None
-    chosen = choose(weights_name, model, middle)
-    hints = common.picked(MotionHints, values)
-    run, quality = common.picked(RunOptions, values), picked_quality(values)
-    if videos := videos_among(values["photos"]):
-        targets = targets_of(videos, output)
-        with extractor(chosen, run=run, quality=quality, middle=middle, hints=hints) as ready:
-            if not values["quiet"]:
-                if values["verbose"] or named:
-                    _tell(chosen, ready)
-                for warning in ready.warnings:
-                    common.warn(warning)
-            extract_videos(videos, targets, ready, values)
+    sources.check(output)
+    common.picked_engine(how.engine, how.address, how.workers)
+    recipe = asked.resolve(how.run.precision)
+    named = asked.fast or asked.model != "auto" or asked.weights_name is not None
+    if videos := videos_among(sources.photos):
+        extract_videos(videos, output, recipe, how, told, audio, named=named)
         return
-    refuse_for_photos(values)
-    whole = batch.plan(
-        values["photos"],
-        output,
-        kind,
-        montage,
-        listed=listed(values),
-        name=values["name"],
-        flows=flows,
-        trusts=trusts,
-        frames=frames,
-        beyond=beyond,
-        model=chosen.model,
-        weights=chosen.name,
-    )
-    jobs = batch.share(whole, *values["share"]) if values["share"] else whole
-    if not jobs:
-        if not values["quiet"]:
-            common.say("No photos in this share.")
-        return
-    order = common.picked(OrderOptions, values)
-    opening = partial(extractor, chosen, quality=quality, middle=middle, order=order, hints=hints)
-    if ray is not None:
-        if not values["quiet"] and (values["verbose"] or named):
-            common.say(f"Model {chosen.model} (weights {chosen.name})")
-        clip_options = common.picked(ClipOptions, values)
-        go_through_on_ray(whole, jobs, opening, clip_options, ray, values)
-        return
-    with opening(run=run) as ready:
-        if not values["quiet"] and (values["verbose"] or named):
-            _tell(chosen, ready)
-        go_through(whole, jobs, ready, common.picked(ClipOptions, values), values)
+    refuse_for_photos(output.clip)
+    go_through(sources, output, recipe, how, told, named=named)
 
 
-def _tell(chosen: WeightSet, ready: Extractor) -> None:
-    """Say which model is at work."""
-    score = f", {chosen.score:.2f} dB" if chosen.score is not None else ""
-    guide = f", middle frame by {ready.middle.name}" if ready.middle else ""
-    common.say(f"Model {chosen.model} (weights {chosen.name}{score}{guide})")
+def videos_among(photos: Sequence[str]) -> list[Path]:
+    """The sources as videos, or none if they are photos.
+
+    Raises:
+        click.UsageError: there are both, or an option that is for photos.
+    """
+    from blurvid.media import holds_video
+
+    videos = [Path(photo) for photo in photos if photo != "-" and holds_video(photo)]
+    if "-" in photos and (sent := _standard_input()) is not None:
+        videos.append(sent)
+    if not videos:
+        return []
+    if len(videos) < len(photos):
+        raise click.UsageError("videos and photos have to be extracted by different commands")
+    ctx = click.get_current_context()
+    for parameter in ctx.command.params:
+        name = str(parameter.name)
+        given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name in _FOR_PHOTOS and given:
+            raise click.UsageError(f"{parameter.opts[0]} is for photos, not for videos")
+    return videos
+
+
+def _standard_input() -> Path | None:
+    """Standard input as a file for the time of the command, if it is a video.
+
+    A video is read more than once. A photo stays where it is.
+    """
+    from blurvid.media import START, starts_as
+
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be none
+        stream: Any = sys.stdin.buffer
+        if stream.isatty() or starts_as(stream.peek(START)) != "video":
+            return None
+        folder = tempfile.TemporaryDirectory(prefix="blurvid-")
+        click.get_current_context().call_on_close(folder.cleanup)
+        path = Path(folder.name) / STDIN
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        os.utime(path, (0, 0))  # the same for a run that goes on with the work of a killed one
+        return path
+    return None
+
+
+def refuse_for_photos(clip: ClipOptions) -> None:
+    """Refuse options that mean nothing to a photo.
+
+    Raises:
+        click.UsageError: there is one.
+    """
+    if isinstance(clip.fps, str):
+        raise click.UsageError(f"--fps {clip.fps} is for videos")
+    source = click.get_current_context().get_parameter_source("audio")
+    if source is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--audio is for videos")

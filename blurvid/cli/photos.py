@@ -11,21 +11,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from blurvid.cli import common
-from blurvid.cli.quality import described
-from blurvid.config import MIDDLE_CHOICES, MOST_WRITERS, ClipOptions, RayOptions, RunOptions
+from blurvid.config import MOST_WRITERS, BatchOptions, Output, RunOptions
 from blurvid.errors import BlurvidError
 
 if TYPE_CHECKING:
-    from blurvid.batch import Job, Made, Opening, Outcome, Worker
+    from rich.progress import Progress
+
+    from blurvid.batch import Job, Outcome
     from blurvid.pipeline import Extractor
+    from blurvid.recipe import Recipe
 
 
 PATIENCE = 2.0
@@ -44,89 +47,121 @@ def parse_share(
     return int(match[1]), int(match[2])
 
 
-def source_options(command: common.Command) -> common.Command:
-    """Options that say which photos, and what their results are called."""
-    for option in (
-        click.option(
-            "--name",
-            metavar="TEMPLATE",
-            help="Names below OUTPUT, made of {stem} {suffix} {parent} {index} {model} {weights}, "
-            "such as '{parent}/{index:04d}_{stem}'.  [default: the photo's, in its folder]",
-        ),
-        click.option(
-            "--allow-truncated",
-            is_flag=True,
-            help="Also take photos whose files end early: what is missing stays grey or black.",
-        ),
-        click.option(
-            "-0", "--null", is_flag=True, help="Names in lists end in NUL, as by find -print0."
-        ),
-        click.option(
-            "--files-from",
-            "lists",
-            multiple=True,
-            metavar="FILE|-",
-            help="Also take the photos and folders named in FILE, or on standard input, one a "
-            "line. Their own folders are kept below OUTPUT.",
-        ),
-        click.argument("photos", nargs=-1, metavar="[PHOTO...]"),
-    ):
-        command = option(command)
-    return command
+@dataclass(frozen=True)
+class Sources:
+    """Which photos."""
+
+    photos: tuple[str, ...]
+    lists: tuple[str, ...]
+    null: bool
+    share: tuple[int, int] | None
+
+    def check(self, output: Output) -> None:
+        """Refuse a command line without photos, or with contradictions.
+
+        Raises:
+            click.UsageError: what is wrong.
+        """
+        if output.overwrite and output.skip_existing:
+            raise click.UsageError("--overwrite and --skip-existing contradict each other")
+        if not self.photos and not self.lists:
+            raise click.UsageError("Missing argument 'PHOTO...', or --files-from")
+        if (*self.photos, *self.lists).count("-") > 1:
+            raise click.UsageError("standard input can be one thing only: a photo, or a list")
+
+    def listed(self) -> list[Path]:
+        """What the lists name, in their order."""
+        from blurvid.batch import read_list
+
+        return [path for name in self.lists for path in read_list(name, self.null)]
 
 
-def batch_options(command: common.Command) -> common.Command:
-    """Options that say how a batch is gone through, and what is told of it."""
-    for option in (
-        click.option(
-            "-v", "--verbose", is_flag=True, help="Say what is used and how long it takes."
-        ),
-        click.option("-q", "--quiet", is_flag=True, help="Errors only."),
-        click.option(
-            "--json",
-            "as_json",
-            is_flag=True,
-            help="One JSON object a line on stdout, for each file.",
-        ),
-        click.option(
-            "--jobs",
-            "writers",
-            type=click.IntRange(min=0),
-            metavar="N",
-            help="Threads that write results while the network works; 0 does one thing after the "
-            f"other.  [default: one a processor, at most {MOST_WRITERS}]",
-        ),
-        click.option(
-            "--shard",
-            "share",
-            metavar="I/N",
-            callback=parse_share,
-            help="Do only the I-th of N shares of the photos, for N machines or jobs of an array.",
-        ),
-        click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails."),
-        click.option(
-            "--skip-existing", is_flag=True, help="Leave out photos that are done: resume."
-        ),
-        click.option("--overwrite", is_flag=True, help="Replace existing outputs."),
-    ):
-        command = option(command)
-    return command
+@dataclass(frozen=True)
+class How:
+    """Where the work is done, and how a batch is gone through."""
+
+    run: RunOptions
+    batch: BatchOptions
+    engine: str
+    address: str | None
+    workers: int | None
 
 
-def middle_option(text: str) -> Callable[[common.Command], common.Command]:
-    """The option that says what gives the middle frame."""
-    return click.option(
-        "--middle",
-        default=MIDDLE_CHOICES[0],
-        show_default=True,
-        metavar="NAME|FILE",
-        help=f"{text}: {', '.join(MIDDLE_CHOICES)}, a weight set, or a .pth or .safetensors file "
-        "of any deblurrer that spandrel can read.",
-    )
+@dataclass(frozen=True)
+class Told:
+    """What is said of it."""
+
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+    def warn(self, message: str) -> None:
+        """Show one warning on stderr, unless nothing is to be said."""
+        if not self.quiet:
+            common.warn(message)
+
+
+source_options = common.options(
+    click.argument("photos", nargs=-1, metavar="[PHOTO...]"),
+    click.option(
+        "--files-from",
+        "lists",
+        multiple=True,
+        metavar="FILE|-",
+        help="Also take the photos and folders named in FILE, or on standard input, one a "
+        "line. Their own folders are kept below OUTPUT.",
+    ),
+    click.option(
+        "-0", "--null", is_flag=True, help="Names in lists end in NUL, as by find -print0."
+    ),
+    click.option(
+        "--allow-truncated",
+        is_flag=True,
+        help="Also take photos whose files end early: what is missing stays grey or black.",
+    ),
+    click.option(
+        "--name",
+        metavar="TEMPLATE",
+        help="Names below OUTPUT, made of {stem} {suffix} {parent} {index} {model} {weights}, "
+        "such as '{parent}/{index:04d}_{stem}'.  [default: the photo's, in its folder]",
+    ),
+)
+"""Options that say which photos, and what their results are called."""
+
+
+batch_options = common.options(
+    click.option("--overwrite", is_flag=True, help="Replace existing outputs."),
+    click.option("--skip-existing", is_flag=True, help="Leave out photos that are done: resume."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails."),
+    click.option(
+        "--shard",
+        "share",
+        metavar="I/N",
+        callback=parse_share,
+        help="Do only the I-th of N shares of the photos, for N machines or jobs of an array.",
+    ),
+    click.option(
+        "--jobs",
+        "writers",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Threads that write results while the network works; 0 does one thing after the "
+        f"other.  [default: one a processor, at most {MOST_WRITERS}]",
+    ),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="One JSON object a line on stdout, for each file.",
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="Errors only."),
+    click.option("-v", "--verbose", is_flag=True, help="Say what is used and how long it takes."),
+)
+"""Options that say how a batch is gone through, and what is told of it."""
 
 
 def standard_output(kinds: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command with `output` and `kind` write its one file to standard output, as `-o -`.
+    """Let a command with an `Output` write its one file to standard output, as `-o -`.
 
     Args:
         kinds: formats that are one file.
@@ -134,151 +169,112 @@ def standard_output(kinds: Sequence[str]) -> Callable[[Callable[..., None]], Cal
 
     def around(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
-        def run(output: Path | None, kind: str | None, **values: Any) -> None:
-            if output is None or str(output) != "-":
-                command(output=output, kind=kind, **values)
+        def run(output: Output, told: Told, **values: object) -> None:
+            if output.path is None or str(output.path) != "-":
+                command(output=output, told=told, **values)
                 return
-            if kind is None or kind not in kinds:
+            if output.kind is None or output.kind not in kinds:
                 raise click.UsageError(f"-o - is one file: choose --format {', '.join(kinds)}")
-            if values["as_json"]:
+            if told.as_json:
                 raise click.UsageError("-o - and --json both mean standard output")
             if sys.stdout.isatty():
                 raise click.UsageError("-o - writes no picture to a terminal; name a file")
-            _to_standard_output(command, kind, values)
+            _to_standard_output(partial(command, told=told, **values), output)
 
         return run
 
     return around
 
 
-def _to_standard_output(command: Callable[..., None], kind: str, values: dict[str, Any]) -> None:
+def _to_standard_output(command: Callable[..., None], output: Output) -> None:
     """Run a command for a file that is put on standard output once it is whole."""
     from blurvid import media
 
-    suffix = media.still_suffix(kind)
+    suffix = media.still_suffix(str(output.kind))
     with tempfile.TemporaryDirectory(prefix="blurvid-") as folder:
         target = Path(folder, f"-{suffix}")
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # where the name of the file would go
-                command(output=target, kind=kind, **values)
+                command(output=replace(output, path=target))
         except BlurvidError as error:
             raise type(error)(str(error).replace(str(target), "-o -")) from error
         with target.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
 
 
-def check_sources(values: dict[str, Any]) -> None:
-    """Refuse a command line without photos, or with contradictions.
-
-    Raises:
-        click.UsageError: what is wrong.
-    """
-    if values["overwrite"] and values["skip_existing"]:
-        raise click.UsageError("--overwrite and --skip-existing contradict each other")
-    if not values["photos"] and not values["lists"]:
-        raise click.UsageError("Missing argument 'PHOTO...', or --files-from")
-    if [*values["photos"], *values["lists"]].count("-") > 1:
-        raise click.UsageError("standard input can be one thing only: a photo, or a list")
-
-
-def listed(values: dict[str, Any]) -> list[Path]:
-    """The photos and folders that lists name."""
-    from blurvid import batch
-
-    return [path for source in values["lists"] for path in batch.read_list(source, values["null"])]
-
-
 def go_through(
-    whole: Sequence[Job],
-    jobs: Sequence[Job],
-    ready: Extractor,
-    options: ClipOptions,
-    values: dict[str, Any],
+    sources: Sources, output: Output, recipe: Recipe, how: How, told: Told, *, named: bool = True
 ) -> None:
-    """Do the jobs, tell what becomes of each, and end with the exit code of the first failure."""
-    from blurvid import batch
+    """Do the photos, tell what becomes of each, and end with the exit code of the first failure.
 
-    for warning in () if values["quiet"] else ready.warnings:
-        common.warn(warning)
+    Args:
+        sources: which photos.
+        output: what is written.
+        recipe: how frames are made.
+        how: where the work is done.
+        told: what is said.
+        named: whether the user has named the model, so that nobody has to say it.
+    """
+    from blurvid.batch import plan, run, run_on_ray, share
+    from blurvid.pipeline import opened
 
-    jobs = [replace(job, allow_truncated=values["allow_truncated"]) for job in jobs]
-
-    told: set[str] = set()
-
-    def tell(job: Job, warning: str) -> None:
-        told.add(f"{job.name}: {warning}")
-        if not values["quiet"]:
-            common.warn(f"{job.name}: {warning}")
-
-    def work(**arguments: Any) -> list[Outcome]:
-        with _stages(ready, hidden=values["quiet"] or len(jobs) > 1):
-            return batch.run(jobs, ready, options, on_warning=tell, **arguments)
-
-    _go_through(whole, jobs, work, values, told)
-
-
-def go_through_on_ray(
-    whole: Sequence[Job],
-    jobs: Sequence[Job],
-    opening: Opening,
-    options: ClipOptions,
-    ray: RayOptions,
-    values: dict[str, Any],
-) -> None:
-    """Do the jobs on a cluster; as `go_through`."""
-    from blurvid import batch
-
-    told: set[str] = set()
-    jobs = [replace(job, allow_truncated=values["allow_truncated"]) for job in jobs]
-
-    def note(worker: Worker) -> None:
-        if values["verbose"]:
-            guide = f", middle frame by {worker.told.middle}" if worker.told.middle else ""
-            common.say(f"{worker.name}: {worker.told.device}{guide}")
-        for warning in worker.told.warnings:
-            if warning not in told and not values["quiet"]:
-                told.add(warning)
-                common.warn(warning)
-
-    def work(**arguments: Any) -> list[Outcome]:
-        run = common.picked(RunOptions, values)
-        warn = (lambda line: None) if values["quiet"] else common.warn
-        workers = batch.Workers(ray, run, note, warn)
-        return batch.run_on_ray(jobs, opening, options, workers, **arguments)
-
-    _go_through(whole, jobs, work, values)
-
-
-def _go_through(
-    whole: Sequence[Job],
-    jobs: Sequence[Job],
-    work: Callable[..., list[Outcome]],
-    values: dict[str, Any],
-    told: Container[str] = (),
-) -> None:
-    quiet, as_json, verbose = values["quiet"], values["as_json"], values["verbose"]
+    ray = common.picked_engine(how.engine, how.address, how.workers)
+    whole = plan(
+        sources.photos,
+        output,
+        recipe.count,
+        listed=sources.listed(),
+        model=recipe.model,
+        weights=recipe.weights.name,
+    )
+    jobs = share(whole, *sources.share) if sources.share else whole
+    if not jobs:
+        if not told.quiet:
+            common.say("No photos in this share.")
+        return
+    if not told.quiet and (told.verbose or not named):
+        tell(recipe)
+    for warning in recipe.warnings:
+        told.warn(warning)
+    options = replace(how.batch, measure=told.as_json or told.verbose)
     started = time.perf_counter()
-    with _progress(len(jobs), hidden=quiet or len(jobs) < 2) as advance:
+    said: set[str] = set()
+
+    def early(job: Job, warning: str) -> None:
+        said.add(f"{job.name}: {warning}")
+        told.warn(f"{job.name}: {warning}")
+
+    with progress("photos", len(jobs), told.quiet or len(jobs) < 2) as bar:
 
         def show(outcome: Outcome) -> None:
-            _show(outcome, as_json, quiet, verbose, told)
-            advance()
+            _show(outcome, told, said)
+            bar.advance(bar.task_ids[0])
 
-        outcomes = work(
-            overwrite=values["overwrite"],
-            skip_existing=values["skip_existing"],
-            fail_fast=values["fail_fast"],
-            on_outcome=show,
-            writers=values["writers"],
-            measure=as_json or verbose,
-            whole=whole,
-        )
-    seconds = time.perf_counter() - started
-    if len(whole) > 1 and not quiet:
-        common.say(_summary(outcomes, seconds))
+        if ray is not None:
+            outcomes = run_on_ray(
+                *(jobs, recipe, output, options, ray, how.run), whole=whole, on_outcome=show
+            )
+        else:
+            with opened(recipe, how.run) as ready, _stages(ready, told.quiet or len(jobs) > 1):
+                outcomes = run(
+                    *(jobs, ready, output, options),
+                    whole=whole,
+                    on_outcome=show,
+                    on_warning=early,
+                )
+    if len(whole) > 1 and not told.quiet:
+        common.say(_summary(outcomes, time.perf_counter() - started))
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failures:
         click.get_current_context().exit(common.exit_code(failures[0]))
+
+
+def tell(recipe: Recipe) -> None:
+    """Say which model is at work."""
+    score = getattr(recipe.weights.origin, "score", None)
+    known = "" if score is None else f", {score:.2f} dB"
+    guide = f", middle frame by {recipe.middle.name}" if recipe.middle else ""
+    common.say(f"Model {recipe.model} (weights {recipe.weights.name}{known}{guide})")
 
 
 def _summary(outcomes: Sequence[Outcome], seconds: float) -> str:
@@ -290,86 +286,81 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     return f"{done} done, {skipped} skipped, {failed} failed in {seconds:.1f} s{speed}"
 
 
-def _show(
-    outcome: Outcome, as_json: bool, quiet: bool, verbose: bool, told: Container[str]
-) -> None:
-    """Results to stdout; errors and warnings that were not told before to stderr."""
-    if as_json:
+def _show(outcome: Outcome, told: Told, said: set[str]) -> None:
+    """Results to stdout; errors and warnings that were not said before to stderr."""
+    if told.as_json:
         common.echo_json(outcome.record())
     elif outcome.outputs and not outcome.skipped:
         # In one piece, whatever interrupts; colours, or letters of a name that look so, are kept.
         click.echo("\n".join(map(str, outcome.outputs)), color=True)
+    name, facts, recipe = outcome.job.name, outcome.facts, outcome.recipe
     if outcome.error is not None:
         common.fail(outcome.error)
-    made = outcome.made
-    if made is None or quiet:
+    for warning in (f"{name}: {warning}" for warning in outcome.warnings):
+        if warning not in said:
+            told.warn(warning)
+    if recipe is None or told.quiet or not told.verbose:
         return
-    for warning in (f"{outcome.job.name}: {warning}" for warning in made.warnings):
-        if warning not in told:
-            common.warn(warning)
-    if verbose:
-        done = described(made.quality, made.scale)
-        common.say(
-            f"{outcome.job.name}: {made.width}x{made.height}, "
-            f"{made.seconds:.2f} s on {made.device} in {made.precision}, "
-            f"{f'{done}, ' if done else ''}{_result(made)}"
-        )
-
-
-def _result(made: Made) -> str:
-    """How good a clip is, as far as that can be known; of a single frame, what made it."""
-    if made.reblur_psnr is None:
-        return f"by {made.weights}"
-    guide = f"middle frame by {made.middle}, " if made.middle else ""
-    expected = f", expected {made.trust['psnr']:.0f} dB" if made.trust else ""
-    return f"{guide}re-blur {made.reblur_psnr:.1f} dB{expected}"
+    parts = [
+        f"{facts['width']}x{facts['height']}",
+        f"{facts['seconds']:.2f} s on {facts['device']} in {recipe.precision}",
+        recipe.describe(facts["scale"]),
+    ]
+    if facts["reblur_psnr"] is None:
+        parts.append(f"by {recipe.weights.name}")
+    else:
+        parts.append(f"re-blur {facts['reblur_psnr']:.1f} dB")
+        parts.append(f"expected {facts['trust']['psnr']:.0f} dB")
+    common.say(f"{name}: {', '.join(filter(None, parts))}")
 
 
 @contextlib.contextmanager
 def _stages(ready: Extractor, hidden: bool) -> Iterator[None]:
     """How far the only photo is, and the time left: a bar on stderr, once it takes long."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if hidden or not console.is_terminal:
-        yield
-        return
-    progress = Progress(
-        *(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()),
-        console=console,
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),
-    )
-    task = progress.add_task("reading", total=1.0)
-    ready.on_progress = lambda stage, share: progress.update(
-        task, description=stage, completed=share
-    )
-    timer = threading.Timer(PATIENCE, progress.start)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        progress.stop()
-        ready.on_progress = None
+    with progress("reading", 1, hidden, start=False) as bar:
+        if bar.disable:
+            yield
+            return
+        ready.on_progress = lambda stage, share: bar.update(
+            bar.task_ids[0], description=stage, completed=share
+        )
+        timer = threading.Timer(PATIENCE, bar.start)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+            ready.on_progress = None
 
 
 @contextlib.contextmanager
-def _progress(total: int, hidden: bool) -> Iterator[Callable[[], None]]:
-    """A bar on stderr, on a terminal only; yields a function that advances it."""
+def progress(name: str, total: int | None, hidden: bool, start: bool = True) -> Iterator[Progress]:
+    """A bar with the time left on stderr, on a terminal only."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns,
+    one = TextColumn("{task.description}")
+    columns = (BarColumn(), MofNCompleteColumn()) if start else (one, BarColumn())
+    bar = Progress(
+        *(*columns, TimeRemainingColumn()),
         console=console,
         disable=hidden or not console.is_terminal,
+        transient=not start,
         # The bar is on stderr; piped results must stay on stdout.
         redirect_stdout=sys.stdout.isatty(),
-    ) as progress:
-        task = progress.add_task("photos", total=total)
-        yield lambda: progress.advance(task)
+    )
+    bar.add_task(name, total=total)
+    if start:
+        bar.start()
+    try:
+        yield bar
+    finally:
+        bar.stop()

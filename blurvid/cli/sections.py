@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 _MODEL = (
-    *("fast", "model", "weights_name", "middle", "quality"),
+    *("fast", "model", "weights_name", "middle", "passes"),
     *("constraint", "scale", "motion", "still"),
 )
 _WHERE = (
-    *("device", "precision", "threads", "max_memory", "compile"),
+    *("device", "precision", "threads", "max_memory"),
     *("engine", "address", "workers", "writers", "jobs"),
 )
 _TOLD = ("fail_fast", "as_json", "quiet", "verbose", "help")
@@ -20,7 +20,7 @@ _TOLD = ("fail_fast", "as_json", "quiet", "verbose", "help")
 EXTRACTION = {
     "Sources": ("lists", "null", "allow_truncated", "share"),
     "Results": (
-        *("output", "kind", "name", "frames", "beyond", "montage", "flows", "trusts"),
+        *("path", "kind", "name", "frames", "beyond", "montages", "flows", "trusts"),
         *("overwrite", "skip_existing"),
     ),
     "Clips": ("fps", "bounce", "seconds", "crf", "audio", "compare", "square", "caption"),

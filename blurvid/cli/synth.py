@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from blurvid.cli import common
-from blurvid.cli.quality import parse_gamma
 from blurvid.cli.sections import WINDOWS, SectionedCommand
 from blurvid.config import DEFAULT_GAMMA, FRAMES
 from blurvid.errors import BlurvidError, OptionError
@@ -131,7 +130,7 @@ def synth(
     """
     from blurvid.lab.data import windows as library
 
-    options = SynthOptions(frames, stride, scale, crop, parse_gamma(gamma), noise, seed)
+    options = SynthOptions(frames, stride, scale, crop, common.parse_gamma(gamma), noise, seed)
     motion = None
     if stills:
         if frames != FRAMES:

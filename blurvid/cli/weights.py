@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from blurvid.cli import common
-from blurvid.errors import WeightsError
+from blurvid.errors import OutputError, WeightsError
 
 
 @click.group()
@@ -143,3 +143,43 @@ def path(name: str | None) -> None:
     from blurvid import weights as library
 
     click.echo(library.find(name).path if name else library.cache_dir())
+
+
+@weights.command(short_help="Write the networks of a set as ONNX files.")
+@click.argument("name")
+@click.option(
+    "--onnx",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to; of a set of several networks, FILE_PART.onnx for each of them.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+def export(name: str, target: Path, overwrite: bool) -> None:
+    """Write the networks of a set as ONNX files, for runtimes other than torch.
+
+    Each is compared with torch on images of three sizes before it is written (some minutes in
+    all). It takes images of any size that its multiple divides, in float32.
+
+    \b
+    Examples:
+      blurvid weights export direct --onnx direct.onnx
+      blurvid weights export motion --onnx motion.onnx    motion_middle.onnx and three more
+    """
+    from blurvid import weights as library
+    from blurvid.media.atomic import replacing
+
+    found = library.find(name)
+    parts = library.onnx_parts(found)
+    names = [f"{target.stem}_{part.name}" if len(parts) > 1 else target.stem for part in parts]
+    paths = [target.with_stem(name) for name in names]
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists already")
+    for part, path in zip(parts, paths, strict=True):
+        made = library.export_onnx(part, found)
+        with replacing([path]) as (fresh,):
+            fresh.write_bytes(made.data)
+        common.say(f"{path}: differs from torch by {made.error:.0e} at most")
+        click.echo(path)

@@ -92,7 +92,7 @@ def bench(
     Args:
         resolutions: names of sizes, see `photo_sizes`.
         models: their names, or weight sets.
-        run: device, precision, threads, memory, and whether to compile (on CUDA devices).
+        run: device, precision, threads, memory.
         precisions: several instead of the one of `run`; `all` stands for those that the device
             has fast kernels for.
         repeats: most timed runs of a row; there is one beside them, unless it takes `ENOUGH`.

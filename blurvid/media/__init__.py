@@ -30,6 +30,7 @@ from blurvid.media.flow import flow_array, flow_picture, write_flow
 from blurvid.media.maps import TrustMaps
 from blurvid.media.montage import sheet, write_montage
 from blurvid.media.mp4 import Tracks, encode, join
+from blurvid.media.notebook import animation
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin
 from blurvid.media.png import quick_png, to_uint8, write_png
@@ -62,6 +63,7 @@ __all__ = [
     "Tracks",
     "TrustMaps",
     "VideoInfo",
+    "animation",
     "check_besides",
     "check_clip_options",
     "check_file",

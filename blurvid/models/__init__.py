@@ -21,7 +21,6 @@ from blurvid.errors import OptionError
 from blurvid.models.beyond import Onward, onward_of
 from blurvid.models.cascade import Cascade
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
-from blurvid.models.fast import Fast, Replay
 from blurvid.models.middle import (
     GivenMiddle,
     GivenPicture,
@@ -37,14 +36,12 @@ from blurvid.runtime import single_thread
 
 __all__ = [
     "Cascade",
-    "Fast",
     "GivenMiddle",
     "GivenPicture",
     "GuidedCascade",
     "MotionMiddle",
     "MotionModel",
     "Onward",
-    "Replay",
     "SelfEnsemble",
     "SequenceModel",
     "Spec",

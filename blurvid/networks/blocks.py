@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -33,9 +32,6 @@ class InstanceNorm(nn.GroupNorm):
     the paper's networks do not use.
     """
 
-    fused: Callable[..., Iterable[Tensor]] | None = None
-    """What does the work of `activated` faster, see `fused_activations`; None does without."""
-
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, EPS)
 
@@ -50,49 +46,9 @@ class InstanceNorm(nn.GroupNorm):
             return F.group_norm(input, self.num_groups, weight, bias, self.eps)
 
 
-def activated(x: Tensor, *affine: Tensor) -> tuple[Tensor, ...]:
-    """Instance normalization and ReLU in plain arithmetic, which a compiler makes one of.
-
-    torch's own kernels on CUDA want the channels apart, where convolutions want them side by side,
-    so that maps are turned over twice for each norm; and they do not share statistics.
-
-    Args:
-        x: (B, C, H, W).
-        affine: weight and bias of the first norm, of the second, and so on, (C,) each.
-
-    Returns:
-        For each norm, (B, C, H, W) of the type and layout of x.
-    """
-    wide = x.float()
-    variance, mean = torch.var_mean(wide, dim=(-2, -1), correction=0, keepdim=True)
-    unit = (wide - mean) * (variance + EPS).rsqrt()
-    return tuple(
-        F.relu(unit * weight[:, None, None] + bias[:, None, None]).to(x.dtype)
-        for weight, bias in zip(affine[::2], affine[1::2], strict=True)
-    )
-
-
 def activate(x: Tensor, *norms: InstanceNorm) -> Iterator[Tensor]:
-    """What each norm and a ReLU after it make of x, one at a time where nothing is fused."""
-    fused = norms[0].fused
-    if fused is None or torch.is_grad_enabled():
-        return (F.relu(norm(x)) for norm in norms)
-    # Compilers take the shapes of parameters for fixed, those of tensors not.
-    affine = (values.detach() for norm in norms for values in (norm.weight, norm.bias))
-    return iter(fused(x, *affine))
-
-
-@contextlib.contextmanager
-def fused_activations(net: nn.Module, fused: Callable[..., Iterable[Tensor]]) -> Iterator[None]:
-    """Let all norms of a network use a faster `activated` inside a block, without gradients."""
-    norms = [module for module in net.modules() if isinstance(module, InstanceNorm)]
-    for norm in norms:
-        norm.fused = fused
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.fused = None
+    """What each norm and a ReLU after it make of x, one at a time."""
+    return (F.relu(norm(x)) for norm in norms)
 
 
 def conv(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Conv2d:

@@ -129,7 +129,7 @@ class MotionNet(nn.Module):
             Mean squared errors of m, blurred along each line, against y, (B, K, h/4, w/4).
         """
         b, c, h, w = m.shape
-        light = m.clamp(1e-4, 1).pow(GAMMA).reshape(b * c, 1, h, w)
+        light = m.clamp(1e-4, 1.0).pow(GAMMA).reshape(b * c, 1, h, w)
         pad = self.kernels.shape[-1] // 2
         light = F.pad(light, (pad,) * 4, mode="replicate")
         seen, errors = y[:, :, None, ::2, ::2], []

@@ -122,7 +122,7 @@ class RestoreNet(nn.Module):
         small = F.avg_pool2d(shift, r)
         along = sample(features, small / r)
         told = torch.cat([small / PIXELS, small.abs().sum(1, keepdim=True) / PIXELS], 1)
-        times = torch.full_like(told[:, :1], t)
+        times = torch.ones_like(told[:, :1]) * t
         seen = torch.cat([F.pixel_unshuffle(plain - 0.5, r), along, features, told, times], 1)
         change = self.leave(self.mix(self.enter(seen)))
         return plain + F.pixel_shuffle(change, r).float()

@@ -1,9 +1,9 @@
 """One photo to seven frames, and the frames of a video to seven times as many."""
 
-from blurvid.pipeline.beyond import check_beyond, extend, extended
 from blurvid.pipeline.clip import Clip, stem_of
-from blurvid.pipeline.extraction import Extractor, PhotoLike, check_quality, fit
-from blurvid.pipeline.opening import choose, deblurrer, extract, extractor
+from blurvid.pipeline.extraction import Extractor, PhotoLike
+from blurvid.pipeline.opening import extract, extractor, opened
+from blurvid.pipeline.running import Runner, fit
 from blurvid.pipeline.video import SlowVideo, Step, check_video, extract_video
 from blurvid.pipeline.weave import Placed, Weaver
 
@@ -12,19 +12,15 @@ __all__ = [
     "Extractor",
     "PhotoLike",
     "Placed",
+    "Runner",
     "SlowVideo",
     "Step",
     "Weaver",
-    "check_beyond",
-    "check_quality",
     "check_video",
-    "choose",
-    "deblurrer",
-    "extend",
-    "extended",
     "extract",
     "extract_video",
     "extractor",
     "fit",
+    "opened",
     "stem_of",
 ]

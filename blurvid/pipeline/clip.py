@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ from torch import Tensor
 
 from blurvid import media, runtime
 from blurvid.blur import average_frames, psnr_of
-from blurvid.config import DEFAULT_GAMMA, FRAMES, ClipOptions, QualityOptions
+from blurvid.config import DEFAULT_GAMMA, FRAMES, ClipOptions, OrderOptions
 from blurvid.errors import OptionError
 from blurvid.flow import Field, Motion, measure
 from blurvid.pipeline.fitted import Fitted, times_of
 from blurvid.pipeline.memory import constrain_pieces, in_pieces, room_for
-from blurvid.pipeline.order import arrange, check_direction
-from blurvid.pipeline.replay import movables, origin
-from blurvid.pipeline.resample import check_frames, resample
+from blurvid.pipeline.more import resample
+from blurvid.pipeline.order import arrange
+from blurvid.pipeline.replay import movables
 from blurvid.pipeline.trust import Trust, assess, reblur_map
+from blurvid.recipe import Recipe, check_frames
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,48 +35,40 @@ class Clip:
     """x[1..7], (7, 3, H, W) float32 RGB in [0, 1], on the CPU; H x W as the upright photo. After
     `resample`, N frames instead; with frames beyond the exposure, these at both ends."""
     photo: media.Photo
-    model: str
-    """Name of the model that made them."""
-    weights: str
-    """Name of its weights."""
-    device: str
-    precision: str
-    """Precision of the features: `float32`, `bfloat16` or `float16`."""
-    seconds: float
-    """Time the network took."""
+    recipe: Recipe
+    """What made them."""
+    device: str = "cpu"
+    seconds: float = 0.0
+    """Time that it took."""
     warnings: tuple[str, ...] = ()
     tiles: int = 1
     """Pieces in which the network saw the photo; 1 is the whole, with exact statistics."""
     scale: float = 1.0
     """Size at which the network saw the photo, as a share of its own."""
-    quality: QualityOptions = QualityOptions()
-    """What was done besides; an option that means nothing to the model is at its default."""
-    middle: str | None = None
-    """What gave the middle frame in the place of the model's own network."""
-    direction: str = "auto"
-    """Where the dominant motion was made to point."""
-    flips: tuple[str, ...] = ()
-    """Names of the regions in which time was turned around."""
     trusted: Trust | None = None
     """How far they can be believed, where that is known already; see `trust`."""
     seven: Tensor | None = None
     """The seven frames, where `tensor` holds another number."""
-    beyond: int = 0
-    """Frames before the first of the seven, and as many after the last."""
     fitted: Fitted | None = None
     """The picture and the motion that the frames were rendered from, where they were."""
+    host_memory: int | None = None
+    """Most memory that further frames may take [bytes]; beyond, they are put on disk."""
 
     @property
     def frames(self) -> NDArray[np.uint8]:
         """The frames, uint8 (T, H, W, 3) RGB, as many as in `tensor`."""
         return media.to_uint8(self.tensor)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of a clip: it plays."""
+        return media.animation(self.tensor, self.photo)
+
     @property
     def _own(self) -> Tensor:
         """The seven frames that the model gave."""
         return self.tensor if self.seven is None else self.seven
 
-    def resample(self, count: int, max_memory: int | None = None) -> Clip:
+    def resample(self, count: int) -> Clip:
         """Spread another number of frames evenly over the exposure.
 
         Where the motion was fitted, all are rendered from it. Elsewhere the first and the last
@@ -84,7 +78,6 @@ class Clip:
 
         Args:
             count: how many, 3 to 49.
-            max_memory: most memory to take [bytes]; beyond, the frames are put on disk.
 
         Returns:
             A clip of so many frames.
@@ -96,21 +89,18 @@ class Clip:
         if len(own) != FRAMES:
             raise OptionError(f"{count} frames need the {FRAMES} of a sequence, not {len(own)}")
         check_frames(count)
+        recipe = dataclasses.replace(self.recipe, frames=count, beyond=0)
         if count == FRAMES:
-            return dataclasses.replace(self, tensor=own, seven=None, beyond=0)
-
-        def allocate(count: int, height: int, width: int) -> Tensor:
-            return room_for(height, width, count, max_memory)
-
+            return dataclasses.replace(self, tensor=own, seven=None, recipe=recipe)
         with runtime.memory_guard(torch.device("cpu")):
-            if self.fitted is not None:
-                height, width = own.shape[-2:]
-                found = self.fitted.render(times_of(count), allocate(count, height, width))
-                if self.quality.constraint is not None:
-                    constrain_pieces(found, self.photo.pixels, self.quality.constraint)
+            out = room_for(own.shape[-2], own.shape[-1], count, self.host_memory)
+            if self.fitted is None:
+                resample(own, count, out)
             else:
-                found = resample(own, count, allocate)
-        return dataclasses.replace(self, tensor=found, seven=own, beyond=0)
+                self.fitted.render(times_of(count), out)
+                if recipe.quality.constraint is not None:
+                    constrain_pieces(out, self.photo.pixels, recipe.quality.constraint)
+        return dataclasses.replace(self, tensor=out, seven=own, recipe=recipe)
 
     def face(self, direction: str) -> Clip:
         """Turn time, for the whole clip, so that the dominant motion points in a direction.
@@ -125,7 +115,6 @@ class Clip:
         Raises:
             OptionError: no such direction.
         """
-        check_direction(direction)
         return self._arranged(direction, ())
 
     def flip(self, region: media.RegionLike) -> Clip:
@@ -150,7 +139,7 @@ class Clip:
         return self._arranged("auto", (media.region(region),))
 
     def _arranged(self, direction: str, flips: tuple[media.Region, ...]) -> Clip:
-        if self.beyond:
+        if self.recipe.beyond:
             raise OptionError(
                 "frames beyond the exposure follow the order of time they were made for; "
                 "choose it when extracting, or leave them out by resample(7)"
@@ -158,6 +147,12 @@ class Clip:
         if self.seven is not None:
             arranged = self.resample(FRAMES)._arranged(direction, flips)
             return arranged.resample(len(self.tensor))
+        order = self.recipe.order
+        order = OrderOptions(
+            order.direction if direction == "auto" else direction,
+            order.flips + tuple(region.name for region in flips),
+        )
+        recipe = dataclasses.replace(self.recipe, order=order)
         frames = self.tensor.clone()
         turned = arrange(frames, direction, flips, self.fitted.field if self.fitted else None)
         return dataclasses.replace(
@@ -165,8 +160,7 @@ class Clip:
             tensor=frames,
             fitted=self.fitted and self.fitted.arranged(turned.whole, turned.masks),
             warnings=self.warnings + turned.notes,
-            direction=self.direction if direction == "auto" else direction,
-            flips=self.flips + tuple(region.name for region in flips),
+            recipe=recipe,
         )
 
     @functools.cached_property
@@ -176,7 +170,7 @@ class Clip:
         The response of the photo's camera is not known; that of the constraint stands for it,
         gamma 2.2 where there was none.
         """
-        gamma = self.quality.constraint
+        gamma = self.recipe.quality.constraint
         gamma = DEFAULT_GAMMA if gamma is None else gamma
         # In pieces: light of all frames at once would take twice their memory.
         errors = [
@@ -196,14 +190,14 @@ class Clip:
 
     @functools.cached_property
     def _assessed(self) -> Trust:
-        fixed = self.quality.scale != "auto"
+        fixed = self.recipe.quality.scale != "auto"
         fitted = self.fitted is not None
         return assess(self._own, self.photo.pixels, self.scale, fixed=fixed, any_length=fitted)
 
     @functools.cached_property
     def reblur_map(self) -> Tensor:
         """Where the average of the frames does not explain the photo, see `trust.reblur_map`."""
-        return reblur_map(self._own, self.photo.pixels, self.quality.constraint)
+        return reblur_map(self._own, self.photo.pixels, self.recipe.quality.constraint)
 
     def save_trust(self, target: str | Path, *, overwrite: bool = False) -> Path:
         """Write the maps of `trust` and re-blur: as `.npy`, or drawn over the photo as `.png`.
@@ -347,28 +341,19 @@ class Clip:
 
     def _told(self) -> dict[str, Any]:
         """What a player shows besides: how the frames came about, and what moves on its own."""
-        reblur = f"{min(self.reblur_psnr, 999.0):.1f} dB"
-        trust = self.trust()
+        trust, recipe = self.trust(), self.recipe
+        stem = "photo" if self.photo.name == "-" else Path(self.photo.name).stem or "photo"
+        outputs = {end.upper(): shlex.quote(f"{stem}.{end}") for end in ("mp4", "gif", "webp")}
         return {
             "facts": {
-                "model": self.model,
-                "weights": self.weights,
-                "re-blur PSNR": reblur,
+                "model": recipe.model,
+                "weights": recipe.weights.name,
+                "re-blur PSNR": f"{min(self.reblur_psnr, 999.0):.1f} dB",
                 "expected PSNR": f"{trust.psnr:.0f} dB",
             },
             "maps": media.TrustMaps(trust.error, self.reblur_map),
             "objects": movables(self._own, self._field(False)),
-            "origin": origin(
-                self.photo,
-                self.model,
-                self.weights,
-                self.quality,
-                self.middle,
-                self.direction,
-                self.flips,
-                len(self.tensor) - 2 * self.beyond,
-                self.beyond,
-            ),
+            "origin": media.Origin(recipe.command(self.photo.name), outputs),
         }
 
 

@@ -1,53 +1,86 @@
-"""From the names of weights to an extractor that is ready for photos."""
+"""From a recipe to an extractor that is ready for photos."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
-from blurvid import runtime, weights
+from blurvid import media, runtime, weights
 from blurvid.config import (
-    FAST,
     FRAMES,
-    MODELS,
     MotionHints,
     OrderOptions,
     QualityOptions,
     RunOptions,
 )
-from blurvid.errors import OptionError
-from blurvid.models import MotionModel, SequenceModel
-from blurvid.pipeline.beyond import check_beyond, extend
+from blurvid.models import (
+    GivenMiddle,
+    GivenPicture,
+    GuidedCascade,
+    MotionModel,
+    SequenceModel,
+    middle_of,
+)
+from blurvid.models.cascade import Cascade
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.extraction import Extractor, PhotoLike, as_photo
-from blurvid.pipeline.middle import AUTO, OWN, find_middle, guided
-from blurvid.pipeline.resample import check_frames
-
-
-def choose(
-    name: str | Path | None = None, model: str = "auto", middle: str | Path = AUTO
-) -> weights.WeightSet:
-    """Find the weights; where only a middle frame is named, of a model with a place for it.
-
-    Args:
-        name: name or folder of a weight set.
-        model: `auto` or one of `config.MODELS`.
-        middle: what gives the middle frame.
-
-    Raises:
-        WeightsError: there are none, or they are damaged.
-    """
-    found = weights.find(name, model)
-    if model == "auto" and name is None and str(middle) != AUTO and found.model == FAST:
-        return weights.find(None, "cascade")
-    return found
+from blurvid.recipe import AUTO, GIVEN, Recipe, Source, resolve
 
 
 @contextmanager
+def opened(recipe: Recipe, run: RunOptions = RunOptions()) -> Iterator[Extractor]:
+    """Load what a recipe names, and keep it ready for the time of a block.
+
+    Args:
+        recipe: what `resolve` or `resolve_middle` gives.
+        run: device, threads, memory.
+
+    Yields:
+        A function from a photo to its `Clip`.
+
+    Raises:
+        InputError: a mask or a middle frame that cannot be read.
+        WeightsError: weights missing or damaged.
+        DeviceError: the device is not there.
+    """
+    with runtime.running(run) as (device, dtype):
+        if recipe.frames == 1:
+            network: SequenceModel = _middle(recipe.weights)
+            given = None
+        else:
+            network, given = _sequence(recipe)
+        assert isinstance(network, nn.Module)
+        runtime.place(network, device)
+        yield Extractor(network, recipe, device, dtype, run.max_memory, given)
+
+
+def _sequence(recipe: Recipe) -> tuple[SequenceModel, Tensor | None]:
+    """Load a model of all frames, and the picture that is its middle frame, where one is."""
+    found, middle, given = recipe.weights.origin, recipe.middle, None
+    assert isinstance(found, weights.WeightSet)
+    network: SequenceModel = weights.load(found)
+    if middle is not None and middle.kind == GIVEN:
+        assert isinstance(middle.origin, Path)
+        given = media.read_photo(middle.origin).pixels
+    if middle is not None and isinstance(network, MotionModel):
+        network.middle = _middle(middle) if given is None else GivenPicture(given)
+    elif middle is not None and isinstance(network, Cascade):
+        network = GuidedCascade(network, _middle(middle) if given is None else GivenMiddle())
+    return network, given
+
+
+def _middle(source: Source) -> SequenceModel:
+    """Load what gives the middle frame alone."""
+    if isinstance(source.origin, weights.WeightSet):
+        return middle_of(weights.load(source.origin))
+    assert source.origin is not None
+    return weights.load_foreign(source.origin)
+
+
 def extractor(
     weights_name: str | Path | weights.WeightSet | None = None,
     run: RunOptions = RunOptions(),
@@ -57,7 +90,7 @@ def extractor(
     middle: str | Path = AUTO,
     order: OrderOptions = OrderOptions(),
     hints: MotionHints = MotionHints(),
-) -> Iterator[Extractor]:
+) -> AbstractContextManager[Extractor]:
     """Load a model and keep it ready for the time of a block.
 
     Args:
@@ -67,85 +100,25 @@ def extractor(
         model: `auto` or one of `config.MODELS`; `auto` takes the first of them whose weights are
             there.
         quality: what is done besides one plain pass.
-        middle: what gives the middle frame, see `find_middle`.
+        middle: what gives the middle frame, see `recipe.resolve`.
         order: which way time runs, in all of the photo and in parts of it.
         hints: what is known of the motion; for the motion model.
 
-    Yields:
-        A function from a photo to its `Clip`.
+    Returns:
+        A context manager that gives a function from a photo to its `Clip`.
 
     Raises:
-        OptionError: an option of `quality` or `order` is out of range.
-        InputError: a mask of `order` cannot be read.
-        WeightsError: weights missing or damaged.
-        DeviceError: the device is not there.
+        OptionError: an option is out of range.
+        WeightsError: weights missing.
     """
-    if not isinstance(weights_name, weights.WeightSet):
-        weights_name = choose(weights_name, model, middle)
-    if weights_name.model not in MODELS:
-        raise OptionError(
-            f"the {weights_name.model} model gives one frame only; use it with --middle, or "
-            "blurvid deblur"
-        )
-    if hints != MotionHints() and weights_name.model != MODELS[0]:
-        raise OptionError(f"hints on the motion are for the {MODELS[0]} model")
-    with runtime.running(run) as (device, dtype):
-        network: SequenceModel = weights.load(weights_name)
-        found = None
-        if weights_name.model == "cascade":
-            found = find_middle(middle, weights_name)
-        elif str(middle) != AUTO and not (str(middle) == OWN and weights_name.middle):
-            found = find_middle(middle)
-        if found is not None:
-            network = guided(network, found)
-        warnings: tuple[str, ...] = ()
-        if isinstance(network, MotionModel) and quality.scale not in ("auto", 1):
-            quality = dataclasses.replace(quality, scale="auto")
-            warnings += ("scale changes nothing: the motion model has sizes of its own",)
-        assert isinstance(network, nn.Module)
-        runtime.place(network, device)
-        fast = run.compile and device.type == "cuda"
-        if run.compile and not fast:
-            warnings += (f"compile changes nothing on {device.type}: it is for CUDA devices",)
-        yield Extractor(
-            network,
-            weights_name.name,
-            device,
-            dtype,
-            quality,
-            warnings,
-            run.max_memory,
-            found,
-            order=order,
-            fast=fast,
-            hints=hints,
-        )
-
-
-@contextmanager
-def deblurrer(
-    middle: str | Path = AUTO, run: RunOptions = RunOptions(), *, passes: int = 1
-) -> Iterator[Extractor]:
-    """Load what gives the middle frame alone, and keep it ready for the time of a block.
-
-    Args:
-        middle: see `find_middle`; not a picture.
-        run: device, precision, threads.
-        passes: answers averaged, see `QualityOptions`.
-
-    Yields:
-        A function from a photo to a `Clip` of one frame.
-
-    Raises:
-        OptionError, WeightsError, DeviceError: as their names say.
-    """
-    with runtime.running(run) as (device, dtype):
-        found = find_middle(middle)
-        if found is None or found.frame is not None or not isinstance(found.model, nn.Module):
-            raise OptionError(f"{middle} is a picture, not something that deblurs")
-        runtime.place(found.model, device)
-        quality = QualityOptions(passes=passes, scale=1.0)
-        yield Extractor(found.model, found.name, device, dtype, quality, (), run.max_memory, found)
+    recipe = resolve(
+        *(weights_name, model, middle),
+        quality=quality,
+        order=order,
+        hints=hints,
+        precision=run.precision,
+    )
+    return opened(recipe, run)
 
 
 def extract(
@@ -166,19 +139,18 @@ def extract(
     Args:
         photo: a path, an open binary file, a PIL image, a numpy array ((H, W, 3) uint8, or
             float in [0, 1]) or a tensor ((3, H, W) in [0, 1]), RGB.
-        weights_name: name or folder of a weight set; the released one by default.
-        model: `auto` or one of `config.MODELS`; `auto` takes the first of them whose weights are
-            there.
+        weights_name: as for `extractor`, like all that follows but the last two.
+        model: `auto` or one of `config.MODELS`.
         run: device, precision, threads.
         quality: what is done besides one plain pass.
-        middle: what gives the middle frame, see `find_middle`.
+        middle: what gives the middle frame.
         order: which way time runs, in all of the photo and in parts of it.
-        hints: what is known of the motion; for the motion model.
+        hints: what is known of the motion.
         frames: how many, see `Clip.resample`.
-        beyond: how many more at each end, outside of the exposure, see `pipeline.beyond.extend`.
+        beyond: how many more at each end, outside of the exposure, see `Extractor.extended`.
 
     Returns:
-        The clip, of the photo's size; it tells which model and weights made it.
+        The clip, of the photo's size; its `recipe` tells what made it.
 
     Raises:
         OptionError: an option is out of range.
@@ -186,18 +158,16 @@ def extract(
         WeightsError: weights missing or damaged.
         DeviceError: the device is not there or has too little memory.
     """
-    check_frames(frames)
-    check_beyond(beyond, frames)
-    photo = as_photo(photo)
-    with extractor(
-        weights_name,
-        model=model,
-        run=run,
+    recipe = resolve(
+        *(weights_name, model, middle),
         quality=quality,
-        middle=middle,
         order=order,
         hints=hints,
-    ) as ready:
-        clip = extend(ready, ready(photo), beyond)
-        clip = dataclasses.replace(clip, warnings=ready.warnings + clip.warnings)
-    return clip if frames == FRAMES else clip.resample(frames, ready.host_memory)
+        frames=frames,
+        beyond=beyond,
+        precision=run.precision,
+    )
+    photo = as_photo(photo)
+    with opened(recipe, run) as ready:
+        clip = ready(photo)
+    return dataclasses.replace(clip, warnings=recipe.warnings + clip.warnings)

@@ -8,24 +8,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from blurvid.config import DIRECTIONS
-from blurvid.errors import OptionError
 from blurvid.flow import Field, find_objects, measure
 from blurvid.flow.field import STILL
 from blurvid.flow.seam import flip
 from blurvid.media import Region
 
 _AXES = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
-
-
-def check_direction(direction: str) -> None:
-    """Refuse a direction that is none.
-
-    Raises:
-        OptionError: it is not one of `config.DIRECTIONS`.
-    """
-    if direction not in DIRECTIONS:
-        raise OptionError(f"no direction named {direction!r}; use {', '.join(DIRECTIONS)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +47,8 @@ def arrange(
         What was turned.
 
     Raises:
-        OptionError: no such direction.
         InputError: a region lies outside of the frames.
     """
-    check_direction(direction)
     height, width = frames.shape[-2:]
     found = field or functools.partial(measure, frames)
     turned = False

@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.config import SMALLEST_SCALE
-from blurvid.errors import OptionError
 from blurvid.flow import sequence_motion
 
 Run = Callable[[Tensor], Tensor]
@@ -36,17 +34,6 @@ find at most, however long it is. From 12 to 14 px the gain is the same within 0
 simulated from photos held out from training, paths of 3 to 60 px)."""
 LEAST_SIDE = 56
 """Shortest side [px] to which a photo is scaled down unless told to."""
-
-
-def check_scale(scale: float | str) -> None:
-    """Refuse a scale that means nothing.
-
-    Raises:
-        OptionError: neither `auto` nor a number from `SMALLEST_SCALE` to 1.
-    """
-    number = isinstance(scale, int | float) and SMALLEST_SCALE <= scale <= 1
-    if scale != "auto" and not number:
-        raise OptionError(f"scale {scale!r}: use auto or a number from {SMALLEST_SCALE:g} to 1")
 
 
 def extract_scaled(

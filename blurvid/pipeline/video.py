@@ -34,7 +34,7 @@ _DOUBTS = {
     "still": "no motion found",
 }
 """What is said of the reasons not to believe a frame's seven, see `trust.Trust`."""
-_FORMAT = 2
+_FORMAT = 3
 """Of the work folder; another one is begun anew."""
 
 Sevens = NDArray[np.uint8]
@@ -123,7 +123,7 @@ def extract_video(
     check_video(options)
     if target.suffix.lower() != ".mp4":
         raise OptionError(f"{target}: a video becomes a .mp4 file")
-    if extract.middle is not None and extract.middle.frame is not None:
+    if extract.given is not None:
         raise OptionError("a picture is the middle frame of one photo, not of a video")
     media.check_file(target, overwrite)
     info = media.video_info(source)
@@ -207,11 +207,8 @@ def _about(
     return {
         "format": _FORMAT,
         "video": [source.name, status.st_size, status.st_mtime_ns],
-        "model": extract.model.name,
-        "weights": extract.name,
+        "recipe": extract.recipe.record(),
         "precision": str(extract.dtype),
-        "quality": [str(value) for value in vars(extract.quality).values()],
-        "middle": extract.middle.name if extract.middle else None,
         "fps": str(fps),
         "crf": options.crf,
     }

@@ -11,6 +11,7 @@ from blurvid.weights.download import fetch
 from blurvid.weights.foreign import SUFFIXES as FOREIGN_SUFFIXES
 from blurvid.weights.foreign import load_foreign
 from blurvid.weights.maxim import import_maxim, is_maxim
+from blurvid.weights.onnx import export_onnx, onnx_parts
 from blurvid.weights.sets import best_middle, cache_dir, default, find, list_sets
 from blurvid.weights.specs import spec_of, spec_problem
 from blurvid.weights.store import load, save
@@ -24,6 +25,7 @@ __all__ = [
     "best_middle",
     "cache_dir",
     "default",
+    "export_onnx",
     "fetch",
     "find",
     "import_authors",
@@ -32,6 +34,7 @@ __all__ = [
     "list_sets",
     "load",
     "load_foreign",
+    "onnx_parts",
     "save",
     "spec_of",
     "spec_problem",

@@ -87,7 +87,7 @@ class Learner:
         if dist.is_initialized() and dist.get_world_size() > 1:
             wrapped = DistributedDataParallel(self.objective)
             self._critic = self.critic and DistributedDataParallel(self.critic)
-        self._objective = runtime.compiled(wrapped) if self.options.compile else wrapped
+        self._objective = torch.compile(wrapped) if self.options.compile else wrapped
         self.model.train()
 
     def step(self, batch: Batch, progress: float) -> tuple[dict[str, Tensor], Tensor]:

@@ -80,8 +80,8 @@ def train(
             trainer = Trainer(Learner(options, device, dtype, initial, vgg), source(device), out)
             if state is not None:
                 trainer.load(state)
-            with runtime.tried_convolutions():
-                return trainer.fit(on_step, stop)
+            torch.backends.cudnn.benchmark = True  # all crops have one size
+            return trainer.fit(on_step, stop)
 
 
 def _alone(out: Path) -> AbstractContextManager[None]:

@@ -1,0 +1,132 @@
+"""`blurvid config`: what is always wanted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import MutableMapping
+from typing import Any
+
+import click
+
+from blurvid.cli import settings
+from blurvid.errors import OptionError, OutputError
+
+
+@click.group(
+    invoke_without_command=True, short_help="Show or change options that are always wanted."
+)
+@click.pass_context
+def config(ctx: click.Context) -> None:
+    """Show or change what is always wanted: options that commands take from a file.
+
+    The file is TOML, with a table for each command and a key for each long option. The command
+    line wins over BLURVID_WEIGHTS and RAY_ADDRESS, and these over the file.
+
+    \b
+    Examples:
+      blurvid config                         the file, and what it holds
+      blurvid config set extract.fps 12
+      blurvid config unset extract.fps
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    click.echo(f"# {settings.path()}")
+    for key, value in settings.entries(settings.read()):
+        settings.checked(settings.option_of(key), value, key)
+        click.echo(f"{key} = {_toml(value)}")
+
+
+@config.command("set")
+@click.argument("key")
+@click.argument("values", nargs=-1, required=True, metavar="VALUE...")
+def set_(key: str, values: tuple[str, ...]) -> None:
+    """Let a command take VALUE for an option from now on; KEY is COMMAND.OPTION.
+
+    Options that may be given again take several values. Flags take true or false.
+
+    \b
+    Examples:
+      blurvid config set extract.quality best
+      blurvid config set extract.bounce false
+    """
+    option = settings.option_of(key)
+    settings.checked(option, list(values), key)
+    found = [_typed(value, option) for value in values]
+    document = _document()
+    *tables, name = key.split(".")
+    table: MutableMapping[str, Any] = document
+    for part in tables:
+        table = table.setdefault(part, {})
+    table[name] = found if option.multiple else found[0]
+    _write(document)
+
+
+@config.command()
+@click.argument("key")
+def unset(key: str) -> None:
+    """Leave the option KEY to its default again.
+
+    \b
+    Example:
+      blurvid config unset extract.quality
+    """
+    document = _document()
+    *tables, name = key.split(".")
+    table: Any = document
+    with contextlib.suppress(KeyError, TypeError):
+        for part in tables:
+            table = table[part]
+        del table[name]
+        _write(document)
+        return
+    raise OptionError(f"{settings.path()}: {key} is not set")
+
+
+@config.command("path")
+def path_() -> None:
+    """Print where the file is, or would be.
+
+    \b
+    Example:
+      blurvid config path
+    """
+    click.echo(settings.path())
+
+
+def _typed(word: str, option: click.Option) -> str | bool | int | float:
+    """A word of the command line as TOML would have it; the same word comes of it again."""
+    if option.is_flag:
+        return bool(option.type.convert(word, option, None))
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            if str(kind(word)) == word:
+                return kind(word)
+    return word
+
+
+def _toml(value: Any) -> str:
+    import tomlkit
+
+    return str(tomlkit.item(value).as_string())
+
+
+def _document() -> MutableMapping[str, Any]:
+    """The file, with its comments."""
+    import tomlkit
+
+    settings.read()  # refuses what is no TOML
+    file = settings.path()
+    return tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()
+
+
+def _write(document: MutableMapping[str, Any]) -> None:
+    import tomlkit
+
+    file = settings.path()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = file.with_name(f"{file.name}.new")
+        fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
+        fresh.replace(file)
+    except OSError as error:
+        raise OutputError(f"{file}: not written: {error.strerror or error}") from None

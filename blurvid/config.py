@@ -1,0 +1,339 @@
+"""Every default of the core, once. No torch in here, so that help screens stay instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+FRAMES = 7
+"""Frames extracted from one photo (Jin et al. 2018, section 5)."""
+LEAST_FRAMES = 3
+"""Fewest frames that are made of these seven..."""
+MOST_FRAMES = 49
+"""...and most: seven between two of them."""
+MOST_BEYOND = 4
+"""Most frames before the first of the seven, and after the last."""
+MIDDLE = 4
+"""Number of the middle frame; frames are counted from 1, arrays from 0."""
+MODELS = ("motion", "direct", "cascade")
+"""The models that extract a whole sequence, best released weights first."""
+FAST = "direct"
+"""The model that takes a fraction of the time..."""
+FAST_MIDDLE = "maxim"
+"""...and what makes a photo sharp as fast."""
+Gamma = float | Literal["srgb"]
+"""Camera response: an exponent (1.0 = averaged as stored) or the sRGB curve."""
+
+FRAME_FORMATS = ("png", "tiff", "jpg", "webp-frames")
+"""Files of single frames in a folder; `webp` without more is an animation."""
+FORMATS = (*FRAME_FORMATS, "mp4", "gif", "webp", "html")
+"""What frames can be written as: single frames in a folder, a video, an animation, an animation
+with all colours, a player for browsers."""
+JPEG_QUALITY = 95
+"""Of single frames, 0 to 100."""
+
+DEFAULT_GAMMA = 2.2
+"""Camera response assumed where none is known."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how a network runs."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+    precision: str = "auto"
+    """`auto`, `fp32`, `bf16` or `fp16`."""
+    threads: int | None = None
+    """CPU threads; None leaves torch's own choice."""
+    max_memory: int | None = None
+    """Most memory to take [bytes], of the GPU or, on a CPU, of the whole process; None takes
+    `FREE_SHARE` of what is free."""
+
+
+FREE_SHARE = 0.7
+"""Share of the free memory that a photo may take unless told otherwise."""
+ROOMY = 1 << 30
+"""Memory [bytes] up to which a network on a CPU sees a photo in one go. Beyond, it saves memory
+where that changes nothing: it takes hardly longer."""
+
+QUALITIES = {"fast": 1, "good": 2, "best": 4}
+"""Names for numbers of passes."""
+SMALLEST_SCALE = 0.05
+"""Smallest scale at which a photo may be seen."""
+
+
+@dataclass(frozen=True)
+class QualityOptions:
+    """What is done with a photo besides one plain pass of the network."""
+
+    passes: int = 1
+    """Answers averaged: 1, 2 (the photo mirrored left to right too) or 4 (top to bottom too)."""
+    constraint: Gamma | None = None
+    """Camera response in which the frames are made to average to the photo; None leaves them."""
+    scale: float | Literal["auto"] = "auto"
+    """Size at which the network sees the photo, as a share of its own; smaller for longer blur.
+    `auto` measures the blur."""
+
+
+DIRECTIONS = ("auto", "right", "left", "up", "down")
+"""Where the dominant motion of the frames can be made to point; `auto` leaves their order."""
+
+
+@dataclass(frozen=True)
+class OrderOptions:
+    """Which way time runs; a single photo cannot tell which one is right."""
+
+    direction: str = "auto"
+    """One of `DIRECTIONS`, for all of the photo."""
+    flips: tuple[Any, ...] = ()
+    """Regions in which time is turned around after that, each as `media.region` takes it."""
+
+
+@dataclass(frozen=True)
+class MotionHints:
+    """What the user knows of the motion in a photo; for the motion model."""
+
+    motion: tuple[float, float] | None = None
+    """How far the picture as a whole moves from the first frame to the last [px of the photo], x
+    to the right, y downwards; where the search for it begins."""
+    still: tuple[Any, ...] = ()
+    """Regions that stay at rest, each as `media.region` takes it, but for points."""
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How seven frames become a clip that one can watch."""
+
+    fps: float = 10.0
+    """Frames shown per second."""
+    bounce: bool = True
+    """Play forth and back, so that the loop has no jump."""
+    reverse: bool = False
+    """Turn the order of time around; a single photo cannot tell which one is right."""
+    seconds: float = 4.0
+    """A video is looped until it lasts at least this long."""
+    crf: int = 15
+    """x264 quality, smaller is better."""
+    compare: str | None = None
+    """One of `COMPARISONS`: a clip of the blurred photo against the frames, to be posted."""
+    square: bool = False
+    """Whether a comparison is a square, of where most moves."""
+    caption: bool = True
+    """Whether a comparison says which is which."""
+
+
+COMPARISONS = ("wipe", "side", "flicker")
+"""An edge that goes to and fro, one beside the other, or one after the other."""
+SOUNDS = ("stretch", "keep", "drop")
+"""What becomes of the sound of a video: as long as the pictures, at its own speed, or nothing."""
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How the frames of a video, each become seven, are a video again."""
+
+    fps: float | Literal["slow", "keep"] = "slow"
+    """Frames shown per second; `slow` takes the video's own rate, so that it takes seven times as
+    long, `keep` seven times that rate, so that it takes as long as before."""
+    audio: Literal["stretch", "keep", "drop"] = "stretch"
+    """One of `SOUNDS`."""
+    crf: int = ClipOptions.crf
+    """x264 quality, smaller is better."""
+
+
+UNKNOWN_FPS = 30.0
+"""Of a video that does not tell its rate."""
+
+
+MOST_THREADS = 1024
+"""Most threads or processes of one kind that may be asked for; a larger number is a mistake."""
+BATCH_PIXELS = 8_000_000
+"""Of all photos that a batch has in work at a time, so that their frames take about a gigabyte;
+a larger photo is in work alone."""
+MOST_WRITERS = 8
+"""Most threads that write the results of a batch unless told otherwise."""
+ENGINES = ("local", "ray")
+"""Who does a batch: this process, or the workers of a Ray cluster."""
+RAY_TRIES = 3
+"""Workers that may die of a photo or clip before it is given up."""
+RAY_THREADS = 4
+"""Most CPU threads of a worker unless told otherwise; more help one photo less than another worker
+helps a batch."""
+RAY_STORE = 100 << 20
+"""Shared memory [bytes] of a cluster started for one run; only names and figures go through it."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written of photos, and where to."""
+
+    path: Path | None = None
+    """A file whose suffix names its kind, or a folder; None is the current folder."""
+    kind: str | None = None
+    """One of `FORMATS`; None is what the suffix says, in a folder `png`, or `mp4` where there is no
+    path. Of single pictures the photo's own."""
+    name: str | None = None
+    """Template for names in a folder; by default the photo's."""
+    montages: tuple[Path, ...] = ()
+    """Where a sheet of the frames goes besides: a file, or a folder."""
+    flows: tuple[Path, ...] = ()
+    """The same for the motion, `.flo`, `.npy` or `.png`..."""
+    trusts: tuple[Path, ...] = ()
+    """...and for the maps of trust, `.npy` or `.png`."""
+    clip: ClipOptions = ClipOptions()
+    """How frames are shown."""
+    overwrite: bool = False
+    """Replace existing files."""
+    skip_existing: bool = False
+    """Leave out photos whose files are all there, to resume a batch."""
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How many photos are gone through."""
+
+    fail_fast: bool = False
+    """Stop after the first failure."""
+    writers: int | None = None
+    """Threads that write while the network works; 0 does one thing after the other."""
+    pixels: int | None = None
+    """Of photos in work at a time; by default `BATCH_PIXELS`, or less where there is little
+    memory."""
+    measure: bool = True
+    """Work out the re-blur PSNR and the trust of clips."""
+    allow_truncated: bool = False
+    """Read photos whose files end early as far as they go."""
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Which Ray cluster, and how much of it."""
+
+    address: str | None = None
+    """`auto` or `HOST:PORT` of a running cluster; None is `RAY_ADDRESS`, or else one on this
+    machine for the time of the run."""
+    workers: int | None = None
+    """Processes that hold the model; None takes one a GPU, or as many as there are CPUs for."""
+
+
+@dataclass(frozen=True)
+class UNetSpec:
+    """Shape of a U-Net."""
+
+    factor: int = 4
+    """Unshuffle factor r."""
+    channels: tuple[int, ...] = (64, 128, 192)
+    """Channels of each level; every level halves height and width."""
+    blocks: tuple[int, ...] = (2, 3, 5)
+    """Residual blocks of each level, in the encoder and again in the decoder."""
+    block: Literal["plain", "naf"] = "plain"
+    """`plain`: two convolutions; `naf`: gates and depthwise convolutions, cheaper by far."""
+    kernel: int = 3
+    """Side of the blocks' convolutions, of the depthwise ones with `naf`; odd."""
+
+
+@dataclass(frozen=True)
+class DirectSpec(UNetSpec):
+    """Shape of the direct network."""
+
+
+@dataclass(frozen=True)
+class BDIRSpec(UNetSpec):
+    """Shape of BDIRNet.
+
+    Without `distill` and `reconstruct` and with `skip` 1 it is a plain U-Net that adds a residual
+    to the photo.
+    """
+
+    distill: bool = True
+    """Statistical anti-interference distilling (SAID) in DistillNet."""
+    reconstruct: bool = True
+    """Anti-interference reconstruction (SAIR) in RecNet."""
+    rec_blocks: int = 3
+    """Residual blocks of RecNet."""
+    skip: int = 4
+    """What is added to RecNet's output: the photo, averaged over squares of so many pixels [px].
+    1 is the photo itself."""
+    window: int = 192
+    """Side of the square around each pixel whose statistics normalize it [px]; the whole image
+    where that is smaller."""
+
+
+@dataclass(frozen=True)
+class MaximSpec:
+    """Shape of MAXIM."""
+
+    stages: int = 1
+    """U-Nets one after the other, 1 to 3; the first alone deblurs as well (see the model card)."""
+    features: int = 32
+    """Channels of the finest scale; every coarser one has twice as many."""
+
+
+@dataclass(frozen=True)
+class MotionSpec:
+    """Shape of the motion network."""
+
+    channels: tuple[int, ...] = (32, 64, 128, 160, 192)
+    """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the photo's size."""
+    blocks: tuple[int, ...] = (1, 2, 2, 3)
+    """Residual blocks at 1/4 to 1/32, and again on the way back but for the last."""
+    reach: float = 15.0
+    """Longest half displacement in the cost volume [px of the half-size image]."""
+
+
+@dataclass(frozen=True)
+class RestoreSpec:
+    """Shape of the restoration network."""
+
+    factor: int = 4
+    """Unshuffle factor r."""
+    channels: tuple[int, ...] = (96, 128, 192)
+    """Channels of each level; every level halves height and width."""
+    blocks: tuple[int, ...] = (3, 3, 4)
+    """Residual blocks of each level, in the encoder and again in the decoder."""
+    carried: int = 48
+    """Channels of the features that are carried along the path to each frame."""
+    kernel: int = 5
+    """Side of the depthwise convolutions; odd."""
+
+
+@dataclass(frozen=True)
+class MotionModelSpec:
+    """Shapes of the motion model's own networks."""
+
+    motion: MotionSpec = field(default_factory=MotionSpec)
+    restore: RestoreSpec = field(default_factory=RestoreSpec)
+
+
+@dataclass(frozen=True)
+class CascadeSpec:
+    """Shape of the cascade. Everything but the default is for trials and ablation."""
+
+    width: float = 1.0
+    """Multiplies the channels of all five networks; 1 is the paper's."""
+    contexts: Literal["sequential", "middle", "none"] = "sequential"
+    """What the networks of a pair see besides y: `sequential`, the frames before them (paper,
+    section 5.3); `middle`, the middle frame; `none`, no frame (both section 5.2)."""
+
+
+SPECS: dict[str, type] = {
+    "motion": MotionModelSpec,
+    "direct": DirectSpec,
+    "cascade": CascadeSpec,
+    "bdirnet": BDIRSpec,
+    "maxim": MaximSpec,
+}
+"""Shapes of all models that have weights, by their names. The first three give whole sequences,
+best released weights first, the others the middle frame."""
+PARTS = {"motion": ("motion", "restore"), "cascade": ("middle", "35", "26", "17")}
+"""Parts of the models that are stored in several files; of the cascade its stages, in the order
+in which they run."""
+STAGES = PARTS["cascade"]
+"""Stages of the cascade in the order in which they run."""
+TRAINED = tuple(SPECS)
+"""All models that have weights; `bdirnet` and `maxim` give the middle frame only."""
+MIDDLE_CHOICES = ("auto", "own", *TRAINED)
+"""What can give the middle frame: the best there is, the cascade's own network, or a model; or
+else a weight set, a picture, or a file of another's weights."""
