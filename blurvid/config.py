@@ -27,9 +27,9 @@ Gamma = float | Literal["srgb"]
 
 FRAME_FORMATS = ("png", "tiff", "jpg", "webp-frames")
 """Files of single frames in a folder; `webp` without more is an animation."""
-FORMATS = (*FRAME_FORMATS, "mp4", "gif", "webp", "html")
-"""What frames can be written as: single frames in a folder, a video, an animation, an animation
-with all colours, a player for browsers."""
+FORMATS = (*FRAME_FORMATS, "mp4", "webm", "gif", "webp", "html")
+"""What frames can be written as: single frames in a folder, videos, an animation, an animation with
+all colours, a player for browsers."""
 JPEG_QUALITY = 95
 """Of single frames, 0 to 100."""
 

@@ -962,9 +962,23 @@ def test_the_video_is_what_every_player_knows(tmp_path):
     assert data.index(b"moov") < data.index(b"mdat")  # starts before it is loaded
 
 
-def test_the_video_plays_in_a_browser(page, tmp_path):
-    write(tmp_path / "clip.mp4")
-    (tmp_path / "video.html").write_text("<video src=clip.mp4 muted></video>")
+def test_a_webm_is_the_same_every_time_with_the_colours_of_the_frames(tmp_path):
+    frames, _ = clip_of()
+    for name in ("a", "b"):
+        media.write_frames(frames, tmp_path / f"{name}.webm", options=ClipOptions(seconds=0, crf=0))
+    assert (tmp_path / "a.webm").read_bytes() == (tmp_path / "b.webm").read_bytes()
+    with av.open(str(tmp_path / "a.webm")) as file:
+        context = file.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt, context.colorspace) == ("libvpx-vp9", "yuv420p", 1)
+        pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    reds = [float(picture[..., 0].mean()) for picture in pictures]
+    assert reds[:7] == pytest.approx([red_of(number) for number in range(1, 8)], abs=3)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm"])
+def test_the_video_plays_in_a_browser(page, tmp_path, kind):
+    write(tmp_path / f"clip.{kind}")
+    (tmp_path / "video.html").write_text(f"<video src=clip.{kind} muted></video>")
     page.open(tmp_path / "video.html")
     page.until(lambda: page.run("return document.querySelector('video').readyState") == 4)
     facts = page.run(

@@ -93,8 +93,8 @@ class Asked:
     "--output",
     "path",
     type=click.Path(path_type=Path),
-    help="A .mp4, .gif, .webp or .html file, - for standard output (with --format), or a folder.  "
-    "[default: NAME.mp4 in the current folder]",
+    help="A .mp4, .webm, .gif, .webp or .html file, - for standard output (with --format), or a "
+    "folder.  [default: NAME.mp4 in the current folder]",
 )
 @click.option(
     "--format",
