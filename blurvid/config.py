@@ -182,6 +182,8 @@ class Output:
     """The same for the motion, `.flo`, `.npy` or `.png`..."""
     trusts: tuple[Path, ...] = ()
     """...and for the maps of trust, `.npy` or `.png`."""
+    contact: Path | None = None
+    """A page about all photos, `.html`; its pictures lie in a folder beside it."""
     clip: ClipOptions = ClipOptions()
     """How frames are shown."""
     overwrite: bool = False

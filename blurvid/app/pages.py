@@ -20,7 +20,7 @@ from blurvid.app.jobs import Job, Wanted, clean
 from blurvid.app.results import KINDS, PLAYER, Results
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError
 from blurvid.media import START, starts_as
-from blurvid.media.player import look
+from blurvid.media.pages import look
 
 MOST_BYTES = 256 << 20
 """Largest file that is taken."""

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 
 _FOR_PHOTOS = (
-    *("kind", "montages", "flows", "trusts", "frames", "bounce", "reverse", "seconds", "flips"),
-    *("beyond", "compare", "square", "caption"),
+    *("kind", "montages", "flows", "trusts", "contact", "frames", "bounce", "reverse", "seconds"),
+    *("flips", "beyond", "compare", "square", "caption"),
     *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
 )
 """Parameters that mean nothing to a video."""
@@ -150,6 +150,13 @@ class Asked:
     "photo: .npy (two maps) or .png (drawn over the photo). May be given again. In a folder, "
     "NAME_trust.npy and NAME_trust.png.",
 )
+@click.option(
+    "--contact",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Also write one page about all photos: each blurred and sharp, what to think of it, and "
+    "where its results are. Its pictures lie in FILE_files.",
+)
 @common.clip_options
 @click.option(
     "--audio",
@@ -195,6 +202,7 @@ def extract(
       blurvid extract photo.jpg --quality best       four times as long
       blurvid extract photo.jpg --middle sharp.png   around a middle frame of your own
       blurvid extract holiday/ -o clips/ --format gif
+      blurvid extract holiday/ -o clips/ --format html --contact clips/all.html
       blurvid extract clip.mp4 -o slow.mp4           7 times as many frames, and as long
       blurvid extract clip.mp4 -o smooth.mp4 --fps keep
       find . -name '*.jpg' -print0 | blurvid extract --files-from - -0 -o clips/

@@ -215,7 +215,8 @@ def go_through(
         told: what is said.
         named: whether the user has named the model, so that nobody has to say it.
     """
-    from blurvid.batch import plan, run, run_on_ray, share
+    from blurvid.batch import plan, run, run_on_ray, share, write_contact
+    from blurvid.media import check_contact
     from blurvid.pipeline import opened
 
     ray = common.picked_engine(how.engine, how.address, how.workers)
@@ -236,7 +237,10 @@ def go_through(
         tell(recipe)
     for warning in recipe.warnings:
         told.warn(warning)
-    options = replace(how.batch, measure=told.as_json or told.verbose)
+    if output.contact is not None:
+        check_contact(output.contact, output.overwrite or output.skip_existing)
+    measured = told.as_json or told.verbose or output.contact is not None
+    options = replace(how.batch, measure=measured)
     started = time.perf_counter()
     said: set[str] = set()
 
@@ -264,6 +268,10 @@ def go_through(
                 )
     if len(whole) > 1 and not told.quiet:
         common.say(_summary(outcomes, time.perf_counter() - started))
+    if output.contact is not None:
+        page = write_contact(outcomes, output.contact, overwrite=True)
+        if not told.as_json:
+            click.echo(page)
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failures:
         click.get_current_context().exit(common.exit_code(failures[0]))

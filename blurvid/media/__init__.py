@@ -17,6 +17,7 @@ from blurvid.media.clip import (
     kind_of,
     write_frames,
 )
+from blurvid.media.contact import Card, check_contact, contact_folder, write_contact, write_strip
 from blurvid.media.files import (
     START,
     is_photo,
@@ -49,6 +50,7 @@ from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames
 __all__ = [
     "BESIDES",
     "CLIP_SUFFIXES",
+    "Card",
     "FILTER",
     "FILTER_VIDEO",
     "START",
@@ -66,8 +68,10 @@ __all__ = [
     "animation",
     "check_besides",
     "check_clip_options",
+    "check_contact",
     "check_file",
     "check_target",
+    "contact_folder",
     "encode",
     "flow_array",
     "flow_picture",
@@ -98,11 +102,13 @@ __all__ = [
     "to_uint8",
     "trust_picture",
     "video_info",
+    "write_contact",
     "write_flow",
     "write_frames",
     "write_montage",
     "write_png",
     "write_still",
+    "write_strip",
     "write_tracks",
     "write_trust",
 ]

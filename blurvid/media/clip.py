@@ -31,7 +31,12 @@ from blurvid.media.webp import save_webp
 
 CLIP_SUFFIXES = tuple(f".{kind}" for kind in FORMATS if kind not in FRAME_FORMATS)
 """Of all that is not single frames; a file has its kind as its suffix."""
-BESIDES = {"montage": (".png",), "flow": (".flo", ".npy", ".png"), "trust": (".npy", ".png")}
+BESIDES = {
+    "montage": (".png",),
+    "flow": (".flo", ".npy", ".png"),
+    "trust": (".npy", ".png"),
+    "contact": (".webp",),
+}
 """What can be written besides the frames, and the suffixes that each may have."""
 
 
