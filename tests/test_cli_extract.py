@@ -109,9 +109,7 @@ def test_a_photo_becomes_a_video(run, tmp_path):
     assert result.exit_code == 0
     assert result.stdout == f"{tmp_path / 'clip.mp4'}\n"
     # Untrained weights give back the photo, which is no secret.
-    assert result.stderr == (
-        "Warning: photo.png: no motion found; the frames are the photo, as good as unchanged\n"
-    )
+    assert result.stderr == ("photo.png: no visible gain: nothing moves in it\n")
     info = media.video_info(tmp_path / "clip.mp4")
     assert info.size == (32, 48)
     assert info.timing.count >= 40  # long enough to watch: 4 s at 10 frames a second
