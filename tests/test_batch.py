@@ -324,7 +324,7 @@ def test_records_are_plain_json(tmp_path, extract):
     assert done["reblur_psnr"] > 80
     assert done["trust"]["reasons"] == ["still"]
     assert done["warnings"] == []
-    assert done["verdict"]["text"] == "no visible gain: nothing moves in it"
+    assert done["verdict"] is None  # of a photo below 16 px
     assert failed == {
         "input": str(photos[1]),
         "outputs": [],
