@@ -245,7 +245,7 @@ def test_files_are_those_of_the_command(client, tmp_path, monkeypatch):
     assert status == 201
     job = client.done(told["id"])
     assert (job["name"], job["frames"], job["width"]) == ("my photo.png", 3, 96)
-    assert job["verdict"]
+    assert job["level"] in ("sharper", "some", "none") and job["verdict"]
 
     monkeypatch.chdir(tmp_path)
     Path("my photo.png").write_bytes(photo())

@@ -74,7 +74,7 @@ def test_the_command_writes_a_page_about_all(batch):
     assert [json.loads(line).get("skipped") for line in again.stdout.splitlines()] == [
         *(True, True, None)
     ]
-    assert "Was there already." in Path("out/all.html").read_text(encoding="utf-8")
+    assert "Was there already" in Path("out/all.html").read_text(encoding="utf-8")
 
 
 def test_a_page_that_cannot_be_is_refused_at_once(batch):

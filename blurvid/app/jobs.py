@@ -165,6 +165,7 @@ class Job:
     def record(self, pace: float | None) -> dict[str, Any]:
         """What the page shows."""
         left, results = self.left(pace), self.results
+        verdict = results.verdict if results else None
         return {
             "id": self.number,
             "photo": self.picture.number,
@@ -178,7 +179,8 @@ class Job:
             "left": None if left is None else round(left),
             "seconds": round(self.seconds, 1),
             "error": self.error,
-            "verdict": results.verdict if results else None,
+            "verdict": verdict.text if verdict else "",
+            "level": verdict.level if verdict else "",
             "warnings": list(results.warnings) if results else [],
         }
 

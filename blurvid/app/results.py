@@ -28,7 +28,7 @@ class Results:
         self._folder, self.stem = folder, stem
         self._writing = threading.Lock()
         self.warnings = clip.warnings
-        self.verdict = verdict_of(clip)
+        self.verdict = clip.verdict
         self._clip = clip
         self.file(PLAYER)
         self._clip = _kept(clip)
@@ -47,12 +47,6 @@ class Results:
             if not path.exists():
                 KINDS[kind][1](self._clip, path)
         return path
-
-
-def verdict_of(clip: Clip) -> str:
-    """What was gained, in a short sentence."""
-    trust = clip.trust()
-    return trust.warnings[0] if trust.warnings else f"Expected: {trust.psnr:.0f} dB"
 
 
 def _kept(clip: Clip) -> Clip:

@@ -33,23 +33,19 @@ def _card(outcome: Outcome) -> media.Card:
     """What the page tells of one photo."""
     job, facts = outcome.job, outcome.facts
     strip = next(iter(job.besides["contact"]), None)
-    trust = facts.get("trust")
+    verdict = facts.get("verdict") or {}
+    text, level = verdict.get("text", ""), verdict.get("level", "")
+    if outcome.error is not None:
+        text, level = str(outcome.error).removeprefix(f"{job.name}: "), "failed"
+    elif outcome.skipped:
+        text = "was there already"
     return media.Card(
         job.name,
         None if outcome.error else strip,
         min(job.count, FRAMES) + 1,
         tuple(outcome.outputs),
-        _verdict(outcome),
-        outcome.error is not None,
-        trust and trust["psnr"],
+        text,
+        level,
+        verdict.get("gain"),
         facts.get("seconds"),
     )
-
-
-def _verdict(outcome: Outcome) -> str:
-    """What was gained, in a sentence, as far as it is known; or what went wrong."""
-    if outcome.error is not None:
-        return str(outcome.error).removeprefix(f"{outcome.job.name}: ")
-    if outcome.skipped:
-        return "Was there already."
-    return next(iter(outcome.warnings), "")

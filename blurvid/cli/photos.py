@@ -236,8 +236,7 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
         told.warn(warning)
     if output.contact is not None:
         check_contact(output.contact, output.overwrite or output.skip_existing)
-    measured = told.as_json or told.verbose or output.contact is not None
-    options = replace(how.batch, measure=measured)
+    options = replace(how.batch, measure=told.as_json or told.verbose)
     started = time.perf_counter()
     said: set[str] = set()
 

@@ -95,7 +95,7 @@ function makeRow(job) {
   const row = document.createElement("li");
   row.className = "item";
   row.innerHTML = `<button class="pick" type="button"><span class="thumb"><img alt="" loading="lazy"></span>
-    <span class="told"><b></b><span></span><div class="bar" hidden><i></i></div></span></button>
+    <span class="told"><b></b><span class="verdict"></span><div class="bar" hidden><i></i></div></span></button>
     <button class="icon remove" type="button"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M6 6l12 12M18 6L6 18"/></svg></button>`;
   row.querySelector("img").src = `photos/${job.photo}`;
   row.querySelector("b").textContent = title(job);
@@ -113,7 +113,7 @@ function makeRow(job) {
 }
 
 function showRow(row, job) {
-  row.classList.toggle("failed", job.state === "failed");
+  row.className = `item ${job.state === "failed" ? "failed" : job.level}`;
   row.querySelector(".told > span").textContent = state(job);
   row.querySelector(".pick").setAttribute("aria-current", String(job.id === chosen));
   const bar = row.querySelector(".bar");
@@ -176,7 +176,8 @@ function showJob(job) {
   const choosing = !find("box").hidden;
   const done = job.state === "done";
   find("name").textContent = title(job);
-  find("verdict").textContent = done ? job.verdict : `${job.width} × ${job.height}`;
+  find("verdict").textContent = done ? state(job) : `${job.width} × ${job.height}`;
+  find("heading").className = `name ${job.level}`;
   find("verdict").title = job.warnings.join("\n");
   find("part").disabled = choosing;
   find("again").hidden = !["done", "failed"].includes(job.state);

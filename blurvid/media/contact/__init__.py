@@ -38,9 +38,10 @@ class Card:
     """What was written, to be opened from the page."""
     verdict: str = ""
     """What was gained, in a sentence, or what went wrong."""
-    failed: bool = False
+    level: str = ""
+    """The same in a word: `sharper`, `some`, `none`, `failed`, or nothing."""
     gain: float | None = None
-    """What is sorted by: the more, the better [dB]."""
+    """What is sorted by: the more, the better."""
     seconds: float | None = None
     """How long it took."""
 
@@ -106,7 +107,7 @@ def write_contact(cards: Sequence[Card], target: Path, *, overwrite: bool = Fals
     folder = target.absolute().parent
     style = look() + part_of(__name__, "contact.css")
     script = part_of(__name__, "contact.js")
-    done = sum(not card.failed for card in cards)
+    done = sum(card.level != "failed" for card in cards)
     page = Template(part_of(__name__, "contact.html")).substitute(
         policy=f"default-src 'none'; img-src * data:; style-src {digest(style)}; "
         f"script-src {digest(script)}; base-uri 'none'; form-action 'none'",
@@ -139,14 +140,14 @@ def _card(card: Card, folder: Path) -> str:
         f'<a href="{_link(path, folder)}">{escaped(path.suffix[1:].upper() or path.name)}</a>'
         for path in _worth(card.outputs)
     )
-    told = [f"{card.gain:.0f} dB expected"] if card.gain is not None else []
-    told += [f"{card.seconds:.1f} s"] if card.seconds is not None else []
+    text = card.verdict[:1].upper() + card.verdict[1:]
+    time = "" if card.seconds is None else f"{card.seconds:.1f} s"
     return (
-        f'<li class="card{" failed" if card.failed else ""}" data-gain="{_number(card.gain)}" '
+        f'<li class="card {escaped(card.level)}" data-gain="{_number(card.gain)}" '
         f'data-seconds="{_number(card.seconds)}">{_pictures(card, folder)}'
         f'<div class="told"><h2 title="{escaped(card.name)}">{escaped(name)}</h2>'
-        f"<p>{escaped(card.verdict)}</p>"
-        f'<div class="row"><span>{" · ".join(told)}</span><span class="links">{links}</span></div>'
+        f'<p class="verdict">{escaped(text)}</p>'
+        f'<div class="row"><span>{time}</span><span class="links">{links}</span></div>'
         "</div></li>"
     )
 
@@ -154,7 +155,7 @@ def _card(card: Card, folder: Path) -> str:
 def _pictures(card: Card, folder: Path) -> str:
     """The photo over its frames, both of them parts of one picture."""
     if card.strip is None or not card.strip.is_file():
-        return '<div class="cell none"></div>'
+        return '<div class="cell"></div>'
     with Image.open(card.strip) as strip:
         width, height = strip.size
     image = f'<img src="{_link(card.strip, folder)}" loading="lazy" decoding="async" alt='
