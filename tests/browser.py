@@ -2,8 +2,10 @@
 
 import base64
 import io
+import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +62,12 @@ class Page:
         told = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", told)
         self.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": mobile})
+
+    def keep(self, name):
+        """Keep a picture of the screen, to be looked at, where somebody asks for it."""
+        if folder := os.environ.get("PLAYER_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.driver.save_screenshot(str(Path(folder, f"{name}.png")))
 
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)

@@ -467,8 +467,10 @@ def test_all_is_in_reach_on_any_screen(browser, address, width, height):
     page.screen(width, height, mobile=width < 1000)
     browser.get(address)
     page.until(lambda: page.find("choose").is_displayed())
+    page.keep(f"app-{width}x{height}-welcome")
     page.run(DROP, "a.png", base64.b64encode(photo()).decode())
     page.until(lambda: page.find("player").is_displayed())
+    page.keep(f"app-{width}x{height}")
     page.click("settings")
     for name in ("add", "settings", "part", "again", "save", "model"):
         box = page.box(f"#{name}")
@@ -479,4 +481,5 @@ def test_all_is_in_reach_on_any_screen(browser, address, width, height):
     unnamed = """return [...document.querySelectorAll("button, select, input, iframe")].filter(
       (it) => !(it.textContent.trim() || it.ariaLabel || it.title || it.labels?.length)).length"""
     assert page.run(unnamed) == 0
+    page.keep(f"app-{width}x{height}-settings")
     browser.get("about:blank")

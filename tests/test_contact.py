@@ -108,6 +108,7 @@ def test_photos_play_wipe_and_are_sorted(browser, tmp_path):
         page.run("document.querySelector(`input[value=${arguments[0]}]`).click()", key)
         assert names() == [f"{name}.jpg" for name in order]
 
+    page.keep("contact-900x700")
     middle = at()
     page.run("document.querySelector('.window').focus()")
     page.until(lambda: at() != middle)

@@ -3,7 +3,6 @@
 import base64
 import io
 import itertools
-import os
 import re
 import shutil
 import subprocess
@@ -741,19 +740,18 @@ SCREENS = [(360, 740), (820, 1180), (1440, 900), (320, 568), (740, 360), (1920, 
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: "x".join(map(str, screen)))
-def test_it_fits_every_screen(page, wide, screen, tmp_path):
+def test_it_fits_every_screen(page, wide, screen):
     mobile = min(screen) < 900
     page.screen(*screen, mobile)
     page.open(wide)
     page.pixels()
-    folder = Path(os.environ.get("PLAYER_SCREENSHOTS", tmp_path))
-    name = "x".join(map(str, screen))
+    name = f"player-{screen[0]}x{screen[1]}"
 
     stage, view = page.box("#stage"), page.box("#view")
     assert (stage["width"], stage["height"]) == screen
     if min(screen[0] / 1200, screen[1] / 800) < 0.75:
         assert (view["width"], view["height"]) == pytest.approx(screen)  # it opens on a crop
-        page.driver.save_screenshot(str(folder / f"{name}-opening.png"))
+        page.keep(f"{name}-opening")
         page.click("fit")
         page.pixels()
         view = page.box("#view")
@@ -776,13 +774,13 @@ def test_it_fits_every_screen(page, wide, screen, tmp_path):
     covered = sum(box["width"] * box["height"] for box in [bar, *over[::2]])
     small = min(screen) < 360 or screen[1] < 400
     assert covered < (0.4 if small else 0.25) * screen[0] * screen[1]  # the picture first
-    page.driver.save_screenshot(str(folder / f"{name}.png"))
+    page.keep(name)
 
     page.click("trust")
     page.pixels()
     assert page.find("legend").is_displayed()
     assert page.box("#legend")["bottom"] <= page.box("#bar")["top"]
-    page.driver.save_screenshot(str(folder / f"{name}-trust.png"))
+    page.keep(f"{name}-trust")
     page.click("save")
     drawer = page.box("#drawer")
     assert drawer["left"] >= 0 and drawer["right"] <= screen[0]
@@ -791,7 +789,7 @@ def test_it_fits_every_screen(page, wide, screen, tmp_path):
         page.run("document.getElementById(arguments[0]).scrollIntoView()", control)
         page.run("document.getElementById('drawer').scrollBy(0, -80)")
         assert page.run(REACHED, control), control
-    page.driver.save_screenshot(str(folder / f"{name}-drawer.png"))
+    page.keep(f"{name}-drawer")
     page.actions().move_to_element_with_offset(
         page.find("stage"), 0, 8 - screen[1] // 2
     ).click().perform()  # beside it
