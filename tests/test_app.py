@@ -160,7 +160,9 @@ def test_without_a_token_nothing_is_answered(client):
         assert status == 403
 
 
-@pytest.mark.parametrize("path", ["", "look.css", "app.css", "app.js", "part.js", "words.js"])
+@pytest.mark.parametrize(
+    "path", ["", "look.css", "app.css", "app.js", "part.js", "drop.js", "words.js"]
+)
 def test_the_page_is_of_this_machine_alone(client, path):
     status, headers, body = client.ask("GET", path, origin=f"http://{HOST}")
     assert status == 200
@@ -455,6 +457,16 @@ def test_drop_wait_play_download(browser, address, tmp_path, monkeypatch):
     page.until(lambda: page.find("name").text == "my photo.png, a part")
     page.until(lambda: page.find("player").is_displayed())
     assert len(browser.find_elements("css selector", ".item")) == 2
+
+    # A folder, of which the photos are taken.
+    (tmp_path / "folder/inner").mkdir(parents=True)
+    (tmp_path / "folder/inner/x.png").write_bytes(photo())
+    (tmp_path / "folder/notes.txt").write_text("no photo")
+    page.find("folder").send_keys(str(tmp_path / "folder"))
+    page.until(lambda: page.find("name").text == "x.png")
+    page.until(lambda: page.find("player").is_displayed())
+    assert page.find("notes").text == ""
+    assert len(browser.find_elements("css selector", ".item")) == 3
 
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     browser.get("about:blank")  # the window is closed

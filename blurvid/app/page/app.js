@@ -1,7 +1,8 @@
 /** The page: photos go in, their work is watched, results are shown and saved. */
 
+import { isPhoto, watchDrops } from "./drop.js";
 import { makePart } from "./part.js";
-import { duration, state, title, work } from "./words.js";
+import { duration, sentence, state, title, work } from "./words.js";
 
 const KINDS = [
   ["mp4", "MP4", "a video that plays everywhere"],
@@ -176,7 +177,7 @@ function showJob(job) {
   const choosing = !find("box").hidden;
   const done = job.state === "done";
   find("name").textContent = title(job);
-  find("verdict").textContent = done ? state(job) : `${job.width} × ${job.height}`;
+  find("verdict").textContent = done ? sentence(job.verdict || "done") : `${job.width} × ${job.height}`;
   find("heading").className = `name ${job.level}`;
   find("verdict").title = job.warnings.join("\n");
   find("part").disabled = choosing;
@@ -219,12 +220,12 @@ for (const [kind, name, text] of KINDS) {
   find("saves").append(button);
 }
 
-const bring = (input) => input.addEventListener("change", () => {
-  send([...input.files].filter((file) => !file.name.startsWith(".")));
+const bring = (input, wanted) => input.addEventListener("change", () => {
+  send([...input.files].filter(wanted));
   input.value = "";
 });
-bring(find("files"));
-bring(find("folder"));
+bring(find("files"), () => true);
+bring(find("folder"), isPhoto);
 for (const id of ["choose", "add"]) find(id).addEventListener("click", () => find("files").click());
 find("choose-folder").addEventListener("click", () => find("folder").click());
 
@@ -251,42 +252,7 @@ find("box").addEventListener("keydown", (event) => {
   if (event.key === "Escape") find("part-cancel").click();
 });
 
-// Dropping
-
-async function filesOf(entry) {
-  if (entry.isFile) return [await new Promise((done, failed) => entry.file(done, failed))];
-  const reader = entry.createReader();
-  const found = [];
-  for (;;) {
-    const some = await new Promise((done, failed) => reader.readEntries(done, failed));
-    if (!some.length) break;
-    for (const one of some) found.push(...(await filesOf(one)));
-  }
-  return found.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
-}
-
-let over = 0;
-addEventListener("dragenter", (event) => {
-  event.preventDefault();
-  over += 1;
-  find("veil").hidden = false;
-});
-addEventListener("dragleave", () => {
-  over -= 1;
-  find("veil").hidden = over <= 0;
-});
-addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", async (event) => {
-  event.preventDefault();
-  over = 0;
-  find("veil").hidden = true;
-  const entries = [...event.dataTransfer.items]
-    .map((item) => item.webkitGetAsEntry?.())
-    .filter(Boolean);
-  if (!entries.length) return send([...event.dataTransfer.files]);
-  const files = (await Promise.all(entries.map(filesOf))).flat();
-  return send(files.filter((file) => !file.name.startsWith(".")));
-});
+watchDrops(find("veil"), send);
 
 // Hearing of what has changed
 

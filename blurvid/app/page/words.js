@@ -13,7 +13,7 @@ const STAGES = {
   writing: "Writing",
 };
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** What is being done, and for how long. */
 export function work(job) {
@@ -26,7 +26,7 @@ export function state(job) {
   if (job.state === "failed") return job.error;
   if (job.state === "working") return job.left === null ? "At work" : `${duration(job.left)} left`;
   if (job.state === "waiting") return job.left === null ? "Waiting" : `Waiting, takes ${duration(job.left)}`;
-  return sentence(job.verdict || "done");
+  return sentence(job.verdict.split(":")[0] || "done");
 }
 
 export function title(job) {

@@ -7,13 +7,15 @@
 
   /** Let a photo be compared by the pointer or the arrow keys, and play meanwhile. */
   function bring(cell) {
+    const ratio = Number(cell.dataset.ratio);
+    cell.parentElement.classList.toggle("filled", ratio > 1.3 && ratio < 1.9);
     const count = Number(cell.dataset.cells) - 1;
     let x = 0.5;
     let timer = 0;
     let time = Math.floor((count - 1) / 2);
     let step = 1;
     cell.style.setProperty("--cells", count + 1);
-    cell.style.setProperty("--ratio", cell.dataset.ratio);
+    cell.style.setProperty("--ratio", ratio);
     const show = () => cell.style.setProperty("--at", time + 1);
     const wipe = (to) => {
       x = Math.min(Math.max(to, 0), 1);
