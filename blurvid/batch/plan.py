@@ -130,6 +130,8 @@ def plan(
             target = (out or Path()) / base
             frames = made in FRAME_FORMATS
             target = target.parent if frames else target.with_name(f"{target.name}.{made}")
+        if output.clip.compare:
+            media.check_comparison(made, target)
         beside = {name: _besides(name, paths, base, many) for name, paths in besides.items()}
         jobs.append(Job(entry.photo, target, base.name, made, entry.error, beside, count))
     return jobs

@@ -17,6 +17,7 @@ from blurvid.media.clip import (
     kind_of,
     write_frames,
 )
+from blurvid.media.compare import check_comparison
 from blurvid.media.contact import Card, check_contact, contact_folder, write_contact, write_strip
 from blurvid.media.files import (
     START,
@@ -68,6 +69,7 @@ __all__ = [
     "animation",
     "check_besides",
     "check_clip_options",
+    "check_comparison",
     "check_contact",
     "check_file",
     "check_target",

@@ -63,9 +63,7 @@ def save_comparison(
         OSError: the file cannot be written.
         OutputError: likewise, a video.
     """
-    if kind not in KINDS:
-        known = ", ".join(f".{kind}" for kind in KINDS)
-        raise OptionError(f"{name}: a comparison is written as {known}")
+    check_comparison(kind, name)
     animated = kind in ("gif", "webp")
     side, crf = _ANIMATED_SIDE if animated else LONGEST, options.crf
     while True:
@@ -90,6 +88,17 @@ def save_comparison(
             side = int(side * min(0.9, 0.95 * (LARGEST / length) ** 0.5))
         else:
             crf = min(_WORST, crf + 4)
+
+
+def check_comparison(kind: str, name: Path) -> None:
+    """Refuse a kind of file that no comparison can be written as.
+
+    Raises:
+        OptionError: it is none of `KINDS`.
+    """
+    if kind not in KINDS:
+        known = ", ".join(f".{kind}" for kind in KINDS)
+        raise OptionError(f"{name}: a comparison is written as {known}")
 
 
 def compared(
