@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import multiprocessing
 import os
 import random
 import shutil
@@ -202,7 +203,7 @@ class Trials:
         self.spec = TARGETS[name]
         self.target = self.spec.make()
         self.inputs = place / name
-        self.target.prepare(self.inputs)
+        self._prepare()
         self.whole, self.usual = [], []
         self.ways = 1 if short else len(self.target.ways)
         for way in range(self.ways):
@@ -218,6 +219,19 @@ class Trials:
             words = self.target.unlike(self.target.command(self.inputs, way, again))
             run(words, again)
             self.target.after_all(again, self.whole[way], set(), "")
+
+    def _prepare(self) -> None:
+        """Make the inputs in a fork, so that no fork is made beside threads.
+
+        A thread is joined before the system has ended it. MKL frees its memory then, under a lock
+        that a fork made at that moment would wait for without end.
+        """
+        make = multiprocessing.get_context("fork").Process(
+            target=self.target.prepare, args=(self.inputs,)
+        )
+        make.start()
+        make.join()
+        assert make.exitcode == 0, f"{self.name} cannot be prepared"
 
     def _folder(self, name: str) -> Path:
         here = self.place / name

@@ -88,12 +88,12 @@ def test_a_set_moved_away_for_one_that_never_came_is_found(surroundings):
     place = weights.cache_dir() / "weights"
     weight_set(place / "mine")
     before = files_in(place / "mine")
-    (place / "mine").rename(place / ".mine.01234567.old")  # there a kill came
-    (place / ".mine.01234567").mkdir()
+    (place / "mine").rename(place / ".mine.old")  # there a kill came
+    (place / ".mine.new").mkdir()
     assert weights.find("mine").name == "direct"
     assert files_in(place / "mine") == before
     assert [path.name for path in place.iterdir()] == ["mine"]
-    (place / "mine").rename(place / ".mine.89abcdef.old")
+    (place / "mine").rename(place / ".mine.old")
     assert [entry.origin for entry in weights.list_sets()] == ["cache"]
 
 
@@ -202,14 +202,14 @@ def test_other_photos_may_go_to_the_same_folder_at_once(command, here, prepared)
 
 @posix
 def test_a_second_process_waits_for_a_place_in_the_cache(here, monkeypatch):
-    monkeypatch.setattr(weights.store, "PATIENCE", 0.0)
+    monkeypatch.setattr(weights.sets, "PATIENCE", 0.0)
     weight_set(here / "set")
     url = (here / "set" / "set.json").as_uri()
     place = weights.cache_dir() / "weights"
     with held(place / ".direct.lock"):
         assert "another blurvid process" in refused(invoke("weights", "fetch", url), 6)
         assert {path.name for path in place.iterdir()} == {".direct.lock"}
-        monkeypatch.setattr(weights.store, "PATIENCE", 60.0)
+        monkeypatch.setattr(weights.sets, "PATIENCE", 60.0)
         subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -9 {_child()}"]).wait()
         assert invoke("weights", "fetch", url).exit_code == 0
     assert "exists already" in refused(invoke("weights", "fetch", url), 6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import sys
 from pathlib import Path
@@ -142,6 +143,28 @@ def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
         worker(tmp_path / "elsewhere")
     task, most, here = worker()("x")
     assert (task, here) == ("x", tmp_path) and most > 0  # its share, where nothing was said
+
+
+def test_what_a_new_worker_gives_up_ends_only_that_task(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opening = [lambda run: contextlib.nullcontext(lambda task: -task)]
+
+    def new_worker(task):
+        worker = spread._Worker(opening[-1], ONE, 1.0, tmp_path, tmp_path, __version__)
+        row = {"number": [task], "task": [SimpleNamespace(as_py=lambda: pickle.dumps(task))]}
+        return pickle.loads(worker(row)["result"][0])
+
+    assert new_worker(4) == (True, -4)
+    (tmp_path / "5").write_text("." * RAY_TRIES)  # by workers that are dead
+    able, error = new_worker(5)
+    assert able and isinstance(error, DeviceError) and f"{RAY_TRIES} workers died" in str(error)
+
+    def refusing(run):
+        raise InputError("no such weights")
+
+    opening.append(refusing)
+    able, error = new_worker(6)
+    assert not able and isinstance(error, InputError)
 
 
 # options

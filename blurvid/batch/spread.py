@@ -185,8 +185,8 @@ def spread(
         )
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in batch.to_pylist():
-                begun, result = pickle.loads(row["result"])
-                known = begun and isinstance(result, BlurvidError)
+                able, result = pickle.loads(row["result"])
+                known = able and isinstance(result, BlurvidError)
                 if isinstance(result, Exception) and not known:
                     raise result
                 yield tasks[row["number"]], result
@@ -208,19 +208,22 @@ class _Worker:
     def __call__(self, batch: Any) -> dict[str, Any]:
         """Do one task; the first time, load what is needed for it."""
         result: Any
+        able = self.do is not None  # else an error is that of every task
         try:
             if self.do is None:
                 self._look()
             with (self.marks / str(batch["number"][0])).open("a") as mark:
                 if mark.tell() >= RAY_TRIES:
+                    able = True  # of this task alone, though a new worker says so
                     raise DeviceError(f"given up: {RAY_TRIES} workers died of it")
                 mark.write(".")
             if self.do is None:
                 self.do = self._begin()
+                able = True
             result = self.do(pickle.loads(batch["task"][0].as_py()))
         except Exception as error:  # the class of a bug need not travel
             result = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
-        return {"number": batch["number"], "result": [pickle.dumps((self.do is not None, result))]}
+        return {"number": batch["number"], "result": [pickle.dumps((able, result))]}
 
     def _look(self) -> None:
         """Go where names mean the same as elsewhere."""
