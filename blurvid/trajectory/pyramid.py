@@ -110,6 +110,8 @@ UNEXPLAINED = -32.0
 """Re-blur error [dB] above which a network's picture is brought nearer to the photo..."""
 SETTLED = Prior(steps=20, middle=0.2)
 """...from which it departs little: iterations also bring back noise, as texture."""
+SOLVED = 2**20
+"""Pixels above which it is not: its matrix takes 300 bytes of each, and what is coarser was."""
 STEEPER = 2.0
 """Slopes of the picture, in those of the photo, above which there is no support for them."""
 FAINT = 0.006
@@ -320,7 +322,8 @@ def _restored(
     picture = found.picture
     small = _work_size(picture), _work_size(y)
     work = (small[1].shape[-2], small[1].shape[-1])
-    if _error(*small, motion.resized(work)) > UNEXPLAINED:
+    solvable = y.shape[-2] * y.shape[-1] <= SOLVED
+    if solvable and _error(*small, motion.resized(work)) > UNEXPLAINED:
         tell("picture", 0.9)
         picture = solve(picture, y, motion, SETTLED).clamp(0, 1)
     rest = resting(motion)
