@@ -5,6 +5,7 @@ What a file cannot give raises `InputError`, what cannot be written `OutputError
 out of range `OptionError`; each with one line of text that names the file.
 """
 
+from blurvid.media.animated import animate
 from blurvid.media.arrays import photo_from_array
 from blurvid.media.atomic import own_start, remove_stale, replacing
 from blurvid.media.clip import (
@@ -35,13 +36,13 @@ from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin
 from blurvid.media.png import quick_png, to_uint8, write_png
 from blurvid.media.read import read_photo
-from blurvid.media.region import Region, RegionLike, region
+from blurvid.media.region import Box, Region, RegionLike, cropped, region
 from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
 from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
 from blurvid.media.stills import lost_in, still_suffix
 from blurvid.media.text import reason
-from blurvid.media.timing import Timing
+from blurvid.media.timing import Span, Timing
 from blurvid.media.tracks import write_tracks
 from blurvid.media.trust import trust_picture, write_trust
 from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
@@ -53,21 +54,25 @@ __all__ = [
     "FILTER_VIDEO",
     "START",
     "STILL_SUFFIXES",
+    "Box",
     "Movable",
     "Origin",
     "Photo",
     "Region",
     "RegionLike",
     "Shelf",
+    "Span",
     "Timing",
     "Tracks",
     "TrustMaps",
     "VideoInfo",
+    "animate",
     "animation",
     "check_besides",
     "check_clip_options",
     "check_file",
     "check_target",
+    "cropped",
     "encode",
     "flow_array",
     "flow_picture",

@@ -38,6 +38,8 @@ _FINEST = 10**9
 """Most ticks a second of a track; a file has 32 bits for it."""
 _CLOCK = 90_000
 """Ticks a second in which a file tells when a track begins."""
+_PLAIN = {"movflags": "+faststart", "movie_timescale": str(_CLOCK)}
+_LOSSLESS = {"qp": "0", "preset": "ultrafast"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def encode(
     size: tuple[int, int],
     path: Path,
     fps: float | Fraction,
-    crf: int,
+    crf: int | None,
     name: Path,
     *,
     aspect: tuple[int, int] = (1, 1),
@@ -76,7 +78,8 @@ def encode(
         size: H and W.
         path: a file; it is written over.
         fps: frames shown per second.
-        crf: quality of x264, 0 to 51, smaller is better.
+        crf: quality of x264, 0 to 51, smaller is better; None keeps RGB without loss, to be read
+            again.
         name: the file to name in messages.
         aspect: width to height of a pixel when shown.
         joinable: for `join`: no frame is stored out of its order.
@@ -84,8 +87,19 @@ def encode(
     Raises:
         OutputError: FFmpeg failed; with its words.
     """
-    height, width = (side + side % 2 for side in size)
     rate = Fraction(fps).limit_denominator(1_000_000)
+    if crf is None:
+        with writing(path, name) as out:
+            stream = out.add_stream("libx264rgb", rate, _LOSSLESS)
+            stream.height, stream.width = size
+            stream.pix_fmt = "rgb24"
+            for index, pixels in enumerate(frames):
+                frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels))
+                frame.pts, frame.time_base = index, 1 / rate
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode())
+        return
+    height, width = (side + side % 2 for side in size)
     options = {"crf": str(crf), "x264-params": _REPEATABLE}
     if joinable:
         options["bf"] = "0"
@@ -152,15 +166,22 @@ def join(
 
 
 @contextlib.contextmanager
-def writing(path: Path, name: Path) -> Iterator[OutputContainer]:
-    """Open an MP4 to be written; what fails names another file.
+def writing(
+    path: Path, name: Path, kind: str = "mp4", options: Mapping[str, str] = _PLAIN
+) -> Iterator[OutputContainer]:
+    """Open a file to be written by FFmpeg; what fails names another file.
+
+    Args:
+        path: a file; it is written over.
+        name: the file to name in messages.
+        kind: FFmpeg's name of the format.
+        options: of the format.
 
     Raises:
         OutputError: FFmpeg failed; with its words.
     """
     try:
-        options = {"movflags": "+faststart", "movie_timescale": str(_CLOCK)}
-        with av.open(_local(path), "w", format="mp4", container_options=options) as out:
+        with av.open(_local(path), "w", format=kind, container_options=dict(options)) as out:
             yield out
     except av.FFmpegError as error:
         raise OutputError(f"{name}: not written: {error.strerror}") from error

@@ -342,10 +342,12 @@ class Clip:
     def _told(self) -> dict[str, Any]:
         """What a player shows besides: how the frames came about, and what moves on its own."""
         trust, recipe = self.trust(), self.recipe
+        part = {} if recipe.part.region is None else {"region": str(recipe.part.region)}
         stem = "photo" if self.photo.name == "-" else Path(self.photo.name).stem or "photo"
         outputs = {end.upper(): shlex.quote(f"{stem}.{end}") for end in ("mp4", "gif", "webp")}
         return {
             "facts": {
+                **part,
                 "model": recipe.model,
                 "weights": recipe.weights.name,
                 "re-blur PSNR": f"{min(self.reblur_psnr, 999.0):.1f} dB",
