@@ -14,6 +14,7 @@ import pytest
 from helpers import invoke
 
 from blurvid.cli import main, settings
+from blurvid.config import QUALITIES
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60
@@ -59,13 +60,10 @@ def test_what_is_set_is_taken_shown_and_unset(file):
     assert invoke("config", "path").stdout == f"{file}\n"
 
     found = taken("extract", "photo.jpg")
-    assert (found["fps"], found["quality_name" if "quality_name" in found else "quality"]) == (
-        12.0,
-        "best",
-    )
+    assert (found["fps"], found["passes"]) == (12.0, QUALITIES["best"])
     assert found["bounce"] is False
     assert found["trusts"] == (Path("a.npy"), Path("b.png"))
-    assert taken("deblur", "photo.jpg")["quality"] != "best"  # another command
+    assert taken("deblur", "photo.jpg")["passes"] != QUALITIES["best"]  # another command
 
     assert invoke("config", "unset", "extract.fps").exit_code == 0
     assert "fps" not in invoke("config").stdout
@@ -258,3 +256,15 @@ def test_words_are_completed_whatever_the_file_holds(terminal, tmp_path):
     }
     done = subprocess.run(["blurvid"], env=told, capture_output=True, text=True, check=True)
     assert done.stdout == "plain,--quality\n"
+
+
+def test_whoever_has_no_home_has_settled_nothing(monkeypatch):
+    monkeypatch.delenv(settings.VARIABLE, raising=False)
+    monkeypatch.setattr(platformdirs, "user_config_path", _no_home)
+    assert settings.read() == {}
+    with pytest.raises(OptionError, match="no home directory is known"):
+        settings.path()
+
+
+def _no_home(*_, **__):
+    raise RuntimeError("Could not determine home directory.")

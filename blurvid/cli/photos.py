@@ -202,9 +202,7 @@ def _to_standard_output(command: Callable[..., None], output: Output) -> None:
             shutil.copyfileobj(file, sys.stdout.buffer)
 
 
-def go_through(
-    sources: Sources, output: Output, recipe: Recipe, how: How, told: Told, *, named: bool = True
-) -> None:
+def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told: Told) -> None:
     """Do the photos, tell what becomes of each, and end with the exit code of the first failure.
 
     Args:
@@ -213,7 +211,6 @@ def go_through(
         recipe: how frames are made.
         how: where the work is done.
         told: what is said.
-        named: whether the user has named the model, so that nobody has to say it.
     """
     from blurvid.batch import plan, run, run_on_ray, share
     from blurvid.pipeline import opened
@@ -232,7 +229,7 @@ def go_through(
         if not told.quiet:
             common.say("No photos in this share.")
         return
-    if not told.quiet and (told.verbose or not named):
+    if told.verbose and not told.quiet:
         tell(recipe)
     for warning in recipe.warnings:
         told.warn(warning)
@@ -299,7 +296,11 @@ def _show(outcome: Outcome, told: Told, said: set[str]) -> None:
     for warning in (f"{name}: {warning}" for warning in outcome.warnings):
         if warning not in said:
             told.warn(warning)
-    if recipe is None or told.quiet or not told.verbose:
+    if recipe is None or told.quiet:
+        return
+    if facts["verdict"] is not None:
+        common.say(f"{name}: {facts['verdict']['text']}")
+    if not told.verbose:
         return
     parts = [
         f"{facts['width']}x{facts['height']}",

@@ -51,8 +51,6 @@ def extract_videos(
     how: How,
     told: Told,
     shown: VideoOptions,
-    *,
-    named: bool,
 ) -> None:
     """Do one video after the other, and end with the exit code of the first failure."""
     from blurvid.pipeline import extract_video, opened
@@ -63,7 +61,7 @@ def extract_videos(
     options = shown if given else dataclasses.replace(shown, fps=VideoOptions().fps)
     failures: list[BlurvidError] = []
     with opened(recipe, how.run) as ready:
-        if not told.quiet and (told.verbose or not named):
+        if told.verbose and not told.quiet:
             tell(recipe)
         for warning in recipe.warnings:
             told.warn(warning)

@@ -31,39 +31,37 @@ def part_of(clip: Clip, photo: media.Photo, part: Box, seen: Box, paste: bool) -
     Returns:
         A clip of the part, or of the whole photo. It knows no fitted motion.
     """
-    inner = part.inside(seen)
-    own = clip.tensor if clip.seven is None else clip.seven
-    trust, warnings, shown = clip.trusted, clip.warnings, media.cropped(photo, part)
+    inner, shown = part.inside(seen), media.cropped(photo, part)
+    seven = None if clip.seven is None else inner.of(clip.seven)
+    trust = clip.trusted
     if trust is not None:
-        fixed, any_length = clip.recipe.quality.scale != "auto", clip.fitted is not None
-        warnings = tuple(text for text in warnings if text not in trust.warnings)
-        trust = assess(inner.of(own), shown.pixels, clip.scale, fixed=fixed, any_length=any_length)
-        warnings += trust.warnings
-    if not paste:
-        return dataclasses.replace(
-            clip,
-            tensor=inner.of(clip.tensor),
-            seven=None if clip.seven is None else inner.of(clip.seven),
-            photo=shown,
-            trusted=trust,
-            fitted=None,
-            warnings=warnings,
+        trust = assess(
+            inner.of(clip.tensor) if seven is None else seven,
+            shown.pixels,
+            clip.scale,
+            fixed=clip.recipe.quality.scale != "auto",
+            any_length=clip.fitted is not None,
         )
-    whole = _pasted(clip.tensor, photo.pixels, inner, seen, clip.host_memory)
-    seven = None
-    if clip.seven is not None:
-        seven = _pasted(clip.seven, photo.pixels, inner, seen, clip.host_memory)
-    if trust is not None:  # its map is one of the whole; the part is what there is to be judged
-        over = assess(whole if seven is None else seven, photo.pixels, clip.scale)
-        trust = dataclasses.replace(trust, error=over.error, size=over.size)
-    return dataclasses.replace(
+    alone = dataclasses.replace(
         clip,
-        tensor=whole,
+        tensor=inner.of(clip.tensor),
         seven=seven,
-        photo=photo,
+        photo=shown,
         trusted=trust,
         fitted=None,
-        warnings=warnings,
+    )
+    if not paste:
+        return alone
+    tensor, seven = (
+        None if frames is None else _pasted(frames, photo.pixels, inner, seen, clip.host_memory)
+        for frames in (clip.tensor, clip.seven)
+    )
+    assert tensor is not None
+    if trust is not None:  # of the whole it needs a map; the part is what there is to be judged
+        whole = assess(tensor if seven is None else seven, photo.pixels, clip.scale)
+        trust = dataclasses.replace(trust, error=whole.error, size=whole.size)
+    return dataclasses.replace(
+        alone, tensor=tensor, seven=seven, photo=photo, trusted=trust, judged=alone.verdict
     )
 
 
