@@ -10,11 +10,13 @@ import tomllib
 from pathlib import Path
 
 import click
+import platformdirs
 import pytest
 from helpers import invoke
 
 from blurvid.cli import main, settings
 from blurvid.config import QUALITIES
+from blurvid.errors import OptionError
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60

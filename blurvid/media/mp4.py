@@ -38,7 +38,6 @@ _FINEST = 10**9
 """Most ticks a second of a track; a file has 32 bits for it."""
 _CLOCK = 90_000
 """Ticks a second in which a file tells when a track begins."""
-_PLAIN = {"movflags": "+faststart", "movie_timescale": str(_CLOCK)}
 _LOSSLESS = {"qp": "0", "preset": "ultrafast"}
 
 
@@ -167,21 +166,25 @@ def join(
 
 @contextlib.contextmanager
 def writing(
-    path: Path, name: Path, kind: str = "mp4", options: Mapping[str, str] = _PLAIN
+    path: Path, name: Path, container: str = "mp4", besides: Mapping[str, str] | None = None
 ) -> Iterator[OutputContainer]:
-    """Open a file to be written by FFmpeg; what fails names another file.
+    """Open a video or animation to be written; what fails names another file.
 
     Args:
         path: a file; it is written over.
         name: the file to name in messages.
-        kind: FFmpeg's name of the format.
-        options: of the format.
+        container: FFmpeg's name of the format.
+        besides: further options of the format.
 
     Raises:
         OutputError: FFmpeg failed; with its words.
     """
     try:
-        with av.open(_local(path), "w", format=kind, container_options=dict(options)) as out:
+        options = {"movflags": "+faststart", "movie_timescale": str(_CLOCK)}
+        if container != "mp4":
+            options = {"fflags": "+bitexact"}
+        options |= besides or {}
+        with av.open(_local(path), "w", format=container, container_options=options) as out:
             yield out
     except av.FFmpegError as error:
         raise OutputError(f"{name}: not written: {error.strerror}") from error
