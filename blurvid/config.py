@@ -28,10 +28,11 @@ Gamma = float | Literal["srgb"]
 
 FRAME_FORMATS = ("png", "tiff", "jpg", "webp-frames")
 """Files of single frames in a folder; `webp` without more is an animation."""
-FORMATS = (*FRAME_FORMATS, "mp4", "gif", "webp", "html")
-"""What frames can be written as: single frames in a folder, a video, an animation, an animation
-with all colours, a player for browsers."""
-VIDEO_FORMATS = ("mp4", "gif", "webp")
+FORMATS = (*FRAME_FORMATS, "mp4", "webm", "gif", "webp", "html")
+"""What frames can be written as: single frames in a folder, videos, an animation, an animation with
+all colours, a player for browsers."""
+ANIMATIONS = ("gif", "webp")
+VIDEO_FORMATS = ("mp4", "webm", *ANIMATIONS)
 """What a video can be written as."""
 JPEG_QUALITY = 95
 """Of single frames, 0 to 100."""
@@ -199,6 +200,8 @@ class Output:
     """The same for the motion, `.flo`, `.npy` or `.png`..."""
     trusts: tuple[Path, ...] = ()
     """...and for the maps of trust, `.npy` or `.png`."""
+    contact: Path | None = None
+    """A page about all photos, `.html`; its pictures lie in a folder beside it."""
     clip: ClipOptions = ClipOptions()
     """How frames are shown."""
     overwrite: bool = False

@@ -391,9 +391,11 @@ def test_no_photo(run):
 @pytest.mark.parametrize(
     ("output", "options", "code"),
     [
-        ("clip.webm", (), 2),
+        ("clip.avi", (), 2),
         ("clip.mp4", ("--format", "gif"), 2),
-        ("out", ("--format", "webm"), 2),
+        ("out", ("--format", "avi"), 2),
+        ("clip.html", ("--compare", "wipe"), 2),
+        ("out", ("--compare", "side"), 2),
         ("out", ("--device", "toaster"), 2),
         ("out", ("--precision", "fp8"), 2),
         ("out", ("--threads", "0"), 2),

@@ -11,7 +11,7 @@ from blurvid.cli import main
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError
 from blurvid.media import compare
-from blurvid.media.compare import compared, edge_at
+from blurvid.media.compare import KINDS, compared, edge_at
 
 BLUE, RED = (0, 0, 255), (255, 0, 0)
 
@@ -83,23 +83,27 @@ def test_comparisons_as_files(tmp_path):
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.size == (96, 132)
         assert sum(1 for _ in ImageSequence.Iterator(gif)) > 20
-    write(tmp_path / "a.mp4", compare="wipe", square=True)
-    info = media.video_info(tmp_path / "a.mp4")
-    assert info.size == (64, 64)
+    write(tmp_path / "a.webp", compare="flicker")
+    with Image.open(tmp_path / "a.webp") as webp:
+        assert webp.size == (96, 64)
+        assert webp.n_frames > 1
+    for kind in ("mp4", "webm"):
+        write(tmp_path / f"a.{kind}", compare="wipe", square=True)
+        assert media.video_info(tmp_path / f"a.{kind}").size == (64, 64)
 
 
-@pytest.mark.parametrize("kind", ["gif", "mp4"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_clip_that_is_too_large_is_made_again(tmp_path, monkeypatch, kind):
     write(tmp_path / f"whole.{kind}", compare="flicker", square=True)
     whole = (tmp_path / f"whole.{kind}").stat().st_size
     monkeypatch.setattr(compare, "LARGEST", whole // 2)
-    monkeypatch.setattr(compare, "_GIF_SIDE", 68)
+    monkeypatch.setattr(compare, "_ANIMATED_SIDE", 68)
     write(tmp_path / f"small.{kind}", compare="flicker", square=True)
     assert (tmp_path / f"small.{kind}").stat().st_size <= whole // 2
 
 
 def test_what_is_no_comparison(tmp_path):
-    for name, changes in [("a.webp", {"compare": "wipe"}), ("a.gif", {"compare": "blink"})]:
+    for name, changes in [("a.html", {"compare": "wipe"}), ("a.gif", {"compare": "blink"})]:
         with pytest.raises(OptionError, match="comparison"):
             write(tmp_path / name, **changes)
     with pytest.raises(ValueError, match="needs the photo"):

@@ -34,9 +34,10 @@ SIDE = 96
 STAND_INS = """
 set -euo pipefail
 pip() { :; }; pipx() { :; }; uvx() { :; }; pytest() { :; }
-blurvid() { "$PYTHON" -m blurvid "$@"; }
+blurvid() { [ "$1" = app ] || "$PYTHON" -m blurvid "$@"; }
 """
-"""Installed it is already, and these are tests; all else on the page runs as written."""
+"""Installed it is already, these are tests, and the app waits for a window; all else on the page
+runs as written."""
 
 
 def blocks(page, language):

@@ -166,7 +166,7 @@ def test_check_target(tmp_path):
     assert len(media.check_target(tmp_path / "dir.v2", "x", 7)) == 7
     assert media.check_target(tmp_path / "a.Html", "x", 7) == [tmp_path / "a.Html"]
     for name in ("clip.avi", "frame.png"):
-        with pytest.raises(OptionError, match=r"\.mp4, \.gif, \.webp, \.html"):
+        with pytest.raises(OptionError, match=r"\.mp4, \.webm, \.gif, \.webp, \.html"):
             media.check_target(tmp_path / name, "x", 7)
     for name in ("file/out", "file/clip.gif", "file"):
         with pytest.raises(OutputError, match="file, not a folder"):

@@ -312,7 +312,7 @@ def test_save_replaces_only_when_told_to(trained, tmp_path):
     clip.save(target, reverse=True, overwrite=True)
     assert target.read_bytes() != before
     with pytest.raises(OptionError, match="unknown suffix"):
-        clip.save(tmp_path / "clip.webm")
+        clip.save(tmp_path / "clip.avi")
 
 
 # blurvid.extract

@@ -3,7 +3,6 @@
 import base64
 import io
 import itertools
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from browser import Page, browser
 from click.testing import CliRunner
 from helpers import plan
 from PIL import Image
@@ -23,18 +23,13 @@ from blurvid.cli import main
 from blurvid.config import ClipOptions, DirectSpec
 from blurvid.errors import OptionError, OutputError
 from blurvid.media.maps import colored
+from blurvid.media.pages import look
 from blurvid.media.player import _SCRIPTS, _figure, _part
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.recipe import Recipe, Source
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-CHROMEDRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync "
-    "--disable-dev-shm-usage --force-color-profile=srgb --window-size=1280,860"
-).split()
+__all__ = ["browser"]  # a fixture
 
 HEIGHT, WIDTH = 100, 150
 FACTS = {"model": "direct", "weights": "tiny", "re-blur PSNR": "41.5 dB"}
@@ -145,8 +140,8 @@ def test_existing_and_failed_players(tmp_path, monkeypatch):
 
 
 def test_the_parts_cannot_end_their_elements():
-    for name in ("player.css", *_SCRIPTS):
-        assert "</" not in _part(name)
+    for text in (look(), *map(_part, ("player.css", *_SCRIPTS))):
+        assert "</" not in text
 
 
 def test_players_from_python_and_from_the_command_line(tmp_path, monkeypatch):
@@ -173,143 +168,6 @@ def test_players_from_python_and_from_the_command_line(tmp_path, monkeypatch):
 
 
 # the player in a browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A headless Chromium that knows nothing and may do nothing in the background."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if CHROMIUM is None or CHROMEDRIVER is None:
-        pytest.skip("no chromium and chromedriver here (Debian: chromium, chromium-driver)")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-    driver.set_script_timeout(20)
-    yield driver
-    driver.quit()
-
-
-class Page:
-    """A player in the browser, by what a user sees and does."""
-
-    def __init__(self, driver):
-        from selenium.webdriver.common.keys import Keys
-
-        self.driver, self.keys = driver, Keys
-
-    def open(self, path, **features):
-        """Load a page; by default nothing moves by itself."""
-        self.prefer(**{"prefers-reduced-motion": "reduce", **features})
-        self.driver.get(path.as_uri())
-        ready = "document.querySelector('video') || document.getElementById('loading').hidden"
-        self.until(lambda: self.run(f"return {ready}"))
-
-    def prefer(self, **features):
-        chosen = [{"name": name, "value": value} for name, value in features.items()]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": chosen})
-
-    def screen(self, width, height, mobile=False):
-        told = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", told)
-        self.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": mobile})
-
-    def run(self, script, *arguments):
-        return self.driver.execute_script(script, *arguments)
-
-    def until(self, condition, seconds=30):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.02)
-
-    def find(self, name):
-        return self.driver.find_element("id", name)
-
-    def click(self, *names):
-        for name in names:
-            self.find(name).click()
-
-    def focus(self, name):
-        self.run("document.getElementById(arguments[0]).focus()", name)
-
-    def press(self, *keys):
-        """Press keys wherever the focus is."""
-        self.actions().send_keys(*keys).perform()
-
-    def press_with_shift(self, *keys):
-        self.actions().key_down(self.keys.SHIFT).send_keys(*keys).key_up(self.keys.SHIFT).perform()
-
-    def actions(self):
-        from selenium.webdriver import ActionChains
-
-        return ActionChains(self.driver, duration=20)
-
-    def look(self, view):
-        """Choose how the frames are compared with the photo."""
-        self.look_at_once(view)
-        self.pixels()
-
-    def look_at_once(self, view):
-        self.run("document.querySelector(`input[value=${arguments[0]}]`).click()", view)
-
-    def drag(self, name, start, x, y=0):
-        """Drag from a place in an element (parts of its size) by some pixels."""
-        element = self.find(name)
-        size = element.size
-        from_x = round((start[0] - 0.5) * size["width"])
-        from_y = round((start[1] - 0.5) * size["height"])
-        actions = self.actions().move_to_element_with_offset(element, from_x, from_y)
-        actions.click_and_hold().move_by_offset(x // 2, y // 2)
-        actions.move_by_offset(x - x // 2, y - y // 2).release().perform()
-
-    def touch(self, kind, *points):
-        """Fingers at places of the stage (parts of its size)."""
-        box = self.box("#stage")
-        told = [
-            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": i}
-            for i, (x, y) in enumerate(points)
-        ]
-        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": told})
-
-    def box(self, query):
-        """Where an element is."""
-        script = "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()"
-        return self.run(script, query)
-
-    def pixels(self):
-        """What the canvas shows once the browser has drawn, (H, W, 3) uint8."""
-        data = self.driver.execute_async_script(
-            """const done = arguments[0];
-            requestAnimationFrame(() => done(document.getElementById("canvas").toDataURL()));"""
-        )
-        image = Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2])))
-        return np.asarray(image.convert("RGB"))
-
-    def shown(self, x=0.9, y=0.1):
-        """Number of the frame at a place of the stage; 0 is the photo."""
-        red, _, blue, _ = self.driver.execute_async_script(
-            """const [x, y, done] = arguments, canvas = document.getElementById("canvas");
-            requestAnimationFrame(() => {
-              const point = new OffscreenCanvas(1, 1).getContext("2d");
-              const [left, top] = [x * canvas.width, y * canvas.height].map(Math.floor);
-              point.drawImage(canvas, -left, -top);
-              done([...point.getImageData(0, 0, 1, 1).data]);
-            });""",
-            x,
-            y,
-        )
-        return 0 if blue == 255 else round((255 - red) / 30)
-
-    def percent(self):
-        return int(self.find("percent").get_attribute("textContent").removesuffix("%"))
-
-    def status(self):
-        return self.find("status").get_attribute("textContent")
 
 
 @pytest.fixture(scope="module")
@@ -656,7 +514,7 @@ def test_a_large_photo_is_looked_at_in_full(page, tmp_path):
     media.write_frames(lines, tmp_path / "large.html")
     page.open(tmp_path / "large.html")
     page.press("+" * 7)
-    assert page.percent() > 400
+    page.until(lambda: page.percent() > 400)
     page.until(lambda: np.abs(page.pixels().astype(int) - 127.5).min() > 70)  # no grey
 
 
@@ -882,19 +740,18 @@ SCREENS = [(360, 740), (820, 1180), (1440, 900), (320, 568), (740, 360), (1920, 
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: "x".join(map(str, screen)))
-def test_it_fits_every_screen(page, wide, screen, tmp_path):
+def test_it_fits_every_screen(page, wide, screen):
     mobile = min(screen) < 900
     page.screen(*screen, mobile)
     page.open(wide)
     page.pixels()
-    folder = Path(os.environ.get("PLAYER_SCREENSHOTS", tmp_path))
-    name = "x".join(map(str, screen))
+    name = f"player-{screen[0]}x{screen[1]}"
 
     stage, view = page.box("#stage"), page.box("#view")
     assert (stage["width"], stage["height"]) == screen
     if min(screen[0] / 1200, screen[1] / 800) < 0.75:
         assert (view["width"], view["height"]) == pytest.approx(screen)  # it opens on a crop
-        page.driver.save_screenshot(str(folder / f"{name}-opening.png"))
+        page.keep(f"{name}-opening")
         page.click("fit")
         page.pixels()
         view = page.box("#view")
@@ -917,13 +774,13 @@ def test_it_fits_every_screen(page, wide, screen, tmp_path):
     covered = sum(box["width"] * box["height"] for box in [bar, *over[::2]])
     small = min(screen) < 360 or screen[1] < 400
     assert covered < (0.4 if small else 0.25) * screen[0] * screen[1]  # the picture first
-    page.driver.save_screenshot(str(folder / f"{name}.png"))
+    page.keep(name)
 
     page.click("trust")
     page.pixels()
     assert page.find("legend").is_displayed()
     assert page.box("#legend")["bottom"] <= page.box("#bar")["top"]
-    page.driver.save_screenshot(str(folder / f"{name}-trust.png"))
+    page.keep(f"{name}-trust")
     page.click("save")
     drawer = page.box("#drawer")
     assert drawer["left"] >= 0 and drawer["right"] <= screen[0]
@@ -932,7 +789,7 @@ def test_it_fits_every_screen(page, wide, screen, tmp_path):
         page.run("document.getElementById(arguments[0]).scrollIntoView()", control)
         page.run("document.getElementById('drawer').scrollBy(0, -80)")
         assert page.run(REACHED, control), control
-    page.driver.save_screenshot(str(folder / f"{name}-drawer.png"))
+    page.keep(f"{name}-drawer")
     page.actions().move_to_element_with_offset(
         page.find("stage"), 0, 8 - screen[1] // 2
     ).click().perform()  # beside it
@@ -1104,9 +961,23 @@ def test_the_video_is_what_every_player_knows(tmp_path):
     assert data.index(b"moov") < data.index(b"mdat")  # starts before it is loaded
 
 
-def test_the_video_plays_in_a_browser(page, tmp_path):
-    write(tmp_path / "clip.mp4")
-    (tmp_path / "video.html").write_text("<video src=clip.mp4 muted></video>")
+def test_a_webm_is_the_same_every_time_with_the_colours_of_the_frames(tmp_path):
+    frames, _ = clip_of()
+    for name in ("a", "b"):
+        media.write_frames(frames, tmp_path / f"{name}.webm", options=ClipOptions(seconds=0, crf=0))
+    assert (tmp_path / "a.webm").read_bytes() == (tmp_path / "b.webm").read_bytes()
+    with av.open(str(tmp_path / "a.webm")) as file:
+        context = file.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt, context.colorspace) == ("vp9", "yuv420p", 1)
+        pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    reds = [float(picture[..., 0].mean()) for picture in pictures]
+    assert reds[:7] == pytest.approx([red_of(number) for number in range(1, 8)], abs=3)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm"])
+def test_the_video_plays_in_a_browser(page, tmp_path, kind):
+    write(tmp_path / f"clip.{kind}")
+    (tmp_path / "video.html").write_text(f"<video src=clip.{kind} muted></video>")
     page.open(tmp_path / "video.html")
     page.until(lambda: page.run("return document.querySelector('video').readyState") == 4)
     facts = page.run(

@@ -368,6 +368,27 @@ def test_a_part_of_varying_rate_keeps_its_times(tmp_path, quick):
     assert float(times[-1]) == pytest.approx(0.3 + 0.2 * 6 / 7, abs=1e-3)
 
 
+@pytest.mark.parametrize("audio", ["stretch", "keep"])
+def test_a_video_becomes_webm_with_its_sound(tmp_path, quick, audio):
+    sevens = sevens_of(PIECE + 1)
+    source = blurry(tmp_path / "in.mp4", sevens, sound=True)
+    known = Known(sevens, [False] * len(sevens))
+    made = extract_video(source, tmp_path / "out.webm", known, VideoOptions(audio=audio))
+    assert (made.audio, made.fps) == (audio, 10)
+    with av.open(str(made.path)) as file:
+        codecs = [stream.codec_context.name for stream in file.streams]
+        assert codecs[0].startswith("vp9")
+        assert "opus" in codecs[1]
+    assert [float(t) for t in shown(made.path)] == pytest.approx(np.arange(35) / 10, abs=1e-3)
+    truth = media.to_uint8(torch.cat(sevens)).astype(int)
+    pictures = media.read_video(made.path)
+    errors = [np.abs(a - b).mean() for a, b in zip(pictures, truth, strict=True)]
+    assert max(errors) < 8, errors
+    sound = sound_of(made.path)
+    assert len(sound) / 8000 == pytest.approx(0.5 * (7 if audio == "stretch" else 1), abs=0.15)
+    assert pitch(sound) == pytest.approx(440, abs=5)
+
+
 @pytest.mark.parametrize("kind", ["gif", "webp"])
 def test_a_video_becomes_an_animation(tmp_path, quick, kind):
     sevens = sevens_of(PIECE + 1)
@@ -427,7 +448,7 @@ def test_errors_leave_nothing_behind(tmp_path):
         extract_video(tmp_path / "text.mp4", tmp_path / "out.mp4", known)
     with pytest.raises(InputError, match="no such file"):
         extract_video(tmp_path / "nowhere.mp4", tmp_path / "out.mp4", known)
-    with pytest.raises(OptionError, match=r"a video becomes a \.mp4, \.gif, \.webp file"):
+    with pytest.raises(OptionError, match=r"a video becomes a \.mp4, \.webm, \.gif, \.webp file"):
         extract_video(source, tmp_path / "out.html", known)
     with pytest.raises(OutputError, match="exists already"):
         extract_video(source, source, known)

@@ -1,5 +1,6 @@
 """Many photos: which there are, what goes where, and all of it done, none stopping the rest."""
 
+from blurvid.batch.contact import write_contact
 from blurvid.batch.naming import FIELDS
 from blurvid.batch.photo import Outcome
 from blurvid.batch.plan import Job, plan, share
@@ -17,5 +18,6 @@ __all__ = [
     "run",
     "run_on_ray",
     "share",
+    "write_contact",
     "writers_here",
 ]

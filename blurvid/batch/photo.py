@@ -179,5 +179,7 @@ class Steps:
                 motion = clip.motion(shown.reverse)
             for path in job.besides.get("trust", ()):
                 outputs.append(clip.save_trust(path, overwrite=overwrite))
+            for path in job.besides.get("contact", ()):
+                media.write_strip(clip.tensor, path, clip.photo, overwrite=overwrite)
         told = facts(clip, self.measure, motion)
         return Outcome(job, outputs, recipe=clip.recipe, facts=told, warnings=clip.warnings)

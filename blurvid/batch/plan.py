@@ -12,7 +12,12 @@ from blurvid.batch.sources import STDIN, find
 from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, Output
 from blurvid.errors import InputError, OptionError, OutputError
 
-_ENDS = {"montage": (".png",), "flow": (".flo", ".png"), "trust": (".npy", ".png")}
+_ENDS = {
+    "montage": (".png",),
+    "flow": (".flo", ".png"),
+    "trust": (".npy", ".png"),
+    "contact": (".webp",),
+}
 """What each photo gets of `media.BESIDES` where a folder is named for it."""
 
 
@@ -89,6 +94,8 @@ def plan(
     """
     template = None if output.name is None else Template(output.name, model, weights)
     besides = {"montage": output.montages, "flow": output.flows, "trust": output.trusts}
+    if output.contact is not None:
+        besides["contact"] = (media.contact_folder(output.contact),)
     outside = [path for path in (output.path, *sum(besides.values(), ())) if path is not None]
     found = find(sources, listed, outside)
     many = len(found) > 1 or found[0].in_folder
@@ -123,6 +130,8 @@ def plan(
             target = (out or Path()) / base
             frames = made in FRAME_FORMATS
             target = target.parent if frames else target.with_name(f"{target.name}.{made}")
+        if output.clip.compare:
+            media.check_comparison(made, target)
         beside = {name: _besides(name, paths, base, many) for name, paths in besides.items()}
         jobs.append(Job(entry.photo, target, base.name, made, entry.error, beside, count))
     return jobs

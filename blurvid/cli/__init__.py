@@ -7,6 +7,7 @@ import sys
 import click
 
 from blurvid import __version__
+from blurvid.cli.app import app
 from blurvid.cli.bench import bench
 from blurvid.cli.completion import completion
 from blurvid.cli.config import config
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 for command in (
-    *(extract, deblur, guide, synth, evaluate, train, bench, weights, doctor),
+    *(extract, deblur, app, guide, synth, evaluate, train, bench, weights, doctor),
     *(config, completion),
 ):
     main.add_command(command)

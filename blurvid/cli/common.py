@@ -310,8 +310,8 @@ clip_options = options(
     click.option(
         "--compare",
         type=click.Choice(COMPARISONS),
-        help="Write .mp4 and .gif as a clip to be posted, of the blurred photo against the "
-        "frames: wiped, side by side or in turns; at most 1080 px and 8 MB.",
+        help="Write a clip to be posted (.mp4, .webm, .gif, .webp), of the blurred photo against "
+        "the frames: wiped, side by side or in turns; at most 1080 px and 8 MB.",
     ),
     click.option("--square", is_flag=True, help="Make a --compare a square, of where most moves."),
     click.option(

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 
 _FOR_PHOTOS = (
-    *("montages", "flows", "trusts", "frames", "bounce", "reverse", "seconds", "flips"),
-    *("beyond", "compare", "square", "caption"),
+    *("montages", "flows", "trusts", "contact", "frames", "bounce", "reverse", "seconds"),
+    *("flips", "beyond", "compare", "square", "caption"),
     *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
 )
 """Parameters that mean nothing to a video."""
@@ -96,8 +96,8 @@ class Asked:
     "--output",
     "path",
     type=click.Path(path_type=Path),
-    help="A .mp4, .gif, .webp or .html file, - for standard output (with --format), or a folder.  "
-    "[default: NAME.mp4 in the current folder]",
+    help="A .mp4, .webm, .gif, .webp or .html file, - for standard output (with --format), or a "
+    "folder.  [default: NAME.mp4 in the current folder]",
 )
 @click.option(
     "--format",
@@ -152,6 +152,13 @@ class Asked:
     help="Also write how far off the frames may be, and what their average does not explain of the "
     "photo: .npy (two maps) or .png (drawn over the photo). May be given again. In a folder, "
     "NAME_trust.npy and NAME_trust.png.",
+)
+@click.option(
+    "--contact",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Also write one page about all photos: each blurred and sharp, what to think of it, and "
+    "where its results are. Its pictures lie in FILE_files.",
 )
 @common.part_options
 @click.option(
@@ -211,6 +218,7 @@ def extract(
       blurvid extract photo.jpg --quality best       four times as long
       blurvid extract photo.jpg --middle sharp.png   around a middle frame of your own
       blurvid extract holiday/ -o clips/ --format gif
+      blurvid extract holiday/ -o clips/ --format html --contact clips/all.html
       blurvid extract clip.mp4 -o slow.mp4           7 times as many frames, and as long
       blurvid extract clip.mp4 -o smooth.mp4 --fps keep
       blurvid extract clip.mp4 -o slow.gif --start 1:30 --duration 2

@@ -212,7 +212,8 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
         how: where the work is done.
         told: what is said.
     """
-    from blurvid.batch import plan, run, run_on_ray, share
+    from blurvid.batch import plan, run, run_on_ray, share, write_contact
+    from blurvid.media import check_contact
     from blurvid.pipeline import opened
 
     ray = common.picked_engine(how.engine, how.address, how.workers)
@@ -233,6 +234,8 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
         tell(recipe)
     for warning in recipe.warnings:
         told.warn(warning)
+    if output.contact is not None:
+        check_contact(output.contact, output.overwrite or output.skip_existing)
     options = replace(how.batch, measure=told.as_json or told.verbose)
     started = time.perf_counter()
     said: set[str] = set()
@@ -261,6 +264,10 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
                 )
     if len(whole) > 1 and not told.quiet:
         common.say(_summary(outcomes, time.perf_counter() - started))
+    if output.contact is not None:
+        page = write_contact(outcomes, output.contact, overwrite=True)
+        if not told.as_json:
+            click.echo(page)
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failures:
         click.get_current_context().exit(common.exit_code(failures[0]))

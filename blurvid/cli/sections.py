@@ -20,7 +20,7 @@ _TOLD = ("fail_fast", "as_json", "quiet", "verbose", "help")
 EXTRACTION = {
     "Sources": ("lists", "null", "allow_truncated", "share", "region", "start", "duration"),
     "Results": (
-        *("path", "kind", "name", "frames", "beyond", "montages", "flows", "trusts"),
+        *("path", "kind", "name", "frames", "beyond", "montages", "flows", "trusts", "contact"),
         *("paste", "overwrite", "skip_existing"),
     ),
     "Clips": ("fps", "bounce", "seconds", "crf", "audio", "compare", "square", "caption"),

@@ -18,6 +18,8 @@ from blurvid.media.clip import (
     kind_of,
     write_frames,
 )
+from blurvid.media.compare import check_comparison
+from blurvid.media.contact import Card, check_contact, contact_folder, write_contact, write_strip
 from blurvid.media.files import (
     START,
     is_photo,
@@ -30,7 +32,7 @@ from blurvid.media.files import (
 from blurvid.media.flow import flow_array, flow_picture, write_flow
 from blurvid.media.maps import TrustMaps
 from blurvid.media.montage import sheet, write_montage
-from blurvid.media.mp4 import Tracks, encode, join
+from blurvid.media.mp4 import Tracks, encode, join, store
 from blurvid.media.notebook import animation
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin
@@ -50,6 +52,7 @@ from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames
 __all__ = [
     "BESIDES",
     "CLIP_SUFFIXES",
+    "Card",
     "FILTER",
     "FILTER_VIDEO",
     "START",
@@ -70,8 +73,11 @@ __all__ = [
     "animation",
     "check_besides",
     "check_clip_options",
+    "check_comparison",
+    "check_contact",
     "check_file",
     "check_target",
+    "contact_folder",
     "cropped",
     "encode",
     "flow_array",
@@ -99,15 +105,18 @@ __all__ = [
     "still_kind",
     "still_suffix",
     "starts_as",
+    "store",
     "timed_frames",
     "to_uint8",
     "trust_picture",
     "video_info",
+    "write_contact",
     "write_flow",
     "write_frames",
     "write_montage",
     "write_png",
     "write_still",
+    "write_strip",
     "write_tracks",
     "write_trust",
 ]

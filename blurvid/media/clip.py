@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,12 @@ from blurvid.media.webp import save_webp
 
 CLIP_SUFFIXES = tuple(f".{kind}" for kind in FORMATS if kind not in FRAME_FORMATS)
 """Of all that is not single frames; a file has its kind as its suffix."""
-BESIDES = {"montage": (".png",), "flow": (".flo", ".npy", ".png"), "trust": (".npy", ".png")}
+BESIDES = {
+    "montage": (".png",),
+    "flow": (".flo", ".npy", ".png"),
+    "trust": (".npy", ".png"),
+    "contact": (".webp",),
+}
 """What can be written besides the frames, and the suffixes that each may have."""
 
 
@@ -152,7 +158,7 @@ def write_frames(
     origin: Origin | None = None,
     verdict: str | None = None,
 ) -> list[Path]:
-    """Write frames as `.mp4`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
+    """Write frames as `.mp4`, `.webm`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
 
     A folder gets `STEM_1.png` and so on (`STEM_01.png` of ten or more), or files of another of
     `config.FRAME_FORMATS`, with profile, EXIF, XMP, alpha and depth of the photo as far as the
@@ -190,8 +196,6 @@ def write_frames(
     check_clip_options(options)
     target = Path(target)
     kind = kind or kind_of(target)
-    if options.compare and kind not in ("mp4", "gif"):
-        raise OptionError(f"{target}: a comparison is written as .mp4 or .gif")
     count = frames.shape[0]
     paths = check_target(target, stem, count, overwrite, kind)
     with replacing(paths) as temporaries:
@@ -216,23 +220,26 @@ def write_frames(
     return paths
 
 
-def _save_mp4(
+def _save_video(
     pixels: list[NDArray[np.uint8]],
     order: list[int],
     path: Path,
     options: ClipOptions,
     target: Path,
+    webm: bool = False,
 ) -> None:
     """Write a video, looped until it lasts as long as is asked for."""
     loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
     shown = (pixels[index] for index in stoppable(order * loops))
-    encode(shown, pixels[0].shape[:2], path, options.fps, options.crf, target)
+    size = pixels[0].shape[:2]
+    encode(shown, size, path, options.fps, options.crf, target, webm=webm)
 
 
 WRITERS: dict[
     str, Callable[[list[NDArray[np.uint8]], list[int], Path, ClipOptions, Path], None]
 ] = {
-    "mp4": _save_mp4,
+    "mp4": _save_video,
+    "webm": partial(_save_video, webm=True),
     "gif": lambda pixels, order, path, o, target: save_gif(pixels, order, path, o.fps),
     "webp": lambda pixels, order, path, o, target: save_webp(pixels, order, path, o.fps),
 }

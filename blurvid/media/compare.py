@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from blurvid.config import ClipOptions
+from blurvid.errors import OptionError
 from blurvid.media.gif import save_gif
 from blurvid.media.mp4 import encode
+from blurvid.media.webp import save_webp
 
 Pixels = NDArray[np.uint8]
 
@@ -28,8 +30,10 @@ _GAP = 4
 """Between two pictures side by side [px]."""
 _SMALL = 28
 """The shorter side of a picture is so many times the height of its letters."""
-_GIF_SIDE, _GIF_RATE = 720, 12.5
-"""What an animation starts with: it takes many times the bytes of a video."""
+KINDS = ("mp4", "webm", "gif", "webp")
+"""What a comparison can be written as: videos, and animations..."""
+_ANIMATED_SIDE, _ANIMATED_RATE = 720, 12.5
+"""...which start with this, since they take many times the bytes."""
 _WORST = 45
 """Quality of x264 below which a clip that is too large stays so."""
 
@@ -46,7 +50,7 @@ def save_comparison(
     """Write a clip of a photo against its frames, of at most 1080 px and 8 MB.
 
     Args:
-        kind: `mp4` or `gif`.
+        kind: one of `KINDS`.
         blurry: the photo, (H, W, 3) uint8 sRGB.
         frames: the frames likewise.
         order: indices of the frames, as they are shown again and again.
@@ -55,27 +59,46 @@ def save_comparison(
         name: the file to name in messages.
 
     Raises:
+        OptionError: another kind.
         OSError: the file cannot be written.
         OutputError: likewise, a video.
     """
-    side, crf = _GIF_SIDE if kind == "gif" else LONGEST, options.crf
+    check_comparison(kind, name)
+    animated = kind in ("gif", "webp")
+    side, crf = _ANIMATED_SIDE if animated else LONGEST, options.crf
     while True:
-        if kind == "gif":
-            pictures = list(compared(blurry, frames, order, options, side, _GIF_RATE))
-            save_gif(pictures, range(len(pictures)), path, _GIF_RATE)
+        if animated:
+            pictures = list(compared(blurry, frames, order, options, side, _ANIMATED_RATE))
+            shown = range(len(pictures))
+            if kind == "gif":
+                save_gif(pictures, shown, path, _ANIMATED_RATE)
+            else:
+                save_webp(pictures, shown, path, _ANIMATED_RATE, name)
         else:
             composed = compared(blurry, frames, order, options, side)
             first = next(composed)
-            height, width = first.shape[:2]
-            encode(chain([first], composed), (height, width), path, 30.0, crf, name)
-        size = path.stat().st_size
-        if size <= LARGEST or crf >= _WORST or side <= 2 * _GAP:
+            size = first.shape[:2]
+            webm = kind == "webm"
+            encode(chain([first], composed), size, path, 30.0, crf, name, webm=webm)
+        length = path.stat().st_size
+        if length <= LARGEST or crf >= _WORST or side <= 2 * _GAP:
             return
         path.unlink()
-        if kind == "gif":
-            side = int(side * min(0.9, 0.95 * (LARGEST / size) ** 0.5))
+        if animated:
+            side = int(side * min(0.9, 0.95 * (LARGEST / length) ** 0.5))
         else:
             crf = min(_WORST, crf + 4)
+
+
+def check_comparison(kind: str, name: Path) -> None:
+    """Refuse a kind of file that no comparison can be written as.
+
+    Raises:
+        OptionError: it is none of `KINDS`.
+    """
+    if kind not in KINDS:
+        known = ", ".join(f".{kind}" for kind in KINDS)
+        raise OptionError(f"{name}: a comparison is written as {known}")
 
 
 def compared(

@@ -1,4 +1,4 @@
-"""Frames to an MP4 file that plays everywhere."""
+"""Frames to an MP4 file that plays everywhere, or to a WebM file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from blurvid.errors import OutputError
@@ -41,6 +42,12 @@ _CLOCK = 90_000
 _LOSSLESS = {"qp": "0", "preset": "ultrafast"}
 
 
+_WORST_H264, _WORST_VP9 = 51, 63
+"""Largest crf of each encoder."""
+_VP9 = {"row-mt": "1", "cpu-used": "4", "deadline": "good", "b": "0"}
+"""A third of the time of libvpx's own speed, for files a few percent larger."""
+
+
 @dataclass(frozen=True)
 class Tracks:
     """What is in a video besides its pictures."""
@@ -64,11 +71,12 @@ def encode(
     size: tuple[int, int],
     path: Path,
     fps: float | Fraction,
-    crf: int | None,
+    crf: int,
     name: Path,
     *,
     aspect: tuple[int, int] = (1, 1),
     joinable: bool = False,
+    webm: bool = False,
 ) -> None:
     """Encode frames as they come, at constant memory.
 
@@ -77,35 +85,29 @@ def encode(
         size: H and W.
         path: a file; it is written over.
         fps: frames shown per second.
-        crf: quality of x264, 0 to 51, smaller is better; None keeps RGB without loss, to be read
-            again.
+        crf: quality of x264, 0 to 51, smaller is better.
         name: the file to name in messages.
         aspect: width to height of a pixel when shown.
         joinable: for `join`: no frame is stored out of its order.
+        webm: write WebM (VP9) instead of MP4 (H.264).
 
     Raises:
         OutputError: FFmpeg failed; with its words.
     """
-    rate = Fraction(fps).limit_denominator(1_000_000)
-    if crf is None:
-        with writing(path, name) as out:
-            stream = out.add_stream("libx264rgb", rate, _LOSSLESS)
-            stream.height, stream.width = size
-            stream.pix_fmt = "rgb24"
-            for index, pixels in enumerate(frames):
-                frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels))
-                frame.pts, frame.time_base = index, 1 / rate
-                out.mux(stream.encode(frame))
-            out.mux(stream.encode())
-        return
     height, width = (side + side % 2 for side in size)
-    options = {"crf": str(crf), "x264-params": _REPEATABLE}
-    if joinable:
-        options["bf"] = "0"
-    if height * width > _LARGE:
-        options |= _FRUGAL
-    with writing(path, name) as out:
-        stream = out.add_stream("libx264", rate, options, width=width, height=height)
+    rate = Fraction(fps).limit_denominator(1_000_000)
+    if webm:
+        options = {"crf": str(round(crf * _WORST_VP9 / _WORST_H264)), **_VP9}
+    else:
+        options = {"crf": str(crf), "x264-params": _REPEATABLE}
+        if joinable:
+            options["bf"] = "0"
+        if height * width > _LARGE:
+            options |= _FRUGAL
+    with writing(path, name, "webm" if webm else "mp4") as out:
+        encoder = "libvpx-vp9" if webm else "libx264"
+        stream = out.add_stream(encoder, rate, options, width=width, height=height)
+        assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.color_range, context.colorspace = _LIMITED, _BT709
         context.color_primaries = context.color_trc = _BT709
@@ -117,6 +119,34 @@ def encode(
         for index, pixels in enumerate(frames):
             graph.vpush(VideoFrame.from_ndarray(_even(pixels)))
             frame = graph.vpull()
+            frame.pts, frame.time_base = index, 1 / rate
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+
+
+def store(
+    frames: Iterable[Pixels], size: tuple[int, int], path: Path, fps: Fraction, name: Path
+) -> None:
+    """Keep frames as they come, without loss, in a video that is to be read again.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB each.
+        size: H and W.
+        path: a file; it is written over.
+        fps: frames shown per second.
+        name: the file to name in messages.
+
+    Raises:
+        OutputError: FFmpeg failed; with its words.
+    """
+    height, width = size
+    rate = fps.limit_denominator(1_000_000)
+    with writing(path, name) as out:
+        stream = out.add_stream("libx264rgb", rate, _LOSSLESS, width=width, height=height)
+        assert isinstance(stream, VideoStream)
+        stream.pix_fmt = "rgb24"
+        for index, pixels in enumerate(frames):
+            frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels))
             frame.pts, frame.time_base = index, 1 / rate
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
@@ -135,7 +165,7 @@ def join(
     Args:
         pieces: made by `encode` with `joinable`, alike.
         path: a file; it is written over.
-        name: the file to name in messages.
+        name: the file to name in messages; its suffix names the container.
         shown: when each frame is shown [ticks], and when the last one ends.
         tick: [s].
         besides: sound and words.
@@ -145,7 +175,8 @@ def join(
     """
     tick = tick.limit_denominator(_FINEST)
     with contextlib.ExitStack() as stack:
-        out = stack.enter_context(writing(path, name))
+        container = "webm" if name.suffix.lower() == ".webm" else "mp4"
+        out = stack.enter_context(writing(path, name, container))
         out.metadata.update(besides.about)
         pieces = iter(pieces)
         first = stack.enter_context(av.open(_local(next(pieces))))
@@ -182,7 +213,7 @@ def writing(
     try:
         options = {"movflags": "+faststart", "movie_timescale": str(_CLOCK)}
         if container != "mp4":
-            options = {"fflags": "+bitexact"}
+            options = {"fflags": "+bitexact"}  # or each file would get a number of its own
         options |= besides or {}
         with av.open(_local(path), "w", format=container, container_options=options) as out:
             yield out

@@ -24,6 +24,7 @@ _AAC = (
     ":channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1"
 )
 """Sound that can be encoded; other sound becomes the nearest of these."""
+_OPUS = "sample_fmts=flt:sample_rates=48000:channel_layouts=mono|stereo|5.1|7.1"
 _BITRATE = 160_000
 _ABOUT = {
     **{key: key for key in ("title", "artist", "album", "comment", "copyright", "description")},
@@ -37,7 +38,9 @@ _SLOWEST, _FASTEST = 0.5, 2.0
 _MILLISECOND = Fraction(1, 1000)
 
 
-def write_tracks(source: Path, path: Path, timing: Timing, slower: Fraction, audio: str) -> Tracks:
+def write_tracks(
+    source: Path, path: Path, timing: Timing, slower: Fraction, audio: str, webm: bool = False
+) -> Tracks:
     """Take from a video what goes with its pictures, and write its sound.
 
     That is the default track, or else the first that can be decoded.
@@ -47,7 +50,8 @@ def write_tracks(source: Path, path: Path, timing: Timing, slower: Fraction, aud
         path: a file for the sound; it is written over.
         timing: of the pictures; where it is that of a part, nothing before and after is taken.
         slower: how many times as long the pictures shall take.
-        audio: one of `config.SOUNDS`; what is kept is copied where an MP4 may hold it.
+        audio: one of `config.SOUNDS`; what is kept is copied where the container may hold it.
+        webm: for WebM, with Opus, instead of MP4, with AAC.
 
     Raises:
         InputError: not a video.
@@ -67,7 +71,7 @@ def write_tracks(source: Path, path: Path, timing: Timing, slower: Fraction, aud
         title = names.pop(index) if audio == "drop" or taken is None else ""
         if audio != "drop" and taken is None:
             try:
-                begins = _write(source, index, path, timing, slower, audio)
+                begins = _write(source, index, path, timing, slower, audio, webm)
             except InputError:
                 warnings.append(f"its {title} cannot be decoded and is left out")
                 continue
@@ -109,7 +113,13 @@ def _moved(
 
 
 def _write(
-    source: Path, index: int, path: Path, timing: Timing, slower: Fraction, audio: str
+    source: Path,
+    index: int,
+    path: Path,
+    timing: Timing,
+    slower: Fraction,
+    audio: str,
+    webm: bool,
 ) -> Fraction | None:
     """Write a track of sound, and return when it or the pictures begin [s]; None if it is silent.
 
@@ -126,10 +136,14 @@ def _write(
     if timing.cut:
         begins = max(begins, first)
     start = min(first, begins)
-    with open_video(source) as (container, _), writing(path, path) as out:
+    with (
+        open_video(source) as (container, _),
+        writing(path, path, "webm" if webm else "mp4") as out,
+    ):
         track = container.streams[index]
         later = (begins - start) * (slower - 1)  # pictures and sound begin as far apart, stretched
-        if audio == "keep" and track.codec_context.name in _COPIED and not timing.cut:
+        copied = ("opus",) if webm else _COPIED
+        if audio == "keep" and track.codec_context.name in copied and not timing.cut:
             copy = out.add_stream_from_template(track, opaque=True)
             copy.metadata["language"] = track.language or "und"
             shift = round((later - start) / track.time_base)
@@ -141,14 +155,15 @@ def _write(
         if stop is not None:
             heard = takewhile(lambda frame: (frame_time(frame) or start) < stop, heard)
         if audio == "keep":
-            frames = _filtered(heard, start - later, 1.0, timing)
+            frames = _filtered(heard, start - later, 1.0, timing, webm)
         else:
-            frames = _filtered(heard, start, float(slower), timing)
+            frames = _filtered(heard, start, float(slower), timing, webm)
         sound = None
         for frame in frames:
             if sound is None:
                 rate, layout = frame.sample_rate, frame.layout
-                sound = out.add_stream("aac", rate, layout=layout, bit_rate=_BITRATE)
+                codec = "libopus" if webm else "aac"
+                sound = out.add_stream(codec, rate, layout=layout, bit_rate=_BITRATE)
                 sound.metadata["language"] = track.language or "und"
             out.mux(sound.encode(frame))
         if sound is None:
@@ -158,7 +173,7 @@ def _write(
 
 
 def _filtered(
-    frames: Iterator[AudioFrame], start: Fraction, slower: float, timing: Timing
+    frames: Iterator[AudioFrame], start: Fraction, slower: float, timing: Timing, webm: bool
 ) -> Iterator[AudioFrame]:
     """Sound from a time on, silent where there is none, with another tempo.
 
@@ -182,7 +197,7 @@ def _filtered(
                 # Silence where sound begins later than the pictures, or has a gap.
                 graph.add("aresample", "async=1:first_pts=0"),
                 *(graph.add("atempo", f"{step:.9f}") for step in (*steps, tempo)),
-                graph.add("aformat", _AAC),
+                graph.add("aformat", _OPUS if webm else _AAC),
                 graph.add("abuffersink"),
             ]
             graph.link_nodes(*nodes).configure()

@@ -291,7 +291,7 @@ class Clip:
         kind: str | None = None,
         **changes: Any,
     ) -> list[Path]:
-        """Write the frames as `.mp4`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
+        """Write the frames as a file (`.mp4`, `.webm`, `.gif`, `.webp`, `.html`), or as PNG files.
 
         Args:
             target: where to; the suffix names the kind.

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurvid import media, runtime
-from blurvid.config import FRAMES, SOUNDS, UNKNOWN_FPS, VIDEO_FORMATS, ClipOptions, VideoOptions
+from blurvid.config import (
+    ANIMATIONS,
+    FRAMES,
+    SOUNDS,
+    UNKNOWN_FPS,
+    VIDEO_FORMATS,
+    ClipOptions,
+    VideoOptions,
+)
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.flow import Costs, Ways, meet, ways
 from blurvid.pipeline.extraction import Extractor
@@ -108,7 +116,7 @@ def extract_video(
 
     Args:
         source: a video.
-        target: a file ending in `.mp4`, or `.gif` or `.webp`, which hold no sound.
+        target: a file ending in `.mp4` or `.webm`, or in `.gif` or `.webp`, which hold no sound.
         extract: the loaded model; its `order` is not asked.
         options: rate, quality and sound, and which part of the video.
         overwrite: replace an existing output, and begin anew.
@@ -150,7 +158,7 @@ def extract_video(
         warn(f"it does not tell its rate; {UNKNOWN_FPS} frames per second are assumed")
     slower = _slower(options.fps, own)
     fps = FRAMES * own / slower
-    animated = kind != "mp4"
+    animated = kind in ANIMATIONS
     if animated:
         options = replace(options, audio="drop")
     if info.colours:
@@ -161,7 +169,9 @@ def extract_video(
     about = _about(source, extract, options, fps)
     with media.Shelf.opened(target, about, anew=overwrite) as shelf:
         # Before all the work: what of it cannot be read is known then.
-        tracks = media.write_tracks(source, shelf.sound, timing, slower, options.audio)
+        tracks = media.write_tracks(
+            source, shelf.sound, timing, slower, options.audio, kind == "webm"
+        )
         warn(*tracks.warnings)
         if tracks.audio == "keep" and slower != 1:
             warn(
@@ -169,7 +179,7 @@ def extract_video(
                 "pictures"
             )
         run = _Run(source, shelf, extract, info, on_step)
-        pieces = run.pieces(fps, None if animated else options.crf, target)
+        pieces = run.pieces(fps, options.crf, target, kind)
         tick = slower * (timing.tick or 1 / own) / FRAMES
         shown = _shown(run.ticks, timing, round(tracks.offset * slower / tick))
         with media.replacing([target]) as (path,):
@@ -283,7 +293,7 @@ class _Run:
         doubts = (f"{_DOUBTS[k]} in {n} of {self.made} frames" for k, n in self.doubts.items())
         return (*self.told, *doubts)
 
-    def pieces(self, fps: Fraction, crf: int | None, target: Path) -> list[Path]:
+    def pieces(self, fps: Fraction, crf: int, target: Path, kind: str) -> list[Path]:
         """Encode all that is not encoded yet; the files, in order."""
         pictures = self._pictures()
         number = self.done
@@ -292,8 +302,16 @@ class _Run:
             with media.replacing([self.shelf.piece(number)]) as (path,):
                 shown = itertools.chain([first], rest)
                 size = first.shape[0], first.shape[1]
-                aspect = self.info.aspect
-                media.encode(shown, size, path, fps, crf, target, aspect=aspect, joinable=True)
+                if kind in ANIMATIONS:
+                    media.store(shown, size, path, fps, target)
+                else:
+                    aspect, webm = self.info.aspect, kind == "webm"
+                    media.encode(
+                        *(shown, size, path, fps, crf, target),
+                        aspect=aspect,
+                        joinable=True,
+                        webm=webm,
+                    )
             number += 1
             self.shelf.drop(number * PIECE - _KEPT)
         return [self.shelf.piece(index) for index in range(number)]

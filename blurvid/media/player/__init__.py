@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import html
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -19,6 +16,7 @@ from PIL import Image
 
 from blurvid.interrupts import stoppable
 from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
+from blurvid.media.pages import digest, escaped, look, part_of
 
 Pixels = NDArray[np.uint8]
 
@@ -98,7 +96,7 @@ def save_player(
         OSError: the file cannot be written.
     """
     height, width = frames[0].shape[:2]
-    style, script = _part("player.css"), "".join(map(_part, _SCRIPTS))
+    style, script = look() + _part("player.css"), "".join(map(_part, _SCRIPTS))
     images = [("Blurred photo", "blurry", blurry)] if blurry is not None else []
     images += [(f"Frame {number}", "frame", frame) for number, frame in enumerate(frames, start=1)]
     figures = [_figure(*image) for image in stoppable(images)]
@@ -107,12 +105,12 @@ def save_player(
     told = {"size": f"{width} × {height}", **facts}
     page = Template(_part("player.html")).substitute(
         # The page is text of its own; what it is filled with is not looked through again.
-        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; "
-        f"script-src {_digest(script)}; base-uri 'none'; form-action 'none'",
-        title=_escaped(title),
-        verdict=f'<p class="verdict">{_escaped(verdict)}</p>' if verdict else "",
+        policy=f"default-src 'none'; img-src data:; style-src {digest(style)}; "
+        f"script-src {digest(script)}; base-uri 'none'; form-action 'none'",
+        title=escaped(title),
+        verdict=f'<p class="verdict">{escaped(verdict)}</p>' if verdict else "",
         facts="".join(
-            f"<div><dt>{_escaped(name)}</dt> <dd>{_escaped(value)}</dd></div>"
+            f"<div><dt>{escaped(name)}</dt> <dd>{escaped(value)}</dd></div>"
             for name, value in told.items()
         ),
         images="\n".join(figures),
@@ -130,29 +128,19 @@ def save_player(
 
 def _part(name: str) -> str:
     """One of the files that the page is made of."""
-    return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    """Name an inline script or style in a content security policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _escaped(text: str) -> str:
-    """Make any text, names of files that are not even Unicode included, safe inside HTML."""
-    return html.escape(text.encode("utf-8", "replace").decode())
+    return part_of(__name__, name)
 
 
 def _origin(origin: Origin) -> str:
     """What the script needs to know for the command line."""
     reversed_ = str(origin.reverse).lower()
-    return f'data-command="{_escaped(origin.command)}" data-reversed="{reversed_}"'
+    return f'data-command="{escaped(origin.command)}" data-reversed="{reversed_}"'
 
 
 def _save(origin: Origin) -> str:
     """Where the command line is shown."""
     kinds = "".join(
-        f'<option value="{_escaped(word)}">{_escaped(name)}</option>'
+        f'<option value="{escaped(word)}">{escaped(name)}</option>'
         for name, word in origin.outputs.items()
     )
     return (
@@ -169,7 +157,7 @@ def _object(thing: Movable) -> str:
     Image.fromarray(thing.share).save(stream, format="png")
     data = base64.b64encode(stream.getvalue()).decode()
     return (
-        f'<img class="object" alt="" data-at="{_escaped(thing.at)}" hidden '
+        f'<img class="object" alt="" data-at="{escaped(thing.at)}" hidden '
         f'src="data:image/png;base64,{data}">'
     )
 

@@ -1,0 +1,202 @@
+"""A photo that was brought, and what is asked for of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blurvid import media
+from blurvid.app.results import Results
+from blurvid.config import FRAMES, MODELS, QUALITIES, OrderOptions, QualityOptions
+from blurvid.errors import InputError, OptionError
+from blurvid.interrupts import Stopped
+from blurvid.recipe import Recipe, check_frames, resolve
+
+LONGEST_NAME = 100
+"""Letters of a file's name that are kept."""
+SMALLEST_PART = 32
+"""Shortest side of a part that is worked on by itself [px]."""
+_KNOWN = 0.04
+"""Share of the work after which its pace tells the time that is left."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for of a photo."""
+
+    model: str = "auto"
+    quality: str = "fast"
+    """One of `config.QUALITIES`."""
+    direction: str = "auto"
+    frames: int = FRAMES
+    part: tuple[int, int, int, int] | None = None
+    """Left, top, width, height [px of the upright photo] of what is worked on; None is all."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Wanted:
+        """Take what a page sends.
+
+        Raises:
+            OptionError: a value that means nothing.
+        """
+        found = cls(
+            str(values.get("model", cls.model)),
+            str(values.get("quality", cls.quality)),
+            str(values.get("direction", cls.direction)),
+            _whole(values.get("frames", cls.frames)),
+            _box(values.get("part")),
+        )
+        for value, known in ((found.model, ("auto", *MODELS)), (found.quality, QUALITIES)):
+            if value not in known:
+                raise OptionError(f"{value!r} is none of {', '.join(known)}")
+        check_frames(found.frames)  # one alone is no clip
+        found.recipe()
+        return found
+
+    def recipe(self, precision: str = "auto") -> Recipe:
+        """The same as the command takes it.
+
+        Raises:
+            OptionError: a value is out of range.
+            WeightsError: there are no weights.
+        """
+        return resolve(
+            model=self.model,
+            quality=QualityOptions(passes=QUALITIES[self.quality]),
+            order=OrderOptions(self.direction),
+            frames=self.frames,
+            precision=precision,
+        )
+
+
+def _whole(value: Any) -> int:
+    """A whole number of what a page sends."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise OptionError(f"{value!r} is not a whole number") from None
+
+
+def _box(value: Any) -> tuple[int, int, int, int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 4:
+        raise OptionError("a part is its left, top, width and height")
+    left, top, wide, high = map(_whole, value)
+    if min(left, top) < 0 or min(wide, high) < SMALLEST_PART:
+        raise OptionError(f"a part has at least {SMALLEST_PART} pixels a side")
+    return left, top, wide, high
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photo that was brought, and what the page shows of it."""
+
+    number: int
+    name: str
+    path: Path
+    preview: Path
+    width: int
+    height: int
+
+    def read(self, part: tuple[int, int, int, int] | None) -> media.Photo:
+        """Open it, or a part of it."""
+        photo = media.read_photo(self.path, self.name)
+        if part is None:
+            return photo
+        left, top, wide, high = part
+        rows, columns = slice(top, top + high), slice(left, left + wide)
+        pixels = photo.pixels[:, rows, columns].clone()
+        alpha = None if photo.alpha is None else photo.alpha[:, rows, columns].clone()
+        return dataclasses.replace(photo, pixels=pixels, alpha=alpha)
+
+
+class Job:
+    """One piece of work: frames of a photo, or of a part of it."""
+
+    def __init__(self, number: int, picture: Picture, wanted: Wanted) -> None:
+        self.number, self.picture, self.wanted = number, picture, wanted
+        self.state = "waiting"
+        """`waiting`, `working`, `done` or `failed`."""
+        self.stage, self.share, self.error = "", 0.0, ""
+        self.wish = threading.Event()
+        """Set when it is to end early."""
+        self.began = self.seconds = 0.0
+        self.results: Results | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what is worked on [px]."""
+        part = self.wanted.part
+        return part[2:] if part else (self.picture.width, self.picture.height)
+
+    def tell(self, stage: str, share: float) -> None:
+        """Note how far the work is; the place where it ends early."""
+        if self.wish.is_set():
+            raise Stopped
+        self.stage, self.share = stage, share
+
+    def left(self, pace: float | None) -> float | None:
+        """Time left [s], where it can be told.
+
+        Args:
+            pace: time that a pixel took in work of the same kind [s].
+        """
+        if self.state not in ("waiting", "working"):
+            return None
+        spent = time.monotonic() - self.began if self.state == "working" else 0.0
+        if self.share > _KNOWN:
+            return spent * (1 - self.share) / self.share
+        width, height = self.size
+        return None if pace is None else max(1.0, pace * width * height - spent)
+
+    @property
+    def stem(self) -> str:
+        """How its files are called."""
+        stem = Path(self.picture.name).stem
+        return f"{stem}_part" if self.wanted.part else stem
+
+    def record(self, pace: float | None) -> dict[str, Any]:
+        """What the page shows."""
+        left, results = self.left(pace), self.results
+        verdict = results.verdict if results else None
+        return {
+            "id": self.number,
+            "photo": self.picture.number,
+            "name": self.picture.name,
+            "width": self.picture.width,
+            "height": self.picture.height,
+            **dataclasses.asdict(self.wanted),
+            "state": self.state,
+            "stage": self.stage,
+            "share": round(self.share, 3),
+            "left": None if left is None else round(left),
+            "seconds": round(self.seconds, 1),
+            "error": self.error,
+            "verdict": verdict.text if verdict else "",
+            "level": verdict.level if verdict else "",
+            "warnings": list(results.warnings) if results else [],
+        }
+
+
+def clean(name: str) -> str:
+    """The name of a file that was sent, without folders and anything that is not for reading.
+
+    Args:
+        name: what the page sent.
+
+    Raises:
+        InputError: it is not that of a photo.
+    """
+    letters = [c for c in name if not unicodedata.category(c).startswith("C")]
+    last = Path("".join(letters).replace("\\", "/")).name
+    if not last.strip(". ") or not media.is_photo(last):
+        raise InputError(f"{last or 'a file without a name'}: not the name of a photo")
+    path = Path(last)
+    return path.stem[:LONGEST_NAME] + path.suffix

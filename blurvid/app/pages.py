@@ -1,0 +1,212 @@
+"""What is answered to the page: itself, the desk, and the files that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from importlib import resources
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from blurvid.app.desk import Desk
+from blurvid.app.jobs import Job, Wanted, clean
+from blurvid.app.results import KINDS, PLAYER, Results
+from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError
+from blurvid.media import START, starts_as
+from blurvid.media.pages import look
+
+MOST_BYTES = 256 << 20
+"""Largest file that is taken."""
+TICK = 0.25
+"""Time between two looks at the desk [s]."""
+_BEAT = 40
+"""Ticks after which a page hears something even if nothing has happened."""
+_STATUS = {OptionError: 400, InputError: 415, DeviceError: 507}
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_SANDBOX = "sandbox allow-scripts allow-downloads; frame-ancestors 'self'"
+"""A player is a page of its own: it gets at nothing of the app."""
+
+
+class Windows:
+    """How many pages are open.
+
+    Args:
+        grace: how long none may be [s], as while it is loaded again.
+        on_close: called once the last one is closed for good.
+    """
+
+    def __init__(self, grace: float, on_close: Callable[[], None]) -> None:
+        self.grace, self.on_close = grace, on_close
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+        asyncio.get_running_loop().call_later(self.grace, self._look)
+
+    def _look(self) -> None:
+        if self.count == 0:
+            self.on_close()
+
+
+class Pages:
+    """The answers.
+
+    Args:
+        desk: where the work is done.
+        windows: told which pages are open.
+    """
+
+    def __init__(self, desk: Desk, windows: Windows) -> None:
+        self.desk, self.windows = desk, windows
+        self._reading = asyncio.Lock()
+        self.app = Starlette(
+            routes=[
+                Route("/", self.part),
+                Route("/look.css", self.look),
+                Route("/events", self.events),
+                Route("/photos", self.bring, methods=["POST"]),
+                Route("/photos/{number:int}", self.preview),
+                Route("/jobs", self.add, methods=["POST"]),
+                Route("/jobs/{number:int}", self.remove, methods=["DELETE"]),
+                Route("/jobs/{number:int}/player", self.player),
+                Route("/jobs/{number:int}/{kind}", self.file),
+                Route("/{name}", self.part),
+            ],
+            exception_handlers={BlurvidError: _told, HTTPException: _told},
+        )
+
+    async def part(self, request: Request) -> Response:
+        """One of the files of the page."""
+        name = request.path_params.get("name", "index.html")
+        file = resources.files(__package__).joinpath("page", name)
+        kind = _TYPES.get(Path(name).suffix)
+        if kind is None or not file.is_file():
+            raise HTTPException(404, "There is no such page.")
+        return Response(file.read_bytes(), media_type=kind)
+
+    async def look(self, request: Request) -> Response:
+        """The colours and controls that the page has in common with the player."""
+        return Response(look(), media_type="text/css")
+
+    async def events(self, request: Request) -> Response:
+        """All work on the desk, again whenever it has changed; for as long as the page is open."""
+
+        async def told() -> AsyncIterator[str]:
+            with self.windows:
+                said, silent = "", 0
+                yield "retry: 500\n\n"
+                while not await request.is_disconnected():
+                    text = json.dumps(self.desk.record())
+                    if text != said:
+                        said, silent = text, 0
+                        yield f"data: {text}\n\n"
+                    elif (silent := silent + 1) % _BEAT == 0:
+                        yield ": still here\n\n"
+                    await asyncio.sleep(TICK)
+
+        return StreamingResponse(told(), media_type="text/event-stream")
+
+    async def bring(self, request: Request) -> Response:
+        """Take a photo, and let it be worked on."""
+        values = dict(request.query_params)
+        name, wanted = clean(values.pop("name", "")), Wanted.of(values)
+        self.desk.check_room()
+        number = self.desk.number()
+        path = self.desk.folder / f"{number}{Path(name).suffix}"
+        try:
+            await _save(request, path, name)
+            async with self._reading:  # large photos take memory
+                picture = await run_in_threadpool(self.desk.bring, number, name, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        job = self.desk.add(picture, wanted)
+        return JSONResponse({"id": job.number}, 201)
+
+    async def preview(self, request: Request) -> Response:
+        """What a photo looks like."""
+        picture = self.desk.pictures.get(request.path_params["number"])
+        if picture is None:
+            raise HTTPException(404, "There is no such photo.")
+        return FileResponse(picture.preview)
+
+    async def add(self, request: Request) -> Response:
+        """Let a photo be worked on once more, or a part of it."""
+        try:
+            values = await request.json()
+            picture = self.desk.pictures[values["photo"]]
+        except (ValueError, KeyError, TypeError):
+            raise HTTPException(404, "There is no such photo.") from None
+        return JSONResponse({"id": self.desk.add(picture, Wanted.of(values)).number}, 201)
+
+    async def remove(self, request: Request) -> Response:
+        """Stop work, or forget it."""
+        job = self._job(request)
+        await run_in_threadpool(self.desk.remove, job.number)
+        return Response(status_code=204)
+
+    async def player(self, request: Request) -> Response:
+        """Show frames."""
+        path = await run_in_threadpool(self._results(request).file, PLAYER)
+        return FileResponse(
+            path, media_type="text/html", headers={"Content-Security-Policy": _SANDBOX}
+        )
+
+    async def file(self, request: Request) -> Response:
+        """Give frames as a file."""
+        results, kind = self._results(request), request.path_params["kind"]
+        if kind not in KINDS:
+            raise HTTPException(404, "There is no such kind of file.")
+        path = await run_in_threadpool(results.file, kind)
+        return FileResponse(path, filename=path.name)
+
+    def _job(self, request: Request) -> Job:
+        job = self.desk.jobs.get(request.path_params["number"])
+        if job is None:
+            raise HTTPException(404, "There is no such work.")
+        return job
+
+    def _results(self, request: Request) -> Results:
+        results = self._job(request).results
+        if results is None:
+            raise HTTPException(409, "It is not done yet.")
+        return results
+
+
+async def _save(request: Request, path: Path, name: str) -> None:
+    """Write what is sent to a file.
+
+    Raises:
+        HTTPException: it is too large.
+        InputError: it is a video, or nothing.
+    """
+    start, size = b"", 0
+    with path.open("xb") as file:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > MOST_BYTES:
+                raise HTTPException(413, f"{name}: more than {MOST_BYTES >> 20} MB")
+            start = (start + piece)[:START] if len(start) < START else start
+            file.write(piece)
+    if not size:
+        raise InputError(f"{name}: is empty")
+    if starts_as(start) == "video":
+        raise InputError(f"{name}: is a video; use blurvid extract for it")
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    """An error as the page shows it."""
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code)
+    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    return JSONResponse({"error": str(error)}, status)
