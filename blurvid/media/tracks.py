@@ -158,7 +158,7 @@ def _write(
             frames = _filtered(heard, start - later, 1.0, timing, webm)
         else:
             frames = _filtered(heard, start, float(slower), timing, webm)
-        sound = None
+        sound: Any = None
         for frame in frames:
             if sound is None:
                 rate, layout = frame.sample_rate, frame.layout
