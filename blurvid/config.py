@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,9 @@ FRAME_FORMATS = ("png", "tiff", "jpg", "webp-frames")
 FORMATS = (*FRAME_FORMATS, "mp4", "webm", "gif", "webp", "html")
 """What frames can be written as: single frames in a folder, videos, an animation, an animation with
 all colours, a player for browsers."""
+ANIMATIONS = ("gif", "webp")
+VIDEO_FORMATS = ("mp4", "webm", *ANIMATIONS)
+"""What a video can be written as."""
 JPEG_QUALITY = 95
 """Of single frames, 0 to 100."""
 
@@ -92,6 +96,16 @@ class OrderOptions:
 
 
 @dataclass(frozen=True)
+class PartOptions:
+    """A part of a photo or video that alone is worked on."""
+
+    region: Any = None
+    """A rectangle as `media.region` takes it; None is the whole."""
+    paste: bool = False
+    """Put the part back into the whole picture, with a soft edge; else it is all there is."""
+
+
+@dataclass(frozen=True)
 class MotionHints:
     """What the user knows of the motion in a photo; for the motion model."""
 
@@ -141,6 +155,10 @@ class VideoOptions:
     """One of `SOUNDS`."""
     crf: int = ClipOptions.crf
     """x264 quality, smaller is better."""
+    start: Fraction | float | None = None
+    """Of what is shown before, nothing is taken [s after the first picture]..."""
+    duration: Fraction | float | None = None
+    """...and so much from there on [s]; None goes to the end."""
 
 
 UNKNOWN_FPS = 30.0

@@ -21,6 +21,7 @@ from blurvid.config import (
     TRAINED,
     MotionHints,
     OrderOptions,
+    PartOptions,
     QualityOptions,
 )
 from blurvid.errors import OptionError
@@ -60,6 +61,8 @@ class Recipe:
     """How many over the exposure; 1 is the middle one alone."""
     beyond: int = 0
     """How many more at each end."""
+    part: PartOptions = PartOptions()
+    """What is worked on; of a clip, with its rectangle in pixels."""
     precision: str = "auto"
     """Of the features; of a clip, the one that was taken."""
     warnings: tuple[str, ...] = ()
@@ -73,6 +76,10 @@ class Recipe:
         if self.frames != 1:
             check_frames(self.frames)
         check_beyond(self.beyond, self.frames)
+        if self.part.paste and self.part.region is None:
+            raise OptionError("what is pasted is a region; name one")
+        if self.part.region is not None and self.middle is not None and self.middle.kind == GIVEN:
+            raise OptionError("a picture as middle frame goes with a whole photo, not a region")
 
     @property
     def model(self) -> str:
@@ -95,6 +102,8 @@ class Recipe:
             "direction": self.order.direction,
             "flips": [str(region) for region in self.order.flips],
             "beyond": self.beyond,
+            "region": None if self.part.region is None else str(self.part.region),
+            "paste": self.part.paste,
         }
 
     def describe(self, scale: float | None = None) -> str:
@@ -136,9 +145,12 @@ class Recipe:
             *(("--flip", region, None) for region in order.flips),
             ("--frames", self.frames, FRAMES),
             ("--beyond", self.beyond, 0),
+            ("--region", self.part.region, None),
         ):
             if value != usual:
                 words += [option, str(value)]
+        if self.part.paste:
+            words.append("--paste")
         return shlex.join(words)
 
 
@@ -152,6 +164,7 @@ def resolve(
     hints: MotionHints = MotionHints(),
     frames: int = FRAMES,
     beyond: int = 0,
+    part: PartOptions = PartOptions(),
     precision: str = "auto",
 ) -> Recipe:
     """Take every choice, once.
@@ -171,6 +184,7 @@ def resolve(
         hints: what is known of the motion; for the motion model.
         frames: how many over the exposure.
         beyond: how many more at each end.
+        part: what is worked on, the whole by default.
         precision: of the features.
 
     Raises:
@@ -210,18 +224,23 @@ def resolve(
         warnings.append("scale changes nothing: the motion model has sizes of its own")
     return Recipe(
         *(Source(found.name, found.model, found), guide, quality, order, hints),
-        *(frames, beyond, precision, tuple(warnings)),
+        *(frames, beyond, part, precision, tuple(warnings)),
     )
 
 
 def resolve_middle(
-    middle: str | Path = AUTO, *, passes: int = 1, precision: str = "auto"
+    middle: str | Path = AUTO,
+    *,
+    passes: int = 1,
+    part: PartOptions = PartOptions(),
+    precision: str = "auto",
 ) -> Recipe:
     """Take every choice for the middle frame alone.
 
     Args:
         middle: as for `resolve`; `auto` is the best there is (`weights.best_middle`).
         passes: answers averaged, see `QualityOptions`.
+        part: what is worked on.
         precision: of the features.
 
     Raises:
@@ -231,7 +250,7 @@ def resolve_middle(
     if found is None or found.kind == GIVEN:
         raise OptionError(f"{middle} is a picture, not something that deblurs")
     quality = QualityOptions(passes=passes, scale=1.0)
-    return Recipe(found, found, quality, frames=1, precision=precision)
+    return Recipe(found, found, quality, frames=1, part=part, precision=precision)
 
 
 def find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source | None:

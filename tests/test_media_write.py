@@ -14,6 +14,7 @@ from blurvid import media
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.media import mp4
+from blurvid.media.scaling import fitting
 
 pytestmark = pytest.mark.quick
 
@@ -320,14 +321,41 @@ def test_webp_reversed_without_bounce(tmp_path):
         assert np.abs(difference).mean() < 3
 
 
-def test_webp_of_one_frame_and_of_too_many_pixels(tmp_path):
+def test_webp_of_one_frame(tmp_path):
     media.write_frames(moving(count=1), tmp_path / "one.webp")
     with Image.open(tmp_path / "one.webp") as webp:
         assert getattr(webp, "n_frames", 1) == 1
 
-    with pytest.raises(OutputError, match=r"long\.webp: .* 16384 x 1 pixels.* 16383 a side"):
-        media.write_frames(torch.zeros(1, 3, 1, 16384), tmp_path / "long.webp")
-    assert leftovers(tmp_path) == ["one.webp"]
+
+@pytest.mark.parametrize(
+    ("kind", "size", "held"),
+    [
+        ("mp4", (1080, 1920), (1080, 1920)),
+        ("mp4", (5000, 20000), (2985, 11941)),  # H.264 has no level for more
+        ("mp4", (8, 20000), (6, 16384)),
+        ("webp", (5000, 20000), (4095, 16383)),
+        ("html", (5000, 20000), (5000, 20000)),
+    ],
+)
+def test_clips_fit_into_their_format(kind, size, held):
+    assert fitting(kind, *size) == held
+    photo = media.Photo(torch.zeros(1, 1, 1).expand(3, *size))
+    lost = (f"too large for {kind.upper()}; the clip has {held[1]} x {held[0]} pixels",)
+    assert media.lost_in(kind, photo) == (lost if held != size else ())
+
+
+def test_what_is_too_large_is_made_smaller_or_refused(tmp_path):
+    frames = torch.zeros(1, 3, 2, 16400)
+    media.write_frames(frames, tmp_path / "long.webp")
+    with Image.open(tmp_path / "long.webp") as webp:
+        assert webp.size == (16383, 1)
+    for refuse in (
+        lambda: media.write_frames(frames, tmp_path, kind="webp-frames"),
+        lambda: media.lost_in("webp-frames", media.Photo(frames[0])),  # before any work
+    ):
+        with pytest.raises(OutputError, match=r"16400 x 2 pixels, but WebP holds 16383 a side"):
+            refuse()
+    assert leftovers(tmp_path) == ["long.webp"]
 
 
 def test_transparent_parts_become_white_and_colours_srgb(tmp_path):

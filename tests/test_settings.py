@@ -10,11 +10,13 @@ import tomllib
 from pathlib import Path
 
 import click
+import platformdirs
 import pytest
 from helpers import invoke
 
 from blurvid.cli import main, settings
 from blurvid.config import QUALITIES
+from blurvid.errors import OptionError
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60
@@ -256,3 +258,15 @@ def test_words_are_completed_whatever_the_file_holds(terminal, tmp_path):
     }
     done = subprocess.run(["blurvid"], env=told, capture_output=True, text=True, check=True)
     assert done.stdout == "plain,--quality\n"
+
+
+def test_whoever_has_no_home_has_settled_nothing(monkeypatch):
+    monkeypatch.delenv(settings.VARIABLE, raising=False)
+    monkeypatch.setattr(platformdirs, "user_config_path", _no_home)
+    assert settings.read() == {}
+    with pytest.raises(OptionError, match="no home directory is known"):
+        settings.path()
+
+
+def _no_home(*_, **__):
+    raise RuntimeError("Could not determine home directory.")

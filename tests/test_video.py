@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +16,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from clips import sound_of, write_video
+from clips import pitch, shown, sound_of, write_video
 from helpers import invoke
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from blurvid import media, weights
 from blurvid.blur import average_frames
@@ -310,6 +312,119 @@ def test_sound_is_stretched_kept_or_dropped(tmp_path, quick, options, sound, rat
         assert len(sound_of(made.path)) / 8000 == pytest.approx(sound, abs=0.15)
 
 
+# Parts of videos, and animations
+
+
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("audio", ["stretch", "keep"])
+def test_a_part_of_a_video_is_taken_with_its_sound_and_chapters(tmp_path, quick, start, audio):
+    count, rate = 12, 4
+    sevens = sevens_of(count)
+    pictures = [media.to_uint8(average_frames(x, 2.2)) for x in sevens]
+    names = [(0, 1200, "a"), (1200, 2000, "b"), (2000, 3000, "c")]
+    chapters = [
+        {"id": i, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": name}}
+        for i, (a, b, name) in enumerate(names)
+    ]
+    tones = [{"hertz": 440, "length": 1.5}, {"hertz": 880, "length": 1.5, "start": 1.5}]
+    source = write_video(
+        tmp_path / "in.mp4", pictures, rate, start=start, tones=tones[:1], chapters=chapters
+    )
+    known = Known(sevens, [False] * count)
+    options = VideoOptions(start=1, duration=1, audio=audio)
+
+    made = extract_video(source, tmp_path / "out.mp4", known, options)
+
+    assert known.asked == [4, 5, 6, 7]
+    assert (made.frames, made.fps, made.audio) == (4, rate, audio if not start else "none")
+    info = media.video_info(made.path)
+    assert (info.timing.rate, info.timing.count, info.timing.start) == (rate, 28, 0)
+    with av.open(str(made.path)) as file:
+        begins = [float(chapter["start"] * chapter["time_base"]) for chapter in file.chapters()]
+        kept = [*zip(begins, (c["metadata"]["title"] for c in file.chapters()), strict=True)]
+    if start:  # the pictures begin at 3 s, where the sound and the chapters are over
+        assert kept == []
+        return
+    assert kept == [(0, "a"), (pytest.approx(1.4, abs=0.01), "b")]
+    sound = sound_of(made.path)
+    heard = 0.5 * (7 if audio == "stretch" else 1)  # the tone ends in the middle of the part
+    loud = np.flatnonzero(np.abs(sound.astype(int)) > 2000)
+    assert loud[-1] / 8000 == pytest.approx(heard, abs=0.1)
+    assert loud[0] / 8000 < 0.1
+    assert pitch(sound[loud[0] : loud[-1]]) == pytest.approx(440, abs=5)
+
+
+def test_a_part_of_varying_rate_keeps_its_times(tmp_path, quick):
+    sevens = sevens_of(5)
+    pictures = [media.to_uint8(average_frames(x, 2.2)) for x in sevens]
+    source = write_video(tmp_path / "in.mkv", pictures, times=[0, 100, 350, 400, 900])
+    known = Known(sevens, [False] * 5)
+    options = VideoOptions(start=Fraction("0.1"), duration=0.5, fps="keep")
+    made = extract_video(source, tmp_path / "out.mp4", known, options)
+    assert known.asked == [1, 2, 3]
+    times = shown(made.path)
+    assert [float(t) for t in times[::7]] == pytest.approx([0, 0.25, 0.3], abs=1e-4)
+    # the last picture stays until the part is over
+    assert float(times[-1]) == pytest.approx(0.3 + 0.2 * 6 / 7, abs=1e-3)
+
+
+@pytest.mark.parametrize("audio", ["stretch", "keep"])
+def test_a_video_becomes_webm_with_its_sound(tmp_path, quick, audio):
+    sevens = sevens_of(PIECE + 1)
+    source = blurry(tmp_path / "in.mp4", sevens, sound=True)
+    known = Known(sevens, [False] * len(sevens))
+    made = extract_video(source, tmp_path / "out.webm", known, VideoOptions(audio=audio))
+    assert (made.audio, made.fps) == (audio, 10)
+    with av.open(str(made.path)) as file:
+        codecs = [stream.codec_context.name for stream in file.streams]
+        assert codecs[0].startswith("vp9")
+        assert "opus" in codecs[1]
+    assert [float(t) for t in shown(made.path)] == pytest.approx(np.arange(35) / 10, abs=1e-3)
+    truth = media.to_uint8(torch.cat(sevens)).astype(int)
+    pictures = media.read_video(made.path)
+    errors = [np.abs(a - b).mean() for a, b in zip(pictures, truth, strict=True)]
+    assert max(errors) < 8, errors
+    sound = sound_of(made.path)
+    assert len(sound) / 8000 == pytest.approx(0.5 * (7 if audio == "stretch" else 1), abs=0.15)
+    assert pitch(sound) == pytest.approx(440, abs=5)
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_a_video_becomes_an_animation(tmp_path, quick, kind):
+    sevens = sevens_of(PIECE + 1)
+    source = blurry(tmp_path / "in.mp4", sevens, sound=True, fps=Fraction(30000, 1001))
+    known = Known(sevens, [False] * len(sevens))
+    made = extract_video(source, tmp_path / f"out.{kind}", known)
+    assert (made.audio, made.warnings) == ("drop", ())
+    truth = media.to_uint8(torch.cat(sevens)).astype(int)
+    with Image.open(made.path) as file:
+        assert (file.n_frames, file.size, file.info["loop"]) == (len(truth), SIZE[::-1], 0)
+        times, errors = [], []
+        for index, picture in enumerate(truth):
+            file.seek(index)
+            errors.append(np.abs(np.asarray(file.convert("RGB")) - picture).mean())
+            times.append(file.info["duration"])
+    assert max(errors) < 6, errors
+    assert sum(times) == pytest.approx(len(truth) * 1001 / 30, abs=6)
+    assert max(times) - min(times) <= 10  # hundredths of a second do not add up
+    # Faster than browsers show: some are left out.
+    fast = VideoOptions(fps=100)
+    again = Known(sevens, [False] * len(sevens))
+    made = extract_video(source, tmp_path / f"fast.{kind}", again, fast)
+    assert made.warnings == ("18 frames would be shown for less than 1/50 s, and are left out",)
+    with Image.open(made.path) as file:
+        assert file.n_frames == 17
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"fast.{kind}", "in.mp4", f"out.{kind}"]
+
+
+def test_pixels_of_an_animation_are_square(tmp_path, quick):
+    sevens = sevens_of(2)
+    source = blurry(tmp_path / "in.mp4", sevens, aspect="4/3")
+    made = extract_video(source, tmp_path / "out.gif", Known(sevens, [False] * 2))
+    with Image.open(made.path) as file:
+        assert file.size == (64, 32)
+
+
 # What goes wrong
 
 
@@ -333,8 +448,8 @@ def test_errors_leave_nothing_behind(tmp_path):
         extract_video(tmp_path / "text.mp4", tmp_path / "out.mp4", known)
     with pytest.raises(InputError, match="no such file"):
         extract_video(tmp_path / "nowhere.mp4", tmp_path / "out.mp4", known)
-    with pytest.raises(OptionError, match=r"a video becomes a \.mp4 file"):
-        extract_video(source, tmp_path / "out.gif", known)
+    with pytest.raises(OptionError, match=r"a video becomes a \.mp4, \.webm, \.gif, \.webp file"):
+        extract_video(source, tmp_path / "out.html", known)
     with pytest.raises(OutputError, match="exists already"):
         extract_video(source, source, known)
     with pytest.raises(OutputError, match="the same file as the input"):
@@ -343,9 +458,13 @@ def test_errors_leave_nothing_behind(tmp_path):
     given_.given = sevens[0][3]
     with pytest.raises(OptionError, match="a picture is the middle frame of one photo"):
         extract_video(source, tmp_path / "out.mp4", given_)
-    for options in (VideoOptions(fps=0), VideoOptions(fps="x"), VideoOptions(audio="x")):
+    wrong = ({"fps": 0}, {"fps": "x"}, {"audio": "x"}, {"start": -1}, {"duration": 0})
+    for options in wrong:
         with pytest.raises(OptionError):
-            check_video(options)
+            check_video(VideoOptions(**options))
+    for options in ({"start": 0.2}, {"start": 0.05, "duration": 0.01}):
+        with pytest.raises(InputError, match=r"nothing is in that part.* shown at 0\.1 s"):
+            extract_video(source, tmp_path / "out.mp4", known, VideoOptions(**options))
     assert known.asked == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "text.mp4"]
 

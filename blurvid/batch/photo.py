@@ -143,11 +143,12 @@ class Steps:
 
     def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
         """Run the network."""
-        lost = media.lost_in(job.kind, photo)
-        if self.on_warning is not None:
-            for warning in (*photo.warnings, *lost):
-                self.on_warning(job, warning)
         try:
+            # A comparison, which is small anyway, lacks nothing.
+            lost = () if self.gate.output.clip.compare else media.lost_in(job.kind, photo)
+            if self.on_warning is not None:
+                for warning in (*photo.warnings, *lost):
+                    self.on_warning(job, warning)
             clip = self.extractor(photo)
         except BlurvidError as error:
             return Outcome(job, error=named(job, error))

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -89,6 +90,16 @@ def _names(kind: type[Any]) -> set[str]:
         inner = hints[field.name]
         names |= _names(inner) if is_dataclass(inner) and isinstance(inner, type) else {field.name}
     return names
+
+
+def parse_time(ctx: click.Context, param: click.Parameter, value: str | None) -> Fraction | None:
+    """A time in a video: `[[H:]M:]S`, of which the seconds may have a fraction."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,9})?)", value.strip())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a time such as 12.5, 1:30 or 1:02:03.")
+    return int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + Fraction(match[3])
 
 
 def parse_size(value: str) -> int:
@@ -343,6 +354,21 @@ order_options = options(
     ),
 )
 """Options that say which way time runs."""
+part_options = options(
+    click.option(
+        "--region",
+        metavar="X,Y,W,H",
+        help="Work on this rectangle alone, in pixels or percent (10%,20%,30%,40%) of the upright "
+        "picture: it is what is written, or with --paste a part of it. Time and memory are "
+        "those of the rectangle.",
+    ),
+    click.option(
+        "--paste",
+        is_flag=True,
+        help="Put the --region back into the whole picture, with a soft edge.",
+    ),
+)
+"""Options that say which part of a picture is worked on."""
 hint_options = options(
     click.option(
         "--motion",

@@ -17,7 +17,7 @@ from blurvid.cli.photos import (
     standard_output,
 )
 from blurvid.cli.sections import EXTRACTION, SectionedCommand
-from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output
+from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output, PartOptions
 
 
 @click.command(
@@ -38,6 +38,7 @@ from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output
     type=click.Choice(FRAME_FORMATS),
     help="What to write to a folder.  [default: the photo's own, or png]",
 )
+@common.part_options
 @common.middle_option("What deblurs")
 @common.fast_option("The middle network alone: seconds instead of a minute")
 @common.passes_option
@@ -45,13 +46,14 @@ from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output
 @common.run_options
 @common.engine_options
 @batch_options
-@common.takes(sources=Sources, output=Output, how=How, told=Told)
+@common.takes(sources=Sources, output=Output, how=How, told=Told, part=PartOptions)
 @standard_output(FRAME_FORMATS)
 def deblur(
     sources: Sources,
     output: Output,
     how: How,
     told: Told,
+    part: PartOptions,
     middle: str,
     fast: bool,
     passes: int,
@@ -75,5 +77,5 @@ def deblur(
         middle = FAST_MIDDLE
     from blurvid.recipe import resolve_middle  # torch loads here, so that --help stays instant
 
-    recipe = resolve_middle(middle, passes=passes, precision=how.run.precision)
+    recipe = resolve_middle(middle, passes=passes, part=part, precision=how.run.precision)
     go_through(sources, output, recipe, how, told)

@@ -39,6 +39,7 @@ from blurvid.config import (
     MotionHints,
     OrderOptions,
     Output,
+    PartOptions,
     QualityOptions,
     VideoOptions,
 )
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 
 _FOR_PHOTOS = (
-    *("kind", "montages", "flows", "trusts", "contact", "frames", "bounce", "reverse", "seconds"),
+    *("montages", "flows", "trusts", "contact", "frames", "bounce", "reverse", "seconds"),
     *("flips", "beyond", "compare", "square", "caption"),
     *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
 )
@@ -68,6 +69,7 @@ class Asked:
     hints: MotionHints
     frames: int
     beyond: int
+    part: PartOptions
 
     def resolve(self, precision: str) -> Recipe:
         """Take every choice."""
@@ -82,6 +84,7 @@ class Asked:
             hints=self.hints,
             frames=self.frames,
             beyond=self.beyond,
+            part=self.part,
             precision=precision,
         )
 
@@ -157,6 +160,19 @@ class Asked:
     help="Also write one page about all photos: each blurred and sharp, what to think of it, and "
     "where its results are. Its pictures lie in FILE_files.",
 )
+@common.part_options
+@click.option(
+    "--start",
+    callback=common.parse_time,
+    metavar="TIME",
+    help="Of a video, leave out what is shown before: [[H:]M:]S, such as 12.5 or 1:30.",
+)
+@click.option(
+    "--duration",
+    callback=common.parse_time,
+    metavar="TIME",
+    help="Of a video, take so much of it alone, from --start or its beginning.",
+)
 @common.clip_options
 @click.option(
     "--audio",
@@ -174,10 +190,10 @@ class Asked:
 @common.run_options
 @common.engine_options
 @batch_options
-@common.takes(sources=Sources, output=Output, asked=Asked, how=How, told=Told)
+@common.takes(sources=Sources, output=Output, asked=Asked, how=How, told=Told, shown=VideoOptions)
 @standard_output([kind for kind in FORMATS if kind not in FRAME_FORMATS])
 def extract(
-    sources: Sources, output: Output, asked: Asked, how: How, told: Told, audio: str
+    sources: Sources, output: Output, asked: Asked, how: How, told: Told, shown: VideoOptions
 ) -> None:
     """Extract the seven sharp frames that each PHOTO was made of.
 
@@ -205,6 +221,8 @@ def extract(
       blurvid extract holiday/ -o clips/ --format html --contact clips/all.html
       blurvid extract clip.mp4 -o slow.mp4           7 times as many frames, and as long
       blurvid extract clip.mp4 -o smooth.mp4 --fps keep
+      blurvid extract clip.mp4 -o slow.gif --start 1:30 --duration 2
+      blurvid extract large.jpg -o clip.mp4 --region 4000,900,1200,800
       find . -name '*.jpg' -print0 | blurvid extract --files-from - -0 -o clips/
       blurvid extract photos/ -o clips/ --format mp4 --engine ray --address auto
     """
@@ -212,7 +230,7 @@ def extract(
     common.picked_engine(how.engine, how.address, how.workers)
     recipe = asked.resolve(how.run.precision)
     if videos := videos_among(sources.photos):
-        extract_videos(videos, output, recipe, how, told, audio)
+        extract_videos(videos, output, recipe, how, told, shown)
         return
     refuse_for_photos(output.clip)
     go_through(sources, output, recipe, how, told)
@@ -271,6 +289,7 @@ def refuse_for_photos(clip: ClipOptions) -> None:
     """
     if isinstance(clip.fps, str):
         raise click.UsageError(f"--fps {clip.fps} is for videos")
-    source = click.get_current_context().get_parameter_source("audio")
-    if source is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--audio is for videos")
+    ctx = click.get_current_context()
+    for name in ("audio", "start", "duration"):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} is for videos")

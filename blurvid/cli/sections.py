@@ -18,10 +18,10 @@ _WHERE = (
 _TOLD = ("fail_fast", "as_json", "quiet", "verbose", "help")
 
 EXTRACTION = {
-    "Sources": ("lists", "null", "allow_truncated", "share"),
+    "Sources": ("lists", "null", "allow_truncated", "share", "region", "start", "duration"),
     "Results": (
         *("path", "kind", "name", "frames", "beyond", "montages", "flows", "trusts", "contact"),
-        *("overwrite", "skip_existing"),
+        *("paste", "overwrite", "skip_existing"),
     ),
     "Clips": ("fps", "bounce", "seconds", "crf", "audio", "compare", "square", "caption"),
     "Order of time": ("direction", "flips", "reverse"),

@@ -64,12 +64,15 @@ def path() -> Path:
 
 
 def read() -> dict[str, Any]:
-    """Everything that the file holds; nothing where there is none.
+    """Everything that the file holds; nothing where there is none, or no place for one.
 
     Raises:
         OptionError: it cannot be read, or is no TOML.
     """
-    file = path()
+    try:
+        file = path()
+    except OptionError:  # whoever has no home has settled nothing
+        return {}
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -7,14 +7,14 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from blurvid.cli import common
 from blurvid.cli.photos import How, Told, progress, tell
-from blurvid.config import Output, VideoOptions
+from blurvid.config import VIDEO_FORMATS, Output, VideoOptions
 from blurvid.errors import BlurvidError, OptionError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ STDIN = "stdin"
 """Name of the file that standard input is put in."""
 
 
-def targets_of(videos: Sequence[Path], output: Path | None) -> list[Path]:
+def targets_of(videos: Sequence[Path], output: Path | None, kind: str | None = None) -> list[Path]:
     """Where each video goes: the output if it is a file, or its name in that folder.
 
     Raises:
@@ -36,7 +36,8 @@ def targets_of(videos: Sequence[Path], output: Path | None) -> list[Path]:
             raise OptionError(f"{output} is one file, but there are {len(videos)} videos")
         return [output]
     ending = "_slow" if output is None else ""
-    targets = [(output or Path()) / f"{video.stem}{ending}.mp4" for video in videos]
+    suffix = kind or VIDEO_FORMATS[0]
+    targets = [(output or Path()) / f"{video.stem}{ending}.{suffix}" for video in videos]
     for index, target in enumerate(targets):
         if target in targets[:index]:
             raise OptionError(f"two videos would both become {target}")
@@ -49,16 +50,15 @@ def extract_videos(
     recipe: Recipe,
     how: How,
     told: Told,
-    audio: str,
+    shown: VideoOptions,
 ) -> None:
     """Do one video after the other, and end with the exit code of the first failure."""
     from blurvid.pipeline import extract_video, opened
 
-    targets = targets_of(videos, output.path)
+    targets = targets_of(videos, output.path, output.kind)
     source = click.get_current_context().get_parameter_source("fps")
     given = source is not ParameterSource.DEFAULT
-    fps: Any = output.clip.fps if given else VideoOptions().fps
-    options = VideoOptions(fps, cast(Any, audio), output.clip.crf)
+    options = shown if given else dataclasses.replace(shown, fps=VideoOptions().fps)
     failures: list[BlurvidError] = []
     with opened(recipe, how.run) as ready:
         if told.verbose and not told.quiet:

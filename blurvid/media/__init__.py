@@ -5,6 +5,7 @@ What a file cannot give raises `InputError`, what cannot be written `OutputError
 out of range `OptionError`; each with one line of text that names the file.
 """
 
+from blurvid.media.animated import animate
 from blurvid.media.arrays import photo_from_array
 from blurvid.media.atomic import own_start, remove_stale, replacing
 from blurvid.media.clip import (
@@ -31,19 +32,19 @@ from blurvid.media.files import (
 from blurvid.media.flow import flow_array, flow_picture, write_flow
 from blurvid.media.maps import TrustMaps
 from blurvid.media.montage import sheet, write_montage
-from blurvid.media.mp4 import Tracks, encode, join
+from blurvid.media.mp4 import Tracks, encode, join, store
 from blurvid.media.notebook import animation
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin
 from blurvid.media.png import quick_png, to_uint8, write_png
 from blurvid.media.read import read_photo
-from blurvid.media.region import Region, RegionLike, region
+from blurvid.media.region import Box, Region, RegionLike, cropped, region
 from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
 from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
 from blurvid.media.stills import lost_in, still_suffix
 from blurvid.media.text import reason
-from blurvid.media.timing import Timing
+from blurvid.media.timing import Span, Timing
 from blurvid.media.tracks import write_tracks
 from blurvid.media.trust import trust_picture, write_trust
 from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
@@ -56,16 +57,19 @@ __all__ = [
     "FILTER_VIDEO",
     "START",
     "STILL_SUFFIXES",
+    "Box",
     "Movable",
     "Origin",
     "Photo",
     "Region",
     "RegionLike",
     "Shelf",
+    "Span",
     "Timing",
     "Tracks",
     "TrustMaps",
     "VideoInfo",
+    "animate",
     "animation",
     "check_besides",
     "check_clip_options",
@@ -74,6 +78,7 @@ __all__ = [
     "check_file",
     "check_target",
     "contact_folder",
+    "cropped",
     "encode",
     "flow_array",
     "flow_picture",
@@ -100,6 +105,7 @@ __all__ = [
     "still_kind",
     "still_suffix",
     "starts_as",
+    "store",
     "timed_frames",
     "to_uint8",
     "trust_picture",

@@ -25,6 +25,7 @@ from blurvid.media.mp4 import encode
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin, save_player
 from blurvid.media.png import to_uint8
+from blurvid.media.scaling import fitted
 from blurvid.media.stills import save_still, still_suffix
 from blurvid.media.text import reason
 from blurvid.media.webp import save_webp
@@ -203,7 +204,7 @@ def write_frames(
             for path, index, name in zip(temporaries, stoppable(order), paths, strict=True):
                 save_still(frames[index], path, photo, kind, name)
         else:
-            pixels = flat_frames(frames, photo)
+            pixels = flat_frames(frames, photo, "" if options.compare else kind)
             path = temporaries[0]
             if options.compare:
                 order = _order(count, options, bounce=options.bounce)
@@ -240,7 +241,7 @@ WRITERS: dict[
     "mp4": _save_video,
     "webm": partial(_save_video, webm=True),
     "gif": lambda pixels, order, path, o, target: save_gif(pixels, order, path, o.fps),
-    "webp": lambda pixels, order, path, o, target: save_webp(pixels, order, path, o.fps, target),
+    "webp": lambda pixels, order, path, o, target: save_webp(pixels, order, path, o.fps),
 }
 """How each kind of animation or video is written: frames (H, W, 3), their order as shown, a path
 that is new, options, and the name for messages."""
@@ -300,8 +301,17 @@ def _order(count: int, options: ClipOptions, *, bounce: bool) -> list[int]:
     return order + order[-2:0:-1] if bounce else order
 
 
-def flat_frames(frames: Tensor, photo: Photo | None) -> list[NDArray[np.uint8]]:
-    """Make (H, W, 3) uint8 sRGB frames without transparency, of frames (T, 3, H, W)."""
+def flat_frames(frames: Tensor, photo: Photo | None, kind: str = "") -> list[NDArray[np.uint8]]:
+    """Make uint8 sRGB frames without transparency, of frames (T, 3, H, W).
+
+    Args:
+        frames: RGB in [0, 1].
+        photo: what they came from.
+        kind: of file, in which they have to fit; any by default.
+
+    Returns:
+        (H, W, 3) each, smaller where they do not fit.
+    """
     convert = srgb_converter(photo.icc if photo is not None else None)
     alpha = photo.alpha if photo is not None else None
     if alpha is not None and alpha.shape[-2:] != frames.shape[-2:]:
@@ -312,7 +322,7 @@ def flat_frames(frames: Tensor, photo: Photo | None) -> list[NDArray[np.uint8]]:
         if alpha is not None:
             solid = alpha.to(frame)
             frame = frame.clamp(0, 1) * solid + (1 - solid)
-        flat.append(convert(to_uint8(frame)))
+        flat.append(fitted(convert(to_uint8(frame)), kind))
     return flat
 
 

@@ -73,7 +73,7 @@ def save_comparison(
             if kind == "gif":
                 save_gif(pictures, shown, path, _ANIMATED_RATE)
             else:
-                save_webp(pictures, shown, path, _ANIMATED_RATE, name)
+                save_webp(pictures, shown, path, _ANIMATED_RATE)
         else:
             composed = compared(blurry, frames, order, options, side)
             first = next(composed)

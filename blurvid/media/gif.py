@@ -14,8 +14,9 @@ from blurvid.interrupts import stoppable
 Pixels = NDArray[np.uint8]
 
 _COLOURS = 256
-_MOSAIC_PIXELS = 250_000
+MOSAIC_PIXELS = 250_000
 """About as many pixels of all frames together are looked at to choose the palette."""
+_GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 _SETTLED = 0.01
 """Share of them that may still change their colour when k-means ends."""
 SHORTEST = 20
@@ -43,7 +44,11 @@ def save_gif(frames: Sequence[Pixels], order: Sequence[int], path: Path, fps: fl
     Raises:
         OSError: the file cannot be written.
     """
-    indexed, palette = _indexed(frames)
+    count = sum(frame.shape[0] * frame.shape[1] for frame in frames)
+    step = max(1, int(np.ceil(np.sqrt(count / MOSAIC_PIXELS))))
+    grey = all(is_grey(frame) for frame in frames)
+    palette = Palette.of([frame[::step, ::step] for frame in frames], grey)
+    indexed = [palette.indexed(frame) for frame in stoppable(frames)]
     shown = stoppable(indexed[index] for index in order)
     with path.open("xb") as file:
         next(shown).save(
@@ -53,46 +58,50 @@ def save_gif(frames: Sequence[Pixels], order: Sequence[int], path: Path, fps: fl
             append_images=shown,
             duration=frame_time(fps),
             loop=0,
-            palette=palette,  # given here, it is stored once and not per frame
+            palette=palette.colours.tobytes(),  # given here, it is stored once and not per frame
         )
 
 
-def _indexed(frames: Sequence[Pixels]) -> tuple[list[Image.Image], bytes]:
-    """Frames as images of palette indices, and the palette."""
-    if all((frame == frame[..., :1]).all() for frame in frames):
-        # 256 greys need no choice, and Pillow's search for the nearest colour is a bit coarse.
-        ramp = bytes(level for level in range(256) for _ in range(3))
-        return [Image.fromarray(np.ascontiguousarray(frame[..., 0])) for frame in frames], ramp
-    palette = _shared_palette(frames)
-    indexed = [
-        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
-        for frame in stoppable(frames)
-    ]
-    return indexed, bytes(palette.getpalette() or [])
+def is_grey(frame: Pixels) -> bool:
+    """Whether all pixels (H, W, 3) are grey."""
+    return bool((frame == frame[..., :1]).all())
 
 
-def _shared_palette(frames: Sequence[Pixels]) -> Image.Image:
-    """Choose at most 256 colours for all frames, each of them once.
+class Palette:
+    """At most 256 colours, each of them once."""
 
-    Args:
-        frames: (H, W, 3) uint8 RGB each, all of one size.
+    def __init__(self, colours: NDArray[np.uint8]) -> None:
+        """Take (N, 3) uint8 RGB, or the 256 greys."""
+        self.colours = colours
+        self.image = Image.new("P", (1, 1))
+        self.image.putpalette(colours.tobytes())
 
-    Returns:
-        A palette image for `Image.quantize`.
-    """
-    count = sum(frame.shape[0] * frame.shape[1] for frame in frames)
-    step = max(1, int(np.ceil(np.sqrt(count / _MOSAIC_PIXELS))))
-    mosaic = Image.fromarray(np.concatenate([frame[::step, ::step] for frame in frames]))
-    # The one keeps rare hues, the other does narrow ranges such as sepia.
-    candidates = [
-        _palette_of(mosaic, Image.Quantize.MAXCOVERAGE),
-        _palette_of(mosaic, Image.Quantize.MEDIANCUT),
-    ]
-    return min(candidates, key=lambda palette: _error(mosaic, palette))
+    @classmethod
+    def of(cls, parts: Sequence[Pixels], grey: bool) -> Palette:
+        """Choose the colours for pictures.
+
+        Args:
+            parts: some of their pixels, (H, W, 3) uint8 RGB of one width.
+            grey: whether all of them are grey.
+        """
+        if grey:
+            return cls(_GREYS)
+        mosaic = Image.fromarray(np.concatenate(parts))
+        # The one keeps rare hues, the other does narrow ranges such as sepia.
+        methods = Image.Quantize.MAXCOVERAGE, Image.Quantize.MEDIANCUT
+        candidates = [cls(_colours_of(mosaic, method)) for method in methods]
+        return min(candidates, key=lambda palette: _error(mosaic, palette.image))
+
+    def indexed(self, frame: Pixels) -> Image.Image:
+        """A picture as an image of indices."""
+        if self.colours is _GREYS:
+            # 256 greys need no choice, and Pillow's search for the nearest colour is a bit coarse.
+            return Image.fromarray(np.ascontiguousarray(frame[..., 0]))
+        return Image.fromarray(frame).quantize(palette=self.image, dither=Image.Dither.NONE)
 
 
-def _palette_of(mosaic: Image.Image, method: Image.Quantize) -> Image.Image:
-    """Choose a palette for an image by one of Pillow's methods and k-means."""
+def _colours_of(mosaic: Image.Image, method: Image.Quantize) -> NDArray[np.uint8]:
+    """Choose colours for an image by one of Pillow's methods and k-means."""
     threshold = max(1, round(_SETTLED * mosaic.width * mosaic.height))
     chosen = mosaic.quantize(
         _COLOURS, method=method, kmeans=threshold, dither=Image.Dither.NONE
@@ -100,9 +109,7 @@ def _palette_of(mosaic: Image.Image, method: Image.Quantize) -> Image.Image:
     chosen = chosen or []
     # A colour that occurs twice would make Pillow renumber the pixels when it saves.
     colours = dict.fromkeys(zip(chosen[0::3], chosen[1::3], chosen[2::3], strict=True))
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([value for colour in colours for value in colour])
-    return palette
+    return np.array(list(colours), np.uint8)
 
 
 def _error(mosaic: Image.Image, palette: Image.Image) -> float:

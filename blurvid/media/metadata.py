@@ -244,6 +244,11 @@ def kept_exif(exif: bytes, size: tuple[int, int]) -> tuple[bytes | None, bool]:
     return EXIF_PREFIX + bytes(data), tiff.lost > 0
 
 
+def resized_exif(exif: bytes, size: tuple[int, int]) -> bytes | None:
+    """A block that `kept_exif` gave, for frames of another width and height [px]."""
+    return kept_exif(exif.removeprefix(EXIF_PREFIX), size)[0]
+
+
 def _directories(
     tiff: TiffReader, offset: int, tags: dict[int, Entry], inner: _Tree
 ) -> Iterator[tuple[int, dict[int, Entry]]]:

@@ -39,6 +39,7 @@ _FINEST = 10**9
 """Most ticks a second of a track; a file has 32 bits for it."""
 _CLOCK = 90_000
 """Ticks a second in which a file tells when a track begins."""
+_LOSSLESS = {"qp": "0", "preset": "ultrafast"}
 
 
 _WORST_H264, _WORST_VP9 = 51, 63
@@ -123,6 +124,34 @@ def encode(
         out.mux(stream.encode())
 
 
+def store(
+    frames: Iterable[Pixels], size: tuple[int, int], path: Path, fps: Fraction, name: Path
+) -> None:
+    """Keep frames as they come, without loss, in a video that is to be read again.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB each.
+        size: H and W.
+        path: a file; it is written over.
+        fps: frames shown per second.
+        name: the file to name in messages.
+
+    Raises:
+        OutputError: FFmpeg failed; with its words.
+    """
+    height, width = size
+    rate = fps.limit_denominator(1_000_000)
+    with writing(path, name) as out:
+        stream = out.add_stream("libx264rgb", rate, _LOSSLESS, width=width, height=height)
+        assert isinstance(stream, VideoStream)
+        stream.pix_fmt = "rgb24"
+        for index, pixels in enumerate(frames):
+            frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels))
+            frame.pts, frame.time_base = index, 1 / rate
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+
+
 def join(
     pieces: Iterable[Path],
     path: Path,
@@ -136,7 +165,7 @@ def join(
     Args:
         pieces: made by `encode` with `joinable`, alike.
         path: a file; it is written over.
-        name: the file to name in messages.
+        name: the file to name in messages; its suffix names the container.
         shown: when each frame is shown [ticks], and when the last one ends.
         tick: [s].
         besides: sound and words.
@@ -146,7 +175,8 @@ def join(
     """
     tick = tick.limit_denominator(_FINEST)
     with contextlib.ExitStack() as stack:
-        out = stack.enter_context(writing(path, name))
+        container = "webm" if name.suffix.lower() == ".webm" else "mp4"
+        out = stack.enter_context(writing(path, name, container))
         out.metadata.update(besides.about)
         pieces = iter(pieces)
         first = stack.enter_context(av.open(_local(next(pieces))))
@@ -166,8 +196,16 @@ def join(
 
 
 @contextlib.contextmanager
-def writing(path: Path, name: Path, container: str = "mp4") -> Iterator[OutputContainer]:
-    """Open a video to be written; what fails names another file.
+def writing(
+    path: Path, name: Path, container: str = "mp4", besides: Mapping[str, str] | None = None
+) -> Iterator[OutputContainer]:
+    """Open a video or animation to be written; what fails names another file.
+
+    Args:
+        path: a file; it is written over.
+        name: the file to name in messages.
+        container: FFmpeg's name of the format.
+        besides: further options of the format.
 
     Raises:
         OutputError: FFmpeg failed; with its words.
@@ -176,6 +214,7 @@ def writing(path: Path, name: Path, container: str = "mp4") -> Iterator[OutputCo
         options = {"movflags": "+faststart", "movie_timescale": str(_CLOCK)}
         if container != "mp4":
             options = {"fflags": "+bitexact"}  # or each file would get a number of its own
+        options |= besides or {}
         with av.open(_local(path), "w", format=container, container_options=options) as out:
             yield out
     except av.FFmpegError as error:

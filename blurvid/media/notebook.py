@@ -40,7 +40,7 @@ def animation(frames: Tensor, photo: Photo) -> str:
     with tempfile.TemporaryDirectory(prefix="blurvid-") as folder:
         path = Path(folder) / "clip.webp"
         pixels = [np.asarray(image) for image in images]
-        save_webp(pixels, forth + forth[-2:0:-1], path, ClipOptions().fps, path)
+        save_webp(pixels, forth + forth[-2:0:-1], path, ClipOptions().fps)
         data = base64.b64encode(path.read_bytes()).decode()
     name = html.escape(Path(photo.name).name.encode("utf-8", "replace").decode())
     return (

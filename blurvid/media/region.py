@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,49 @@ from torch import Tensor
 
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import region_of
+from blurvid.media.metadata import resized_exif
+from blurvid.media.photo import Photo
 from blurvid.media.read import read_photo
 
 RegionLike: TypeAlias = str | Path | Sequence[float] | NDArray[Any] | Tensor
 """What a region may come as."""
 
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of whole pixels; bottom and right are the first beyond it."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def name(self) -> str:
+        """`X,Y,W,H`."""
+        return f"{self.left},{self.top},{self.right - self.left},{self.bottom - self.top}"
+
+    def of(self, image: Tensor) -> Tensor:
+        """The part of an image (..., H, W) that is in it: a view."""
+        return image[..., self.top : self.bottom, self.left : self.right]
+
+    def grown(self, margin: int, height: int, width: int) -> Box:
+        """With a margin on each side, as far as an image of H x W goes."""
+        return Box(
+            max(0, self.top - margin),
+            min(height, self.bottom + margin),
+            max(0, self.left - margin),
+            min(width, self.right + margin),
+        )
+
+    def inside(self, outer: Box) -> Box:
+        """The same, counted from the corner of another one."""
+        return Box(
+            *(edge - outer.top for edge in (self.top, self.bottom)),
+            *(edge - outer.left for edge in (self.left, self.right)),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +92,59 @@ class Region:
         """
         if self.mask is not None:
             return self._scaled(self.mask, height, width)
-        left, top, *sides = (
+        if len(self.edges) < 4:
+            left, top = self._pixels(height, width)
+            return self._object(left / width, top / height, height, width, objects)
+        found = torch.zeros(height, width, dtype=torch.bool)
+        self.box(height, width).of(found)[:] = True
+        return found, ()
+
+    def box(self, height: int, width: int) -> Box:
+        """The rectangle in a photo of H x W.
+
+        Raises:
+            OptionError: a point or a mask.
+            InputError: it lies outside of the photo.
+        """
+        if len(self.edges) < 4:
+            raise OptionError(f"{self.name} is no rectangle X,Y,W,H in pixels or percent")
+        left, top, wide, high = self._pixels(height, width)
+        found = Box(
+            *(round(top), min(round(top + high), height)),
+            *(round(left), min(round(left + wide), width)),
+        )
+        if found.top >= found.bottom or found.left >= found.right:
+            raise InputError(f"the region {self.name} is outside of the photo, {width}x{height} px")
+        return found
+
+    def within(self, outer: Box, height: int, width: int) -> Region:
+        """The same region, of the part of a photo of H x W that is in a box.
+
+        Raises:
+            InputError: a rectangle or a point outside of it.
+        """
+        if self.mask is not None:
+            mask, _ = self._scaled(self.mask, height, width)
+            return dataclasses.replace(self, mask=outer.of(mask))
+        if len(self.edges) == 4:
+            box = self.box(height, width)
+            top, left = max(box.top, outer.top), max(box.left, outer.left)
+            sides = [min(box.right, outer.right) - left, min(box.bottom, outer.bottom) - top]
+        else:
+            left, top = map(int, self._pixels(height, width))
+            sides = []
+        inside = outer.left <= left < outer.right and outer.top <= top < outer.bottom
+        if not inside or min(sides, default=1) <= 0:
+            raise InputError(f"the region {self.name} is outside of the part {outer.name}")
+        values = [left - outer.left, top - outer.top, *sides]
+        return dataclasses.replace(self, edges=tuple((float(value), False) for value in values))
+
+    def _pixels(self, height: int, width: int) -> list[float]:
+        """The edges in pixels of a photo."""
+        return [
             value * side / 100 if percent else value
             for (value, percent), side in zip(self.edges, (width, height) * 2, strict=False)
-        )
-        if not sides:
-            return self._object(left / width, top / height, height, width, objects)
-        wide, high = sides
-        rows = slice(round(top), min(round(top + high), height))
-        columns = slice(round(left), min(round(left + wide), width))
-        found = torch.zeros(height, width, dtype=torch.bool)
-        found[rows, columns] = True
-        if not found.any():
-            raise InputError(f"the region {self.name} is outside of the photo, {width}x{height} px")
-        return found, ()
+        ]
 
     def _object(
         self, x: float, y: float, height: int, width: int, objects: Callable[[], Tensor] | None
@@ -92,6 +169,17 @@ class Region:
         )
         warning = f"the mask {self.name} has {columns}x{rows} px; scaled to {width}x{height}"
         return scaled[0, 0] >= 0.5, (warning,)
+
+
+def cropped(photo: Photo, box: Box) -> Photo:
+    """The part of a photo that is in a box, with all that goes with the photo."""
+    pixels = box.of(photo.pixels)
+    return dataclasses.replace(
+        photo,
+        pixels=pixels,
+        alpha=None if photo.alpha is None else box.of(photo.alpha),
+        exif=photo.exif and resized_exif(photo.exif, (pixels.shape[-1], pixels.shape[-2])),
+    )
 
 
 def region(value: RegionLike | Region) -> Region:

@@ -16,11 +16,10 @@ from blurvid.media.beside import iptc_fits_jpeg, jpeg_segments
 from blurvid.media.color import profile_space, srgb_converter
 from blurvid.media.photo import Photo
 from blurvid.media.png import frame_pixels, save_png
+from blurvid.media.scaling import LARGEST, fitting
 from blurvid.media.tiff import save_tiff
-from blurvid.media.webp import LONGEST_SIDE
 
-_LONGEST_JPEG = 65_500
-"""Largest width and height [px] that libjpeg writes."""
+_LABELS = {"jpg": "JPEG", "webp-frames": "WebP"}
 _JPEG_BLOCK = 65_502
 """Longest EXIF block and XMP packet [bytes] that a JPEG file holds, less their headers."""
 _WEBP_EFFORT = {"method": 2, "quality": 20}
@@ -60,12 +59,7 @@ def save_still(image: Tensor, path: Path, photo: Photo | None, kind: str, name: 
 def _save_shallow(image: Tensor, path: Path, photo: Photo | None, kind: str, name: Path) -> None:
     """Write a JPEG or WebP file, which has 8 bits per channel."""
     jpeg = kind == "jpg"
-    limit = _LONGEST_JPEG if jpeg else LONGEST_SIDE
-    height, width = image.shape[-2:]
-    if max(height, width) > limit:
-        label = "JPEG" if jpeg else "WebP"
-        size = f"{width} x {height} pixels, but {label} holds {limit} a side"
-        raise OutputError(f"{name}: not written: {size}; use png or tiff")
+    _check_size(kind, (image.shape[-2], image.shape[-1]), str(name))
     pixels = frame_pixels(image, photo, depth=8)
     options: dict[str, Any] = {}
     icc = photo.icc if photo is not None else None
@@ -92,6 +86,13 @@ def _save_shallow(image: Tensor, path: Path, photo: Photo | None, kind: str, nam
         file.write(data.getbuffer())
 
 
+def _check_size(kind: str, size: tuple[int, int], name: str) -> None:
+    """Refuse single frames (H, W) that a format cannot hold: they are not made smaller."""
+    if fitting(kind, *size) != size:
+        pixels = f"{size[1]} x {size[0]} pixels, but {_LABELS[kind]} holds {LARGEST[kind][0]}"
+        raise OutputError(f"{name}: not written: {pixels} a side; use png or tiff")
+
+
 def _blocks(photo: Photo, jpeg: bool) -> dict[str, Any]:
     """Metadata of a JPEG or WebP file, as Pillow takes them."""
     found: dict[str, Any] = {"exif": photo.exif, "xmp": photo.xmp}
@@ -109,14 +110,22 @@ def _blocks(photo: Photo, jpeg: bool) -> dict[str, Any]:
 def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
     """What of a photo its frames cannot hold, one line each; nothing for PNG and TIFF.
 
+    Of clips, which hold hardly anything, the size alone.
+
     Args:
-        kind: one of `config.FRAME_FORMATS`.
+        kind: one of `config.FORMATS`.
         photo: what the frames come from.
+
+    Raises:
+        OutputError: single frames that the format cannot hold.
     """
+    own = photo.pixels.shape[-2], photo.pixels.shape[-1]
+    if kind not in FRAME_FORMATS and (size := fitting(kind, *own)) != own:
+        return (f"too large for {kind.upper()}; the clip has {size[1]} x {size[0]} pixels",)
     if kind not in ("jpg", "webp-frames"):
         return ()
-    label = "JPEG" if kind == "jpg" else "WebP"
-    lost = []
+    _check_size(kind, own, photo.name)
+    label, lost = _LABELS[kind], []
     if photo.depth > 8:
         lost.append(f"{label} frames have 8 bits per channel, the photo has {photo.depth}")
     if kind == "jpg":

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from av.container import InputContainer
 from av.video.stream import VideoStream
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a video."""
+
+    begin: Fraction = Fraction(0)
+    """After the first picture of the video [s]."""
+    length: Fraction | None = None
+    """[s]; None goes to the end."""
+
+    def of(self, ticks: list[int], base: Fraction) -> tuple[list[int], int | None]:
+        """What of sorted times is in it, and when what follows begins, both in units of `base`."""
+        begin = ticks[0] + self.begin / base
+        end = None if self.length is None else begin + self.length / base
+        inside = [tick for tick in ticks if tick >= begin and (end is None or tick < end)]
+        later = next((tick for tick in ticks if inside and tick > inside[-1]), None)
+        return inside, later if later is None or end is None else min(later, math.ceil(end))
 
 
 @dataclass(frozen=True)
@@ -25,11 +44,24 @@ class Timing:
     """Number of frames."""
     end: int
     """When the last one ends [ticks]."""
+    cut: bool = False
+    """Whether this is a part of the video."""
 
     @property
     def rate(self) -> Fraction | None:
         """Frames per second, on average; None if the video does not tell."""
         return self.count / (self.end * self.tick) if self.tick else None
+
+    @property
+    def stop(self) -> Fraction | None:
+        """When the last frame of a part ends, on the clock of the file [s]; None of a whole."""
+        return self.start + self.end * self.tick if self.cut and self.tick else None
+
+    def holds(self, time: Fraction | None) -> bool:
+        """Whether a frame is in it, by its time on the clock of the file [s]."""
+        if self.stop is None or self.tick is None:
+            return True
+        return time is not None and self.start <= time < self.stop - self.tick / 2
 
     def place(self, time: Fraction | None, before: int) -> int:
         """The tick of a frame, later than the one before it.
@@ -43,13 +75,19 @@ class Timing:
         return max(before + 1, round((time - self.start) / self.tick))
 
 
-def timing_of(container: InputContainer, stream: VideoStream, most: int) -> Timing:
+def timing_of(
+    container: InputContainer, stream: VideoStream, most: int, span: Span | None = None
+) -> Timing:
     """Find out from the packets when frames are shown, and whether that is at a constant rate.
 
     Args:
         container: a video; it is read to its end, or beyond `most`.
         stream: its pictures.
         most: number of frames at which to stop.
+        span: the part that counts; the whole by default.
+
+    Raises:
+        ValueError: nothing is in that part, or the video does not tell what is.
     """
     base = stream.time_base or Fraction(1)
     ticks: list[int] = []
@@ -63,15 +101,28 @@ def timing_of(container: InputContainer, stream: VideoStream, most: int) -> Timi
                 last = max((packet.pts, packet.duration or 0), last) if ticks else (packet.pts, 0)
                 ticks.append(packet.pts)
     ticks.sort()
+    later = None
+    if span is not None:
+        if not ticks or len(ticks) < count:
+            raise ValueError("it does not tell when each of its pictures is shown: no part of it")
+        length = (ticks[-1] - ticks[0]) * base
+        ticks, later = span.of(ticks, base)
+        count = len(ticks)
+        if not ticks:
+            raise ValueError(
+                f"nothing is in that part of it: its last picture is shown at {float(length):g} s"
+            )
+    cut = span is not None
     start = ticks[0] * base if ticks else Fraction(0)
     known = [stream.average_rate, stream.guessed_rate, stream.base_rate]
     rates = [Fraction(rate) for rate in known if rate]
     if len(set(ticks)) < max(count, 2):  # times that are missing tell nothing
-        return Timing(start, 1 / rates[0] if rates else None, count, count)
+        return Timing(start, 1 / rates[0] if rates else None, count, count, cut)
     for rate in rates:
         if all(abs((t - ticks[0]) * base * rate - i) <= base * rate for i, t in enumerate(ticks)):
-            return Timing(start, 1 / rate, count, count)
-    return Timing(start, base, count, ticks[-1] - ticks[0] + (last[1] or ticks[-1] - ticks[-2]))
+            return Timing(start, 1 / rate, count, count, cut)
+    end = later or ticks[-1] + (last[1] or ticks[-1] - ticks[-2])
+    return Timing(start, base, count, end - ticks[0], cut)
 
 
 def frame_time(frame: Any) -> Fraction | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from av.stream import Disposition
 
 from blurvid.errors import InputError
 from blurvid.media.mp4 import Tracks, moved, writing
-from blurvid.media.timing import frame_time
+from blurvid.media.timing import Timing, frame_time
 from blurvid.media.video import decoded, open_video
 
 _COPIED = frozenset(("aac", "alac", "mp3", "ac3", "eac3", "flac", "opus"))
@@ -23,6 +24,7 @@ _AAC = (
     ":channel_layouts=mono|stereo|3.0|4.0|5.0|5.1|7.1"
 )
 """Sound that can be encoded; other sound becomes the nearest of these."""
+_OPUS = "sample_fmts=flt:sample_rates=48000:channel_layouts=mono|stereo|5.1|7.1"
 _BITRATE = 160_000
 _ABOUT = {
     **{key: key for key in ("title", "artist", "album", "comment", "copyright", "description")},
@@ -36,7 +38,9 @@ _SLOWEST, _FASTEST = 0.5, 2.0
 _MILLISECOND = Fraction(1, 1000)
 
 
-def write_tracks(source: Path, path: Path, first: Fraction, slower: Fraction, audio: str) -> Tracks:
+def write_tracks(
+    source: Path, path: Path, timing: Timing, slower: Fraction, audio: str, webm: bool = False
+) -> Tracks:
     """Take from a video what goes with its pictures, and write its sound.
 
     That is the default track, or else the first that can be decoded.
@@ -44,9 +48,10 @@ def write_tracks(source: Path, path: Path, first: Fraction, slower: Fraction, au
     Args:
         source: the video.
         path: a file for the sound; it is written over.
-        first: time of the first picture on the clock of the source [s].
+        timing: of the pictures; where it is that of a part, nothing before and after is taken.
         slower: how many times as long the pictures shall take.
-        audio: one of `config.SOUNDS`; what is kept is copied where an MP4 may hold it.
+        audio: one of `config.SOUNDS`; what is kept is copied where the container may hold it.
+        webm: for WebM, with Opus, instead of MP4, with AAC.
 
     Raises:
         InputError: not a video.
@@ -61,22 +66,26 @@ def write_tracks(source: Path, path: Path, first: Fraction, slower: Fraction, au
         names = {s.index: _named(s) for s in others if not (s.type == "data" and chapters)}
         others.sort(key=lambda stream: not stream.disposition & Disposition.default)
         sounds = [stream.index for stream in others if stream.type == "audio"]
-    warnings, start, taken = [], first, None
+    warnings, start, taken, silent = [], timing.start, None, False
     for index in sounds:
         title = names.pop(index) if audio == "drop" or taken is None else ""
         if audio != "drop" and taken is None:
             try:
-                start, taken = _write(source, index, path, first, slower, audio), index
+                begins = _write(source, index, path, timing, slower, audio, webm)
             except InputError:
                 warnings.append(f"its {title} cannot be decoded and is left out")
+                continue
+            silent = begins is None
+            if begins is not None:
+                start, taken = begins, index
     if names:
         warnings.append(f"left out: {', '.join(names.values())}")
     return Tracks(
         sound=None if taken is None else path,
         about=about,
-        chapters=[_moved_chapter(chapter, start, slower) for chapter in chapters],
-        audio=audio if taken is not None else "drop" if sounds else "none",
-        offset=first - start,
+        chapters=[*_moved(chapters, start, timing.stop, slower)],
+        audio=audio if taken is not None else "drop" if sounds and not silent else "none",
+        offset=timing.start - start,
         warnings=tuple(warnings),
     )
 
@@ -89,16 +98,30 @@ def _named(stream: Any) -> str:
     return f"{kind} track {stream.index} ({about})"
 
 
-def _moved_chapter(chapter: Any, start: Fraction, slower: Fraction) -> dict[str, Any]:
-    times = [(chapter[end] * chapter["time_base"] - start) * slower for end in ("start", "end")]
-    begin, end = (max(0, round(time / _MILLISECOND)) for time in times)
-    return {**chapter, "start": begin, "end": end, "time_base": _MILLISECOND}
+def _moved(
+    chapters: Any, start: Fraction, stop: Fraction | None, slower: Fraction
+) -> Iterator[dict[str, Any]]:
+    """Chapters by the new clock; those outside of a part are left out."""
+    for chapter in chapters:
+        times = [chapter[end] * chapter["time_base"] for end in ("start", "end")]
+        if stop is not None:
+            times = [min(max(time, start), stop) for time in times]
+            if times[0] == times[1]:
+                continue
+        begin, end = (max(0, round((time - start) * slower / _MILLISECOND)) for time in times)
+        yield {**chapter, "start": begin, "end": end, "time_base": _MILLISECOND}
 
 
 def _write(
-    source: Path, index: int, path: Path, first: Fraction, slower: Fraction, audio: str
-) -> Fraction:
-    """Write a track of sound, and return when it or the pictures begin [s].
+    source: Path,
+    index: int,
+    path: Path,
+    timing: Timing,
+    slower: Fraction,
+    audio: str,
+    webm: bool,
+) -> Fraction | None:
+    """Write a track of sound, and return when it or the pictures begin [s]; None if it is silent.
 
     Raises:
         InputError: it cannot be decoded.
@@ -109,11 +132,18 @@ def _write(
         if frame is None:
             raise InputError(f"{source}: sound that cannot be decoded")
         begins = frame_time(frame) or Fraction(0)
+    first, stop = timing.start, timing.stop
+    if timing.cut:
+        begins = max(begins, first)
     start = min(first, begins)
-    with open_video(source) as (container, _), writing(path, path) as out:
+    with (
+        open_video(source) as (container, _),
+        writing(path, path, "webm" if webm else "mp4") as out,
+    ):
         track = container.streams[index]
         later = (begins - start) * (slower - 1)  # pictures and sound begin as far apart, stretched
-        if audio == "keep" and track.codec_context.name in _COPIED:
+        copied = ("opus",) if webm else _COPIED
+        if audio == "keep" and track.codec_context.name in copied and not timing.cut:
             copy = out.add_stream_from_template(track, opaque=True)
             copy.metadata["language"] = track.language or "und"
             shift = round((later - start) / track.time_base)
@@ -121,24 +151,35 @@ def _write(
                 packet.pts = packet.dts = (packet.dts or 0) + shift
                 out.mux(packet)
             return start
+        heard = decoded(container, track)
+        if stop is not None:
+            heard = takewhile(lambda frame: (frame_time(frame) or start) < stop, heard)
         if audio == "keep":
-            frames = _filtered(decoded(container, track), start - later, 1.0)
+            frames = _filtered(heard, start - later, 1.0, timing, webm)
         else:
-            frames = _filtered(decoded(container, track), start, float(slower))
-        sound = None
+            frames = _filtered(heard, start, float(slower), timing, webm)
+        sound: Any = None
         for frame in frames:
             if sound is None:
                 rate, layout = frame.sample_rate, frame.layout
-                sound = out.add_stream("aac", rate, layout=layout, bit_rate=_BITRATE)
+                codec = "libopus" if webm else "aac"
+                sound = out.add_stream(codec, rate, layout=layout, bit_rate=_BITRATE)
                 sound.metadata["language"] = track.language or "und"
             out.mux(sound.encode(frame))
-        if sound is not None:
-            out.mux(sound.encode())
+        if sound is None:
+            return None
+        out.mux(sound.encode())
     return start
 
 
-def _filtered(frames: Iterator[AudioFrame], start: Fraction, slower: float) -> Iterator[AudioFrame]:
-    """Sound from a time on, silent where there is none, with another tempo."""
+def _filtered(
+    frames: Iterator[AudioFrame], start: Fraction, slower: float, timing: Timing, webm: bool
+) -> Iterator[AudioFrame]:
+    """Sound from a time on, silent where there is none, with another tempo.
+
+    Of a part of a video, what is in it.
+    """
+    ends = [] if timing.stop is None else [timing.start - start, timing.stop - start]
     steps, tempo = [], 1 / slower
     while not _SLOWEST <= tempo <= _FASTEST:
         steps.append(_SLOWEST if tempo < 1 else _FASTEST)
@@ -152,10 +193,11 @@ def _filtered(frames: Iterator[AudioFrame], start: Fraction, slower: float) -> I
             kind += f":channel_layout={frame.layout.name}:time_base={base}"
             nodes = [
                 graph.add("abuffer", kind),
+                *(graph.add("atrim", f"{float(a):.6f}:{float(b):.6f}") for a, b in pairwise(ends)),
                 # Silence where sound begins later than the pictures, or has a gap.
                 graph.add("aresample", "async=1:first_pts=0"),
                 *(graph.add("atempo", f"{step:.9f}") for step in (*steps, tempo)),
-                graph.add("aformat", _AAC),
+                graph.add("aformat", _OPUS if webm else _AAC),
                 graph.add("abuffersink"),
             ]
             graph.link_nodes(*nodes).configure()

@@ -20,7 +20,7 @@ from blurvid.errors import InputError
 from blurvid.media.files import START, is_photo, is_special, is_video, starts_as
 from blurvid.media.rgb import Converter, beyond_bt709, transposed, upright
 from blurvid.media.text import reason
-from blurvid.media.timing import Timing, frame_time, timing_of
+from blurvid.media.timing import Span, Timing, frame_time, timing_of
 
 Pixels = NDArray[np.uint8]
 
@@ -70,22 +70,26 @@ def holds_video(path: Path | str) -> bool:
         return False
 
 
-def video_info(path: Path) -> VideoInfo:
+def video_info(path: Path, span: Span | None = None) -> VideoInfo:
     """Look through a video: when its frames are shown, and how.
 
     All of the file is read, but only one frame is decoded.
 
     Args:
         path: the file.
+        span: the part that counts; the whole by default.
 
     Returns:
         What it says.
 
     Raises:
-        InputError: missing, not a video, or too long.
+        InputError: missing, not a video, or too long, or nothing is in that part of it.
     """
     with open_video(path) as (container, stream):
-        timing = timing_of(container, stream, MAX_FRAMES)
+        try:
+            timing = timing_of(container, stream, MAX_FRAMES, span)
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from error
     if timing.count > MAX_FRAMES:
         raise _too_long(path)
     with open_video(path) as (container, stream):
@@ -106,7 +110,9 @@ def read_video(path: Path, scale: float = 1.0) -> Iterator[Pixels]:
     return (pixels for _, pixels in timed_frames(path, scale))
 
 
-def timed_frames(path: Path, scale: float = 1.0) -> Iterator[tuple[Fraction | None, Pixels]]:
+def timed_frames(
+    path: Path, scale: float = 1.0, timing: Timing | None = None
+) -> Iterator[tuple[Fraction | None, Pixels]]:
     """Decode a video, every stored frame once, rotation applied, at constant memory.
 
     What is damaged is passed over. Dropping or closing the iterator closes the file.
@@ -114,6 +120,7 @@ def timed_frames(path: Path, scale: float = 1.0) -> Iterator[tuple[Fraction | No
     Args:
         path: the file.
         scale: size of the frames as a share of the video's, see `scaling.scaled_side`.
+        timing: where it is that of a part, no other frames are given.
 
     Yields:
         The time on the clock of the file [s], None if unknown, and the frame: (H, W, 3) uint8 RGB
@@ -125,10 +132,18 @@ def timed_frames(path: Path, scale: float = 1.0) -> Iterator[tuple[Fraction | No
     with open_video(path) as (container, stream):
         convert = Converter(scale)
         count = 0
-        for count, frame in enumerate(decoded(container, stream), 1):
+        if timing is not None and timing.cut:
+            _seek(container, stream, timing.start)
+        for frame in decoded(container, stream):
+            time = frame_time(frame)
+            if timing is not None and not timing.holds(time):
+                if time is not None and time > timing.start:
+                    break
+                continue
+            count += 1
             if count > MAX_FRAMES:
                 raise _too_long(path)
-            yield frame_time(frame), upright(convert(frame), frame).copy()
+            yield time, upright(convert(frame), frame).copy()
         if not count:
             raise InputError(f"{path}: no frame of it can be decoded")
 
@@ -179,6 +194,21 @@ def decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
         except av.error.InvalidDataError:
             continue
         yield from frames
+
+
+def _seek(container: InputContainer, stream: VideoStream, time: Fraction) -> None:
+    """Go to the last picture before a time that needs no other one, or to the beginning.
+
+    Where that leads to is looked at: not all containers know.
+    """
+    base = stream.time_base or Fraction(1)
+    for goal in (int(time / base), stream.start_time or 0):
+        container.seek(goal, stream=stream)
+        times = (packet.pts for packet in container.demux(stream) if packet.pts is not None)
+        found = next(times, None)
+        container.seek(goal, stream=stream)
+        if found is not None and found * base <= time:
+            return
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> None:

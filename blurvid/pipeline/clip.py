@@ -49,6 +49,8 @@ class Clip:
     """Size at which the network saw the photo, as a share of its own."""
     trusted: Trust | None = None
     """How far they can be believed, where that is known already; see `trust`."""
+    judged: Verdict | None = None
+    """What was gained, where that is known already; see `verdict`."""
     seven: Tensor | None = None
     """The seven frames, where `tensor` holds another number."""
     fitted: Fitted | None = None
@@ -199,6 +201,8 @@ class Clip:
     @functools.cached_property
     def verdict(self) -> Verdict | None:
         """What was gained, in plain words; None where it cannot be told from a single frame."""
+        if self.judged is not None:
+            return self.judged
         own, y = self._own, self.photo.pixels
         if min(y.shape[-2:]) < COARSEST or (len(own) < 2 and self.fitted is None):
             return None
@@ -354,10 +358,12 @@ class Clip:
     def _told(self) -> dict[str, Any]:
         """What a player shows besides: how the frames came about, and what moves on its own."""
         trust, recipe = self.trust(), self.recipe
+        part = {} if recipe.part.region is None else {"region": str(recipe.part.region)}
         stem = "photo" if self.photo.name == "-" else Path(self.photo.name).stem or "photo"
         outputs = {end.upper(): shlex.quote(f"{stem}.{end}") for end in ("mp4", "gif", "webp")}
         return {
             "facts": {
+                **part,
                 "model": recipe.model,
                 "weights": recipe.weights.name,
                 "re-blur PSNR": f"{min(self.reblur_psnr, 999.0):.1f} dB",

@@ -1,7 +1,8 @@
-"""One photo to its clip: the scale, the middle frame, trust, order of time, further frames."""
+"""One photo to its clip: its part, the scale, middle frame, trust, order of time, more frames."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from blurvid.pipeline.fitted import Fitted, Knowledge, times_of
 from blurvid.pipeline.memory import room_for
 from blurvid.pipeline.more import extend
 from blurvid.pipeline.order import arrange
+from blurvid.pipeline.part import MARGIN, part_of
 from blurvid.pipeline.running import Found, Runner
 from blurvid.pipeline.scale import extract_scaled
 from blurvid.pipeline.trust import assess
@@ -56,6 +58,8 @@ class Extractor(Runner):
         super().__init__(model, device, dtype, max_memory, quality.passes, quality.constraint)
         self.recipe, self.given = recipe, given
         self.flips = tuple(media.region(value) for value in recipe.order.flips)
+        region = recipe.part.region
+        self.part = None if region is None else media.region(region)
         if self.fitting is not None:
             self.hints = Knowledge.of(recipe.hints)
 
@@ -72,6 +76,8 @@ class Extractor(Runner):
                 message names the stage that gave them first.
         """
         photo = as_photo(photo)
+        if self.part is not None:
+            return self._of_part(photo, self.part)
         started = time.perf_counter()
         found = self.scaled(photo.pixels)
         frames, fitted, trust = found.frames, found.fitted, None
@@ -121,6 +127,21 @@ class Extractor(Runner):
             warnings += told
         seconds = time.perf_counter() - started
         return dataclasses.replace(clip, seconds=seconds, warnings=tuple(dict.fromkeys(warnings)))
+
+    def _of_part(self, photo: media.Photo, region: media.Region) -> Clip:
+        """Do what is asked for of a region, as if it were the photo but for a margin."""
+        height, width = photo.pixels.shape[-2:]
+        part = region.box(height, width)
+        seen = part.grown(MARGIN, height, width)
+        inner = copy.copy(self)
+        inner.part = None
+        inner.flips = tuple(flip.within(seen, height, width) for flip in self.flips)
+        if self.hints is not None:
+            still = tuple(rest.within(seen, height, width) for rest in self.hints.still)
+            inner.hints = dataclasses.replace(self.hints, still=still)
+        clip = part_of(inner(media.cropped(photo, seen)), photo, part, seen, self.recipe.part.paste)
+        told = dataclasses.replace(self.recipe.part, region=part.name)
+        return dataclasses.replace(clip, recipe=dataclasses.replace(clip.recipe, part=told))
 
     def extended(
         self,

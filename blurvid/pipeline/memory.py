@@ -102,7 +102,8 @@ def plan(
     raise DeviceError(
         f"{width} x {height} pixels take {gigabytes(least)} of memory at least, but only "
         f"{gigabytes(room)} may be taken; allow more, "
-        f"{f'take the {FAST} model (--fast), ' if whole else ''}or scale the photo down"
+        f"{f'take the {FAST} model (--fast), ' if whole else ''}"
+        "or take a part of the photo (--region)"
     )
 
 

@@ -14,6 +14,7 @@ from blurvid.config import (
     FRAMES,
     MotionHints,
     OrderOptions,
+    PartOptions,
     QualityOptions,
     RunOptions,
 )
@@ -133,13 +134,14 @@ def extract(
     hints: MotionHints = MotionHints(),
     frames: int = FRAMES,
     beyond: int = 0,
+    part: PartOptions = PartOptions(),
 ) -> Clip:
     """Turn one motion-blurred photo into the seven sharp frames it was made of.
 
     Args:
         photo: a path, an open binary file, a PIL image, a numpy array ((H, W, 3) uint8, or
             float in [0, 1]) or a tensor ((3, H, W) in [0, 1]), RGB.
-        weights_name: as for `extractor`, like all that follows but the last two.
+        weights_name: as for `extractor`, like all that follows but the last three.
         model: `auto` or one of `config.MODELS`.
         run: device, precision, threads.
         quality: what is done besides one plain pass.
@@ -148,9 +150,10 @@ def extract(
         hints: what is known of the motion.
         frames: how many, see `Clip.resample`.
         beyond: how many more at each end, outside of the exposure, see `Extractor.extended`.
+        part: a rectangle that alone is worked on, as the clip or pasted into the whole photo.
 
     Returns:
-        The clip, of the photo's size; its `recipe` tells what made it.
+        The clip, of the photo's size or that of its part; its `recipe` tells what made it.
 
     Raises:
         OptionError: an option is out of range.
@@ -165,6 +168,7 @@ def extract(
         hints=hints,
         frames=frames,
         beyond=beyond,
+        part=part,
         precision=run.precision,
     )
     photo = as_photo(photo)

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurvid import media, runtime
-from blurvid.config import FRAMES, SOUNDS, UNKNOWN_FPS, ClipOptions, VideoOptions
+from blurvid.config import (
+    ANIMATIONS,
+    FRAMES,
+    SOUNDS,
+    UNKNOWN_FPS,
+    VIDEO_FORMATS,
+    ClipOptions,
+    VideoOptions,
+)
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.flow import Costs, Ways, meet, ways
 from blurvid.pipeline.extraction import Extractor
@@ -34,7 +42,9 @@ _DOUBTS = {
     "still": "no motion found",
 }
 """What is said of the reasons not to believe a frame's seven, see `trust.Trust`."""
-_FORMAT = 3
+_LONGEST = 1e9
+"""Times [s] from here on are mistakes."""
+_FORMAT = 4
 """Of the work folder; another one is begun anew."""
 
 Sevens = NDArray[np.uint8]
@@ -83,6 +93,9 @@ def check_video(options: VideoOptions) -> None:
         raise OptionError(f"audio {options.audio!r}: use {', '.join(SOUNDS)}")
     number = ClipOptions().fps if isinstance(fps, str) else fps
     media.check_clip_options(ClipOptions(fps=number, crf=options.crf))
+    for name, value in (("start", options.start), ("duration", options.duration)):
+        if value is not None and not (0 if name == "start" else 1e-6) <= value < _LONGEST:
+            raise OptionError(f"{name} {float(value):g} s is no time in a video")
 
 
 def extract_video(
@@ -103,9 +116,9 @@ def extract_video(
 
     Args:
         source: a video.
-        target: a file ending in `.mp4`.
+        target: a file ending in `.mp4` or `.webm`, or in `.gif` or `.webp`, which hold no sound.
         extract: the loaded model; its `order` is not asked.
-        options: rate, quality and sound.
+        options: rate, quality and sound, and which part of the video.
         overwrite: replace an existing output, and begin anew.
         on_step: called after each frame of the input.
         on_warning: called with each warning as soon as it is known: most before any work.
@@ -121,12 +134,13 @@ def extract_video(
     """
     source, target = Path(source), Path(target)
     check_video(options)
-    if target.suffix.lower() != ".mp4":
-        raise OptionError(f"{target}: a video becomes a .mp4 file")
+    kind = target.suffix.lower().removeprefix(".")
+    if kind not in VIDEO_FORMATS:
+        raise OptionError(f"{target}: a video becomes a .{', .'.join(VIDEO_FORMATS)} file")
     if extract.given is not None:
         raise OptionError("a picture is the middle frame of one photo, not of a video")
     media.check_file(target, overwrite)
-    info = media.video_info(source)
+    info = media.video_info(source, _span(options))
     if target.exists() and target.samefile(source):
         raise OutputError(f"{source}: output {target} is the same file as the input")
     timing = info.timing
@@ -144,6 +158,9 @@ def extract_video(
         warn(f"it does not tell its rate; {UNKNOWN_FPS} frames per second are assumed")
     slower = _slower(options.fps, own)
     fps = FRAMES * own / slower
+    animated = kind in ANIMATIONS
+    if animated:
+        options = replace(options, audio="drop")
     if info.colours:
         warn(f"its colours ({info.colours}) are mapped to BT.709")
     if info.interlaced:
@@ -152,7 +169,9 @@ def extract_video(
     about = _about(source, extract, options, fps)
     with media.Shelf.opened(target, about, anew=overwrite) as shelf:
         # Before all the work: what of it cannot be read is known then.
-        tracks = media.write_tracks(source, shelf.sound, timing.start, slower, options.audio)
+        tracks = media.write_tracks(
+            source, shelf.sound, timing, slower, options.audio, kind == "webm"
+        )
         warn(*tracks.warnings)
         if tracks.audio == "keep" and slower != 1:
             warn(
@@ -160,12 +179,19 @@ def extract_video(
                 "pictures"
             )
         run = _Run(source, shelf, extract, info, on_step)
-        pieces = run.pieces(fps, options.crf, target)
+        pieces = run.pieces(fps, options.crf, target, kind)
         tick = slower * (timing.tick or 1 / own) / FRAMES
         shown = _shown(run.ticks, timing, round(tracks.offset * slower / tick))
         with media.replacing([target]) as (path,):
-            media.join(pieces, path, target, shown, tick, tracks)
+            if animated:
+                left = media.animate(pieces, path, target, shown, tick, info.aspect)
+            else:
+                media.join(pieces, path, target, shown, tick, tracks)
+                left = FRAMES * run.count
         shelf.remove()
+    if left < FRAMES * run.count:
+        rest = FRAMES * run.count - left
+        warn(f"{rest} frames would be shown for less than 1/50 s, and are left out")
     if run.count < timing.count:
         warn(f"{timing.count - run.count} of its frames cannot be decoded")
     warn(*run.warnings)
@@ -179,6 +205,17 @@ def extract_video(
         seconds=time.perf_counter() - started,
         warnings=tuple(warnings),
     )
+
+
+def _span(options: VideoOptions) -> media.Span | None:
+    """The part that was asked for; None is the whole."""
+    if options.start is None and options.duration is None:
+        return None
+    begin, length = (
+        None if time is None else Fraction(time).limit_denominator(1_000_000)
+        for time in (options.start, options.duration)
+    )
+    return media.Span(begin or Fraction(0), length)
 
 
 def _slower(fps: float | str, own: Fraction) -> Fraction:
@@ -211,6 +248,8 @@ def _about(
         "precision": str(extract.dtype),
         "fps": str(fps),
         "crf": options.crf,
+        "start": str(options.start),
+        "duration": str(options.duration),
     }
 
 
@@ -254,7 +293,7 @@ class _Run:
         doubts = (f"{_DOUBTS[k]} in {n} of {self.made} frames" for k, n in self.doubts.items())
         return (*self.told, *doubts)
 
-    def pieces(self, fps: Fraction, crf: int, target: Path) -> list[Path]:
+    def pieces(self, fps: Fraction, crf: int, target: Path, kind: str) -> list[Path]:
         """Encode all that is not encoded yet; the files, in order."""
         pictures = self._pictures()
         number = self.done
@@ -263,8 +302,16 @@ class _Run:
             with media.replacing([self.shelf.piece(number)]) as (path,):
                 shown = itertools.chain([first], rest)
                 size = first.shape[0], first.shape[1]
-                aspect = self.info.aspect
-                media.encode(shown, size, path, fps, crf, target, aspect=aspect, joinable=True)
+                if kind in ANIMATIONS:
+                    media.store(shown, size, path, fps, target)
+                else:
+                    aspect, webm = self.info.aspect, kind == "webm"
+                    media.encode(
+                        *(shown, size, path, fps, crf, target),
+                        aspect=aspect,
+                        joinable=True,
+                        webm=webm,
+                    )
             number += 1
             self.shelf.drop(number * PIECE - _KEPT)
         return [self.shelf.piece(index) for index in range(number)]
@@ -298,7 +345,7 @@ class _Run:
         notes = self.shelf.joints()
         weaver: Weaver[int] = Weaver()
         shape: tuple[int, ...] | None = None
-        frames = media.timed_frames(self.source)
+        frames = media.timed_frames(self.source, timing=self.info.timing)
         for index, (shown, picture) in enumerate(frames):
             if shape is not None and picture.shape != shape:
                 raise InputError(f"{self.source}: frame {index + 1} has another size")
