@@ -109,5 +109,5 @@ def test_what_is_no_comparison(tmp_path):
 
 
 def test_the_command_names_them():
-    text = CliRunner().invoke(main, ["extract", "--help"]).stdout
+    text = CliRunner().invoke(main, ["extract", "--help-all"]).stdout
     assert "--compare [wipe|side|flicker]" in text

@@ -184,7 +184,7 @@ def test_every_output_has_as_many(here, count):
     text = Path("a.html").read_text()
     assert text.count('class="frame"') == count
     assert f"--frames {count}" in text
-    assert run("in", "-o", "out", "--skip-existing", *words).exit_code == 0
+    assert run("in", "-o", "out", "--format", "png", "--skip-existing", *words).exit_code == 0
     assert sorted(p.name for p in Path("out").glob("a_*")) == names
 
 

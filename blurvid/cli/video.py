@@ -16,6 +16,7 @@ from blurvid.cli import common
 from blurvid.cli.photos import How, Told, progress, tell
 from blurvid.config import Output, VideoOptions
 from blurvid.errors import BlurvidError, OptionError
+from blurvid.targets import check_file
 
 if TYPE_CHECKING:
     from blurvid.pipeline import SlowVideo, Step
@@ -32,6 +33,8 @@ def targets_of(videos: Sequence[Path], output: Path | None) -> list[Path]:
         OptionError: one file for several, or one name for two.
     """
     if output is not None and output.suffix and not output.is_dir():
+        if output.suffix.lower() != ".mp4":
+            raise OptionError(f"{output}: a video becomes a .mp4 file")
         if len(videos) > 1:
             raise OptionError(f"{output} is one file, but there are {len(videos)} videos")
         return [output]
@@ -54,25 +57,57 @@ def extract_videos(
     named: bool,
 ) -> None:
     """Do one video after the other, and end with the exit code of the first failure."""
-    from blurvid.pipeline import extract_video, opened
-
     targets = targets_of(videos, output.path)
     source = click.get_current_context().get_parameter_source("fps")
     given = source is not ParameterSource.DEFAULT
     fps: Any = output.clip.fps if given else VideoOptions().fps
     options = VideoOptions(fps, cast(Any, audio), output.clip.crf)
     failures: list[BlurvidError] = []
+
+    def failed(video: Path, error: BlurvidError) -> None:
+        failures.append(error)
+        common.fail(error)
+        if told.as_json:
+            common.echo_json({"input": _named(video), "outputs": [], "error": str(error)})
+
+    wanted = []
+    for video, target in zip(videos, targets, strict=True):
+        if output.skip_existing and target.exists():
+            if told.as_json:
+                done = {"input": _named(video), "outputs": [str(target)], "skipped": True}
+                common.echo_json(done)
+            continue
+        try:
+            check_file(target, output.overwrite)
+            wanted.append((video, target))
+        except BlurvidError as error:
+            failed(video, error)
+    if wanted and not (failures and how.batch.fail_fast):
+        _extract(wanted, output, recipe, how, told, options, failed, named=named)
+    if failures:
+        click.get_current_context().exit(common.exit_code(failures[0]))
+
+
+def _extract(
+    wanted: Sequence[tuple[Path, Path]],
+    output: Output,
+    recipe: Recipe,
+    how: How,
+    told: Told,
+    options: VideoOptions,
+    failed: Callable[[Path, BlurvidError], None],
+    *,
+    named: bool,
+) -> None:
+    """Do videos whose targets are free."""
+    from blurvid.pipeline import extract_video, opened  # torch loads here
+
     with opened(recipe, how.run) as ready:
         if not told.quiet and (told.verbose or not named):
             tell(recipe)
         for warning in recipe.warnings:
             told.warn(warning)
-        for video, target in zip(videos, targets, strict=True):
-            record: dict[str, Any] = {"input": _named(video), "outputs": []}
-            if output.skip_existing and target.exists():
-                if told.as_json:
-                    common.echo_json(record | {"outputs": [str(target)], "skipped": True})
-                continue
+        for video, target in wanted:
             try:
                 with _steps(video.name, told.quiet) as step:
                     made = extract_video(
@@ -85,16 +120,11 @@ def extract_videos(
                         on_warning=partial(_warn, video, told),
                     )
             except BlurvidError as error:
-                failures.append(error)
-                common.fail(error)
-                if told.as_json:
-                    common.echo_json(record | {"error": str(error)})
+                failed(video, error)
                 if how.batch.fail_fast:
                     break
                 continue
             _show(video, made, told)
-    if failures:
-        click.get_current_context().exit(common.exit_code(failures[0]))
 
 
 def _named(video: Path) -> str:

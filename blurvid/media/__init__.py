@@ -5,19 +5,8 @@ What a file cannot give raises `InputError`, what cannot be written `OutputError
 out of range `OptionError`; each with one line of text that names the file.
 """
 
-from blurvid.media.arrays import photo_from_array
-from blurvid.media.atomic import own_start, remove_stale, replacing
-from blurvid.media.clip import (
-    BESIDES,
-    CLIP_SUFFIXES,
-    check_besides,
-    check_clip_options,
-    check_file,
-    check_target,
-    kind_of,
-    write_frames,
-)
-from blurvid.media.files import (
+from blurvid.atomic import own_start, remove_stale, replacing
+from blurvid.files import (
     START,
     is_photo,
     is_special,
@@ -26,6 +15,8 @@ from blurvid.media.files import (
     natural_key,
     starts_as,
 )
+from blurvid.media.arrays import photo_from_array
+from blurvid.media.clip import write_frames
 from blurvid.media.flow import flow_array, flow_picture, write_flow
 from blurvid.media.maps import TrustMaps
 from blurvid.media.montage import sheet, write_montage
@@ -38,21 +29,18 @@ from blurvid.media.read import read_photo
 from blurvid.media.region import Region, RegionLike, region
 from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
-from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
-from blurvid.media.stills import lost_in, still_suffix
-from blurvid.media.text import reason
+from blurvid.media.single import write_still
+from blurvid.media.stills import lost_in
 from blurvid.media.timing import Timing
 from blurvid.media.tracks import write_tracks
 from blurvid.media.trust import trust_picture, write_trust
 from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
+from blurvid.reasons import reason
 
 __all__ = [
-    "BESIDES",
-    "CLIP_SUFFIXES",
     "FILTER",
     "FILTER_VIDEO",
     "START",
-    "STILL_SUFFIXES",
     "Movable",
     "Origin",
     "Photo",
@@ -64,10 +52,6 @@ __all__ = [
     "TrustMaps",
     "VideoInfo",
     "animation",
-    "check_besides",
-    "check_clip_options",
-    "check_file",
-    "check_target",
     "encode",
     "flow_array",
     "flow_picture",
@@ -76,7 +60,6 @@ __all__ = [
     "is_special",
     "is_video",
     "join",
-    "kind_of",
     "list_photos",
     "lost_in",
     "natural_key",
@@ -91,8 +74,6 @@ __all__ = [
     "replacing",
     "scaled",
     "sheet",
-    "still_kind",
-    "still_suffix",
     "starts_as",
     "timed_frames",
     "to_uint8",
