@@ -24,6 +24,8 @@ STILL_SUFFIXES = {
     ".webp": "webp-frames",
 }
 """Suffixes of single pictures, and which of `config.FRAME_FORMATS` they ask for."""
+PICTURES = tuple(suffix for suffix in STILL_SUFFIXES if suffix not in CLIP_SUFFIXES)
+"""Suffixes of pictures that no clip has."""
 
 
 def kind_of(target: Path) -> str:
@@ -39,7 +41,7 @@ def kind_of(target: Path) -> str:
         known = ", ".join(CLIP_SUFFIXES)
         raise OptionError(
             f"{target}: unknown suffix {target.suffix}; use {known},"
-            " or a folder (a name without a suffix) for PNG files"
+            " or a folder (a name without a suffix)"
         )
     return suffix.removeprefix(".")
 

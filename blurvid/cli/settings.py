@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from blurvid.cli.boundary import COMMAND, ErrorBoundary
 from blurvid.errors import OptionError
@@ -48,6 +49,11 @@ class SettledGroup(ErrorBoundary):
         ):  # fmt: skip
             args = [self.usual, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options, or else files."""
+        found = super().shell_complete(ctx, incomplete)
+        return found or [CompletionItem(incomplete, type="file")]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

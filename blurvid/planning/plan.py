@@ -104,10 +104,14 @@ def plan(
         if many:
             raise OptionError(
                 f"{out} is one file, but there are {len(found)} photos: name a folder"
-                + ("" if single else " and choose --format")
             )
         if template is not None:
             raise OptionError(f"{out} is a file; a name template needs a folder")
+        if not single and out.suffix.lower() in targets.PICTURES:
+            raise OptionError(
+                f"{out}: seven frames are seven files; name a folder and choose --format, or make "
+                "one picture with blurvid deblur"
+            )
         asked = targets.still_kind(out) if single else targets.kind_of(out)
         if kind not in (None, asked):
             raise OptionError(f"{out} and --format {kind} contradict each other")
