@@ -110,9 +110,7 @@ def test_a_photo_becomes_a_video(run, tmp_path):
     assert result.exit_code == 0
     assert result.stdout == f"{tmp_path / 'clip.mp4'}\n"
     # Untrained weights give back the photo, which is no secret.
-    assert result.stderr == (
-        "Warning: photo.png: no motion found; the frames are the photo, as good as unchanged\n"
-    )
+    assert result.stderr == ("photo.png: no visible gain: nothing moves in it\n")
     info = media.video_info(tmp_path / "clip.mp4")
     assert info.size == (32, 48)
     assert info.timing.count >= 40  # long enough to watch: 4 s at 10 frames a second
@@ -216,7 +214,7 @@ def test_verbose_says_what_is_used(run):
 def test_auto_says_which_model_it_took(run, tiny, tmp_path):
     (tmp_path / "home/weights").mkdir(parents=True)
     (tmp_path / "home/weights/direct").symlink_to(tiny)
-    result = run(make_photo("a.png"), "-o", "a.gif", weights_set=None)
+    result = run(make_photo("a.png"), "-o", "a.gif", "-v", weights_set=None)
     assert result.exit_code == 0
     assert "Model direct" in result.stderr
     assert result.stdout == "a.gif\n"
@@ -277,8 +275,8 @@ def test_a_folder_keeps_its_tree(run):
     assert everything("out") == ["a.gif", "sub/b.gif", "sub/deep/c.gif"]
     assert lines(result.stdout) == ["out/a.gif", "out/sub/b.gif", "out/sub/deep/c.gif"]
     *warnings, summary = lines(result.stderr)
-    assert [line.partition(": no motion")[0] for line in warnings] == [
-        "Warning: in/a.jpg", "Warning: in/sub/b.png", "Warning: in/sub/deep/c.png",
+    assert [line.partition(": no visible")[0] for line in warnings] == [
+        "in/a.jpg", "in/sub/b.png", "in/sub/deep/c.png",
     ]  # fmt: skip
     assert re.fullmatch(r"3 done, 0 skipped, 0 failed in \d+\.\d s, \d+ photos a minute", summary)
     assert run("in", "-o", "out2", "--format", "gif", "-q").stderr == ""

@@ -64,7 +64,8 @@ def test_the_example_runs_and_its_clip_plays(tiny, tmp_path):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
-    shutil.copy(EXAMPLES / "astronaut.jpg", tmp_path)
+    (tmp_path / "photos").mkdir()
+    shutil.copy(EXAMPLES / "photos" / "astronaut.jpg", tmp_path / "photos")
     notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code)  # kept without
@@ -74,6 +75,6 @@ def test_the_example_runs_and_its_clip_plays(tiny, tmp_path):
     ).execute()
 
     (shown,) = [cell.outputs[0].data for cell in code if "text/html" in str(cell.outputs)]
-    with Image.open(EXAMPLES / "astronaut.jpg") as photo:
+    with Image.open(EXAMPLES / "photos" / "astronaut.jpg") as photo:
         assert played(shown["text/html"]).size == photo.size
     assert (tmp_path / "astronaut.mp4").stat().st_size > 1000

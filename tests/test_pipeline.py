@@ -29,10 +29,6 @@ CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
 SIZES = [(1, 1), (5, 7), (20, 20), (217, 333)]
 
-STILL = (
-    "no motion found; the frames are the photo, as good as unchanged",
-)  # all frames are the photo
-
 
 def make_set(folder, *, trained):
     """A tiny direct network as a weight set; untrained it returns y seven times."""
@@ -178,7 +174,7 @@ def test_half_precision_that_overflows_is_redone_in_float32():
 
     assert len(extract.model.seen) == 2
     assert clip.recipe.precision == "float32"
-    assert clip.warnings == ("half precision overflowed; done in float32", *STILL)
+    assert clip.warnings == ("half precision overflowed; done in float32",)
     assert_close(clip.tensor[3], photo.pixels)
 
 
@@ -194,7 +190,7 @@ def test_nan_in_half_precision_is_redone_as_well():
 def test_half_precision_that_fits_is_kept():
     clip = stub(dtype=torch.bfloat16)(media.photo_from_array(torch.rand(3, 8, 8)))
     assert clip.recipe.precision == "bfloat16"
-    assert clip.warnings == STILL
+    assert clip.warnings == ()
 
 
 def test_bfloat16_is_close_to_float32(sets, trained):
@@ -252,7 +248,7 @@ def test_frames_of_a_clip_can_be_worked_with(trained):
 def test_warnings_of_the_reading_are_kept(trained):
     photo = media.photo_from_array(torch.rand(3, 8, 8))
     object.__setattr__(photo, "warnings", ("is odd",))
-    assert trained(photo).warnings == ("is odd", *STILL)
+    assert trained(photo).warnings == ("is odd",)
 
 
 def test_reblur_compares_the_average_in_light_with_the_photo():

@@ -41,6 +41,7 @@ def facts(clip: Clip, measure: bool, motion: Motion | None = None) -> dict[str, 
         "seconds": round(clip.seconds, 3),
         "reblur_psnr": round(min(clip.reblur_psnr, 999.0), 2) if measure else None,
         "trust": clip.trust().record() if measure else None,
+        "verdict": None if clip.verdict is None else clip.verdict.record(),
     }
 
 

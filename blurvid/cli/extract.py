@@ -208,12 +208,11 @@ def extract(
     sources.check(output)
     common.picked_engine(how.engine, how.address, how.workers)
     recipe = asked.resolve(how.run.precision)
-    named = asked.fast or asked.model != "auto" or asked.weights_name is not None
     if videos := videos_among(sources.photos):
-        extract_videos(videos, output, recipe, how, told, audio, named=named)
+        extract_videos(videos, output, recipe, how, told, audio)
         return
     refuse_for_photos(output.clip)
-    go_through(sources, output, recipe, how, told, named=named)
+    go_through(sources, output, recipe, how, told)
 
 
 def videos_among(photos: Sequence[str]) -> list[Path]:

@@ -200,9 +200,7 @@ def _to_standard_output(command: Callable[..., None], output: Output) -> None:
             shutil.copyfileobj(file, sys.stdout.buffer)
 
 
-def go_through(
-    sources: Sources, output: Output, recipe: Recipe, how: How, told: Told, *, named: bool = True
-) -> None:
+def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told: Told) -> None:
     """Do the photos, tell what becomes of each, and end with the exit code of the first failure.
 
     Args:
@@ -211,7 +209,6 @@ def go_through(
         recipe: how frames are made.
         how: where the work is done.
         told: what is said.
-        named: whether the user has named the model, so that nobody has to say it.
     """
     from blurvid.planning import Gate, identities, plan, share  # without torch
 
@@ -235,7 +232,7 @@ def go_through(
         for outcome in outcomes:
             _show(outcome, told, set())
     else:
-        if not told.quiet and (told.verbose or not named):
+        if told.verbose and not told.quiet:
             tell(recipe)
         for warning in recipe.warnings:
             told.warn(warning)
@@ -332,7 +329,11 @@ def _show(outcome: Outcome, told: Told, said: set[str]) -> None:
     for warning in (f"{name}: {warning}" for warning in outcome.warnings):
         if warning not in said:
             told.warn(warning)
-    if recipe is None or told.quiet or not told.verbose:
+    if recipe is None or told.quiet:
+        return
+    if facts["verdict"] is not None:
+        common.say(f"{name}: {facts['verdict']['text']}")
+    if not told.verbose:
         return
     parts = [
         f"{facts['width']}x{facts['height']}",

@@ -38,6 +38,7 @@ def show_report(report: Report, model: str, benchmark: Benchmark | None) -> None
             f"Trust: the expected PSNR is off by {ranking.error:.1f} dB on average; rank "
             f"correlation with pPSNR {ranking.expected:.2f} (re-blur {ranking.reblur:.2f})"
         )
+        click.echo(f"Verdict: rank correlation of its gain with that of pPSNR {ranking.gain:.2f}")
 
 
 def _middle_table(report: Report, model: str, benchmark: Benchmark) -> Table:

@@ -53,8 +53,6 @@ def extract_videos(
     how: How,
     told: Told,
     audio: str,
-    *,
-    named: bool,
 ) -> None:
     """Do one video after the other, and end with the exit code of the first failure."""
     targets = targets_of(videos, output.path)
@@ -83,7 +81,7 @@ def extract_videos(
         except BlurvidError as error:
             failed(video, error)
     if wanted and not (failures and how.batch.fail_fast):
-        _extract(wanted, output, recipe, how, told, options, failed, named=named)
+        _extract(wanted, output, recipe, how, told, options, failed)
     if failures:
         click.get_current_context().exit(common.exit_code(failures[0]))
 
@@ -96,14 +94,12 @@ def _extract(
     told: Told,
     options: VideoOptions,
     failed: Callable[[Path, BlurvidError], None],
-    *,
-    named: bool,
 ) -> None:
     """Do videos whose targets are free."""
     from blurvid.pipeline import extract_video, opened  # torch loads here
 
     with opened(recipe, how.run) as ready:
-        if not told.quiet and (told.verbose or not named):
+        if told.verbose and not told.quiet:
             tell(recipe)
         for warning in recipe.warnings:
             told.warn(warning)

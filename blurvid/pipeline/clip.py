@@ -19,13 +19,15 @@ from blurvid import media, runtime
 from blurvid.blur import average_frames, psnr_of
 from blurvid.config import DEFAULT_GAMMA, FRAMES, ClipOptions, OrderOptions
 from blurvid.errors import OptionError, OutputError
-from blurvid.flow import Field, Motion, measure
+from blurvid.flow import Field, Motion, measure, rough
+from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of
 from blurvid.pipeline.memory import constrain_pieces, in_pieces, room_for
 from blurvid.pipeline.more import resample
 from blurvid.pipeline.order import arrange
 from blurvid.pipeline.replay import movables
 from blurvid.pipeline.trust import Trust, assess, reblur_map
+from blurvid.pipeline.verdict import Verdict, judge
 from blurvid.reasons import reason
 from blurvid.recipe import Recipe, check_frames
 from blurvid.targets import check_besides, kind_of
@@ -204,6 +206,16 @@ class Clip:
         return assess(self._own, self.photo.pixels, self.scale, fixed=fixed, any_length=fitted)
 
     @functools.cached_property
+    def verdict(self) -> Verdict | None:
+        """What was gained, in plain words; None where it cannot be told from a single frame."""
+        own, y = self._own, self.photo.pixels
+        if min(y.shape[-2:]) < COARSEST or (len(own) < 2 and self.fitted is None):
+            return None
+        field = self._field(False) if self.fitted else rough(own)
+        reasons = self.trust().reasons if len(own) > 1 else ()
+        return judge(own[len(own) // 2], y, field, reasons)
+
+    @functools.cached_property
     def reblur_map(self) -> Tensor:
         """Where the average of the frames does not explain the photo, see `trust.reblur_map`."""
         return reblur_map(self._own, self.photo.pixels, self.recipe.quality.constraint)
@@ -373,8 +385,8 @@ class Clip:
                 "model": recipe.model,
                 "weights": recipe.weights.name,
                 "re-blur PSNR": f"{min(self.reblur_psnr, 999.0):.1f} dB",
-                "expected PSNR": f"{trust.psnr:.0f} dB",
             },
+            "verdict": None if self.verdict is None else self.verdict.text,
             "maps": media.TrustMaps(trust.error, self.reblur_map),
             "objects": movables(self._own, self._field(False)),
             "origin": media.Origin(recipe.command(self.photo.name), outputs),

@@ -86,7 +86,6 @@ class Extractor(Runner):
                     fixed=self.recipe.quality.scale != "auto",
                     any_length=fitted is not None,
                 )
-                warnings += trust.warnings
             if order.direction != "auto" or self.flips:
                 field = fitted.field if fitted else None
                 turned = arrange(frames, order.direction, self.flips, field)

@@ -118,6 +118,8 @@ AROUND = 4.0
 """Width of the Gaussian over which slopes are averaged [px]."""
 NEAR = 5
 """Side of the square [px] whose values bound what is deblurred a second time."""
+COLOURS = 15
+"""Side of the square [px] whose colours in the photo bound those of the picture."""
 RESTING = (0.1, 0.35)
 """Half displacements [px] below which a place is taken for resting, and above which not."""
 CLEARED = 0.3
@@ -287,9 +289,25 @@ def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress, hints: Hi
 
 def _within(image: Tensor, before: Tensor) -> Tensor:
     """Keep an image within the values that are near: what is deblurred twice gets dark rims."""
-    highest = F.max_pool2d(before, NEAR, 1, NEAR // 2)
-    lowest = -F.max_pool2d(-before, NEAR, 1, NEAR // 2)
-    return torch.minimum(torch.maximum(image, lowest), highest)
+    return _bounded(image, before, NEAR)
+
+
+def tied(picture: Tensor, y: Tensor) -> Tensor:
+    """Keep colours within those that the photo has nearby: what is undone is blur, not hue.
+
+    Args:
+        picture: (1, 3, H, W), RGB in [0, 1].
+        y: photo, the same.
+    """
+    light, seen = picture.mean(dim=1, keepdim=True), y.mean(dim=1, keepdim=True)
+    return (light + _bounded(picture - light, y - seen, COLOURS)).clamp(0, 1)
+
+
+def _bounded(x: Tensor, of: Tensor, side: int) -> Tensor:
+    """Bring values within those of another image in the square around each."""
+    highest = F.max_pool2d(of, side, 1, side // 2)
+    lowest = -F.max_pool2d(-of, side, 1, side // 2)
+    return torch.minimum(torch.maximum(x, lowest), highest)
 
 
 def _restored(
@@ -308,7 +326,7 @@ def _restored(
     rest = resting(motion)
     sharp = float(rest.min()) == 1 and _decibels(middle, y) < SHARP
     calm = y if sharp else torch.lerp(y, middle, CLEARED)
-    picture = supported(picture, y) * (1 - rest) + calm * rest
+    picture = tied(supported(picture, y), y) * (1 - rest) + calm * rest
     return Fit(Restored(picture, found.features), middle, motion, 1)
 
 

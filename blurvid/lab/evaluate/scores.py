@@ -13,10 +13,13 @@ from torch import Tensor
 from blurvid.blur import average_frames
 from blurvid.config import FRAMES, MIDDLE, Gamma
 from blurvid.errors import InputError
+from blurvid.flow import rough
+from blurvid.flow.pyramid import COARSEST
 from blurvid.lab.data.windows import StoredWindow
 from blurvid.lab.evaluate.windows import check_counts
 from blurvid.lab.metrics import SequenceScore, psnr, score_sequence, spearman
 from blurvid.pipeline.trust import assess
+from blurvid.pipeline.verdict import judge
 
 Extract: TypeAlias = Callable[[Tensor], Tensor]
 """Gives for y (3, H, W), RGB, float32 in [0, 1], its seven frames (7, 3, H, W) in order of time;
@@ -42,6 +45,8 @@ class Row:
     """Trivial answer: the extracted middle frame each time."""
     expected: float
     """PSNR [dB] that `pipeline.trust` expects, without the truth."""
+    gain: float
+    """What `pipeline.verdict` says was gained, without the truth; NaN of photos below 16 px."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Ranking:
     all windows are alike."""
     reblur: float
     """The same of the PSNR of the re-blur, to compare with."""
+    gain: float
+    """The same of the verdict's gain with that of pPSNR over the blurry image."""
     error: float
     """Mean difference between expected and true PSNR, without its sign [dB]."""
 
@@ -129,6 +136,9 @@ class Report:
         return Ranking(
             expected=spearman([row.expected for row in rows], true),
             reblur=spearman([row.reblur for row in rows], true),
+            gain=spearman(
+                [row.gain for row in rows], [row.score.ppsnr - row.blurry.ppsnr for row in rows]
+            ),
             error=_average([abs(row.expected - row.score.ppsnr) for row in rows]),
         )
 
@@ -190,7 +200,9 @@ def _score(extract: Extract, window: StoredWindow, gamma: Gamma) -> Row:
     if truth.shape[1:] != y.shape:
         raise InputError(f"{window.name}: blurry image and sharp frames differ in size")
     frames = _extracted(extract, window.name, y)
-    expected = assess(frames.cpu(), y).psnr
+    expected, gain = assess(frames.cpu(), y).psnr, math.nan
+    if min(y.shape[-2:]) >= COARSEST:
+        gain = judge(frames[MIDDLE - 1].cpu(), y, rough(frames.cpu())).gain
     y, truth = y.to(frames.device), truth.to(frames.device)
     middle = frames[MIDDLE - 1 : MIDDLE]
     return Row(
@@ -203,6 +215,7 @@ def _score(extract: Extract, window: StoredWindow, gamma: Gamma) -> Row:
         blurry=score_sequence(y.expand_as(truth), truth),
         middle=score_sequence(middle.expand_as(truth), truth),
         expected=expected,
+        gain=gain,
     )
 
 
