@@ -608,3 +608,11 @@ def test_allow_truncated(run):
     Path("a.jpg").write_bytes(whole[: len(whole) * 3 // 4])
     assert "--allow-truncated" in run("a.jpg", "-o", "a.gif").stderr
     assert "truncated" in run("a.jpg", "-o", "a.gif", "--allow-truncated").stderr
+
+
+def test_a_single_photo_shows_a_bar_with_its_stages(run, monkeypatch):
+    monkeypatch.setattr("blurvid.cli.photos.PATIENCE", 0.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = run(make_photo("a.png"), "-o", "a.html")
+    assert "━" in shown.stderr and "writing" in shown.stderr
+    assert "━" not in run("a.png", "-o", "b.html", "-q").stderr

@@ -70,6 +70,7 @@ def deblur(
       blurvid deblur holiday/ -o sharp/ --middle NAFNet-GoPro-width64.pth
     """
     sources.check(output)
+    common.picked_engine(how.engine, how.address, how.workers)
     if fast:
         if middle != MIDDLE_CHOICES[0]:
             raise click.UsageError(f"--fast is --middle {FAST_MIDDLE}; give one of them")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blurvid.cli import common
-from blurvid.config import MOST_WRITERS, BatchOptions, Output, RayOptions, RunOptions
+from blurvid.config import MOST_WRITERS, BatchOptions, Output, RunOptions
 from blurvid.errors import BlurvidError
 from blurvid.targets import still_suffix
 
@@ -212,7 +212,6 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
     """
     from blurvid.planning import Gate, identities, plan, share  # without torch
 
-    ray = common.picked_engine(how.engine, how.address, how.workers)
     whole = plan(
         sources.photos,
         output,
@@ -236,7 +235,7 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
             tell(recipe)
         for warning in recipe.warnings:
             told.warn(warning)
-        outcomes = _done(jobs, whole, output, recipe, how, told, ray)
+        outcomes = _done(jobs, whole, output, recipe, how, told)
     if len(whole) > 1 and not told.quiet:
         common.say(_summary(outcomes, time.perf_counter() - started))
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
@@ -264,9 +263,9 @@ def _done(
     recipe: Recipe,
     how: How,
     told: Told,
-    ray: RayOptions | None,
 ) -> list[Outcome]:
     """Do jobs, here or on a cluster, and show what becomes of each."""
+    ray = common.picked_engine(how.engine, how.address, how.workers)
     options = replace(how.batch, measure=told.as_json or told.verbose)
     one = len(jobs) < 2
     said: set[str] = set()

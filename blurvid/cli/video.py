@@ -81,7 +81,10 @@ def extract_videos(
         except BlurvidError as error:
             failed(video, error)
     if wanted and not (failures and how.batch.fail_fast):
-        _extract(wanted, output, recipe, how, told, options, failed)
+        for video, problem in _extract(wanted, output, recipe, how, told, options):
+            failed(video, problem)
+            if how.batch.fail_fast:
+                break
     if failures:
         click.get_current_context().exit(common.exit_code(failures[0]))
 
@@ -93,9 +96,8 @@ def _extract(
     how: How,
     told: Told,
     options: VideoOptions,
-    failed: Callable[[Path, BlurvidError], None],
-) -> None:
-    """Do videos whose targets are free."""
+) -> Iterator[tuple[Path, BlurvidError]]:
+    """Do videos whose targets are free; what comes of the generator are those that fail."""
     from blurvid.pipeline import extract_video, opened  # torch loads here
 
     with opened(recipe, how.run) as ready:
@@ -116,11 +118,9 @@ def _extract(
                         on_warning=partial(_warn, video, told),
                     )
             except BlurvidError as error:
-                failed(video, error)
-                if how.batch.fail_fast:
-                    break
-                continue
-            _show(video, made, told)
+                yield video, error
+            else:
+                _show(video, made, told)
 
 
 def _named(video: Path) -> str:
