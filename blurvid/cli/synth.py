@@ -126,7 +126,7 @@ def synth(
     resume: bool,
     quiet: bool,
 ) -> None:
-    """Make blurry/sharp windows from high-frame-rate clips, or from photos with --stills.
+    """Make blurry/sharp windows of clips, or of photos (--stills).
 
     SRC is a video, a folder of frames, a GoPro folder, or a folder of those.
 
