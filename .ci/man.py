@@ -65,7 +65,9 @@ def _command(ctx) -> Iterator[str]:
     import click
 
     yield f".SS {_text(ctx.command_path)} {_text(' '.join(ctx.command.collect_usage_pieces(ctx)))}"
-    for paragraph in (ctx.command.help or "").split("\n\n"):
+    more = getattr(ctx.command, "more", "").strip()
+    whole = f"{ctx.command.help}\n\n\b\n{more}" if more else ctx.command.help or ""
+    for paragraph in whole.split("\n\n"):
         yield ".PP"
         _, mark, kept = paragraph.partition("\b\n")
         if mark:  # lines that are to stay as they are

@@ -25,3 +25,8 @@ def __getattr__(name: str) -> Any:
     if name in ("Clip", "extract", "extract_video", "extractor"):
         return getattr(import_module("blurvid.pipeline"), name)
     raise AttributeError(f"module 'blurvid' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The face alone, without the modules behind it."""
+    return sorted(__all__)

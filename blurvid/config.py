@@ -23,6 +23,8 @@ FAST = "direct"
 """The model that takes a fraction of the time..."""
 FAST_MIDDLE = "maxim"
 """...and what makes a photo sharp as fast."""
+FOREIGN_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
+"""Files that may hold a deblurrer of another's."""
 Gamma = float | Literal["srgb"]
 """Camera response: an exponent (1.0 = averaged as stored) or the sRGB curve."""
 
@@ -39,6 +41,10 @@ JPEG_QUALITY = 95
 
 DEFAULT_GAMMA = 2.2
 """Camera response assumed where none is known."""
+
+
+DEVICES = r"(auto)|(cpu|mps|cuda)(?:(?<=cuda):([0-9]{1,3}))?"
+"""Names of devices, as a regular expression; whether one is there is for torch to say."""
 
 
 @dataclass(frozen=True)

@@ -39,5 +39,9 @@ class OutputError(BlurvidError):
     """An output that could not be written."""
 
 
+class ExistsError(OutputError):
+    """An output that is there already and is not to be replaced."""
+
+
 class TrainingError(BlurvidError):
     """A training run that cannot go on (a loss that is not finite, say)."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from blurvid.config import (
     DIRECTIONS,
     FAST,
+    FOREIGN_SUFFIXES,
     FRAMES,
     LEAST_FRAMES,
     MIDDLE_CHOICES,
@@ -24,7 +25,8 @@ from blurvid.config import (
     PartOptions,
     QualityOptions,
 )
-from blurvid.errors import OptionError
+from blurvid.errors import InputError, OptionError
+from blurvid.regions import edges_of
 
 if TYPE_CHECKING:
     from blurvid.weights import WeightSet
@@ -189,10 +191,14 @@ def resolve(
 
     Raises:
         OptionError: options that are out of range, or do not go together.
+        InputError: a mask that is not there.
         WeightsError: there are no such weights, or they are damaged.
     """
     from blurvid.weights import find
 
+    for region in (*order.flips, *hints.still):
+        if isinstance(region, str) and edges_of(region) is None and not Path(region).exists():
+            raise InputError(f"{region}: no such file or folder")
     found = weights_name
     if found is None or isinstance(found, str | Path):
         found = find(found, model)
@@ -264,7 +270,7 @@ def find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source 
         OptionError: `own` without a cascade.
         WeightsError: there are no such weights, or they are damaged.
     """
-    from blurvid.weights import FOREIGN_SUFFIXES, SET_FILE, best_middle, find
+    from blurvid.weights import SET_FILE, best_middle, find
 
     text, path = str(choice), Path(choice)
     if text == OWN:

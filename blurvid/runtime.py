@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from blurvid.config import FREE_SHARE, MOST_THREADS, RunOptions
+from blurvid.config import DEVICES, FREE_SHARE, MOST_THREADS, RunOptions
 from blurvid.errors import DeviceError, OptionError
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -72,10 +72,10 @@ def resolve_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    match = re.fullmatch(r"(cpu|mps|cuda)(?:(?<=cuda):([0-9]{1,3}))?", name)
+    match = re.fullmatch(DEVICES, name)
     if match is None:
         raise OptionError(f"no device named {name!r}; use auto, cpu, cuda, cuda:N or mps")
-    kind, index = match.groups()
+    _, kind, index = match.groups()
     if kind == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError("no CUDA device on this machine; use --device cpu or auto")
@@ -214,8 +214,9 @@ def lacks_memory(error: BaseException) -> bool:
     # The CPU allocator and Python's locks ("can't allocate read lock") have no exception class of
     # their own, and a digest that OpenSSL finds no memory for ends in a ValueError that says this.
     allocator = isinstance(error, RuntimeError) and "can't allocate" in str(error)
+    decoder = isinstance(error, OSError) and "out of memory" in str(error)  # Pillow's
     digest = isinstance(error, ValueError) and str(error) == "no reason supplied"
-    return allocator or digest or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return allocator or decoder or digest or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def room(device: torch.device, max_memory: int | None = None) -> int:

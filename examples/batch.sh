@@ -22,7 +22,7 @@ fi
 
 # One clip a photo, the folder tree kept; one line of JSON a photo.
 status=0
-blurvid extract "$photos" -o "$out" --format mp4 --skip-existing --json "$@" >>"$record" || status=$?
+blurvid extract "$photos" -o "$out" --skip-existing --json "$@" >>"$record" || status=$?
 
 # Exit code 3 says that some photos could not be read; the others are done.
 if [ "$status" -ne 0 ] && [ "$status" -ne 3 ]; then

@@ -5,7 +5,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from blurvid import batch
+from blurvid import batch, planning
 from blurvid.cli import main
 from blurvid.config import BatchOptions, ClipOptions, OrderOptions, Output, QualityOptions
 from blurvid.pipeline import Extractor
@@ -93,10 +93,10 @@ def plan(
     trusts=(),
     **options,
 ):
-    """`batch.plan` with the fields of its output one by one."""
+    """`planning.plan` with the fields of its output one by one."""
     montages = () if montage is None else (montage,)
     output = Output(out, kind, name, montages, tuple(flows), tuple(trusts))
-    return batch.plan(sources, output, count, **options)
+    return planning.plan(sources, output, count, **options)
 
 
 def run_batch(

@@ -86,11 +86,18 @@ def test_a_folder_of_clips(tmp_path, kind):
 
 def test_png_files_of_all_photos_share_a_folder(tmp_path):
     photos = make_photos(tmp_path / "in", "a.jpg", "b.jpg")
-    jobs = plan(photos, tmp_path / "out")
+    jobs = plan(photos, tmp_path / "out", "png")
     assert [(job.target, job.stem) for job in jobs] == [
         (tmp_path / "out", "a"),
         (tmp_path / "out", "b"),
     ]
+
+
+def test_one_photo_and_many_become_clips_in_a_folder(tmp_path):
+    photos = make_photos(tmp_path / "in", "a.jpg", "b.jpg")
+    for sources in (photos[:1], photos):
+        names = [job.target.name for job in plan(sources, tmp_path / "out")]
+        assert names == [f"{path.stem}.mp4" for path in sources]
 
 
 def test_a_tree_stays_a_tree_in_natural_order(tmp_path):
@@ -246,7 +253,7 @@ def test_overwrite_replaces(tmp_path, extract):
 
 def test_skip_existing_resumes(tmp_path, extract):
     photos = make_photos(tmp_path / "in", "a.png", "b.png", "c.png")
-    jobs = plan(photos, tmp_path / "out")
+    jobs = plan(photos, tmp_path / "out", "png")
     run_batch(jobs, extract, QUICK)
     for number in range(4, 8):  # as if b had been interrupted
         (tmp_path / f"out/b_{number}.png").unlink()
@@ -287,7 +294,7 @@ def test_standard_input_is_read(tmp_path, extract, monkeypatch):
     photo = make_photo(tmp_path / "a.png")
     stream = types.SimpleNamespace(buffer=io.BytesIO(photo.read_bytes()))
     monkeypatch.setattr(sys, "stdin", stream)
-    (outcome,) = run_batch(plan(["-"], tmp_path / "out"), extract, QUICK)
+    (outcome,) = run_batch(plan(["-"], tmp_path / "out", "png"), extract, QUICK)
     assert outcome.error is None
     assert files(tmp_path / "out") == frames_of("stdin")
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import plan
 from PIL import Image
 
-from blurvid import batch, media
+from blurvid import media, planning
 from blurvid.errors import InputError, OptionError
 
 
@@ -174,13 +174,13 @@ def test_what_a_list_names_is_no_pattern(here):
 )
 def test_lists_are_read(tmp_path, data, null, names):
     (tmp_path / "list").write_bytes(data)
-    assert batch.read_list(tmp_path / "list", null) == [Path(name) for name in names]
+    assert planning.read_list(tmp_path / "list", null) == [Path(name) for name in names]
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
 def test_names_in_lists_need_not_be_text(tmp_path):
     (tmp_path / "list").write_bytes(b"caf\xe9.png\n")
-    (path,) = batch.read_list(tmp_path / "list")
+    (path,) = planning.read_list(tmp_path / "list")
     assert os.fsencode(path) == b"caf\xe9.png"
 
 
@@ -191,9 +191,9 @@ def test_names_in_lists_need_not_be_text(tmp_path):
 def test_lists_that_are_none(tmp_path, data, problem):
     (tmp_path / "list").write_bytes(data)
     with pytest.raises(InputError, match=problem):
-        batch.read_list(tmp_path / "list")
+        planning.read_list(tmp_path / "list")
     with pytest.raises(InputError, match="no such file"):
-        batch.read_list(tmp_path / "other")
+        planning.read_list(tmp_path / "other")
 
 
 # names
@@ -264,10 +264,10 @@ def test_a_name_template_needs_a_folder(here):
 def test_every_photo_is_in_exactly_one_share(here):
     make_photos(here, *(f"in/{number}/a.png" for number in range(7)), "in/a.jpg", "in/a.png")
     whole = plan(["in", "missing.png"], Path("out"), "gif")
-    shares = [batch.share(whole, number, 4) for number in range(1, 5)]
+    shares = [planning.share(whole, number, 4) for number in range(1, 5)]
     assert sorted(len(jobs) for jobs in shares) == [2, 2, 3, 3]
     assert sorted(name for jobs in shares for name in targets(jobs)) == sorted(targets(whole))
-    assert batch.share(whole, 12, 12) == []
+    assert planning.share(whole, 12, 12) == []
     for number, count in ((0, 3), (4, 3), (1, 0)):
         with pytest.raises(OptionError, match="no share"):
-            batch.share(whole, number, count)
+            planning.share(whole, number, count)

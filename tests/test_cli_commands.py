@@ -119,10 +119,24 @@ def test_long_help_stands_below_headings(name):
     assert len(placed) == len(set(placed))
     assert {option.name for option in options} <= set(placed)
     assert "help" in placed
-    shown = invoke(name, "--help").stdout
+    shown = invoke(name, "--help-all").stdout
     for option in options:
         assert len(re.findall(rf"^  (?:-\w, )?{option.opts[-1]}[ ,]", shown, re.M)) == 1, option
     assert "Options:" not in shown
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("name", ["extract", "deblur", "synth", "eval", "train"])
+def test_the_first_help_screen_fits_a_terminal(name, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    command = main.get_command(click.Context(main), name)
+    shown = invoke(name, "--help").stdout
+    assert len(shown.splitlines()) <= 24
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.count(f"\n    blurvid {name} ") == 3 or name == "train"  # one is for torchrun
+    assert "--help-all" in shown
+    rows = re.findall(r"^  (?:-\w, )?--[\w-]+", shown, re.M)
+    assert len(rows) == len(command.first) + 1 <= 12
 
 
 def test_the_whole_tool_has_help():
@@ -130,7 +144,7 @@ def test_the_whole_tool_has_help():
     assert result.exit_code == 0
     for name in ("extract", "synth", "eval", "train", "bench", "weights", "doctor"):
         assert f"\n  {name} " in result.stdout
-    assert "blurvid extract photo.jpg -o clip.mp4" in result.stdout
+    assert "blurvid photo.jpg -o clip.html" in result.stdout
     assert "..." not in result.stdout.partition("Commands:")[2]  # no summary is cut off
 
 
@@ -138,7 +152,7 @@ def test_examples_in_help_name_real_options():
     for path, command in commands():
         known = {name for parameter in command.params for name in parameter.opts}
         known |= {name for parameter in command.params for name in parameter.secondary_opts}
-        for line in (command.help or "").splitlines():
+        for line in (f"{command.help}\n{getattr(command, 'more', '')}").splitlines():
             if line.strip().startswith(f"blurvid {' '.join(path)} "):
                 used = {word for word in line.split() if word.startswith("-") and word != "-"}
                 assert used <= known, line

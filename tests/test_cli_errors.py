@@ -18,7 +18,7 @@ import torch
 from helpers import invoke
 from PIL import Image
 
-from blurvid import batch, cli, media, weights
+from blurvid import cli, media, planning, weights
 from blurvid.cli import boundary
 from blurvid.config import DirectSpec
 from blurvid.networks import DirectNet
@@ -53,7 +53,8 @@ def run(here, tiny):
     """Run `blurvid extract`; whatever happens, no temporary file may stay."""
 
     def run(*words, stdin=None):
-        command = ["extract", *QUICK, "--weights", str(tiny), *map(str, words)]
+        usual = (one for one in QUICK if one.partition("=")[0] not in words)
+        command = ["extract", *usual, "--weights", str(tiny), *map(str, words)]
         result = invoke(*command, stdin=stdin)
         assert not [name for name in everything(here) if ".blurvid" in name]
         return result
@@ -135,14 +136,14 @@ def test_inputs_that_are_no_photos(run, way):
 def test_a_photo_that_vanishes_after_it_was_found(run, monkeypatch):
     for name in "abc":
         make_photo(f"in/{name}.png", ord(name))
-    plan = batch.plan
+    plan = planning.plan
 
     def then_delete(*words, **options):
         jobs = plan(*words, **options)
         Path("in/b.png").unlink()
         return jobs
 
-    monkeypatch.setattr(batch, "plan", then_delete)
+    monkeypatch.setattr(planning, "plan", then_delete)
     result = run("in", "-o", "out", "--format", "gif")
     assert result.exit_code == 3
     assert errors(result) == ["Error: in/b.png: no such file or folder"]
@@ -442,3 +443,98 @@ def test_records_tell_all_that_matters(run):
     clip_psnr = record["reblur_psnr"]
     assert 5 < clip_psnr < 100
     assert media.read_photo("a.gif").pixels.shape == (3, 32, 48)
+
+
+# the short way in
+
+
+def test_a_photo_without_a_command_is_extracted(here, tiny):
+    make_photo("a b.png")
+    make_photo("in/c.png", 1)
+    words = ("--weights", str(tiny), *QUICK, "-q")
+    for command in (("a b.png", *words), (*words, "-o", "out", "a b.png"), ("in", *words)):
+        result = invoke(*command)
+        assert result.exit_code == 0, result.stderr
+    assert everything(".") == ["a b.mp4", "a b.png", "c.mp4", "in/c.png", "out/a b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("extrct", "neither a command nor a file named 'extrct'; did you mean extract?"),
+        ("xyz", "neither a command nor a file named 'xyz'; see blurvid --help"),
+    ],
+)
+def test_a_word_that_is_neither_command_nor_file(here, word, told):
+    result = invoke(word)
+    assert result.exit_code == 2
+    (line,) = errors(result)
+    assert told in line
+
+
+@pytest.mark.parametrize(
+    "words", [("-o", "a.mp4", "-o", "b.mp4"), ("--fps", "5", "--fps=6"), ("--once", "--bounce")]
+)
+def test_an_option_given_twice_is_refused(here, words):
+    make_photo("a.png")
+    result = invoke("extract", "a.png", *words)
+    assert result.exit_code == 2
+    assert "is given twice" in result.stderr
+
+
+def test_what_may_be_given_again_or_is_a_plain_switch_is_not_refused(here, tiny):
+    make_photo("a.png")
+    words = ("--flow", "a.flo", "--flow", "b.flo", "-q", "-q", "--fast", "--fast")
+    assert invoke("extract", "a.png", "--weights", tiny, *QUICK, *words).exit_code == 0
+
+
+def test_a_second_run_is_told_what_helps(run):
+    make_photo("a.png")
+    assert run("a.png").exit_code == 0
+    result = run("a.png")
+    assert result.exit_code == 6
+    (line,) = errors(result)
+    assert "--overwrite replaces it" in line and "--skip-existing leaves it" in line
+
+
+BEFOREHAND = """
+import json, sys
+from click.testing import CliRunner
+from blurvid.cli import main
+for words in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(main, words)
+    print(json.dumps([result.exit_code, result.stderr, "torch" in sys.modules]))
+"""
+
+
+def test_what_is_wrong_beforehand_is_told_before_torch_is_loaded(here):
+    photo = str(make_photo("a.png"))
+    Path("clip.mp4").write_bytes(b"\0\0\0\x18ftypisom")
+    (released := Path("set")).mkdir()
+    commands = {
+        ("gone.jpg",): 3,
+        ("deblur", "gone.jpg"): 3,
+        (photo, "-o", photo, "--format", "png"): 6,
+        (photo, "-o", "clip.mp4"): 6,
+        ("clip.mp4", "-o", "clip.mp4"): 6,
+        (photo, "-o", "a.xyz"): 2,
+        (photo, "--fps", "0"): 2,
+        (photo, "--device", "abacus"): 2,
+        (photo, "--flip", "a,b"): 2,
+        (photo, "--still", "gone.png"): 3,
+        (photo, "--compare", "wipe", "-o", "a.html"): 2,
+        (photo, "--weights", str(released)): 4,
+        (photo, "-o", "a.mp4", "-o", "b.mp4"): 2,
+        ("eval", "gone"): 3,
+        ("synth", "gone"): 3,
+        ("train", "--data", "gone", "--out", "run"): 3,
+        ("no such command",): 2,
+    }
+    child = subprocess.run(
+        [sys.executable, "-c", BEFOREHAND, json.dumps(list(commands))],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | {"BLURVID_HOME": "home"},
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr
+    for line, (words, code) in zip(child.stdout.splitlines(), commands.items(), strict=True):
+        assert json.loads(line)[::2] == [code, False], (words, line)

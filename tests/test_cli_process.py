@@ -98,7 +98,7 @@ def test_standard_input_to_a_video_of_any_name(tool):
 
 def test_an_error_is_one_line_without_a_traceback(tool):
     make_photos(tool.folder / "in")
-    words = ["in/photo 0.png", "nowhere.jpg", "-o", "frames", "-q", *QUICK]
+    words = ["in/photo 0.png", "nowhere.jpg", "-o", "frames", "--format", "png", "-q", *QUICK]
     code, out, err = tool.run("extract", *words)
     assert code == 3
     names = [f"photo 0_{i}.png" for i in range(1, 8)]

@@ -11,7 +11,8 @@ from blurvid.cli import main
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError
 from blurvid.media import compare
-from blurvid.media.compare import KINDS, compared, edge_at
+from blurvid.media.compare import compared, edge_at
+from blurvid.targets import COMPARED
 
 BLUE, RED = (0, 0, 255), (255, 0, 0)
 
@@ -92,7 +93,7 @@ def test_comparisons_as_files(tmp_path):
         assert media.video_info(tmp_path / f"a.{kind}").size == (64, 64)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", COMPARED)
 def test_a_clip_that_is_too_large_is_made_again(tmp_path, monkeypatch, kind):
     write(tmp_path / f"whole.{kind}", compare="flicker", square=True)
     whole = (tmp_path / f"whole.{kind}").stat().st_size
@@ -113,5 +114,5 @@ def test_what_is_no_comparison(tmp_path):
 
 
 def test_the_command_names_them():
-    text = CliRunner().invoke(main, ["extract", "--help"]).stdout
+    text = CliRunner().invoke(main, ["extract", "--help-all"]).stdout
     assert "--compare [wipe|side|flicker]" in text

@@ -23,7 +23,7 @@ from fault_targets import QUICK, TARGETS, files_in, is_hidden
 from fuzz_seeds import weight_set
 from helpers import invoke, plan
 
-from blurvid import batch, locks, media, weights
+from blurvid import locks, media, planning, weights
 from blurvid.batch.run import alone
 from blurvid.errors import InputError, OutputError, WeightsError
 from blurvid.lab.data.windows import write_windows
@@ -190,7 +190,7 @@ def test_a_second_process_in_one_output_folder_is_refused(name, command, here, p
 def test_other_photos_may_go_to_the_same_folder_at_once(command, here, prepared):
     photos = prepared[0] / "extract" / "in"
     first = plan([photos / "0"], Path("out"), "png")
-    shares = [batch.share(plan([photos], Path("out"), "png"), i, 2) for i in (1, 2)]
+    shares = [planning.share(plan([photos], Path("out"), "png"), i, 2) for i in (1, 2)]
     with alone(first), alone(shares[0]):
         with alone(shares[1]):
             pass
@@ -318,7 +318,7 @@ def test_photos_that_vanish_between_the_plan_and_their_turn(here, prepared):
     place, _ = prepared
     shutil.copytree(place / "extract" / "in", "in")
     words = ["extract", "in", "-o", "out", "--weights", place / "extract" / "tiny", *QUICK]
-    plan = batch.plan
+    plan = planning.plan
 
     def late(*arguments, **options):
         jobs = plan(*arguments, **options)
@@ -326,7 +326,7 @@ def test_photos_that_vanish_between_the_plan_and_their_turn(here, prepared):
         return jobs
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch, "plan", late)
+        patch.setattr(planning, "plan", late)
         result = invoke(*words, "-q")
     assert refused(result, 3) == "Error: in/0/2.png: no such file or folder"
     assert len(result.stdout.splitlines()) == 3 * 7

@@ -173,7 +173,9 @@ def run(*words):
 def test_every_output_has_as_many(here, count):
     names = [f"a_{n:0{len(str(count))}d}.png" for n in range(1, count + 1)]
     words = ("--frames", str(count), "--seconds=0", "--once")
-    record = json.loads(run("a.png", "-o", "f", "--montage", "m.png", "--json", *words).stdout)
+    record = json.loads(
+        run("a.png", "-o", "f", "--format", "png", "--montage", "m.png", "--json", *words).stdout
+    )
     assert record["outputs"] == [f"f/{name}" for name in names] + ["m.png"]
     assert record["frames"] == count
     for kind in ("gif", "webp", "mp4", "html"):
@@ -184,7 +186,7 @@ def test_every_output_has_as_many(here, count):
     text = Path("a.html").read_text()
     assert text.count('class="frame"') == count
     assert f"--frames {count}" in text
-    assert run("in", "-o", "out", "--skip-existing", *words).exit_code == 0
+    assert run("in", "-o", "out", "--format", "png", "--skip-existing", *words).exit_code == 0
     assert sorted(p.name for p in Path("out").glob("a_*")) == names
 
 

@@ -136,6 +136,8 @@ def test_commands_of_a_page_are_understood(page):
     for words in calls(page):
         command, name = main, "blurvid"
         while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            if words[0] not in command.commands:  # a photo
+                words = [command.usual, *words]
             name, *words = words
             command = command.commands[name]
         command.make_context(name, words, parent=click.Context(main, **main.context_settings))

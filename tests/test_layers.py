@@ -26,6 +26,7 @@ FLOORS = {
     "lab": 5.5,  # its docstring
     "app": 5,
     "batch": 5,
+    "planning": 3.8,
     "doctor": 5,
     "blurvid": 4.5,  # the face: blurvid/__init__.py
     "pipeline": 4,
@@ -37,10 +38,15 @@ FLOORS = {
     "networks": 1,
     "flow": 1,
     "blur": 1,
+    "atomic": 1.1,
     "locks": 1,
     "interrupts": 1,
     "runtime": 1,
     "exposure": 0.5,
+    "targets": 0.6,
+    "files": 0.6,
+    "reasons": 0.5,
+    "regions": 0.5,
     "errors": 0,
     "config": 0,
 }
@@ -136,8 +142,11 @@ def test_only_the_command_line_knows_click_and_rich(path):
         assert not tops & {"click", "rich"}
 
 
-@pytest.mark.parametrize("name", ["config", "errors", "lab.options"])
-def test_the_ground_floor_knows_no_torch(name):
+TORCHLESS = ["atomic", "config", "errors", "files", "lab.options", "planning", "targets"]
+
+
+@pytest.mark.parametrize("name", TORCHLESS)
+def test_what_is_known_beforehand_knows_no_torch(name):
     files = [path for path in FILES if room(path) == name]
     tops = {top.partition(".")[0] for path in files for top in imported(path)}
     assert files

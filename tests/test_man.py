@@ -41,5 +41,5 @@ def test_roff_takes_all_of_it(page):
         ["groff", "-man", "-ww", "-Tutf8"], input=page, capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
-    assert "blurvid extract photo.jpg -o clip.mp4\n" in done.stdout
+    assert "blurvid extract photo.jpg -o clip.mp4 --frames 25 --fps 30\n" in done.stdout
     assert "\b" not in page

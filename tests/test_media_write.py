@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image, ImageCms, ImageSequence
 
-from blurvid import media
+from blurvid import media, targets
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.media import mp4
@@ -162,22 +162,22 @@ def test_check_target(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "dir.v2").mkdir()
 
-    assert media.check_target(tmp_path / "a.MP4", "x", 7) == [tmp_path / "a.MP4"]
-    assert len(media.check_target(tmp_path / "dir.v2", "x", 7)) == 7
-    assert media.check_target(tmp_path / "a.Html", "x", 7) == [tmp_path / "a.Html"]
+    assert targets.check_target(tmp_path / "a.MP4", "x", 7) == [tmp_path / "a.MP4"]
+    assert len(targets.check_target(tmp_path / "dir.v2", "x", 7)) == 7
+    assert targets.check_target(tmp_path / "a.Html", "x", 7) == [tmp_path / "a.Html"]
     for name in ("clip.avi", "frame.png"):
         with pytest.raises(OptionError, match=r"\.mp4, \.webm, \.gif, \.webp, \.html"):
-            media.check_target(tmp_path / name, "x", 7)
+            targets.check_target(tmp_path / name, "x", 7)
     for name in ("file/out", "file/clip.gif", "file"):
         with pytest.raises(OutputError, match="file, not a folder"):
-            media.check_target(tmp_path / name, "x", 7)
+            targets.check_target(tmp_path / name, "x", 7)
     with pytest.raises(OutputError, match="too long"):
-        media.check_target(tmp_path / ("x" * 300) / "a.gif", "x", 7)
+        targets.check_target(tmp_path / ("x" * 300) / "a.gif", "x", 7)
     with pytest.raises(OptionError, match="name"):
-        media.check_target(tmp_path, "../x", 7)
+        targets.check_target(tmp_path, "../x", 7)
     (tmp_path / "taken_1.png").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
-        media.check_target(tmp_path, "taken", 7, overwrite=True)
+        targets.check_target(tmp_path, "taken", 7, overwrite=True)
     assert leftovers(tmp_path) == ["dir.v2", "file", "taken_1.png"]
 
 

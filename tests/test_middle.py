@@ -164,7 +164,9 @@ def test_auto_takes_the_best_known(released, photo):
 
 
 def test_a_middle_named_means_the_cascade_where_motion_is_not_there(released, photo):
-    result = invoke("extract", photo, "--middle", "bdirnet", "-o", "frames", "--verbose")
+    result = invoke(
+        "extract", photo, "--middle", "bdirnet", "-o", "frames", "--format", "png", "--verbose"
+    )
     assert result.exit_code == 0
     assert "Model cascade (weights cascade, 20.00 dB, middle frame by bdirnet)" in result.stderr
     net = weights.load(weights.find("bdirnet"))
@@ -350,6 +352,6 @@ def test_eval_with_another_middle_network(released, clip):
 def test_eval_takes_the_model_and_the_middle_frame_that_extract_takes(released, clip, photo, words):
     quick = ("--json", "-q", "--scale", "1", *words)
     scored = json.loads(invoke("eval", clip, *quick).stdout)
-    made = json.loads(invoke("extract", photo, "-o", "frames", *quick).stdout)
+    made = json.loads(invoke("extract", photo, "-o", "frames", "--format", "png", *quick).stdout)
     for key in ("model", "weights", "middle"):
         assert scored[key] == made[key]

@@ -170,7 +170,7 @@ def run(*words):
 
 
 def test_one_photo_and_its_sheet(here):
-    result = run("a.png", "-o", "out", "--montage", "sheets/a.png", "--json")
+    result = run("a.png", "-o", "out", "--format", "png", "--montage", "sheets/a.png", "--json")
     assert result.exit_code == 0
     outputs = json.loads(result.stdout)["outputs"]
     assert outputs == [f"out/a_{number}.png" for number in range(1, 8)] + ["sheets/a.png"]
@@ -196,10 +196,14 @@ def test_many_photos_and_their_sheets(here):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("a.png", "b.png", "-o", "out", "--montage", "sheet.png"), 2, "is one file"),
+        (
+            ("a.png", "b.png", "-o", "out", "--format", "png", "--montage", "sheet.png"),
+            2,
+            "is one file",
+        ),
         (("a.png", "-o", "a.mp4", "--montage", "sheet.jpg"), 2, "is written as .png"),
         (
-            ("a.png", "-o", "out", "--montage", "out/a_3.png"),
+            ("a.png", "-o", "out", "--format", "png", "--montage", "out/a_3.png"),
             2,
             "for the montage and for something else",
         ),

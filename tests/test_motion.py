@@ -208,7 +208,11 @@ def test_many_photos_and_their_motion(here):
     [
         (("a.png", "in", "-o", "out", "--flow", "m.flo"), 2, "is one file"),
         (("a.png", "-o", "a.mp4", "--flow", "m.jpg"), 2, "m.jpg: flow is written as .flo"),
-        (("a.png", "-o", "o", "--flow", "o/a_3.png"), 2, "for the flow and for something else"),
+        (
+            ("a.png", "-o", "o", "--format", "png", "--flow", "o/a_3.png"),
+            2,
+            "for the flow and for something else",
+        ),
         (("a.png", "-o", "a.mp4", "--flow", "b.npy", "--flow", "b.npy"), 2, "for something else"),
         (("a.png", "-o", "a.mp4", "--flow", "a.png", "--overwrite"), 6, "same file as an input"),
     ],

@@ -142,7 +142,18 @@ def test_the_released_set_is_whole(monkeypatch):
 
 
 def test_frames_follow_the_motion(pair, tmp_path):
-    words = ("photo.png", "-o", "out", "--middle", "sharp.png", "--flow", "flow.npy", "--json")
+    words = (
+        "photo.png",
+        "-o",
+        "out",
+        "--format",
+        "png",
+        "--middle",
+        "sharp.png",
+        "--flow",
+        "flow.npy",
+        "--json",
+    )
     result = invoke("extract", *words)
 
     assert result.exit_code == 0, result.stderr
@@ -195,7 +206,8 @@ def test_flow_leads_from_the_first_frame_to_the_last(pair):
 def test_direction_turns_the_fit_too(pair, way):
     sign = 1 if way == "right" else -1
     result = invoke("extract", "photo.png", "--middle", "sharp.png", "--direction", way,
-                    "--flow", "flow.npy", "-o", "out", "--frames", 3)  # fmt: skip
+                    "--flow", "flow.npy", "-o", "out", "--format", "png",
+                    "--frames", 3)  # fmt: skip
 
     assert result.exit_code == 0, result.stderr
     assert sign * np.load("flow.npy")[..., 0].mean() > 0.8 * WAY
@@ -223,7 +235,7 @@ def test_flipping_a_region_turns_its_flow_and_its_frames(pair):
 
 
 def test_a_sharp_photo_comes_back_as_it_is(pair, tmp_path):
-    result = invoke("extract", "sharp.png", "-o", "out")
+    result = invoke("extract", "sharp.png", "-o", "out", "--format", "png")
 
     assert result.exit_code == 0, result.stderr
     assert result.stderr == "sharp.png: no visible gain: nothing moves in it\n"
@@ -232,10 +244,12 @@ def test_a_sharp_photo_comes_back_as_it_is(pair, tmp_path):
 
 
 def test_fast_is_the_direct_model(pair):
-    result = invoke("extract", "photo.png", "-o", "out", "--fast", "--json")
+    result = invoke("extract", "photo.png", "-o", "out", "--format", "png", "--fast", "--json")
 
     assert json.loads(result.stdout)["model"] == "direct"
-    result = invoke("extract", "photo.png", "-o", "out", "--fast", "--model", "cascade")
+    result = invoke(
+        "extract", "photo.png", "-o", "out", "--format", "png", "--fast", "--model", "cascade"
+    )
     assert result.exit_code == 2
     assert "--fast is --model direct" in result.stderr
 
@@ -264,7 +278,18 @@ def test_the_middle_of_another_model(pair):
 
 
 def test_hints_reach_the_fit(pair):
-    words = ("photo.png", "-o", "out", "--middle", "sharp.png", "--overwrite", "--flow", "f.npy")
+    words = (
+        "photo.png",
+        "-o",
+        "out",
+        "--format",
+        "png",
+        "--middle",
+        "sharp.png",
+        "--overwrite",
+        "--flow",
+        "f.npy",
+    )
     for way in (WAY, -WAY):  # either order of time explains the photo; the hint decides
         result = invoke("extract", *words, "--motion", f"{way},0", "--still", "0,0,50%,100%")
 
@@ -284,21 +309,23 @@ def test_hints_reach_the_fit(pair):
     ],
 )
 def test_hints_that_are_refused(pair, words, message):
-    result = invoke("extract", "photo.png", "-o", "out", *words)
+    result = invoke("extract", "photo.png", "-o", "out", "--format", "png", *words)
 
     assert result.exit_code == 2
     assert message in result.stderr
 
 
 def test_a_still_region_outside_of_the_photo_is_an_input_error(pair):
-    result = invoke("extract", "photo.png", "-o", "out", "--still", "500,500,9,9")
+    result = invoke(
+        "extract", "photo.png", "-o", "out", "--format", "png", "--still", "500,500,9,9"
+    )
 
     assert result.exit_code == 3
     assert "outside of the photo" in result.stderr
 
 
 def test_options_that_change_nothing_are_said_once(pair):
-    result = invoke("extract", "photo.png", "-o", "out", "--scale", 0.5)
+    result = invoke("extract", "photo.png", "-o", "out", "--format", "png", "--scale", 0.5)
 
     assert result.exit_code == 0
     assert result.stderr.count("scale changes nothing") == 1
@@ -363,7 +390,7 @@ def test_hints_are_for_the_motion_model(pair):
 
 def test_a_bar_is_shown_on_terminals_only(pair, monkeypatch):
     monkeypatch.setattr("blurvid.cli.photos.PATIENCE", 0.0)
-    words = ("extract", "photo.png", "-o", "out", "--overwrite")
+    words = ("extract", "photo.png", "-o", "out", "--format", "png", "--overwrite")
     plain = invoke(*words)
     monkeypatch.setenv("FORCE_COLOR", "1")
     shown, quiet = invoke(*words), invoke(*words, "-q")

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import numpy as np
 import pytest
@@ -393,3 +398,25 @@ def test_cuda_agrees_with_the_cpu(sets, trained):
         frames = ready.frames(y).frames
     assert frames.device.type == "cpu"
     assert_close(frames, trained.frames(y).frames, atol=2e-3, rtol=0)
+
+
+def test_a_clip_says_what_it_is_and_shows_itself(monkeypatch, tmp_path):
+    shown = []
+    monkeypatch.setattr("webbrowser.open", lambda address: shown.append(address) or True)
+    clip = extractor_of(Stub())(media.photo_from_array(np.zeros((8, 12, 3), np.uint8)))
+    assert re.fullmatch(r"<Clip of .*: 7 frames, 12x8, \w+>", repr(clip))
+    clip.show()
+    (address,) = shown
+    page = Path(url2pathname(urlparse(address).path))
+    assert page.suffix == ".html" and page.read_text().startswith("<!doctype html>")
+    shutil.rmtree(page.parent)
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str(tmp_path))
+    monkeypatch.setattr(pipeline.Clip, "save", lambda self, path: None)
+    with pytest.raises(OutputError, match="no browser"):
+        clip.show()
+
+
+def test_the_face_alone_is_seen():
+    assert set(dir(blurvid)) == set(blurvid.__all__)
+    assert all(hasattr(blurvid, name) for name in dir(blurvid))

@@ -265,7 +265,11 @@ def test_many_photos_and_their_trust(here):
     [
         (("a.png", "in", "-o", "out", "--trust", "m.npy"), 2, "is one file"),
         (("a.png", "-o", "a.mp4", "--trust", "m.jpg"), 2, "m.jpg: trust is written as .npy"),
-        (("a.png", "-o", "o", "--trust", "o/a_3.png"), 2, "for the trust and for something else"),
+        (
+            ("a.png", "-o", "o", "--format", "png", "--trust", "o/a_3.png"),
+            2,
+            "for the trust and for something else",
+        ),
         (("a.png", "-o", "a.mp4", "--flow", "b.npy", "--trust", "b.npy"), 2, "something else"),
         (("a.png", "-o", "a.mp4", "--trust", "a.png", "--overwrite"), 6, "same file as an input"),
     ],

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blurvid import media
-from blurvid.batch.photo import Outcome
 from blurvid.config import FRAMES
+from blurvid.planning import Outcome
 
 
 def write_contact(outcomes: Sequence[Outcome], target: Path, *, overwrite: bool = False) -> Path:

@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from blurvid import media, runtime
-from blurvid.batch.plan import Job
-from blurvid.config import Output
-from blurvid.errors import BlurvidError, DeviceError, OutputError
+from blurvid.errors import BlurvidError, DeviceError
 from blurvid.flow import Motion
 from blurvid.pipeline import Clip, Extractor
-from blurvid.recipe import Recipe
+from blurvid.planning import Gate, Job, Outcome
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one job; it holds no pixels, so that it can be kept and sent anywhere."""
-
-    job: Job
-    outputs: list[Path] = field(default_factory=list)
-    error: BlurvidError | None = None
-    skipped: bool = False
-    recipe: Recipe | None = None
-    """What made the frames; None where none were made."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What is told of them besides, as plain values."""
-    warnings: tuple[str, ...] = ()
-
-    def record(self) -> dict[str, Any]:
-        """The outcome as plain values, for one line of JSON."""
-        record = {"input": self.job.name, "outputs": [str(path) for path in self.outputs]}
-        if self.error is not None:
-            return record | {"error": str(self.error)}
-        if self.recipe is None:
-            return record | {"skipped": True}
-        return record | self.recipe.record() | self.facts | {"warnings": list(self.warnings)}
+WRITING = 0.97
+"""Share of the time of a photo after which its files are written, about."""
 
 
 def facts(clip: Clip, measure: bool, motion: Motion | None = None) -> dict[str, Any]:
@@ -74,50 +50,6 @@ def named(job: Job, error: BlurvidError) -> BlurvidError:
     named = type(error)(f"{job.name}: {error}")
     named.__cause__ = error
     return named
-
-
-@dataclass
-class Gate:
-    """What is looked at before a photo is taken up."""
-
-    inputs: frozenset[tuple[int, int]]
-    """Device and number of each photo's file; none of them is written over."""
-    output: Output
-    cleaned: set[Path] = field(default_factory=set)
-    """Folders in which nothing of a killed run is left."""
-
-    @property
-    def replaces(self) -> bool:
-        """Whether files are written over; also what an interrupted batch left incomplete."""
-        return self.output.overwrite or self.output.skip_existing
-
-    def check(self, job: Job) -> Outcome | None:
-        """Check where the frames will go; an outcome where nothing is left to be done."""
-        try:
-            if job.error is not None:
-                raise job.error
-            files = job.files()
-            for path in files:
-                self._refuse_input(job, path)
-            for folder in dict.fromkeys(path.parent for path in files):
-                if folder not in self.cleaned:
-                    self.cleaned.add(folder)
-                    media.remove_stale(folder)
-            if self.output.skip_existing and all(path.exists() for path in files):
-                return Outcome(job, files, skipped=True)
-            job.files(self.replaces)
-        except BlurvidError as error:
-            return Outcome(job, error=error)
-        return None
-
-    def _refuse_input(self, job: Job, path: Path) -> None:
-        """Refuse to write over a photo of the batch, whatever name leads to it."""
-        try:
-            status = path.stat()
-        except OSError:
-            return
-        if (status.st_dev, status.st_ino) in self.inputs:
-            raise OutputError(f"{job.name}: output {path} is the same file as an input")
 
 
 @dataclass(frozen=True)
@@ -156,6 +88,7 @@ class Steps:
 
     def write(self, job: Job, clip: Clip) -> Outcome:
         """Write the frames."""
+        self.extractor.tell("writing", WRITING)
         try:
             with runtime.memory_guard(torch.device("cpu")):
                 return self._write(job, clip)

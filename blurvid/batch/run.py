@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import math
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from blurvid import media, runtime
-from blurvid.batch.photo import Gate, Outcome, Steps
-from blurvid.batch.plan import Job
+from blurvid.batch.photo import Steps
 from blurvid.config import BATCH_PIXELS, FRAME_FORMATS, FRAMES, MOST_WRITERS, BatchOptions, Output
 from blurvid.interrupts import heed
 from blurvid.locks import locked
 from blurvid.pipeline import Clip, Extractor
+from blurvid.planning import Gate, Job, Outcome, identities
+from blurvid.targets import check_clip_options
 
 _TICK = 0.5
 """Longest wait at a time [s]."""
@@ -73,7 +73,7 @@ def run(
         OptionError: an option is out of range.
         OutputError: another process is doing these jobs.
     """
-    media.check_clip_options(output.clip)
+    check_clip_options(output.clip)
     writers = writers_here() if options.writers is None else options.writers
     runtime.check_threads(writers, "threads that write", least=0)
     gate = Gate(identities(whole or jobs), output)
@@ -86,7 +86,7 @@ def run(
         for outcome in line:
             if on_outcome:
                 on_outcome(outcome)
-            outcomes.append(_light(outcome))
+            outcomes.append(outcome)
     return outcomes
 
 
@@ -239,23 +239,3 @@ def pixels_for(extract: Extractor) -> int:
     if extract.host_memory is None:
         return usual
     return min(usual, extract.host_memory // (8 * size))
-
-
-def _light(outcome: Outcome) -> Outcome:
-    """An outcome without what takes memory: the clips that its error holds on to."""
-    error: BaseException | None = outcome.error
-    while error is not None:
-        # A traceback keeps all that the functions which failed had in their hands.
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
-    return outcome
-
-
-def identities(jobs: Sequence[Job]) -> frozenset[tuple[int, int]]:
-    """What the photos of jobs are on the disk, whatever they are called."""
-    found = set()
-    for job in jobs:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # there may be no stdin
-            status = os.fstat(sys.stdin.fileno()) if job.photo is None else job.photo.stat()
-            found.add((status.st_dev, status.st_ino))
-    return frozenset(found)

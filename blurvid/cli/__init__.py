@@ -37,6 +37,7 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 @click.group(cls=SettledGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
+    "-V",
     "--version",
     is_flag=True,
     is_eager=True,
@@ -47,11 +48,13 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 def main() -> None:
     """Turn one motion-blurred photo into the seven sharp frames it was made of.
 
+    A photo or folder in the place of a COMMAND is one for `extract`.
+
     \b
     Examples:
-      blurvid extract photo.jpg -o clip.mp4
-      blurvid synth gopro/ -o windows/ --scale 0.45
-      blurvid bench --res 720
+      blurvid photo.jpg                   photo.mp4
+      blurvid photo.jpg -o clip.html      a player for any browser
+      blurvid guide                       what else there is to know
     """
 
 

@@ -6,7 +6,7 @@ import functools
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,7 @@ import click
 from blurvid.cli.boundary import EXIT_CODES, echo_json, exit_code, fail, say, silence, warn
 from blurvid.config import (
     COMPARISONS,
+    DEVICES,
     DIRECTIONS,
     ENGINES,
     FAST,
@@ -32,7 +33,7 @@ from blurvid.config import (
     RayOptions,
     RunOptions,
 )
-from blurvid.errors import OptionError
+from blurvid.errors import InputError, OptionError
 
 __all__ = ["EXIT_CODES", "echo_json", "exit_code", "fail", "say", "silence", "warn"]
 
@@ -176,9 +177,19 @@ def way(
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]"
 )
+
+
+def parse_device(value: str) -> str:
+    """The name of a device, which need not be there."""
+    if not re.fullmatch(DEVICES, value):
+        raise click.BadParameter(f"no device named {value!r}; use auto, cpu, cuda, cuda:N or mps.")
+    return value
+
+
 device_option = click.option(
     "--device",
     default=RunOptions().device,
+    type=parse_device,
     show_default=True,
     metavar="auto|cpu|cuda[:N]|mps",
     help="Where to run; auto takes a GPU if there is one.",
@@ -419,3 +430,20 @@ quality_options = options(
 """Options that say what is done besides one plain pass."""
 existing = click.Path(path_type=Path)
 """A path that the library itself looks at, so that its errors and codes are the same."""
+
+
+def refuse_missing(paths: Sequence[Path]) -> None:
+    """Refuse sources of which none is there, before what reads them is loaded.
+
+    Raises:
+        InputError: about the first.
+    """
+    for path in paths:
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):  # which the library tells
+            pass
+        return
+    raise InputError(f"{paths[0]}: no such file or folder")

@@ -16,12 +16,15 @@ from blurvid.cli.photos import (
     source_options,
     standard_output,
 )
-from blurvid.cli.sections import EXTRACTION, SectionedCommand
+from blurvid.cli.sections import EXTRACTION, SHARP_FIRST, SectionedCommand
 from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output, PartOptions
 
 
 @click.command(
-    cls=SectionedCommand, sections=EXTRACTION, short_help="Make photos sharp: their middle frames."
+    cls=SectionedCommand,
+    sections=EXTRACTION,
+    first=SHARP_FIRST,
+    short_help="Make photos sharp: their middle frames.",
 )
 @source_options
 @click.option(
@@ -58,24 +61,23 @@ def deblur(
     fast: bool,
     passes: int,
 ) -> None:
-    """Make each PHOTO sharp: the frame in the middle of its exposure, and nothing else.
+    """Make each PHOTO sharp: the frame in the middle of its exposure alone.
 
-    PHOTO is as for `blurvid extract`. The picture has the photo's size, profile, EXIF, alpha and
-    depth.
+    PHOTO is as for `blurvid extract`. The picture keeps size, profile and EXIF.
 
     \b
     Examples:
       blurvid deblur photo.jpg                       photo_sharp.jpg
       blurvid deblur photo.tif -o sharp.tif --quality best
-      blurvid deblur holiday/ -o sharp/ --middle bdirnet
-      blurvid deblur photo.jpg --middle NAFNet-GoPro-width64.pth
+      blurvid deblur holiday/ -o sharp/ --middle NAFNet-GoPro-width64.pth
     """
     sources.check(output)
+    common.picked_engine(how.engine, how.address, how.workers)
     if fast:
         if middle != MIDDLE_CHOICES[0]:
             raise click.UsageError(f"--fast is --middle {FAST_MIDDLE}; give one of them")
         middle = FAST_MIDDLE
-    from blurvid.recipe import resolve_middle  # torch loads here, so that --help stays instant
+    from blurvid.recipe import resolve_middle
 
     recipe = resolve_middle(middle, passes=passes, part=part, precision=how.run.precision)
     go_through(sources, output, recipe, how, told)

@@ -10,7 +10,7 @@ import click
 
 from blurvid.cli import common
 from blurvid.cli.scores import show_report
-from blurvid.cli.sections import SCORES, SectionedCommand
+from blurvid.cli.sections import SCORES, SCORES_FIRST, SectionedCommand
 from blurvid.cli.synth import gamma_option
 from blurvid.config import MIDDLE_CHOICES, Gamma, QualityOptions, RunOptions
 from blurvid.errors import OptionError
@@ -22,7 +22,24 @@ if TYPE_CHECKING:
 DEFAULT = SynthOptions()
 
 
-@click.command("eval", cls=SectionedCommand, sections=SCORES)
+MORE = """
+blurvid eval windows/ --model cascade --json
+blurvid eval GOPRO_Large/ --protocol gopro1111 --blur-folder blur_gamma
+
+A folder with a samples.json will do, too. Of clips, windows are made on the fly. forward is PSNR
+in the order given; pPSNR that of the better order of time, chosen for each window as a whole. The
+blurry photo and the middle frame, each repeated seven times, are what a model must beat. The last
+line tells how well the expected PSNR of `extract` (trust) ranks the windows, and how well the re-
+blur does.
+
+With --protocol, SRC is a copy of GoPro's data (or its test folder), and the scores of the middle
+frame stand beside those that the paper's Table 2 gives for Jin 2018 and Nah 2017: gopro7 averages
+7 frames of GOPRO_Large_all at 45 % of their size; gopro1111 takes the blurry images that
+GOPRO_Large holds. What the paper leaves open is printed with the result.
+"""
+
+
+@click.command("eval", cls=SectionedCommand, sections=SCORES, first=SCORES_FIRST, more=MORE)
 @click.argument("source", type=common.existing, metavar="SRC")
 @common.weights_options
 @click.option(
@@ -77,31 +94,19 @@ def evaluate(
 ) -> None:
     """Score a model on windows with known frames.
 
-    SRC is a folder of windows (made by `blurvid synth`, or with a samples.json), or clips from
-    which windows are made on the fly.
-
-    forward is PSNR in the order given; pPSNR that of the better order of time, chosen for each
-    window as a whole. The blurry photo and the middle frame, each repeated seven times, are what
-    a model must beat. The last line tells how well the expected PSNR of `extract` (trust) ranks
-    the windows, and how well the re-blur does.
-
-    With --protocol, SRC is a copy of GoPro's data (or its test folder), and the scores of the
-    middle frame stand beside those that the paper's Table 2 gives for Jin 2018 and Nah 2017:
-    gopro7 averages 7 frames of GOPRO_Large_all at 45 % of their size; gopro1111 takes the blurry
-    images that GOPRO_Large holds. What the paper leaves open is printed with the result.
+    SRC is a folder of windows, as `blurvid synth` makes them, or clips.
 
     \b
     Examples:
       blurvid eval windows/
-      blurvid eval windows/ --model cascade --json
       blurvid eval clips/ --stride 3 --fast
       blurvid eval GOPRO_Large_all/ --protocol gopro7
-      blurvid eval GOPRO_Large/ --protocol gopro1111 --blur-folder blur_gamma
     """
     if protocol is not None:
         _refuse({"--clip-scale": clip_scale, "--stride": stride}, "--protocol")
     else:
         _refuse({"--blur-folder": blur_folder}, "windows alone")
+    common.refuse_missing([source])
     from blurvid.lab import evaluate as library
     from blurvid.pipeline import opened
     from blurvid.recipe import resolve

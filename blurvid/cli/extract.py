@@ -25,7 +25,7 @@ from blurvid.cli.photos import (
     source_options,
     standard_output,
 )
-from blurvid.cli.sections import EXTRACTION, SectionedCommand
+from blurvid.cli.sections import EXTRACTION, FRAMES_FIRST, SectionedCommand
 from blurvid.cli.video import STDIN, extract_videos
 from blurvid.config import (
     FORMATS,
@@ -43,6 +43,7 @@ from blurvid.config import (
     QualityOptions,
     VideoOptions,
 )
+from blurvid.files import START, content_of, starts_as
 
 if TYPE_CHECKING:
     from blurvid.recipe import Recipe
@@ -54,6 +55,28 @@ _FOR_PHOTOS = (
     *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
 )
 """Parameters that mean nothing to a video."""
+
+
+MORE = """
+blurvid extract photo.jpg -o frames/ --format png
+blurvid extract photo.tif -o out/ --format tiff
+blurvid extract photo.jpg --fast               in seconds, and less sharp
+blurvid extract photo.jpg -o clip.mp4 --frames 25 --fps 30
+blurvid extract photo.jpg -o clip.mp4 --beyond 1
+blurvid extract photo.jpg --direction left --flip 10%,20%,30%,40%
+blurvid extract photo.jpg --flow motion.flo --flow motion.png
+blurvid extract photo.jpg --trust doubts.png
+blurvid extract photo.jpg --quality best       four times as long
+blurvid extract photo.jpg --middle sharp.png   around a middle frame of your own
+blurvid extract clip.mp4 -o slow.mp4           7 times as many frames, and as long
+blurvid extract clip.mp4 -o smooth.mp4 --fps keep
+find . -name '*.jpg' -print0 | blurvid extract --files-from - -0 -o clips/
+blurvid extract photos/ -o clips/ --engine ray --address auto
+
+A folder of photos becomes the same tree of results; - is standard input. Of a video, every frame
+becomes seven, in one order of time. A run that was killed goes on when the same command is given
+again. A GIF is a photo.
+"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +96,7 @@ class Asked:
 
     def resolve(self, precision: str) -> Recipe:
         """Take every choice."""
-        from blurvid.recipe import resolve  # torch loads here, so that --help stays instant
+        from blurvid.recipe import resolve
 
         return resolve(
             self.weights_name,
@@ -89,7 +112,7 @@ class Asked:
         )
 
 
-@click.command(cls=SectionedCommand, sections=EXTRACTION)
+@click.command(cls=SectionedCommand, sections=EXTRACTION, first=FRAMES_FIRST, more=MORE)
 @source_options
 @click.option(
     "-o",
@@ -103,8 +126,8 @@ class Asked:
     "--format",
     "kind",
     type=click.Choice(FORMATS),
-    help="What to write to a folder: single frames (png, tiff, jpg, webp-frames) or a file per "
-    "photo.  [default: png]",
+    help="What to write to a folder: a file per photo, or single frames (png, tiff, jpg, "
+    "webp-frames).  [default: mp4]",
 )
 @click.option(
     "--frames",
@@ -197,34 +220,13 @@ def extract(
 ) -> None:
     """Extract the seven sharp frames that each PHOTO was made of.
 
-    PHOTO is a file, a folder (searched through), a pattern in quotes ('in/**/*.jpg') or - for
-    standard input. A folder of photos becomes the same tree of results.
-
-    Of a video, every frame becomes seven, in one order of time: slow motion. A run that was killed
-    goes on when the same command is given again. A GIF is a photo.
+    A PHOTO may be a folder, a pattern ('in/**/*.jpg'), a video or -.
 
     \b
     Examples:
-      blurvid extract photo.jpg -o clip.mp4
-      blurvid extract photo.jpg -o frames/           seven PNG files
-      blurvid extract photo.tif -o out/ --format tiff
+      blurvid extract photo.jpg                      photo.mp4
       blurvid extract photo.jpg -o clip.html         a player for any browser
-      blurvid extract photo.jpg -o clip.mp4 --fast   in seconds, and less sharp
-      blurvid extract photo.jpg -o clip.mp4 --frames 25 --fps 30
-      blurvid extract photo.jpg -o clip.mp4 --beyond 1
-      blurvid extract photo.jpg --direction left --flip 10%,20%,30%,40%
-      blurvid extract photo.jpg --flow motion.flo --flow motion.png
-      blurvid extract photo.jpg --trust doubts.png
-      blurvid extract photo.jpg --quality best       four times as long
-      blurvid extract photo.jpg --middle sharp.png   around a middle frame of your own
-      blurvid extract holiday/ -o clips/ --format gif
-      blurvid extract holiday/ -o clips/ --format html --contact clips/all.html
-      blurvid extract clip.mp4 -o slow.mp4           7 times as many frames, and as long
-      blurvid extract clip.mp4 -o smooth.mp4 --fps keep
-      blurvid extract clip.mp4 -o slow.gif --start 1:30 --duration 2
-      blurvid extract large.jpg -o clip.mp4 --region 4000,900,1200,800
-      find . -name '*.jpg' -print0 | blurvid extract --files-from - -0 -o clips/
-      blurvid extract photos/ -o clips/ --format mp4 --engine ray --address auto
+      blurvid extract holiday/ -o clips/             a clip of each photo
     """
     sources.check(output)
     common.picked_engine(how.engine, how.address, how.workers)
@@ -242,9 +244,7 @@ def videos_among(photos: Sequence[str]) -> list[Path]:
     Raises:
         click.UsageError: there are both, or an option that is for photos.
     """
-    from blurvid.media import holds_video
-
-    videos = [Path(photo) for photo in photos if photo != "-" and holds_video(photo)]
+    videos = [Path(photo) for photo in photos if photo != "-" and _holds_video(photo)]
     if "-" in photos and (sent := _standard_input()) is not None:
         videos.append(sent)
     if not videos:
@@ -260,13 +260,21 @@ def videos_among(photos: Sequence[str]) -> list[Path]:
     return videos
 
 
+def _holds_video(path: str) -> bool:
+    """Whether a file is a video; torch is loaded only where its first bytes do not tell."""
+    kind = content_of(path)
+    if kind is None:
+        from blurvid.media import holds_video
+
+        return holds_video(path)
+    return kind == "video"
+
+
 def _standard_input() -> Path | None:
     """Standard input as a file for the time of the command, if it is a video.
 
     A video is read more than once. A photo stays where it is.
     """
-    from blurvid.media import START, starts_as
-
     with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be none
         stream: Any = sys.stdin.buffer
         if stream.isatty() or starts_as(stream.peek(START)) != "video":

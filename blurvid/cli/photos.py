@@ -22,12 +22,12 @@ import click
 from blurvid.cli import common
 from blurvid.config import MOST_WRITERS, BatchOptions, Output, RunOptions
 from blurvid.errors import BlurvidError
+from blurvid.targets import still_suffix
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from blurvid.batch import Job, Outcome
-    from blurvid.pipeline import Extractor
+    from blurvid.planning import Gate, Job, Outcome
     from blurvid.recipe import Recipe
 
 
@@ -71,7 +71,7 @@ class Sources:
 
     def listed(self) -> list[Path]:
         """What the lists name, in their order."""
-        from blurvid.batch import read_list
+        from blurvid.planning import read_list
 
         return [path for name in self.lists for path in read_list(name, self.null)]
 
@@ -188,9 +188,7 @@ def standard_output(kinds: Sequence[str]) -> Callable[[Callable[..., None]], Cal
 
 def _to_standard_output(command: Callable[..., None], output: Output) -> None:
     """Run a command for a file that is put on standard output once it is whole."""
-    from blurvid import media
-
-    suffix = media.still_suffix(str(output.kind))
+    suffix = still_suffix(str(output.kind))
     with tempfile.TemporaryDirectory(prefix="blurvid-") as folder:
         target = Path(folder, f"-{suffix}")
         try:
@@ -212,11 +210,9 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
         how: where the work is done.
         told: what is said.
     """
-    from blurvid.batch import plan, run, run_on_ray, share, write_contact
-    from blurvid.media import check_contact
-    from blurvid.pipeline import opened
+    from blurvid.planning import Gate, identities, plan, share  # without torch
+    from blurvid.targets import check_contact
 
-    ray = common.picked_engine(how.engine, how.address, how.workers)
     whole = plan(
         sources.photos,
         output,
@@ -230,47 +226,85 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
         if not told.quiet:
             common.say("No photos in this share.")
         return
-    if told.verbose and not told.quiet:
-        tell(recipe)
-    for warning in recipe.warnings:
-        told.warn(warning)
     if output.contact is not None:
         check_contact(output.contact, output.overwrite or output.skip_existing)
-    options = replace(how.batch, measure=told.as_json or told.verbose)
     started = time.perf_counter()
-    said: set[str] = set()
-
-    def early(job: Job, warning: str) -> None:
-        said.add(f"{job.name}: {warning}")
-        told.warn(f"{job.name}: {warning}")
-
-    with progress("photos", len(jobs), told.quiet or len(jobs) < 2) as bar:
-
-        def show(outcome: Outcome) -> None:
-            _show(outcome, told, said)
-            bar.advance(bar.task_ids[0])
-
-        if ray is not None:
-            outcomes = run_on_ray(
-                *(jobs, recipe, output, options, ray, how.run), whole=whole, on_outcome=show
-            )
-        else:
-            with opened(recipe, how.run) as ready, _stages(ready, told.quiet or len(jobs) > 1):
-                outcomes = run(
-                    *(jobs, ready, output, options),
-                    whole=whole,
-                    on_outcome=show,
-                    on_warning=early,
-                )
+    outcomes = settled(jobs, Gate(identities(whole), output), how.batch.fail_fast)
+    if outcomes is not None:
+        for outcome in outcomes:
+            _show(outcome, told, set())
+    else:
+        if told.verbose and not told.quiet:
+            tell(recipe)
+        for warning in recipe.warnings:
+            told.warn(warning)
+        outcomes = _done(jobs, whole, output, recipe, how, told)
     if len(whole) > 1 and not told.quiet:
         common.say(_summary(outcomes, time.perf_counter() - started))
     if output.contact is not None:
+        from blurvid.batch import write_contact
+
         page = write_contact(outcomes, output.contact, overwrite=True)
         if not told.as_json:
             click.echo(page)
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failures:
         click.get_current_context().exit(common.exit_code(failures[0]))
+
+
+def settled(jobs: Sequence[Job], gate: Gate, fail_fast: bool) -> list[Outcome] | None:
+    """What becomes of jobs of which none needs a network; None where one does."""
+    found: list[Outcome] = []
+    for job in jobs:
+        outcome = gate.look(job)
+        if outcome is None:
+            return None
+        found.append(outcome)
+        if fail_fast and outcome.error is not None:
+            break
+    return found
+
+
+def _done(
+    jobs: Sequence[Job],
+    whole: Sequence[Job],
+    output: Output,
+    recipe: Recipe,
+    how: How,
+    told: Told,
+) -> list[Outcome]:
+    """Do jobs, here or on a cluster, and show what becomes of each."""
+    ray = common.picked_engine(how.engine, how.address, how.workers)
+    options = replace(how.batch, measure=told.as_json or told.verbose)
+    one = len(jobs) < 2
+    said: set[str] = set()
+
+    def early(job: Job, warning: str) -> None:
+        said.add(f"{job.name}: {warning}")
+        told.warn(f"{job.name}: {warning}")
+
+    with progress("photos", len(jobs), told.quiet or one) as bar:
+
+        def show(outcome: Outcome) -> None:
+            _show(outcome, told, said)
+            bar.advance(bar.task_ids[0])
+
+        with _stages(told.quiet or not one or ray is not None) as stage:
+            from blurvid.batch import run, run_on_ray  # torch loads here
+            from blurvid.pipeline import opened
+
+            if ray is not None:
+                return run_on_ray(
+                    *(jobs, recipe, output, options, ray, how.run), whole=whole, on_outcome=show
+                )
+            with opened(recipe, how.run) as ready:
+                ready.on_progress = stage
+                return run(
+                    *(jobs, ready, output, options),
+                    whole=whole,
+                    on_outcome=show,
+                    on_warning=early,
+                )
 
 
 def tell(recipe: Recipe) -> None:
@@ -323,23 +357,23 @@ def _show(outcome: Outcome, told: Told, said: set[str]) -> None:
 
 
 @contextlib.contextmanager
-def _stages(ready: Extractor, hidden: bool) -> Iterator[None]:
+def _stages(hidden: bool) -> Iterator[Callable[[str, float], None] | None]:
     """How far the only photo is, and the time left: a bar on stderr, once it takes long."""
-    with progress("reading", 1, hidden, start=False) as bar:
+    with progress("loading", None, hidden, start=False) as bar:
         if bar.disable:
-            yield
+            yield None
             return
-        ready.on_progress = lambda stage, share: bar.update(
-            bar.task_ids[0], description=stage, completed=share
-        )
         timer = threading.Timer(PATIENCE, bar.start)
         timer.start()
+
+        def tell(stage: str, share: float) -> None:
+            bar.update(bar.task_ids[0], description=stage, total=1, completed=share)
+
         try:
-            yield
+            yield tell
         finally:
             timer.cancel()
             timer.join()
-            ready.on_progress = None
 
 
 @contextlib.contextmanager

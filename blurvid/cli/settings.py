@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from blurvid.cli.boundary import ErrorBoundary
+from blurvid.cli.boundary import COMMAND, ErrorBoundary
 from blurvid.errors import OptionError
 
 NAME = "config.toml"
@@ -34,16 +35,63 @@ Settings = Mapping[str, Any]
 
 
 class SettledGroup(ErrorBoundary):
-    """A group whose commands take from the user's file what the command line leaves open."""
+    """A group whose commands take from the user's file what the command line leaves open.
+
+    Photos, and options that it does not know itself, are for its usual command.
+    """
+
+    usual = "extract"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {option for param in self.get_params(ctx) for option in param.opts}
+        if args and args[0] not in own | self.commands.keys() and (
+            args[0].startswith("-") or _is_source(args[0])
+        ):  # fmt: skip
+            args = [self.usual, *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options, or else files."""
+        found = super().shell_complete(ctx, incomplete)
+        return found or [CompletionItem(incomplete, type="file")]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], self.commands, 1)
+            hint = f"; did you mean {near[0]}?" if near else "; see blurvid --help"
+            raise OptionError(f"there is neither a command nor a file named {args[0]!r}{hint}")
         name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            ctx.meta[COMMAND] = command
+            refuse_twice(command, ctx, rest)
         if name is not None and command is not None and name not in UNSET:
             if not ctx.resilient_parsing:  # as when words are completed
                 ctx.default_map = {name: defaults(command, name, given(rest))}
         return name, command, rest
+
+
+def _is_source(word: str) -> bool:
+    """Whether a word that is no command names photos: it is there, or looks like a path."""
+    return os.path.lexists(word) or bool({".", "/", os.sep, *"*?["} & set(word))
+
+
+def refuse_twice(command: click.Command, ctx: click.Context, words: Sequence[str]) -> None:
+    """Refuse an option that is given twice where only its last value would count.
+
+    Raises:
+        OptionError: there is one.
+    """
+    if isinstance(command, click.Group):
+        return
+    with click.Context(command, parent=ctx, info_name=command.name) as inner:
+        *_, order = command.make_parser(inner).parse_args(list(words))
+    for param in dict.fromkeys(order):
+        plain = not isinstance(param, click.Option) or param.multiple or param.count
+        switch = isinstance(param, click.Option) and param.is_flag and not param.secondary_opts
+        if not plain and not switch and order.count(param) > 1:
+            raise OptionError(f"{'/'.join(param.opts)} is given twice; one of them is enough")
 
 
 def path() -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blurvid.cli import common
-from blurvid.cli.sections import WINDOWS, SectionedCommand
+from blurvid.cli.sections import WINDOWS, WINDOWS_FIRST, SectionedCommand
 from blurvid.config import DEFAULT_GAMMA, FRAMES
 from blurvid.errors import BlurvidError, OptionError
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
@@ -30,9 +30,19 @@ def gamma_option(default: str | None, text: str) -> Callable[[common.Command], c
     )  # fmt: skip
 
 
+MORE = """
+blurvid synth GOPRO_Large_all/test -o again/ --resume
+
+Each window is a folder with blurry.png and sharp_1.png .. sharp_7.png; manifest.jsonl tells how
+each was made. A GoPro folder is GOPRO_Large_all/train and so on.
+"""
+
+
 @click.command(
     cls=SectionedCommand,
     sections=WINDOWS,
+    first=WINDOWS_FIRST,
+    more=MORE,
     short_help="Make blurry/sharp windows of clips or photos.",
 )
 @click.argument("sources", nargs=-1, required=True, type=common.existing, metavar="SRC...")
@@ -116,11 +126,9 @@ def synth(
     resume: bool,
     quiet: bool,
 ) -> None:
-    """Make blurry/sharp windows from high-frame-rate clips, or from photos with --stills.
+    """Make blurry/sharp windows of clips, or of photos (--stills).
 
-    SRC is a video, a folder of frames, a GoPro folder (GOPRO_Large_all/train and so on), or a
-    folder of those. Each window is a folder with blurry.png and sharp_1.png .. sharp_7.png;
-    manifest.jsonl tells how each was made.
+    SRC is a video, a folder of frames, a GoPro folder, or a folder of those.
 
     \b
     Examples:
@@ -128,6 +136,7 @@ def synth(
       blurvid synth clip.mp4 -o windows/ --stride 1 --gamma srgb
       blurvid synth --stills photos/ -o windows/ --count 4
     """
+    common.refuse_missing(sources)
     from blurvid.lab.data import windows as library
 
     options = SynthOptions(frames, stride, scale, crop, common.parse_gamma(gamma), noise, seed)

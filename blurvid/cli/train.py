@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from blurvid.cli import common
-from blurvid.cli.sections import TRAINING, SectionedCommand
+from blurvid.cli.sections import TRAINING, TRAINING_FIRST, SectionedCommand
 from blurvid.config import STAGES, RunOptions
 from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, Loss, TrainOptions, recipe_of
 
@@ -35,7 +35,24 @@ def _usual(field: str) -> str:
     return f"  [default: {', '.join([f'{getattr(DEFAULT, field):g}', *own])}]"
 
 
-@click.command(cls=SectionedCommand, sections=TRAINING, short_help="Train a model.")
+MORE = """
+blurvid train --model cascade --data windows/ --out runs/paper --order invariant \\
+    --adversarial 0.001 --set context_blend=0
+blurvid train --model motion --data clips/ --data photos.tar --init motion --out runs/motion
+
+Ctrl-C ends it after the step at hand, which is saved; a second one at once. The log is
+OUT/log.jsonl, the averaged weights are the weight set OUT/weights. Started by torchrun, the
+processes share the work; with --resume it replaces those that are lost.
+"""
+
+
+@click.command(
+    cls=SectionedCommand,
+    sections=TRAINING,
+    first=TRAINING_FIRST,
+    more=MORE,
+    short_help="Train a model.",
+)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -152,22 +169,15 @@ def train(
     device: str,
     quiet: bool,
 ) -> None:
-    """Train a model until the budget is spent; a run that ended before goes on with --resume.
-
-    Ctrl-C ends it after the step at hand, which is saved; a second one at once.
-
-    The log is OUT/log.jsonl, the averaged weights are the weight set OUT/weights. Started by
-    torchrun, the processes share the work; with --resume it replaces those that are lost.
+    """Train a model until the budget is spent; --resume goes on with a run.
 
     \b
     Examples:
-      blurvid train --model direct --data photos/ --out runs/direct --minutes 60
-      blurvid train --model cascade --data windows/ --out runs/paper --order invariant \\
-          --adversarial 0.001 --set context_blend=0
-      blurvid train --model motion --data clips/ --data photos.tar --init motion --out runs/motion
       blurvid train --data photos/ --preview samples.png
-      torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out runs/big
+      blurvid train --model direct --data photos/ --out run/ --minutes 60
+      torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out big/
     """
+    common.refuse_missing(data)
     from blurvid.lab.data import open_source
     from blurvid.lab.train import change_settings, preview, train
 

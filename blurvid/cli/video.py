@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -16,6 +16,7 @@ from blurvid.cli import common
 from blurvid.cli.photos import How, Told, progress, tell
 from blurvid.config import VIDEO_FORMATS, Output, VideoOptions
 from blurvid.errors import BlurvidError, OptionError
+from blurvid.targets import check_file
 
 if TYPE_CHECKING:
     from blurvid.pipeline import SlowVideo, Step
@@ -32,6 +33,8 @@ def targets_of(videos: Sequence[Path], output: Path | None, kind: str | None = N
         OptionError: one file for several, or one name for two.
     """
     if output is not None and output.suffix and not output.is_dir():
+        if output.suffix.lower() != ".mp4":
+            raise OptionError(f"{output}: a video becomes a .mp4 file")
         if len(videos) > 1:
             raise OptionError(f"{output} is one file, but there are {len(videos)} videos")
         return [output]
@@ -53,24 +56,56 @@ def extract_videos(
     shown: VideoOptions,
 ) -> None:
     """Do one video after the other, and end with the exit code of the first failure."""
-    from blurvid.pipeline import extract_video, opened
-
     targets = targets_of(videos, output.path, output.kind)
     source = click.get_current_context().get_parameter_source("fps")
     given = source is not ParameterSource.DEFAULT
     options = shown if given else dataclasses.replace(shown, fps=VideoOptions().fps)
     failures: list[BlurvidError] = []
+
+    def failed(video: Path, error: BlurvidError) -> None:
+        failures.append(error)
+        common.fail(error)
+        if told.as_json:
+            common.echo_json({"input": _named(video), "outputs": [], "error": str(error)})
+
+    wanted = []
+    for video, target in zip(videos, targets, strict=True):
+        if output.skip_existing and target.exists():
+            if told.as_json:
+                done = {"input": _named(video), "outputs": [str(target)], "skipped": True}
+                common.echo_json(done)
+            continue
+        try:
+            check_file(target, output.overwrite)
+            wanted.append((video, target))
+        except BlurvidError as error:
+            failed(video, error)
+    if wanted and not (failures and how.batch.fail_fast):
+        for video, problem in _extract(wanted, output, recipe, how, told, options):
+            failed(video, problem)
+            if how.batch.fail_fast:
+                break
+    if failures:
+        click.get_current_context().exit(common.exit_code(failures[0]))
+
+
+def _extract(
+    wanted: Sequence[tuple[Path, Path]],
+    output: Output,
+    recipe: Recipe,
+    how: How,
+    told: Told,
+    options: VideoOptions,
+) -> Iterator[tuple[Path, BlurvidError]]:
+    """Do videos whose targets are free; what comes of the generator are those that fail."""
+    from blurvid.pipeline import extract_video, opened  # torch loads here
+
     with opened(recipe, how.run) as ready:
         if told.verbose and not told.quiet:
             tell(recipe)
         for warning in recipe.warnings:
             told.warn(warning)
-        for video, target in zip(videos, targets, strict=True):
-            record: dict[str, Any] = {"input": _named(video), "outputs": []}
-            if output.skip_existing and target.exists():
-                if told.as_json:
-                    common.echo_json(record | {"outputs": [str(target)], "skipped": True})
-                continue
+        for video, target in wanted:
             try:
                 with _steps(video.name, told.quiet) as step:
                     made = extract_video(
@@ -83,16 +118,9 @@ def extract_videos(
                         on_warning=partial(_warn, video, told),
                     )
             except BlurvidError as error:
-                failures.append(error)
-                common.fail(error)
-                if told.as_json:
-                    common.echo_json(record | {"error": str(error)})
-                if how.batch.fail_fast:
-                    break
-                continue
-            _show(video, made, told)
-    if failures:
-        click.get_current_context().exit(common.exit_code(failures[0]))
+                yield video, error
+            else:
+                _show(video, made, told)
 
 
 def _named(video: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from blurvid.cli import common
-from blurvid.errors import OutputError, WeightsError
+from blurvid.errors import ExistsError, WeightsError
 
 
 @click.group()
@@ -168,7 +168,7 @@ def export(name: str, target: Path, overwrite: bool) -> None:
       blurvid weights export motion --onnx motion.onnx    motion_middle.onnx and three more
     """
     from blurvid import weights as library
-    from blurvid.media.atomic import replacing
+    from blurvid.atomic import replacing
 
     found = library.find(name)
     parts = library.onnx_parts(found)
@@ -176,7 +176,7 @@ def export(name: str, target: Path, overwrite: bool) -> None:
     paths = [target.with_stem(name) for name in names]
     for path in paths:
         if path.exists() and not overwrite:
-            raise OutputError(f"{path}: exists already")
+            raise ExistsError(f"{path}: exists already")
     for part, path in zip(parts, paths, strict=True):
         made = library.export_onnx(part, found)
         with replacing([path]) as (fresh,):

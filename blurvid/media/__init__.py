@@ -5,22 +5,8 @@ What a file cannot give raises `InputError`, what cannot be written `OutputError
 out of range `OptionError`; each with one line of text that names the file.
 """
 
-from blurvid.media.animated import animate
-from blurvid.media.arrays import photo_from_array
-from blurvid.media.atomic import own_start, remove_stale, replacing
-from blurvid.media.clip import (
-    BESIDES,
-    CLIP_SUFFIXES,
-    check_besides,
-    check_clip_options,
-    check_file,
-    check_target,
-    kind_of,
-    write_frames,
-)
-from blurvid.media.compare import check_comparison
-from blurvid.media.contact import Card, check_contact, contact_folder, write_contact, write_strip
-from blurvid.media.files import (
+from blurvid.atomic import own_start, remove_stale, replacing
+from blurvid.files import (
     START,
     is_photo,
     is_special,
@@ -29,6 +15,10 @@ from blurvid.media.files import (
     natural_key,
     starts_as,
 )
+from blurvid.media.animated import animate
+from blurvid.media.arrays import photo_from_array
+from blurvid.media.clip import write_frames
+from blurvid.media.contact import Card, write_contact, write_strip
 from blurvid.media.flow import flow_array, flow_picture, write_flow
 from blurvid.media.maps import TrustMaps
 from blurvid.media.montage import sheet, write_montage
@@ -41,23 +31,20 @@ from blurvid.media.read import read_photo
 from blurvid.media.region import Box, Region, RegionLike, cropped, region
 from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
-from blurvid.media.single import STILL_SUFFIXES, still_kind, write_still
-from blurvid.media.stills import lost_in, still_suffix
-from blurvid.media.text import reason
+from blurvid.media.single import write_still
+from blurvid.media.stills import lost_in
 from blurvid.media.timing import Span, Timing
 from blurvid.media.tracks import write_tracks
 from blurvid.media.trust import trust_picture, write_trust
 from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
+from blurvid.reasons import reason
 
 __all__ = [
-    "BESIDES",
-    "CLIP_SUFFIXES",
+    "Box",
     "Card",
     "FILTER",
     "FILTER_VIDEO",
     "START",
-    "STILL_SUFFIXES",
-    "Box",
     "Movable",
     "Origin",
     "Photo",
@@ -71,13 +58,6 @@ __all__ = [
     "VideoInfo",
     "animate",
     "animation",
-    "check_besides",
-    "check_clip_options",
-    "check_comparison",
-    "check_contact",
-    "check_file",
-    "check_target",
-    "contact_folder",
     "cropped",
     "encode",
     "flow_array",
@@ -87,7 +67,6 @@ __all__ = [
     "is_special",
     "is_video",
     "join",
-    "kind_of",
     "list_photos",
     "lost_in",
     "natural_key",
@@ -102,8 +81,6 @@ __all__ = [
     "replacing",
     "scaled",
     "sheet",
-    "still_kind",
-    "still_suffix",
     "starts_as",
     "store",
     "timed_frames",

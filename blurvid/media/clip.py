@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurvid.config import COMPARISONS, FORMATS, FRAME_FORMATS, ClipOptions
-from blurvid.errors import OptionError, OutputError
+from blurvid.atomic import replacing
+from blurvid.config import FRAME_FORMATS, ClipOptions
 from blurvid.interrupts import stoppable
-from blurvid.media.atomic import replacing
 from blurvid.media.color import srgb_converter
 from blurvid.media.compare import save_comparison
 from blurvid.media.gif import save_gif
@@ -26,121 +24,9 @@ from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin, save_player
 from blurvid.media.png import to_uint8
 from blurvid.media.scaling import fitted
-from blurvid.media.stills import save_still, still_suffix
-from blurvid.media.text import reason
+from blurvid.media.stills import save_still
 from blurvid.media.webp import save_webp
-
-CLIP_SUFFIXES = tuple(f".{kind}" for kind in FORMATS if kind not in FRAME_FORMATS)
-"""Of all that is not single frames; a file has its kind as its suffix."""
-BESIDES = {
-    "montage": (".png",),
-    "flow": (".flo", ".npy", ".png"),
-    "trust": (".npy", ".png"),
-    "contact": (".webp",),
-}
-"""What can be written besides the frames, and the suffixes that each may have."""
-
-
-def kind_of(target: Path) -> str:
-    """What a target's name asks for: one of `config.FORMATS`, `png` for a folder.
-
-    Raises:
-        OptionError: a suffix that is not known.
-    """
-    suffix = target.suffix.lower()
-    if suffix == "" or target.is_dir():
-        return "png"
-    if suffix not in CLIP_SUFFIXES:
-        known = ", ".join(CLIP_SUFFIXES)
-        raise OptionError(
-            f"{target}: unknown suffix {target.suffix}; use {known},"
-            " or a folder (a name without a suffix) for PNG files"
-        )
-    return suffix.removeprefix(".")
-
-
-def check_target(
-    target: Path, stem: str, count: int, overwrite: bool = False, kind: str | None = None
-) -> list[Path]:
-    """Find out early whether an output can be written, before any work is done for it.
-
-    Args:
-        target: a file whose suffix names its kind, or a folder.
-        stem: start of the names of files in a folder.
-        count: number of frames.
-        overwrite: whether existing files may be replaced.
-        kind: one of `config.FORMATS`, whatever the target is called; by default its name tells.
-
-    Returns:
-        The files that `write_frames` would write.
-
-    Raises:
-        OptionError: a suffix that is not known, or a stem that is not a file name.
-        OutputError: a file exists already, or cannot be made there.
-    """
-    try:
-        target = Path(target)
-        return _check_target(target, stem, count, overwrite, kind or kind_of(target))
-    except OSError as error:  # a name too long, a folder that may not be entered
-        raise OutputError(f"{target}: not written: {reason(error)}") from error
-
-
-def _check_target(target: Path, stem: str, count: int, overwrite: bool, kind: str) -> list[Path]:
-    """Do what `check_target` says, without a name for every error of the system."""
-    if kind in FRAME_FORMATS:
-        if not stem or Path(stem).name != stem:
-            raise OptionError(f"{stem!r} is not a name for files in a folder")
-        suffix = still_suffix(kind)
-        digits = len(str(count))
-        paths = [target / f"{stem}_{number:0{digits}d}{suffix}" for number in range(1, count + 1)]
-    else:
-        paths = [target]
-    for path in paths:
-        _check_file(path, overwrite)
-    return paths
-
-
-def check_file(path: Path, overwrite: bool = False) -> None:
-    """Find out early whether one file can be written.
-
-    Raises:
-        OutputError: it exists already, or cannot be made there.
-    """
-    try:
-        _check_file(path, overwrite)
-    except OSError as error:
-        raise OutputError(f"{path}: not written: {reason(error)}") from error
-
-
-def check_besides(kind: str, target: Path, overwrite: bool = False) -> Path:
-    """Find out early whether something besides the frames can be written.
-
-    Args:
-        kind: one of `BESIDES`.
-        target: the file.
-        overwrite: whether it may be replaced.
-
-    Returns:
-        The file.
-
-    Raises:
-        OptionError: a suffix that is not known.
-        OutputError: the file exists already, or cannot be made there.
-    """
-    target = Path(target)
-    if target.suffix.lower() not in BESIDES[kind]:
-        raise OptionError(f"{target}: {kind} is written as {', '.join(BESIDES[kind])}")
-    check_file(target, overwrite)
-    return target
-
-
-def _check_file(path: Path, overwrite: bool) -> None:
-    """Do what `check_file` says, without a name for every error of the system."""
-    _check_folder(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder")
-    if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"{path}: exists already")
+from blurvid.targets import check_clip_options, check_comparison, check_target, kind_of
 
 
 def write_frames(
@@ -196,6 +82,8 @@ def write_frames(
     check_clip_options(options)
     target = Path(target)
     kind = kind or kind_of(target)
+    if options.compare:
+        check_comparison(kind, target)
     count = frames.shape[0]
     paths = check_target(target, stem, count, overwrite, kind)
     with replacing(paths) as temporaries:
@@ -324,30 +212,3 @@ def flat_frames(frames: Tensor, photo: Photo | None, kind: str = "") -> list[NDA
             frame = frame.clamp(0, 1) * solid + (1 - solid)
         flat.append(fitted(convert(to_uint8(frame)), kind))
     return flat
-
-
-def check_clip_options(options: ClipOptions) -> None:
-    """Refuse options that no file can be made with.
-
-    Raises:
-        OptionError: an option is out of range.
-    """
-    if not 0.01 <= options.fps <= 1000:
-        raise OptionError(f"{options.fps:g} frames per second; 0.01 to 1000 are possible")
-    if not 0 <= options.seconds <= 3600:
-        raise OptionError(f"a clip of {options.seconds:g} seconds; 0 to 3600 are possible")
-    if options.compare not in (None, *COMPARISONS):
-        raise OptionError(f"{options.compare!r} is no comparison; use {', '.join(COMPARISONS)}")
-    if not 0 <= options.crf <= 51:
-        raise OptionError(f"crf {options.crf}; 0 (best) to 51 are possible")
-
-
-def _check_folder(path: Path) -> None:
-    """Refuse a file whose folder cannot be made or written to."""
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise OutputError(f"{path}: not written: {folder} is a file, not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: not written: permission denied in {folder}")

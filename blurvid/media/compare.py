@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from blurvid.config import ClipOptions
-from blurvid.errors import OptionError
 from blurvid.media.gif import save_gif
 from blurvid.media.mp4 import encode
 from blurvid.media.webp import save_webp
+from blurvid.targets import check_comparison
 
 Pixels = NDArray[np.uint8]
 
@@ -30,8 +30,6 @@ _GAP = 4
 """Between two pictures side by side [px]."""
 _SMALL = 28
 """The shorter side of a picture is so many times the height of its letters."""
-KINDS = ("mp4", "webm", "gif", "webp")
-"""What a comparison can be written as: videos, and animations..."""
 _ANIMATED_SIDE, _ANIMATED_RATE = 720, 12.5
 """...which start with this, since they take many times the bytes."""
 _WORST = 45
@@ -50,7 +48,7 @@ def save_comparison(
     """Write a clip of a photo against its frames, of at most 1080 px and 8 MB.
 
     Args:
-        kind: one of `KINDS`.
+        kind: one of `targets.COMPARED`.
         blurry: the photo, (H, W, 3) uint8 sRGB.
         frames: the frames likewise.
         order: indices of the frames, as they are shown again and again.
@@ -88,17 +86,6 @@ def save_comparison(
             side = int(side * min(0.9, 0.95 * (LARGEST / length) ** 0.5))
         else:
             crf = min(_WORST, crf + 4)
-
-
-def check_comparison(kind: str, name: Path) -> None:
-    """Refuse a kind of file that no comparison can be written as.
-
-    Raises:
-        OptionError: it is none of `KINDS`.
-    """
-    if kind not in KINDS:
-        known = ", ".join(f".{kind}" for kind in KINDS)
-        raise OptionError(f"{name}: a comparison is written as {known}")
 
 
 def compared(

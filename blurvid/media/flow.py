@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from blurvid.atomic import replacing
 from blurvid.flow import Field
-from blurvid.media.atomic import replacing
-from blurvid.media.clip import check_besides
+from blurvid.targets import check_besides
 
 _MAGIC = b"PIEH"
 """First bytes of a .flo file; as a little-endian float32, 202021.25."""

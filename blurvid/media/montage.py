@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from blurvid.media.atomic import replacing
-from blurvid.media.clip import check_besides, flat_frames
+from blurvid.atomic import replacing
+from blurvid.media.clip import flat_frames
 from blurvid.media.compare import busiest
 from blurvid.media.photo import Photo
 from blurvid.media.png import save_png
+from blurvid.targets import check_besides
 
 Pixels = NDArray[np.uint8]
 

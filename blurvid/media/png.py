@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from blurvid.errors import OutputError
-from blurvid.media.atomic import replacing
+from blurvid.atomic import replacing
+from blurvid.errors import ExistsError
 from blurvid.media.beside import as_raw_profile
 from blurvid.media.metadata import EXIF_PREFIX
 from blurvid.media.photo import Photo
@@ -68,7 +68,7 @@ def write_png(
     """
     path = Path(path)
     if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"{path}: exists already")
+        raise ExistsError(f"{path}: exists already")
     with replacing([path]) as temporaries:
         save_png(image, temporaries[0], photo)
 

@@ -16,17 +16,17 @@ from typing import IO, BinaryIO
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from blurvid.errors import DeviceError, InputError
+from blurvid.files import is_video
 from blurvid.media.cut import ended_jpeg, ends_early, load_part, only_end_missing
 from blurvid.media.decode import photo_from_image, photo_from_values
 from blurvid.media.deep import deep_png, deep_tiff, described, make_room
-from blurvid.media.files import is_video
 from blurvid.media.heif import HeifPhoto, is_heif
 from blurvid.media.ifd import TiffReader
 from blurvid.media.metadata import ORIENTATION, Metadata, metadata_of, metadata_of_tiff
 from blurvid.media.photo import Photo
 from blurvid.media.repair import repaired_png
-from blurvid.media.text import reason
 from blurvid.media.told import heif_codes, png_codes
+from blurvid.reasons import reason
 from blurvid.runtime import lacks_memory
 
 MAX_PIXELS = 400_000_000

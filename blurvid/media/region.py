@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from blurvid.flow import region_of
 from blurvid.media.metadata import resized_exif
 from blurvid.media.photo import Photo
 from blurvid.media.read import read_photo
+from blurvid.regions import edges_of
 
 RegionLike: TypeAlias = str | Path | Sequence[float] | NDArray[Any] | Tensor
 """What a region may come as."""
-
-_NUMBER = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*")
 
 
 @dataclass(frozen=True)
@@ -202,17 +200,9 @@ def region(value: RegionLike | Region) -> Region:
     if not isinstance(value, str | Path):
         value = ",".join(f"{number:g}" for number in value)
     name = str(value)
-    matches = [_NUMBER.fullmatch(part) for part in name.split(",")]
-    found = [match for match in matches if match is not None]
-    if len(found) == len(matches) and len(found) in (2, 4):
-        edges = tuple((float(match[1]), bool(match[2])) for match in found)
-        if not all(side for side, _ in edges[2:]):
-            raise OptionError(f"the region {name} is empty")
+    edges = edges_of(name)
+    if edges is not None:
         return Region(name, edges)
-    if "," in name and not Path(name).exists():
-        raise OptionError(
-            f"{name!r} is no region: use X,Y,W,H or X,Y in pixels or percent, or an image of a mask"
-        )
     photo = read_photo(name)
     light = photo.pixels.mean(dim=0)
     return _of_array(light if photo.alpha is None else light * photo.alpha[0], name)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blurvid.atomic import remove_stale, replacing
 from blurvid.errors import OutputError
 from blurvid.locks import locked
-from blurvid.media.atomic import remove_stale, replacing
-from blurvid.media.text import reason
+from blurvid.reasons import reason
 
 _ABOUT = "run.json"
 _LOG = "joints.jsonl"

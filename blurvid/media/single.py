@@ -6,34 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from blurvid.errors import OptionError
-from blurvid.media.atomic import replacing
-from blurvid.media.clip import check_file
+from blurvid.atomic import replacing
 from blurvid.media.photo import Photo
 from blurvid.media.stills import save_still
-
-STILL_SUFFIXES = {
-    ".png": "png",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".jpg": "jpg",
-    ".jpeg": "jpg",
-    ".webp": "webp-frames",
-}
-"""Suffixes of single pictures, and which of `config.FRAME_FORMATS` they ask for."""
-
-
-def still_kind(path: Path) -> str:
-    """Which of `config.FRAME_FORMATS` a file's name asks for.
-
-    Raises:
-        OptionError: a suffix that is not known.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in STILL_SUFFIXES:
-        known = ", ".join(STILL_SUFFIXES)
-        raise OptionError(f"{path}: unknown suffix {path.suffix}; use {known}")
-    return STILL_SUFFIXES[suffix]
+from blurvid.targets import check_file, still_kind
 
 
 def write_still(

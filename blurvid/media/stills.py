@@ -26,11 +26,6 @@ _WEBP_EFFORT = {"method": 2, "quality": 20}
 """A third of the time of Pillow's defaults, for files less than 1 % larger (lossless)."""
 
 
-def still_suffix(kind: str) -> str:
-    """Suffix of the files of one of `config.FRAME_FORMATS`."""
-    return "." + kind.removesuffix("-frames")
-
-
 def save_still(image: Tensor, path: Path, photo: Photo | None, kind: str, name: Path) -> None:
     """Write one frame with what its photo came with, as far as the format can.
 

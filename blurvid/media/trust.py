@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from blurvid.atomic import replacing
 from blurvid.flow.sampling import limited
-from blurvid.media.atomic import replacing
-from blurvid.media.clip import check_besides, flat_frames
+from blurvid.media.clip import flat_frames
 from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 from blurvid.media.photo import Photo
+from blurvid.targets import check_besides
 
 _PICTURE_SIDE = 1280
 """Larger photos are drawn at this long side [px]."""

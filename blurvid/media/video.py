@@ -17,10 +17,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from blurvid.errors import InputError
-from blurvid.media.files import START, is_photo, is_special, is_video, starts_as
+from blurvid.files import content_of, is_special
 from blurvid.media.rgb import Converter, beyond_bt709, transposed, upright
-from blurvid.media.text import reason
 from blurvid.media.timing import Span, Timing, frame_time, timing_of
+from blurvid.reasons import reason
 
 Pixels = NDArray[np.uint8]
 
@@ -54,17 +54,11 @@ def holds_video(path: Path | str) -> bool:
 
     Content that no table names is looked through, unless the suffix is one of a photo.
     """
-    path = Path(path)
+    kind = content_of(path)
+    if kind is not None:
+        return kind == "video"
     try:
-        with path.open("rb") as file:
-            start = file.read(START) if path.is_file() else b""
-    except (OSError, ValueError):
-        return False
-    kind = starts_as(start)
-    if kind or not start or is_photo(path) or is_video(path):
-        return kind == "video" if kind else is_video(path) and path.is_file()
-    try:
-        with open_video(path):
+        with open_video(Path(path)):
             return True
     except InputError:
         return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shlex
+import tempfile
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import Tensor
 from blurvid import media, runtime
 from blurvid.blur import average_frames, psnr_of
 from blurvid.config import DEFAULT_GAMMA, FRAMES, ClipOptions, OrderOptions
-from blurvid.errors import OptionError
+from blurvid.errors import OptionError, OutputError
 from blurvid.flow import Field, Motion, measure, rough
 from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of
@@ -26,10 +28,12 @@ from blurvid.pipeline.order import arrange
 from blurvid.pipeline.replay import movables
 from blurvid.pipeline.trust import Trust, assess, reblur_map
 from blurvid.pipeline.verdict import Verdict, judge
+from blurvid.reasons import reason
 from blurvid.recipe import Recipe, check_frames
+from blurvid.targets import check_besides, kind_of
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Clip:
     """The seven frames of one photo."""
 
@@ -62,6 +66,11 @@ class Clip:
     def frames(self) -> NDArray[np.uint8]:
         """The frames, uint8 (T, H, W, 3) RGB, as many as in `tensor`."""
         return media.to_uint8(self.tensor)
+
+    def __repr__(self) -> str:
+        """What it is, in a line."""
+        count, _, height, width = self.tensor.shape
+        return f"<Clip of {self.photo.name}: {count} frames, {width}x{height}, {self.recipe.model}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows of a clip: it plays."""
@@ -267,7 +276,7 @@ class Clip:
             OutputError: the file exists, or cannot be written.
             OptionError: another suffix.
         """
-        target = media.check_besides("flow", Path(target), overwrite)
+        target = check_besides("flow", Path(target), overwrite)
         return media.write_flow(self._field(reverse), target, overwrite=overwrite)
 
     @functools.cached_property
@@ -310,7 +319,7 @@ class Clip:
             TypeError: no such field.
         """
         options = dataclasses.replace(options or ClipOptions(), **changes)
-        kind = kind or media.kind_of(Path(target))
+        kind = kind or kind_of(Path(target))
         return media.write_frames(
             self.tensor,
             Path(target),
@@ -321,6 +330,21 @@ class Clip:
             kind=kind,
             **(self._told() if kind == "html" else {}),
         )
+
+    def show(self) -> None:
+        """Open the player in the browser, from a file in the system's folder for such.
+
+        Raises:
+            OutputError: the file cannot be written, or there is no browser.
+        """
+        name = stem_of(self.photo)
+        try:
+            path = Path(tempfile.mkdtemp(prefix="blurvid-"), f"{name}.html")
+        except OSError as error:
+            raise OutputError(f"{name}.html: not written: {reason(error)}") from error
+        self.save(path)
+        if not webbrowser.open(path.as_uri()):
+            raise OutputError(f"no browser to show {path} in")
 
     def save_still(self, target: str | Path, *, overwrite: bool = False) -> Path:
         """Write the middle frame as a picture, with what the photo came with.

@@ -76,6 +76,11 @@ class Runner:
         plain = passes == 1 or self.fitting is not None
         self.model = model if plain else SelfEnsemble(model, passes)
 
+    def tell(self, stage: str, share: float) -> None:
+        """Say what begins, and the share of the whole that is done, to whom it is of interest."""
+        if self.on_progress is not None:
+            self.on_progress(stage, share)
+
     @property
     def host_memory(self) -> int | None:
         """Most memory of the process [bytes], where it is that which was limited, not a GPU's."""
@@ -172,6 +177,7 @@ class Runner:
             with runtime.memory_guard(device):
                 out = frames_on_disk(height, width, shape[0]) if how.on_disk else torch.empty(shape)
                 return self._fit(self.fitting, out, y.to(device), dtype)
+        self.tell("frames", 0.0)
         with runtime.memory_guard(device), runtime.autocast(device, dtype):
             where = device if how.near else torch.device("cpu")
             frames = (
@@ -193,13 +199,12 @@ class Runner:
         """Fit the motion of (1, 3, H, W) and render frames into `out`."""
         know = self.hints or Knowledge(None, ())
         hints, notes = know.of_photo(y.shape[-2], y.shape[-1])
-        tell = self.on_progress or (lambda stage, share: None)
         model.dtype = dtype
         try:
-            found = model.fit(y, lambda stage, share: tell(stage, FITTING * share), hints)
+            found = model.fit(y, lambda stage, share: self.tell(stage, FITTING * share), hints)
         except OverflowError:  # to be seen in the frames, as of other models
             return Found(out.fill_(torch.nan), dtype, y.device, warnings=notes)
-        tell("frames", FITTING)
+        self.tell("frames", FITTING)
         fitted = Fitted.of(model, y, found)
         fitted.render(times_of(len(out)), out)
         return Found(out, dtype, y.device, warnings=notes, fitted=fitted)

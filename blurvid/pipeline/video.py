@@ -30,6 +30,7 @@ from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.flow import Costs, Ways, meet, ways
 from blurvid.pipeline.extraction import Extractor
 from blurvid.pipeline.weave import Placed, Weaver
+from blurvid.targets import check_clip_options, check_file
 
 PIECE = 16
 """Frames of the input whose sevens are encoded as one piece, which a killed run need not repeat."""
@@ -92,7 +93,7 @@ def check_video(options: VideoOptions) -> None:
     if options.audio not in SOUNDS:
         raise OptionError(f"audio {options.audio!r}: use {', '.join(SOUNDS)}")
     number = ClipOptions().fps if isinstance(fps, str) else fps
-    media.check_clip_options(ClipOptions(fps=number, crf=options.crf))
+    check_clip_options(ClipOptions(fps=number, crf=options.crf))
     for name, value in (("start", options.start), ("duration", options.duration)):
         if value is not None and not (0 if name == "start" else 1e-6) <= value < _LONGEST:
             raise OptionError(f"{name} {float(value):g} s is no time in a video")
@@ -139,7 +140,7 @@ def extract_video(
         raise OptionError(f"{target}: a video becomes a .{', .'.join(VIDEO_FORMATS)} file")
     if extract.given is not None:
         raise OptionError("a picture is the middle frame of one photo, not of a video")
-    media.check_file(target, overwrite)
+    check_file(target, overwrite)
     info = media.video_info(source, _span(options))
     if target.exists() and target.samefile(source):
         raise OutputError(f"{source}: output {target} is the same file as the input")

@@ -5,19 +5,33 @@ model. Everything that can be wrong with one raises `WeightsError`; a place that
 written raises `OutputError`. Only `fetch` uses the network.
 """
 
-from blurvid.weights.authors import ImportedFile, ImportReport, import_authors
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from blurvid.weights.describe import SET_FILE, WeightSet, verify
-from blurvid.weights.download import fetch
-from blurvid.weights.foreign import SUFFIXES as FOREIGN_SUFFIXES
-from blurvid.weights.foreign import load_foreign
-from blurvid.weights.maxim import import_maxim, is_maxim
-from blurvid.weights.onnx import export_onnx, onnx_parts
 from blurvid.weights.sets import best_middle, cache_dir, default, find, list_sets
-from blurvid.weights.specs import spec_of, spec_problem
-from blurvid.weights.store import load, save
+
+if TYPE_CHECKING:
+    from blurvid.weights.authors import ImportedFile, ImportReport, import_authors
+    from blurvid.weights.download import fetch
+    from blurvid.weights.foreign import load_foreign
+    from blurvid.weights.maxim import import_maxim, is_maxim
+    from blurvid.weights.onnx import export_onnx, onnx_parts
+    from blurvid.weights.specs import spec_of, spec_problem
+    from blurvid.weights.store import load, save
+
+_LATER = {
+    "authors": ("ImportReport", "ImportedFile", "import_authors"),
+    "download": ("fetch",),
+    "foreign": ("load_foreign",),
+    "maxim": ("import_maxim", "is_maxim"),
+    "onnx": ("export_onnx", "onnx_parts"),
+    "specs": ("spec_of", "spec_problem"),
+    "store": ("load", "save"),
+}
+"""Modules that load torch, which finding a set does without, and the names that they hold."""
 
 __all__ = [
-    "FOREIGN_SUFFIXES",
     "SET_FILE",
     "ImportReport",
     "ImportedFile",
@@ -40,3 +54,12 @@ __all__ = [
     "spec_problem",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _LATER.items():
+        if name == module:
+            return import_module(f"blurvid.weights.{module}")
+        if name in names:
+            return getattr(import_module(f"blurvid.weights.{module}"), name)
+    raise AttributeError(f"module 'blurvid.weights' has no attribute {name!r}")

@@ -12,8 +12,6 @@ from blurvid.errors import WeightsError
 from blurvid.networks.one_frame import OneFrame
 from blurvid.weights.describe import refuse_pointer
 
-SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
-"""Files that may hold one."""
 BYTES_PER_PIXEL = 4096
 """What a network of another's is taken to need [bytes of float32 features]; NAFNet of width 64
 takes about 2600, larger ones more. A guess, on the safe side for most."""

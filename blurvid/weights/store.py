@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from blurvid.errors import OutputError, WeightsError
+from blurvid.errors import ExistsError, OutputError, WeightsError
 from blurvid.models import MotionModel, SequenceModel, Spec, Trainable, build, middle_of, parts
 from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, check_digest, check_size, read_set
 from blurvid.weights.sets import clear, find, held, places_beside
@@ -248,7 +248,7 @@ def _check_free(target: Path, *, overwrite: bool) -> None:
     if not is_set:
         raise OutputError(f"{target} exists and is not a weight set; choose another place")
     if not overwrite:
-        raise OutputError(f"{target} exists already; overwrite it or choose another name")
+        raise ExistsError(f"{target}: exists already")
 
 
 def _settled(content: bytes) -> bytes:

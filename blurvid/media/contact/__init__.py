@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from blurvid.atomic import replacing
 from blurvid.config import FRAMES
-from blurvid.errors import OptionError
-from blurvid.media.atomic import replacing
-from blurvid.media.clip import check_besides, check_file, flat_frames
+from blurvid.media.clip import flat_frames
 from blurvid.media.pages import digest, escaped, look, part_of
 from blurvid.media.photo import Photo
+from blurvid.targets import check_besides, check_contact
 
 _SIDE = 480
 """Longest side of a picture on the page [px]."""
@@ -44,11 +44,6 @@ class Card:
     """What is sorted by: the more, the better."""
     seconds: float | None = None
     """How long it took."""
-
-
-def contact_folder(page: Path) -> Path:
-    """Where the pictures of a page lie: beside it, in a folder that is named after it."""
-    return page.with_name(f"{page.stem.replace('.', '_')}_files")
 
 
 def write_strip(frames: Tensor, target: Path, photo: Photo, *, overwrite: bool = False) -> Path:
@@ -119,18 +114,6 @@ def write_contact(cards: Sequence[Card], target: Path, *, overwrite: bool = Fals
     with replacing([target]) as (temporary,):
         temporary.write_bytes(page.encode())
     return target
-
-
-def check_contact(target: Path, overwrite: bool = False) -> None:
-    """Find out early whether a page can be written.
-
-    Raises:
-        OptionError: another suffix than `.html`.
-        OutputError: the file exists already, or cannot be made there.
-    """
-    if target.suffix.lower() != ".html":
-        raise OptionError(f"{target}: the page about all photos is written as .html")
-    check_file(target, overwrite)
 
 
 def _card(card: Card, folder: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from blurvid.errors import InputError
-from blurvid.media.text import reason
+from blurvid.reasons import reason
 
 PHOTO_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .ppm .pgm .pnm .jp2 .avif .tga "
@@ -72,6 +72,24 @@ def starts_as(start: bytes) -> Literal["photo", "video"] | None:
     if start[::188][:2] == b"GG" or start[4::192][:2] == b"GG":
         return "video"  # MPEG transport streams, plain or of camcorders: packets of one length
     return "video" if start.startswith(_VIDEO_STARTS) else None
+
+
+def content_of(path: Path | str) -> Literal["photo", "video"] | None:
+    """What a file is by its content, or where that does not tell, by its suffix.
+
+    None where only opening it tells; what is no file, or cannot be read, counts as a photo.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(START) if path.is_file() else b""
+    except (OSError, ValueError):
+        return "photo"
+    if kind := starts_as(start):
+        return kind
+    if is_video(path) and path.is_file():
+        return "video"
+    return "photo" if not start or is_photo(path) else None
 
 
 def natural_key(path: Path | str) -> tuple[tuple[tuple[int, int, str], ...], ...]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blurvid import media
-from blurvid.batch.naming import Template, named
-from blurvid.batch.sources import STDIN, find
+from blurvid import targets
 from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, Output
 from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.planning.naming import Template, named
+from blurvid.planning.sources import STDIN, find
 
 _ENDS = {
     "montage": (".png",),
@@ -18,7 +18,7 @@ _ENDS = {
     "trust": (".npy", ".png"),
     "contact": (".webp",),
 }
-"""What each photo gets of `media.BESIDES` where a folder is named for it."""
+"""What each photo gets of `targets.BESIDES` where a folder is named for it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Job:
     error: InputError | None = None
     """Why the photo cannot even be looked at."""
     besides: dict[str, tuple[Path, ...]] = field(default_factory=dict)
-    """Where each of `media.BESIDES` goes."""
+    """Where each of `targets.BESIDES` goes."""
     count: int = FRAMES
     """How many frames it gives; of one, the target is its file."""
 
@@ -53,14 +53,14 @@ class Job:
             OptionError: the sheet, the motion or the trust is one of the other files.
         """
         if self.count == 1:
-            media.check_file(self.target, overwrite)
+            targets.check_file(self.target, overwrite)
             return [self.target]
-        files = media.check_target(self.target, self.stem, self.count, overwrite, self.kind)
+        files = targets.check_target(self.target, self.stem, self.count, overwrite, self.kind)
         for kind, paths in self.besides.items():
             for path in paths:
                 if path in files:
                     raise OptionError(f"{path} is meant for the {kind} and for something else")
-                files.append(media.check_besides(kind, path, overwrite))
+                files.append(targets.check_besides(kind, path, overwrite))
         return files
 
 
@@ -92,10 +92,11 @@ def plan(
         OptionError: a file as output of many photos, contradicting kinds, or a name template
             that is wrong or gives two photos one name.
     """
+    targets.check_clip_options(output.clip)
     template = None if output.name is None else Template(output.name, model, weights)
     besides = {"montage": output.montages, "flow": output.flows, "trust": output.trusts}
     if output.contact is not None:
-        besides["contact"] = (media.contact_folder(output.contact),)
+        besides["contact"] = (targets.contact_folder(output.contact),)
     outside = [path for path in (output.path, *sum(besides.values(), ())) if path is not None]
     found = find(sources, listed, outside)
     many = len(found) > 1 or found[0].in_folder
@@ -103,18 +104,22 @@ def plan(
     kinds = FRAME_FORMATS if single else FORMATS
     if kind not in (None, *kinds):
         raise OptionError(f"no format named {kind!r}; use {', '.join(kinds)}")
-    suffixes = tuple(media.STILL_SUFFIXES) if single else media.CLIP_SUFFIXES
+    suffixes = tuple(targets.STILL_SUFFIXES) if single else targets.CLIP_SUFFIXES
     file, asked = None, ""
     if out is not None and _is_file(out, many, kind, suffixes):
         file = out
         if many:
             raise OptionError(
                 f"{out} is one file, but there are {len(found)} photos: name a folder"
-                + ("" if single else " and choose --format")
             )
         if template is not None:
             raise OptionError(f"{out} is a file; a name template needs a folder")
-        asked = media.still_kind(out) if single else media.kind_of(out)
+        if not single and out.suffix.lower() in targets.PICTURES:
+            raise OptionError(
+                f"{out}: seven frames are seven files; name a folder and choose --format, or make "
+                "one picture with blurvid deblur"
+            )
+        asked = targets.still_kind(out) if single else targets.kind_of(out)
         if kind not in (None, asked):
             raise OptionError(f"{out} and --format {kind} contradict each other")
     jobs = []
@@ -124,14 +129,14 @@ def plan(
             target, made = file, asked
         elif single:
             target = _still(entry.photo, base, output)
-            made = media.still_kind(target)
+            made = targets.still_kind(target)
         else:
-            made = kind or ("mp4" if out is None else "png")
+            made = kind or "mp4"
             target = (out or Path()) / base
             frames = made in FRAME_FORMATS
             target = target.parent if frames else target.with_name(f"{target.name}.{made}")
         if output.clip.compare:
-            media.check_comparison(made, target)
+            targets.check_comparison(made, target)
         beside = {name: _besides(name, paths, base, many) for name, paths in besides.items()}
         jobs.append(Job(entry.photo, target, base.name, made, entry.error, beside, count))
     return jobs
@@ -157,18 +162,18 @@ def _still(photo: Path | None, base: Path, output: Output) -> Path:
     """The file of a single picture, of the photo's own kind where none is asked for."""
     suffix = ".png" if photo is None else photo.suffix.lower()
     if output.kind is not None:
-        suffix = media.still_suffix(output.kind)
-    elif suffix not in media.STILL_SUFFIXES:
+        suffix = targets.still_suffix(output.kind)
+    elif suffix not in targets.STILL_SUFFIXES:
         suffix = ".png"
     ending = "_sharp" if output.path is None and output.name is None else ""
     return (output.path or Path()) / base.with_name(f"{base.name}{ending}{suffix}")
 
 
-def _besides(kind: str, targets: Sequence[Path], base: Path, many: bool) -> tuple[Path, ...]:
-    """Where one of `media.BESIDES` goes, of a photo whose frames are named `base`."""
+def _besides(kind: str, asked: Sequence[Path], base: Path, many: bool) -> tuple[Path, ...]:
+    """Where one of `targets.BESIDES` goes, of a photo whose frames are named `base`."""
     paths: list[Path] = []
-    for path in targets:
-        if not _is_file(path, many, None, media.BESIDES[kind]):
+    for path in asked:
+        if not _is_file(path, many, None, targets.BESIDES[kind]):
             paths += [path / base.with_name(f"{base.name}_{kind}{end}") for end in _ENDS[kind]]
         elif many:
             raise OptionError(f"{path} is one file, but there are many photos: name a folder")

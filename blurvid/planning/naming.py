@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from blurvid.batch.sources import Found
 from blurvid.errors import OptionError
+from blurvid.planning.sources import Found
 
 FIELDS = ("stem", "suffix", "parent", "index", "model", "weights")
 """What a name template can hold: the photo's name without its suffix, the suffix without its

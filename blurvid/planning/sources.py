@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blurvid import media
 from blurvid.errors import InputError
+from blurvid.files import is_photo, is_special, list_photos, natural_key
+from blurvid.reasons import reason
 
 STDIN = "-"
 _MAGIC = frozenset("*?[")
@@ -91,7 +92,7 @@ def read_list(source: str | Path, null: bool = False) -> list[Path]:
             with Path(source).open("rb") as file:
                 data = file.read(_LONGEST_LIST + 1)
     except (OSError, ValueError) as error:
-        raise InputError(f"{source}: {media.reason(error)}") from error
+        raise InputError(f"{source}: {reason(error)}") from error
     if len(data) > _LONGEST_LIST:
         raise InputError(f"{source}: too long for a list of names")
     if null:
@@ -151,7 +152,7 @@ def _photos(
         else:
             yield from _matching(path, avoided)
     except (OSError, ValueError) as problem:
-        error = InputError(f"{source}: {media.reason(problem)}")
+        error = InputError(f"{source}: {reason(problem)}")
         yield Found(path, kept or Path(path.name or "photo"), listed, error)
 
 
@@ -160,7 +161,7 @@ def _in_folder(
 ) -> Iterator[Found]:
     """Photos in a folder and below; what cannot be searched is an entry with an error."""
     problems: list[InputError] = []
-    photos = media.list_photos(folder, True, avoided - {folder.resolve()}, problems.append)
+    photos = list_photos(folder, True, avoided - {folder.resolve()}, problems.append)
     if not photos and not problems:
         problems.append(InputError(f"{folder}: no photos in this folder"))
     for photo in photos:
@@ -181,13 +182,13 @@ def _matching(pattern: Path, avoided: frozenset[Path]) -> Iterator[Found]:
         if path.is_dir():
             if path.is_symlink() and "**" in parts:
                 continue  # it may lead back to where it lies
-            photos.update(media.list_photos(path, True, avoided, problems.append))
-        elif media.is_photo(path) and not media.is_special(path):
+            photos.update(list_photos(path, True, avoided, problems.append))
+        elif is_photo(path) and not is_special(path):
             photos.add(path)
     if not photos and not problems:
         nothing = "no such file or folder, and no photo that this pattern matches"
         problems.append(InputError(f"{pattern}: {nothing}"))
-    for photo in sorted(photos, key=lambda path: (media.natural_key(path), str(path))):
+    for photo in sorted(photos, key=lambda path: (natural_key(path), str(path))):
         yield Found(photo, _below(photo.relative_to(base)), in_folder=True)
     for problem in problems:
         yield Found(pattern, Path("photo"), in_folder=True, error=problem)
@@ -214,7 +215,7 @@ def _expanded(
                 and not (avoided and entry.is_dir() and entry.resolve() in avoided)
             ]
     except OSError as error:
-        problems.append(InputError(f"{folder}: {media.reason(error)}"))
+        problems.append(InputError(f"{folder}: {reason(error)}"))
     if first == "**" and rest:
         yield from _expanded(folder, rest, avoided, problems)
     for entry in entries:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from blurvid.errors import OutputError
 from blurvid.locks import remove_free
-from blurvid.media.text import reason
+from blurvid.reasons import reason
 
 
 def _host() -> str:

@@ -1,0 +1,108 @@
+"""What is known of a photo of a batch before it is taken up, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blurvid.atomic import remove_stale
+from blurvid.config import Output
+from blurvid.errors import BlurvidError, OutputError
+from blurvid.planning.plan import Job
+from blurvid.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one job; it holds no pixels, so that it can be kept and sent anywhere."""
+
+    job: Job
+    outputs: list[Path] = field(default_factory=list)
+    error: BlurvidError | None = None
+    skipped: bool = False
+    recipe: Recipe | None = None
+    """What made the frames; None where none were made."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What is told of them besides, as plain values."""
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        error: BaseException | None = self.error
+        while error is not None:
+            # A traceback keeps all that the functions which failed had in their hands: without it
+            # there is memory for the next photo.
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
+
+    def record(self) -> dict[str, Any]:
+        """The outcome as plain values, for one line of JSON."""
+        record = {"input": self.job.name, "outputs": [str(path) for path in self.outputs]}
+        if self.error is not None:
+            return record | {"error": str(self.error)}
+        if self.recipe is None:
+            return record | {"skipped": True}
+        return record | self.recipe.record() | self.facts | {"warnings": list(self.warnings)}
+
+
+@dataclass
+class Gate:
+    """What is looked at before a photo is taken up."""
+
+    inputs: frozenset[tuple[int, int]]
+    """Device and number of each photo's file; none of them is written over."""
+    output: Output
+    cleaned: set[Path] = field(default_factory=set)
+    """Folders in which nothing of a killed run is left."""
+
+    @property
+    def replaces(self) -> bool:
+        """Whether files are written over; also what an interrupted batch left incomplete."""
+        return self.output.overwrite or self.output.skip_existing
+
+    def check(self, job: Job) -> Outcome | None:
+        """As `look`; what killed runs left in the folders of the job is removed first."""
+        with contextlib.suppress(BlurvidError):  # which `look` tells
+            for folder in dict.fromkeys(path.parent for path in job.files()):
+                if folder not in self.cleaned:
+                    self.cleaned.add(folder)
+                    remove_stale(folder)
+        return self.look(job)
+
+    def look(self, job: Job) -> Outcome | None:
+        """Look at where the frames will go; an outcome where nothing is left to be done."""
+        try:
+            if job.error is not None:
+                raise job.error
+            files = job.files()
+            for path in files:
+                self._refuse_input(job, path)
+            if self.output.skip_existing and all(path.exists() for path in files):
+                return Outcome(job, files, skipped=True)
+            job.files(self.replaces)
+        except BlurvidError as error:
+            return Outcome(job, error=error)
+        return None
+
+    def _refuse_input(self, job: Job, path: Path) -> None:
+        """Refuse to write over a photo of the batch, whatever name leads to it."""
+        try:
+            status = path.stat()
+        except OSError:
+            return
+        if (status.st_dev, status.st_ino) in self.inputs:
+            raise OutputError(f"{job.name}: output {path} is the same file as an input")
+
+
+def identities(jobs: Sequence[Job]) -> frozenset[tuple[int, int]]:
+    """What the photos of jobs are on the disk, whatever they are called."""
+    found = set()
+    for job in jobs:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # there may be no stdin
+            status = os.fstat(sys.stdin.fileno()) if job.photo is None else job.photo.stat()
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
