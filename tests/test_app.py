@@ -259,7 +259,7 @@ def test_files_are_those_of_the_command(client, tmp_path, monkeypatch):
         assert headers["content-disposition"].startswith("attachment; filename")
         assert quote(f"my photo.{kind}") in headers["content-disposition"]
         assert body == Path(f"clip.{kind}").read_bytes()
-    assert invoke(*words, "-o", "frames").exit_code == 0
+    assert invoke(*words, "-o", "frames", "--format", "png").exit_code == 0
     _, _, body = client.ask("GET", f"jobs/{job['id']}/png")
     with zipfile.ZipFile(io.BytesIO(body)) as bundle:
         found = {name: bundle.read(name) for name in bundle.namelist()}

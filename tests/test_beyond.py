@@ -183,18 +183,20 @@ def test_every_output_has_them(here, name):
     words = ("--weights", name, "--middle=auto" if name == "w" else "--middle=own")
     sheet = ["m.png"] if name == "w" else []
     more = [f"--montage={path}" for path in sheet]
-    record = json.loads(run("-o", "f", "--beyond=2", "--json", *more, *words).stdout)
+    record = json.loads(
+        run("-o", "f", "--format=png", "--beyond=2", "--json", *more, *words).stdout
+    )
     assert (record["frames"], record["beyond"]) == (11, 2)
     names = [f"a_{n:02d}.png" for n in range(1, 12)]
     assert record["outputs"] == [f"f/{name}" for name in names] + sheet
-    run("-o", "s", *words)
+    run("-o", "s", "--format=png", *words)
     inner = [(here / f"f/a_{n + 2:02d}.png").read_bytes() for n in range(1, 8)]
     assert inner == [(here / f"s/a_{n}.png").read_bytes() for n in range(1, 8)]
 
 
 def test_none_is_the_default_and_a_player_tells(here):
-    run("-o", "s", "--weights=w")
-    run("-o", "z", "--beyond=0", "--weights=w")
+    run("-o", "s", "--format=png", "--weights=w")
+    run("-o", "z", "--format=png", "--beyond=0", "--weights=w")
     assert (here / "z/a_1.png").read_bytes() == (here / "s/a_1.png").read_bytes()
     run("-o", "a.html", "--beyond=1", "--weights=w")
     text = Path("a.html").read_text()

@@ -472,9 +472,7 @@ def test_a_word_that_is_neither_command_nor_file(here, word, told):
     assert told in line
 
 
-@pytest.mark.parametrize(
-    "words", [("-o", "a.mp4", "-o", "b.mp4"), ("--fps", "5", "--fps=6"), ("--once", "--bounce")]
-)
+@pytest.mark.parametrize("words", [("-o", "a.mp4", "-o", "b.mp4"), ("--once", "--bounce")])
 def test_an_option_given_twice_is_refused(here, words):
     make_photo("a.png")
     result = invoke("extract", "a.png", *words)

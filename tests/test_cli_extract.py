@@ -396,7 +396,7 @@ def test_no_photo(run):
         ("clip.mp4", ("--format", "gif"), 2),
         ("out", ("--format", "avi"), 2),
         ("clip.html", ("--compare", "wipe"), 2),
-        ("out", ("--compare", "side"), 2),
+        ("out", ("--format", "png", "--compare", "side"), 2),
         ("out", ("--device", "toaster"), 2),
         ("out", ("--precision", "fp8"), 2),
         ("out", ("--threads", "0"), 2),

@@ -901,7 +901,7 @@ def test_blocks_that_are_too_long_for_jpeg(frames_of):
 def test_frames_that_are_too_wide(run, kind, width):
     Image.new("RGB", (width, 1)).save("a.png")
     (line,) = run("a.png", "-o", "out", "--format", kind, code=6).stderr.splitlines()
-    assert line.startswith("Error: out/a_1.")
+    assert line.startswith("Error: a.png: not written: ")
     assert line.endswith("a side; use png or tiff")
     assert not Path("out").exists() or not any(Path("out").iterdir())
 
@@ -923,7 +923,7 @@ def test_heic_without_the_extra(run, monkeypatch):
     Image.fromarray(noise(5, 6, 3)).save("folder/b.png")
     result = run("folder", "-o", "out", code=3)
     assert "folder/a.heic: HEIC photos need" in result.stderr
-    assert len(result.stdout.splitlines()) == 7
+    assert len(result.stdout.splitlines()) == 1
 
 
 def test_other_photos_do_not_import_the_extra(frames_of, monkeypatch):

@@ -86,7 +86,9 @@ def test_one_network_is_one_file_for_images_of_any_size(name, tmp_path):
 
     again = invoke("weights", "export", tmp_path / "set", "--onnx", tmp_path / "net.onnx")
     assert (again.exit_code, again.stdout) == (6, "")
-    assert again.stderr == f"Error: {tmp_path / 'net.onnx'}: exists already\n"
+    assert (
+        again.stderr == f"Error: {tmp_path / 'net.onnx'}: exists already; --overwrite replaces it\n"
+    )
 
 
 def test_the_networks_of_the_motion_model_are_four_files():

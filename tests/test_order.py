@@ -368,10 +368,13 @@ def frames_in(folder):
 
 
 def test_the_command_flips_regions_and_reverses_last(here):
-    assert run("a.png", "-o", "plain").exit_code == 0
-    result = run("a.png", "-o", "flipped", "--flip", "0,0,50%,100%", "--json")
+    assert run("a.png", "-o", "plain", "--format", "png").exit_code == 0
+    result = run("a.png", "-o", "flipped", "--format", "png", "--flip", "0,0,50%,100%", "--json")
     assert json.loads(result.stdout)["flips"] == ["0,0,50%,100%"]
-    assert run("a.png", "-o", "back", "--flip=0,0,50%,100%", "--reverse").exit_code == 0
+    assert (
+        run("a.png", "-o", "back", "--format", "png", "--flip=0,0,50%,100%", "--reverse").exit_code
+        == 0
+    )
 
     plain, flipped, back = (frames_in(here / name) for name in ("plain", "flipped", "back"))
     np.testing.assert_array_equal(flipped[..., :20], plain[::-1, ..., :20])

@@ -157,7 +157,9 @@ def test_regions_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch
     write_video("v.mp4", [image] * 2)
     words = ("extract", "--weights", tiny, "--device", "cpu", "--threads", 1)
 
-    result = invoke(*words, "a.png", "--region", "10,20,40,30", "-o", "out", "--json")
+    result = invoke(
+        *words, "a.png", "--region", "10,20,40,30", "-o", "out", "--format", "png", "--json"
+    )
     record = json.loads(result.stdout)
     assert (record["region"], record["paste"]) == ("10,20,40,30", False)
     assert (record["width"], record["height"]) == (40, 30)

@@ -294,6 +294,7 @@ def photo(tmp_path):
 
 def test_extract_does_what_it_is_told_and_says_so(direct, photo, tmp_path):
     command = ("extract", photo, "-o", tmp_path / "frames", "--weights", direct.path)
+    command += ("--format", "png")
     flags = ("--threads=1", "--precision=fp32", "--device=cpu", "--json", "-v")
     result = invoke(*command, *flags, "--quality", "best", "--constraint", "srgb")
     assert result.exit_code == 0

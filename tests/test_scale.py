@@ -241,6 +241,7 @@ def photo(tmp_path):
 
 def test_extract_reports_the_scale(tiny, photo, tmp_path):
     command = ("extract", photo, "--weights", tiny.path, "--json", "-v", "--device=cpu")
+    command += ("--format", "png")
     given = invoke(*command, "-o", tmp_path / "given", "--scale", "0.5")
     chosen = invoke(*command, "-o", tmp_path / "chosen")
     record = json.loads(given.stdout)

@@ -78,7 +78,9 @@ def _is_source(word: str) -> bool:
 
 
 def refuse_twice(command: click.Command, ctx: click.Context, words: Sequence[str]) -> None:
-    """Refuse an option that is given twice where only its last value would count.
+    """Refuse an output or a switch that is given twice, of which only the last would count.
+
+    Of other options the last one counts, as shells' aliases need it.
 
     Raises:
         OptionError: there is one.
@@ -88,9 +90,9 @@ def refuse_twice(command: click.Command, ctx: click.Context, words: Sequence[str
     with click.Context(command, parent=ctx, info_name=command.name) as inner:
         *_, order = command.make_parser(inner).parse_args(list(words))
     for param in dict.fromkeys(order):
-        plain = not isinstance(param, click.Option) or param.multiple or param.count
-        switch = isinstance(param, click.Option) and param.is_flag and not param.secondary_opts
-        if not plain and not switch and order.count(param) > 1:
+        if not isinstance(param, click.Option) or param.multiple or order.count(param) < 2:
+            continue
+        if "-o" in param.opts or param.secondary_opts:
             raise OptionError(f"{'/'.join(param.opts)} is given twice; one of them is enough")
 
 

@@ -33,8 +33,9 @@ def targets_of(videos: Sequence[Path], output: Path | None, kind: str | None = N
         OptionError: one file for several, or one name for two.
     """
     if output is not None and output.suffix and not output.is_dir():
-        if output.suffix.lower() != ".mp4":
-            raise OptionError(f"{output}: a video becomes a .mp4 file")
+        if output.suffix.lower().removeprefix(".") not in VIDEO_FORMATS:
+            known = ", .".join(VIDEO_FORMATS)
+            raise OptionError(f"{output}: a video becomes a .{known} file")
         if len(videos) > 1:
             raise OptionError(f"{output} is one file, but there are {len(videos)} videos")
         return [output]

@@ -81,11 +81,12 @@ def _save_shallow(image: Tensor, path: Path, photo: Photo | None, kind: str, nam
         file.write(data.getbuffer())
 
 
-def _check_size(kind: str, size: tuple[int, int], name: str) -> None:
+def _check_size(kind: str, size: tuple[int, int], name: str = "") -> None:
     """Refuse single frames (H, W) that a format cannot hold: they are not made smaller."""
     if fitting(kind, *size) != size:
         pixels = f"{size[1]} x {size[0]} pixels, but {_LABELS[kind]} holds {LARGEST[kind][0]}"
-        raise OutputError(f"{name}: not written: {pixels} a side; use png or tiff")
+        where = f"{name}: " if name else ""
+        raise OutputError(f"{where}not written: {pixels} a side; use png or tiff")
 
 
 def _blocks(photo: Photo, jpeg: bool) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
         return (f"too large for {kind.upper()}; the clip has {size[1]} x {size[0]} pixels",)
     if kind not in ("jpg", "webp-frames"):
         return ()
-    _check_size(kind, own, photo.name)
+    _check_size(kind, own)
     label, lost = _LABELS[kind], []
     if photo.depth > 8:
         lost.append(f"{label} frames have 8 bits per channel, the photo has {photo.depth}")
