@@ -33,7 +33,7 @@ def locked(path: Path, name: str | Path, patience: float = 0.25) -> Iterator[Non
         OutputError: another process holds it.
     """
     made = _make_folders(path.parent)
-    lock, held = FileLock(path, thread_local=False), True
+    lock = FileLock(path, thread_local=False)
     try:
         try:
             lock.acquire(patience)
@@ -41,13 +41,14 @@ def locked(path: Path, name: str | Path, patience: float = 0.25) -> Iterator[Non
             text = f"{name}: another blurvid process is writing here; wait for its end"
             raise OutputError(text) from None
         except (OSError, ValueError, NotImplementedError):
-            held = False
-        try:
-            yield
-        finally:
-            if held:
-                _remove(lock, path)
+            pass
+        except BaseException:  # an interrupt, which may have come when the file was there already
+            remove_free(path)
+            raise
+        yield
     finally:
+        if lock.is_locked:
+            _remove(lock, path)
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only where it is empty
@@ -83,6 +84,10 @@ def _remove(lock: FileLock, path: Path) -> None:
             path.unlink(missing_ok=True)
     except OSError:
         pass  # the folder may be gone, too
+    except BaseException:  # an interrupt just before
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
     finally:
         lock.release()
     if sys.platform == "win32":  # where files that someone has open stay

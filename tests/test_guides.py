@@ -26,9 +26,7 @@ PAGES = [
     *(GUIDES / f"{topic}.md" for topic in TOPICS),
     *(ROOT / name / "README.md" for name in ("examples", "weights")),
 ]
-pages = pytest.mark.parametrize(
-    "page", PAGES, ids=lambda path: path.relative_to(ROOT).with_suffix("").as_posix()
-)
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 SIDE = 96
 """Longest side of the photos that the page's commands are run on [px]; theirs is 640."""
 STAND_INS = """

@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from blurvid import media, runtime
 from blurvid.batch.photo import Steps
-from blurvid.config import BATCH_PIXELS, FRAME_FORMATS, FRAMES, MOST_WRITERS, BatchOptions, Output
+from blurvid.config import BATCH_PIXELS, FRAMES, MOST_WRITERS, BatchOptions, Output
 from blurvid.interrupts import heed
 from blurvid.locks import locked
 from blurvid.pipeline import Clip, Extractor
-from blurvid.planning import Gate, Job, Outcome, identities
+from blurvid.planning import Gate, Job, Outcome, folder_of, identities
 from blurvid.targets import check_clip_options
 
 _TICK = 0.5
@@ -212,19 +210,6 @@ def alone(jobs: Sequence[Job]) -> AbstractContextManager[None]:
     key = hashlib.sha256(targets.encode(errors="surrogateescape")).hexdigest()[:16]
     folder = folder_of(jobs)
     return locked(folder / f".blurvid-{key}.lock", folder if len(jobs) > 1 else jobs[0].target)
-
-
-def folder_of(jobs: Sequence[Job]) -> Path:
-    """The folder that everything goes to, or the first of several that have none in common."""
-    folders = [
-        job.target if job.kind in FRAME_FORMATS and job.count > 1 else job.target.parent
-        for job in jobs
-    ]
-    with contextlib.suppress(ValueError):  # two drives
-        common = Path(os.path.commonpath(folders))
-        if not common.anchor or common != Path(common.anchor):
-            return common
-    return folders[0]
 
 
 def pixels_for(extract: Extractor) -> int:

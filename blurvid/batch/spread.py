@@ -19,11 +19,11 @@ import torch
 from blurvid import __version__, media, runtime
 from blurvid.batch.cluster import joined, load
 from blurvid.batch.photo import Steps, named
-from blurvid.batch.run import alone, folder_of
+from blurvid.batch.run import alone
 from blurvid.config import RAY_TRIES, BatchOptions, Output, RayOptions, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.pipeline import opened
-from blurvid.planning import Gate, Job, Outcome, identities
+from blurvid.planning import Gate, Job, Outcome, folder_of, identities
 from blurvid.recipe import Recipe
 from blurvid.targets import check_clip_options
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blurvid.atomic import remove_stale
 from blurvid.cli import common
 from blurvid.config import MOST_WRITERS, BatchOptions, Output, RunOptions
 from blurvid.errors import BlurvidError
@@ -254,6 +255,8 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
 
 def settled(jobs: Sequence[Job], gate: Gate, fail_fast: bool) -> list[Outcome] | None:
     """What becomes of jobs of which none needs a network; None where one does."""
+    from blurvid.planning import folder_of
+
     found: list[Outcome] = []
     for job in jobs:
         outcome = gate.look(job)
@@ -262,6 +265,9 @@ def settled(jobs: Sequence[Job], gate: Gate, fail_fast: bool) -> list[Outcome] |
         found.append(outcome)
         if fail_fast and outcome.error is not None:
             break
+    remove_stale(folder_of(jobs))  # what a run left that was killed when all was done
+    for outcome in found:
+        gate.check(outcome.job)
     return found
 
 

@@ -5,7 +5,7 @@ No module here loads torch.
 
 from blurvid.planning.gate import Gate, Outcome, identities
 from blurvid.planning.naming import FIELDS
-from blurvid.planning.plan import Job, plan, share
+from blurvid.planning.plan import Job, folder_of, plan, share
 from blurvid.planning.sources import STDIN, read_list
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Gate",
     "Job",
     "Outcome",
+    "folder_of",
     "identities",
     "plan",
     "read_list",

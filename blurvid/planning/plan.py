@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,3 +192,16 @@ def _is_file(out: Path, many: bool, kind: str | None, suffixes: Sequence[str]) -
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror}") from error
     return out.suffix.lower() in suffixes or not (many or kind)
+
+
+def folder_of(jobs: Sequence[Job]) -> Path:
+    """The folder that everything goes to, or the first of several that have none in common."""
+    folders = [
+        job.target if job.kind in FRAME_FORMATS and job.count > 1 else job.target.parent
+        for job in jobs
+    ]
+    with contextlib.suppress(ValueError):  # two drives
+        common = Path(os.path.commonpath(folders))
+        if not common.anchor or common != Path(common.anchor):
+            return common
+    return folders[0]
