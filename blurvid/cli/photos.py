@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blurvid.atomic import remove_stale
 from blurvid.cli import common
 from blurvid.config import MOST_WRITERS, BatchOptions, Output, RunOptions
 from blurvid.errors import BlurvidError
@@ -255,6 +254,7 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
 
 def settled(jobs: Sequence[Job], gate: Gate, fail_fast: bool) -> list[Outcome] | None:
     """What becomes of jobs of which none needs a network; None where one does."""
+    from blurvid.atomic import remove_stale
     from blurvid.planning import folder_of
 
     found: list[Outcome] = []
