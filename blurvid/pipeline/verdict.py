@@ -20,9 +20,9 @@ MOVES = 1.4
 SHARPER = 0.3
 """Gain above which one sees it at once..."""
 SOME = 0.1
-"""...and above which one sees it in places. Both set on 16 windows of 8 clips held out from training:
-of the 9 above the first the middle frame of 6 gains more than 0.5 dB, and of one nothing, since
-slopes tell nothing of wrong motion; the 3 below the second gain less than 0.2 dB."""
+"""...and above which one sees it in places. Both set on 16 windows of 8 clips held out from
+training. Of the 9 above the first, the middle frame of 6 gains more than 0.5 dB and that of one
+nothing: slopes also rise by wrong motion. The 3 below the second gain less than 0.2 dB."""
 FAR = 24.0
 """Way [px] of what moves fast, which stays blurred where it is not resolved."""
 
