@@ -316,7 +316,7 @@ def _settings(place: Path, rng: random.Random) -> str:
     keys = ["model", "minutes", "batch", "crop", "stages", "order", "loss", "seed", "warmup", "ema"]
     keys += [f"motion.{key}" for key in ("max_path", "layers", "gammas", "source_scale", "x")]
     keys += [f"direct.{key}" for key in ("channels", "blocks", "factor", "kernel", "block")]
-    keys += ["cascade.width", "cascade.contexts", "camera.noise", "camera.quality", "camera", "a.b"]
+    keys += ["cascade.width", "camera.noise", "camera.quality", "camera", "a.b"]
 
     def word() -> str:
         if rng.random() < 0.5:

@@ -9,7 +9,6 @@ import os
 import shutil
 import threading
 import zipfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -440,19 +439,11 @@ def test_a_spec_that_cannot_be_is_refused(net, tmp_path, spec):
     refused(weights.load, weights.find(saved.path), match="spec")
 
 
-def test_a_spec_of_before_a_field_was_known(net, tmp_path):
+def test_a_spec_of_when_there_was_more_to_choose(net, tmp_path):
     saved = save(net, tmp_path / "a")
-    assert saved.info["spec"].keys() == {"factor", "channels", "blocks", "block", "kernel"}
-    edit(saved.path, lambda info: [info["spec"].pop(key) for key in ("block", "kernel")])
+    assert saved.info["spec"].keys() == {"factor", "channels", "blocks"}
+    edit(saved.path, lambda info: info["spec"].update(block="plain", kernel=3))
     assert weights.load(weights.find(saved.path)).spec == TINY
-
-
-def test_other_blocks_are_found_again(tmp_path):
-    spec = replace(TINY, block="naf", kernel=5, blocks=(1, 0))
-    net = DirectNet(spec)
-    loaded = weights.load(save(net, tmp_path / "a"))
-    assert loaded.spec == spec
-    assert loaded.state_dict().keys() == net.state_dict().keys()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from blurvid.lab.data import Source
     from blurvid.lab.train import TrainStep
-    from blurvid.weights import WeightSet
 
 DEFAULT = TrainOptions()
 
@@ -78,7 +77,7 @@ processes share the work; with --resume it replaces those that are lost.
     type=click.Choice(list(CROPS)),
     default=DEFAULT.model,
     show_default=True,
-    help="bdirnet gives the middle frame only; of motion all but what gives its middle frame.",
+    help="Of motion, all but what gives its middle frame.",
 )
 @click.option(
     "--stage",
@@ -132,7 +131,7 @@ processes share the work; with --resume it replaces those that are lost.
 @click.option(
     "--init",
     metavar="NAME|DIR",
-    help="Start from the weights of this set; bdirnet also from those of a direct model.",
+    help="Start from the weights of this set.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, if there is one.")
 @click.option(
@@ -178,6 +177,7 @@ def train(
       torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out big/
     """
     common.refuse_missing(data)
+    from blurvid import weights
     from blurvid.lab.data import open_source
     from blurvid.lab.train import change_settings, preview, train
 
@@ -210,7 +210,7 @@ def train(
             source,
             out,
             run=place,
-            initial=_initial(init, options.model) if init else None,
+            initial=weights.find(init, model) if init else None,
             vgg=vgg,
             resume=resume,
             on_step=None if quiet else _show,
@@ -263,16 +263,6 @@ class _Ending:
         self.signal = signal.Signals(number)
         with contextlib.suppress(RuntimeError):  # a line may just be being written
             common.say("Ending after this step; again to end at once, with the last checkpoint.")
-
-
-def _initial(name: str, model: str) -> WeightSet:
-    """Weights to start from: a model's own, or for BDIRNet those of a direct model."""
-    from blurvid import weights
-
-    found = weights.find(name)
-    if (model, found.model) == ("bdirnet", "direct"):
-        return found
-    return weights.find(name, model)
 
 
 def _show(step: TrainStep) -> None:

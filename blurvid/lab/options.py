@@ -9,7 +9,6 @@ from blurvid.config import (
     DEFAULT_GAMMA,
     FRAMES,
     STAGES,
-    BDIRSpec,
     CascadeSpec,
     DirectSpec,
     Gamma,
@@ -146,13 +145,13 @@ class PathOptions:
     that of the picture's."""
 
 
-CROPS = {"motion": 256, "direct": 96, "cascade": 100, "bdirnet": 96}
+CROPS = {"motion": 256, "direct": 96, "cascade": 100}
 """Sides of the training crops [px] unless told otherwise."""
 STAGES_OF = {"cascade": STAGES, "motion": ("motion", "restore")}
 """What can be trained alone of the models that are several networks."""
 
 
-Loss = Literal["auto", "charbonnier", "log", "pair", "global", "independent"]
+Loss = Literal["auto", "charbonnier", "squared", "pair", "global"]
 """Losses on frames other than the middle one."""
 
 
@@ -166,10 +165,9 @@ class TrainOptions:
     order: Literal["canonical", "invariant"] = "canonical"
     """`canonical`: one order of time and regression; `invariant`: the paper's losses."""
     loss: Loss = "auto"
-    """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order. `log` is the
-    logarithm of the squared error of each frame."""
+    """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order."""
     frequency: float = 0.0
-    """Weight of the Fourier loss beside `charbonnier` and `log`."""
+    """Weight of the Fourier loss beside `charbonnier` and `squared`."""
     teacher_forcing: bool = True
     """Show later stages of the cascade the true frames (paper, section 7); otherwise the model's
     own, through which no gradient passes: as in Table 1, a stage learns on those before it."""
@@ -214,7 +212,6 @@ class TrainOptions:
     networks: MotionModelSpec = field(default_factory=MotionModelSpec)
     """Shape of the motion model's."""
     direct: DirectSpec = field(default_factory=DirectSpec)
-    bdirnet: BDIRSpec = field(default_factory=BDIRSpec)
     cascade: CascadeSpec = field(default_factory=CascadeSpec)
 
 

@@ -23,7 +23,7 @@ from blurvid.lab.train.settings import crop_of, spec_asked
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_moments
 from blurvid.lab.train.vgg import load_vgg
 from blurvid.models import Cascade, GivenMiddle, MotionModel, Trainable, build
-from blurvid.networks import BDIRNet, DirectNet
+from blurvid.networks import DirectNet
 
 
 class Learner:
@@ -65,7 +65,7 @@ class Learner:
         if isinstance(self.model, MotionModel):
             self.objective = MovingObjective(self.model, options)
         else:
-            assert isinstance(self.model, Cascade | DirectNet | BDIRNet)  # see `check_options`
+            assert isinstance(self.model, Cascade | DirectNet)  # see `check_options`
             self.objective = Objective(self.model, options, features)
         self.objective.to(device)
         trained = [p for p in self.objective.parameters() if p.requires_grad]
@@ -163,18 +163,10 @@ class Learner:
 
 
 def _make_model(options: TrainOptions, initial: weights.WeightSet | None) -> Trainable:
-    model, asked = options.model, spec_asked(options)
-    found = build(model, asked) if initial is None else weights.load(initial)
+    found = build(options.model, spec_asked(options)) if initial is None else weights.load(initial)
     if isinstance(found, MotionModel):  # its middle frames come with the data
         found = MotionModel(GivenMiddle(), found.motion, found.restoration)
-    if initial is None:
-        return found
-    if initial.model == model:
-        return found.requires_grad_(True)
-    larger = build(model, asked)
-    assert isinstance(larger, BDIRNet) and isinstance(found, DirectNet)  # see `train.run`
-    larger.begin_with(found)
-    return larger
+    return found if initial is None else found.requires_grad_(True)
 
 
 def _multiple(model: Trainable) -> int:

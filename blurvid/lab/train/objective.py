@@ -12,7 +12,7 @@ from blurvid.lab.options import TrainOptions
 from blurvid.lab.train.critic import PatchCritic
 from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade
-from blurvid.networks import BDIRNet, DirectNet
+from blurvid.networks import DirectNet
 
 Estimates = dict[int, Tensor]
 
@@ -42,7 +42,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        model: Cascade | DirectNet | BDIRNet,
+        model: Cascade | DirectNet,
         options: TrainOptions,
         features: VGGFeatures | None = None,
     ) -> None:
@@ -77,9 +77,6 @@ class Objective(nn.Module):
         truths = dict(enumerate(x.unbind(1), 1))
         if isinstance(self.model, Cascade):
             return self._cascade(self.model, y, truths)
-        if isinstance(self.model, BDIRNet):
-            middle = self.model(y)[:, 0]
-            return {"middle": self._middle(middle, truths[MIDDLE])}, {MIDDLE: middle}
         estimates = dict(enumerate(self.model(y).unbind(1), 1))
         if self.loss in losses.REGRESSIONS:
             found = {"direct": self._compare(estimates, truths)}
@@ -119,9 +116,7 @@ class Objective(nn.Module):
             trained = stage in self.stages
             if forced and not trained:
                 continue
-            # Frames that are judged one by one must not be bent so that others get better.
-            coupled = self.loss != "independent"
-            estimates = model.predict(stage, y, contexts, coupled=coupled)
+            estimates = model.predict(stage, y, contexts)
             if trained:
                 found.update(estimates)
             if not forced:  # Table 1: the stages before are done, this one makes do with them

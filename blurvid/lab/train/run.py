@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from blurvid import runtime, weights
-from blurvid.config import RunOptions, UNetSpec
+from blurvid.config import RunOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.data import Source
 from blurvid.lab.options import TrainOptions
@@ -93,8 +92,6 @@ def _alone(out: Path) -> AbstractContextManager[None]:
 
 def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
     """Options of a run that starts from weights, whose shape it takes over."""
-    if (options.model, initial.model) == ("bdirnet", "direct"):
-        return _like_direct(options, initial)
     if initial.model != options.model:
         raise OptionError(
             f"weights {initial.name!r} are for the {initial.model} model, not for {options.model}"
@@ -103,16 +100,6 @@ def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOption
         return adopt_spec(options, weights.spec_of(initial))
     except OptionError as error:
         raise OptionError(f"weights {initial.name!r} do not fit: {error}") from None
-
-
-def _like_direct(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
-    """Options of a BDIRNet whose U-Net starts from the direct model's."""
-    spec = weights.spec_of(initial)
-    shape = {field.name: getattr(spec, field.name) for field in dataclasses.fields(UNetSpec)}
-    asked = {name: getattr(options.bdirnet, name) for name in shape}
-    if asked not in (shape, dataclasses.asdict(UNetSpec())):
-        raise OptionError(f"weights {initial.name!r} have a U-Net of another shape: {shape}")
-    return dataclasses.replace(options, bdirnet=dataclasses.replace(options.bdirnet, **shape))
 
 
 def _resumed(options: TrainOptions, state: dict[str, Any], path: Path) -> TrainOptions:
