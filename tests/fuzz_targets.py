@@ -42,7 +42,8 @@ from blurvid import media, weights
 from blurvid.cli import main
 from blurvid.config import FRAME_FORMATS
 from blurvid.errors import BlurvidError
-from blurvid.lab.data import WindowSource, read_stills
+from blurvid.lab.data import open_source
+from blurvid.lab.data.stills import read_stills
 from blurvid.lab.data.windows import read_windows
 from blurvid.lab.data.windows.write import write_windows
 from blurvid.lab.evaluate import evaluate
@@ -205,11 +206,10 @@ def _windows(place: Path, rng: random.Random) -> str:
             options = SynthOptions(crop=32)
             write_windows([frames], folder, options, resume=True)
             return
-        windows = read_windows(folder)
         if step == "score":
-            evaluate(lambda y: y.expand(7, -1, -1, -1), windows[:3])
+            evaluate(lambda y: y.expand(7, -1, -1, -1), read_windows(folder)[:3])
         else:
-            source = WindowSource(windows, torch.device("cpu"), "canonical")
+            source = open_source([folder], TrainOptions(), torch.device("cpu"))
             source.draw(2, 16, torch.Generator())
 
     result = accepted(call)

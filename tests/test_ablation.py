@@ -15,7 +15,6 @@ from blurvid.cli import main
 from blurvid.config import STAGES, CascadeSpec
 from blurvid.errors import OptionError
 from blurvid.lab import losses
-from blurvid.lab.data import source
 from blurvid.lab.data.windows import write_windows
 from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.lab.train import check_options
@@ -198,21 +197,3 @@ def test_a_row_is_trained_and_scored(material, tmp_path, row):
     found = json.loads(scored.stdout)
     assert (found["model"], found["windows"]) == ("cascade", 1)
     assert found["mean"]["score"]["ppsnr"] != found["mean"]["blurry"]["ppsnr"]
-
-
-@pytest.mark.parametrize("order", ["canonical", "invariant"])
-def test_without_a_canonical_order_directions_are_random(material, monkeypatch, order):
-    seen = []
-
-    def simulated(pool, motion, *rest):
-        seen.append(motion.order)
-
-    def stored(windows, device, order, *rest, **more):
-        seen.append(order)
-
-    monkeypatch.setattr(source, "SimulatedSource", simulated)
-    monkeypatch.setattr(source, "WindowSource", stored)
-    options = TrainOptions(model="cascade", order=order, loss="auto")
-    for kind in ("photos", "windows"):
-        source.open_source([material / kind], options, torch.device("cpu"))
-    assert seen == ["canonical" if order == "canonical" else "random"] * 2

@@ -26,7 +26,8 @@ from torch.testing import assert_close
 from blurvid import media, weights
 from blurvid.config import QualityOptions
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, WeightsError
-from blurvid.lab.data import WindowSource, read_stills
+from blurvid.lab.data import open_source
+from blurvid.lab.data.stills import read_stills
 from blurvid.lab.data.windows import read_windows, write_windows
 from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.lab.train.learner import Learner
@@ -477,7 +478,8 @@ def test_a_clip_whose_name_is_no_text_is_written_and_read(tmp_path):
         Image.fromarray(values).save(frames / f"{number}.png")
     write_windows([frames], tmp_path / "out", SynthOptions())
     (window,) = read_windows(tmp_path / "out")
-    source = WindowSource([window], CPU, "canonical")
+    assert os.fsdecode(b"clip\xff") in window.name
+    source = open_source([tmp_path / "out"], TrainOptions(), CPU)
     assert source.draw(1, 16, torch.Generator())[0].shape == (1, 3, 16, 16)
 
 

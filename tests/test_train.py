@@ -35,7 +35,7 @@ from blurvid.errors import (
     WeightsError,
 )
 from blurvid.lab import losses
-from blurvid.lab.data.source import SimulatedSource
+from blurvid.lab.data.source import TrainingSource
 from blurvid.lab.data.stills import StillPool
 from blurvid.lab.options import MotionOptions, TrainOptions
 from blurvid.lab.synth import IDEAL
@@ -55,9 +55,9 @@ pytestmark = pytest.mark.usefixtures("surroundings")
 REPOSITORY = Path(__file__).parents[1]
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
-SHORT = MotionOptions(max_path=4, layers=1, max_turn=0.5, max_zoom=0.01, source_scale=(1.0, 1.2))
+SHORT = MotionOptions(max_path=4, covered=0.0, source_scale=(1.0, 1.2))
 DIRECT = TrainOptions(
-    direct=TINY, motion=SHORT, batch=2, crop=16, max_steps=6, reuse=1, log_every=1, warmup=0.2
+    direct=TINY, motion=SHORT, batch=2, crop=16, max_steps=6, log_every=1, warmup=0.2
 )
 CASCADE = replace(DIRECT, model="cascade", crop=20)
 
@@ -68,9 +68,13 @@ def photo(seed=0, size=64):
     return (image * 255).to(torch.uint8)
 
 
+def moving(photos, device):
+    return TrainingSource(None, None, StillPool(photos, device), None, DIRECT)
+
+
 def simulated(device):
     """Windows that depend on the generator of the run alone."""
-    return SimulatedSource(StillPool([photo()], device), SHORT)
+    return moving([photo()], device)
 
 
 class Fixed:
@@ -145,7 +149,7 @@ def test_a_run_leaves_log_checkpoint_and_weights(tmp_path):
         assert 0 <= line["data_share"] <= 1
     assert found.path == out / WEIGHTS_FOLDER
     assert found.info["name"] == "first"
-    assert found.info["data"] == "simulated motion of 1 still photos"
+    assert found.info["data"] == "1 still photos under simulated motion"
     assert found.info["recipe"]["steps"] == 5
     assert found.info["recipe"]["crop"] == 16
     assert found.info["recipe"]["precision"] == "float32"
@@ -211,7 +215,7 @@ def test_only_the_stages_asked_for_change(tmp_path, tiny_cascade):
 def test_the_default_crop_suits_the_cascade(tmp_path, tiny_cascade):
     options = TrainOptions(model="cascade", batch=1, max_steps=1, motion=SHORT)
     photos = [photo(size=160)]
-    train(options, lambda d: SimulatedSource(StillPool(photos, d), SHORT), tmp_path / "r", run=CPU)
+    train(options, lambda d: moving(photos, d), tmp_path / "r", run=CPU)
 
 
 @pytest.mark.parametrize(
@@ -690,14 +694,14 @@ def test_settings_are_changed_by_name():
     changed = change_settings(
         TrainOptions(),
         ["ema=0.99", "minutes=5", "motion.max_path=16", "direct.channels=[8, 12]", "loss=pair",
-         "max_steps=10", "motion.gammas=[[2.2, 0.5], [\"srgb\", 0.5]]"],
+         "max_steps=10", "motion.gammas=[1.8, 2.6]"],
     )  # fmt: skip
     assert changed == TrainOptions(
         ema=0.99,
         minutes=5.0,
         max_steps=10,
         loss="pair",
-        motion=MotionOptions(max_path=16.0, gammas=((2.2, 0.5), ("srgb", 0.5))),
+        motion=MotionOptions(max_path=16.0, gammas=(1.8, 2.6)),
         direct=DirectSpec(channels=(8, 12)),
     )
     assert isinstance(changed.minutes, float)
@@ -730,7 +734,7 @@ def words(photos, out, *more):
     """Arguments of a quick `blurvid train`."""
     settings = {
         "direct.channels": [8, 12], "direct.blocks": [1, 1], "motion.max_path": 4,
-        "motion.max_turn": 0.5, "motion.max_zoom": 0.01, "motion.source_scale": [1.0, 1.2],
+        "motion.source_scale": [1.0, 1.2],
         "log_every": 1,
     }  # fmt: skip
     command = ["train", "--data", str(photos), "--out", str(out), "--batch", "2", "--crop", "16"]
@@ -799,7 +803,7 @@ def test_train_errors(photos, tmp_path, more, code):
     "more",
     [("--batch", 0), ("--crop", 0), ("--crop", -16), ("--steps", -1), ("--minutes", -1),
      ("--lr", -1), ("--set", "log_every=0"), ("--set", "loss=other"), ("--set", "order=other"),
-     ("--set", "direct.factor=0"), ("--set", "motion.layers=0")],
+     ("--set", "direct.factor=0"), ("--set", "motion.covered=2")],
 )  # fmt: skip
 def test_train_options_out_of_range(photos, tmp_path, more):
     steps = () if more[0] == "--minutes" else ("--steps", 1)
@@ -912,7 +916,7 @@ def test_a_polite_end_saves_the_step_at_hand_and_a_second_one_does_not_wait(
 def test_a_preview_shows_what_the_run_sees_and_trains_nothing(photos, tmp_path):
     sheet = tmp_path / "sheets" / "samples.png"
     arguments = ["train", "--data", photos, "--preview", sheet, "--crop", 32, "--seed", 3]
-    arguments += ["--set", "motion.max_path=4", "--set", "motion.layers=1"]
+    arguments += ["--set", "motion.max_path=4", "--set", "motion.covered=0"]
     result = CliRunner().invoke(main, [str(word) for word in arguments])
     assert (result.exit_code, result.stdout) == (0, f"{sheet}\n"), result.stderr
     page = Image.open(sheet)

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from blurvid import runtime, weights
 from blurvid.errors import InputError, OutputError, TrainingError
-from blurvid.lab.data import Batch, Source, validation_of
+from blurvid.lab.data import Batch, Source
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.meter import Meter, TrainStep
@@ -137,7 +137,7 @@ class Trainer:
         if self.rank or not isinstance(model, MotionModel) or not (last or begun > self.validated):
             return
         if self.kept is None:
-            self.kept = list(validation_of(self.source))
+            self.kept = list(self.source.validation())
         self.scores = validate(model, self.kept, self.learner.dtype)
         now = time.monotonic()
         self.validated = now + (now - begun) / VALIDATION_SHARE
