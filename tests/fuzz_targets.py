@@ -52,7 +52,6 @@ from blurvid.lab.train.settings import change_settings, check_options
 from blurvid.lab.train.state import load_state
 from blurvid.media.stills import save_still
 from blurvid.media.video import read_video, video_info
-from blurvid.runtime import count_flop
 from blurvid.weights.pickles import read_checkpoint
 
 CODES = frozenset((0, 2, 3, 4, 5, 6))
@@ -435,7 +434,6 @@ def prepare(place: Path) -> None:
     image.save(place / "in" / "photo.jpg")
     (place / "in" / "list").write_text(f"{place / 'in' / 'photo.png'}\n")
     weight_set(place / "set")
-    count_flop(lambda: None)  # what it imports takes longer than a case may
 
 
 def told(error: BaseException) -> str:

@@ -15,7 +15,6 @@ from blurvid.errors import OptionError
 from blurvid.exposure import TIMES, displacement, sample
 from blurvid.lab.options import MotionOptions
 from blurvid.lab.synth import IDEAL, check_motion, draw_gammas, margin, simulate
-from blurvid.lab.synth.levels import average_levels
 
 GAMMAS = [1.0, 2.2, 1.8, "srgb"]
 MOTION = MotionOptions(max_path=8.0, still=0.0, covered=0.0)
@@ -80,21 +79,6 @@ def test_average_in_numbers():
     assert_close(average_frames(frames, 1.0).item(), 0.5)
     assert_close(average_frames(frames, 2.2).item(), ((0.2**2.2 + 0.8**2.2) / 2) ** (1 / 2.2))
     assert average_frames(torch.rand(2, 7, 3, 4, 5), "srgb").shape == (2, 3, 4, 5)
-
-
-@pytest.mark.parametrize("gamma", GAMMAS)
-@pytest.mark.parametrize("shape", [(3, 5, 3), (4, 6, 3)])
-def test_levels_are_averaged_alike(gamma, shape):
-    levels = [np.random.default_rng(seed).integers(0, 256, shape, np.uint8) for seed in range(7)]
-    levels[0][0], levels[1][0] = 0, 0
-    for frame in levels:
-        frame[1, 0], frame[1, 1] = 0, 255
-    frames = torch.from_numpy(np.stack(levels)).movedim(-1, 1) / 255
-    found = torch.from_numpy(average_levels(levels, gamma)).movedim(-1, 0)
-    assert_close(found, average_frames(frames, gamma), atol=1e-6, rtol=0)
-    # Windows are cut out, not copied.
-    cut = average_levels([frame[:, 1:] for frame in levels], gamma)
-    assert_close(torch.from_numpy(cut).movedim(-1, 0), found[..., 1:], atol=1e-6, rtol=0)
 
 
 # Simulated motion
