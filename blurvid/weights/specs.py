@@ -36,9 +36,18 @@ def spec_of(weight_set: WeightSet) -> Spec:
     """
     given = weight_set.info.get("spec")
     try:
-        return _made(SPECS[weight_set.model], {} if given is None else given)
+        return spec_from(weight_set.model, {} if given is None else given)
     except ValueError as error:
         raise WeightsError(f"{weight_set.path / SET_FILE}: in spec, {error}") from None
+
+
+def spec_from(model: str, given: object) -> Spec:
+    """Shape of a model from plain values.
+
+    Raises:
+        ValueError: it is malformed, or larger than is believed.
+    """
+    return _made(SPECS[model], given)
 
 
 def spec_problem(spec: Spec) -> str | None:

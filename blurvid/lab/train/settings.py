@@ -8,7 +8,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union
 
 from blurvid import weights
@@ -124,17 +124,7 @@ def stored_spec(options: Mapping[str, Any], model: str) -> Spec:
     """
     if options["model"] != model:
         raise OptionError(f"it is of the {options['model']} model, not of {model}")
-    default: Spec = getattr(TrainOptions(), spec_field(model))
-    return change_settings(default, list(_settings(dict(options.get(spec_field(model), {})))))
-
-
-def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Values by name, nested ones too, as `change_settings` takes them."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _settings(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}={json.dumps(value)}"
+    return weights.spec_from(model, options.get(spec_field(model), {}))
 
 
 def adopt_spec(options: TrainOptions, spec: Spec) -> TrainOptions:
