@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ from blurvid.config import RunOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.data import Source
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.train.group import process_group
 from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.meter import TrainStep
 from blurvid.lab.train.settings import adopt_spec, check_options, stored_spec
@@ -38,7 +34,7 @@ def train(
     on_step: Callable[[TrainStep], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> weights.WeightSet:
-    """Train a model, alone or as one process of `torchrun`.
+    """Train a model.
 
     Args:
         options: the run.
@@ -53,7 +49,7 @@ def train(
             samples are drawn anew.
         on_step: called with each line of the log.
         stop: asked before each step; where it says so, the run is saved and ends early, to be
-            resumed. Not asked in a process of several.
+            resumed.
 
     Returns:
         The averaged weights.
@@ -64,7 +60,7 @@ def train(
         InputError, OptionError, DeviceError: as their names say.
     """
     check_options(options)
-    with _alone(out):
+    with locked(out / LOCK_FILE, out):
         path = out / STATE_FILE
         state = load_state(path) if path.exists() else None
         if state is not None and not resume:
@@ -73,7 +69,7 @@ def train(
             options, initial = _resumed(options, state, path), None
         elif initial is not None:
             options = _continued(options, initial)
-        with runtime.running(run) as (device, dtype), process_group(device) as device:
+        with runtime.running(run) as (device, dtype):
             if dtype == torch.float16:
                 raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
             trainer = Trainer(Learner(options, device, dtype, initial, vgg), source(device), out)
@@ -81,13 +77,6 @@ def train(
                 trainer.load(state)
             torch.backends.cudnn.benchmark = True  # all crops have one size
             return trainer.fit(on_step, stop)
-
-
-def _alone(out: Path) -> AbstractContextManager[None]:
-    """Keep other runs out of a folder; the processes of one run share the lock of the first."""
-    if os.environ.get("RANK", "0") != "0":
-        return contextlib.nullcontext()
-    return locked(out / LOCK_FILE, out)
 
 
 def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
