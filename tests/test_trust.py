@@ -17,7 +17,6 @@ from blurvid import media, weights
 from blurvid.blur import average_frames
 from blurvid.config import DirectSpec, QualityOptions
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.lab.metrics import spearman
 from blurvid.lab.synth.camera import defocus
 from blurvid.media.maps import FULL_ERROR, TrustMaps, colored
 from blurvid.networks import DirectNet
@@ -160,20 +159,6 @@ def test_large_photos_are_looked_at_in_parts(monkeypatch):
 def test_a_single_frame_tells_nothing():
     with pytest.raises(InputError, match="single frame"):
         assess(scene()[None], scene())
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=30))
-def test_rank_correlation(pairs):
-    a, b = (np.array(values, float) for values in zip(*pairs, strict=True))
-    ranks = []
-    for x in (a, b):
-        order = sorted(x)
-        ranks.append([order.index(v) + (order.count(v) - 1) / 2 for v in x])
-    if len({*a}) > 1 and len({*b}) > 1:
-        expected = np.corrcoef(*ranks)[0, 1]
-        assert spearman(a.tolist(), b.tolist()) == pytest.approx(expected, abs=1e-9)
-    else:
-        assert np.isnan(spearman(a.tolist(), b.tolist()))
 
 
 # from Python, and files

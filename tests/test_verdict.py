@@ -101,13 +101,13 @@ def test_why_nothing_is_gained(reasons, words):
 
 def test_a_single_frame_or_a_tiny_photo_has_no_verdict():
     class Copies(torch.nn.Module):
-        name, size_multiple, can_strip = "direct", 1, False
+        name, size_multiple = "direct", 1
 
         def __init__(self, count: int) -> None:
             super().__init__()
             self.count = count
 
-        def fill(self, out, y, step):
+        def fill(self, out, y):
             out.copy_(y.expand(out.shape[0], -1, -1, -1))
 
         def memory(self, *_):

@@ -116,7 +116,7 @@ TRAINING_FIRST = {
     "data": "Photos, windows or videos; repeatable.",
     "out": "Folder for checkpoint, log and weights.",
     "sheet": "Write a sheet of samples, train nothing.",
-    "model": "direct, cascade, bdirnet or motion.",
+    "model": "direct, cascade or motion.",
     "minutes": "Time budget.",
     "max_steps": "Budget in steps.",
     "batch": "Samples of a step.",

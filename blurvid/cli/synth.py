@@ -86,8 +86,8 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
 )
 @click.option(
     "--layers",
-    type=click.IntRange(min=1),
-    default=MOTION.layers,
+    type=click.IntRange(1, 2),
+    default=2,
     show_default=True,
     help="Most layers, background included; 1 moves whole photos (--stills).",
 )
@@ -147,7 +147,7 @@ def synth(
         motion = dataclasses.replace(
             MOTION,
             max_path=max_path,
-            layers=layers,
+            covered=MOTION.covered if layers > 1 else 0.0,
             order=order,  # type: ignore[arg-type]
         )
     failures: list[BlurvidError] = []

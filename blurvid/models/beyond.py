@@ -34,36 +34,30 @@ class Onward(OneFrame):
         assert isinstance(net, FrameNet)
         self.net = net
         self.name, self.size_multiple = cascade.name, cascade.size_multiple
-        self.can_strip = cascade.can_strip
 
     def forward(self, y: Tensor) -> Tensor:
         """Predict the next frame of images."""
         found: Tensor = self.net(*y.chunk(IMAGES, dim=1))
         return found.unsqueeze(1)
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+    def fill(self, out: Tensor, y: Tensor) -> None:
         """Predict the next frame of one image, see `SequenceModel`."""
-        out.copy_(self.net(*y.chunk(IMAGES, dim=1), step=step))
+        out.copy_(self.net(*y.chunk(IMAGES, dim=1)))
 
     def maker(self, frames: Collection[int]) -> str:
         """Name what makes the frame."""
         return f"the stage 17 of the {self.name} model, beyond the exposure,"
 
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes].
 
         The two frames count here: what asks knows of one image.
         """
         frames = 2 * 4 * 3 * height * width
-        return frames + self.net.memory(height, width, feature_size, step)
+        return frames + self.net.memory(height, width, feature_size)
 
 
 def onward_of(model: SequenceModel) -> SequenceModel | None:
-    """The part of a model that can be applied to its own frames; None where it has none.
-
-    A cascade that was trained in pairs (the paper's ablation) has none either.
-    """
+    """The part of a model that can be applied to its own frames; None where it has none."""
     cascade = model.cascade if isinstance(model, GuidedCascade) else model
-    if isinstance(cascade, Cascade) and cascade.spec.contexts == "sequential":
-        return Onward(cascade)
-    return None
+    return Onward(cascade) if isinstance(cascade, Cascade) else None

@@ -69,7 +69,6 @@ class MotionModel(nn.Module):
     name = "motion"
     count = FRAMES
     size_multiple = 1
-    can_strip = False
 
     def __init__(
         self,
@@ -137,7 +136,7 @@ class MotionModel(nn.Module):
                 out[..., target, :] = part.float()[..., kept, : y.shape[-1]]
             yield crisp((out * (1 - rest) + picture * rest).clamp(0, 1), goal)[0]
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+    def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image, see `SequenceModel`."""
         self._fill(out, y, TIMES)
 
@@ -155,18 +154,17 @@ class MotionModel(nn.Module):
         """Name what makes the frames."""
         return "the motion model"
 
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes], as measured.
 
         Args:
             height: H.
             width: W.
             feature_size: bytes of one value of the features.
-            step: nothing can be saved by it.
         """
         pixels = height * width
         restored = min(pixels, BAND_PIXELS) * BAND_BYTES[feature_size]
-        sharpened = self.middle.memory(height, width, feature_size, None)
+        sharpened = self.middle.memory(height, width, feature_size)
         sought = max(sharpened, min(pixels, WORK) * SOUGHT_BYTES)
         most = max(
             HELD_BYTES["picture"] * pixels + restored, HELD_BYTES["motion"] * pixels + sought
@@ -179,7 +177,7 @@ class MotionModel(nn.Module):
         whole = _padded(y, self.middle.size_multiple)
         out = torch.empty_like(whole)
         with autocast(y.device, self.dtype):
-            SelfEnsemble(self.middle, self.passes).fill(out, whole, None)
+            SelfEnsemble(self.middle, self.passes).fill(out, whole)
         return _finite(out)[..., :height, :width].clamp(0, 1)
 
     def propose(self, middle: Tensor, y: Tensor) -> Proposal:

@@ -205,7 +205,6 @@ class Maxim(nn.Module):
 
     name = "maxim"
     count = 1
-    can_strip = False
     size_multiple = 64  # the bottleneck is at 1/8, in blocks of 8
 
     def __init__(self, spec: MaximSpec | None = None) -> None:
@@ -240,13 +239,12 @@ class Maxim(nn.Module):
         assert isinstance(state, Tensor)
         return (y + state.permute(0, 3, 1, 2)).unsqueeze(1)
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+    def fill(self, out: Tensor, y: Tensor) -> None:
         """Deblur as `forward` does, in overlapping tiles where the image is larger than one.
 
         Args:
             out: the frame goes there, (1, 3, H, W) float32, on any device.
             y: one blurry image, (1, 3, H, W).
-            step: nothing can be saved by it.
         """
         rows, columns = (spans(length) for length in y.shape[-2:])
         if len(rows) == len(columns) == 1:
@@ -262,7 +260,7 @@ class Maxim(nn.Module):
         """Name what makes the frame."""
         return "the maxim model"
 
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes], as measured."""
         seen = min(height, TILE) * min(width, TILE)
         return seen * self.spec.features * feature_size * HELD[feature_size]

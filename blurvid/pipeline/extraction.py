@@ -172,7 +172,7 @@ class Extractor(Runner):
         net = onward_of(self.network)
         predict = None
         if net is not None:
-            # With its own plan of memory: fit, strips, tiles and precision are as for the seven.
+            # With its own plan of memory: fit, tiles and precision are as for the seven.
             step = Runner(net, self.device, self.dtype, self.max_memory)
 
             def predict(images: Tensor) -> Tensor:

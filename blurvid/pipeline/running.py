@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid import runtime
-from blurvid.config import ROOMY, Gamma
+from blurvid.config import Gamma
 from blurvid.errors import BlurvidError, DeviceError
 from blurvid.models import MotionMiddle, MotionModel, SelfEnsemble, SequenceModel
 from blurvid.pipeline.fitted import Fitted, Knowledge, times_of
@@ -164,7 +164,6 @@ class Runner:
             y.shape[-1],
             dtype.itemsize,
             room,
-            roomy=ROOMY if device.type == "cpu" else None,
             host=host,
             whole=self.fitting is not None,
         )
@@ -187,9 +186,9 @@ class Runner:
             )
             tiles = 1
             if how.side is None:
-                self.model.fill(frames, y.to(device), how.step)
+                self.model.fill(frames, y.to(device))
             else:
-                tiles = fill_in_tiles(self.model, frames, y, how.side, how.step, device)
+                tiles = fill_in_tiles(self.model, frames, y, how.side, device)
         warnings: tuple[str, ...] = ()
         if tiles > 1:
             warnings = (f"too little memory for the whole; seen in {tiles} overlapping tiles",)

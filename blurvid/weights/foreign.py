@@ -39,7 +39,7 @@ class ForeignDeblurrer(OneFrame):
         """Name what makes the frame."""
         return self.name
 
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Guess the most that `fill` takes besides its arguments [bytes]."""
         return height * width * BYTES_PER_PIXEL * feature_size // 4
 
