@@ -211,6 +211,10 @@ def resolve(
         )
     if hints != MotionHints() and found.model != MODELS[0]:
         raise OptionError(f"hints on the motion are for the {MODELS[0]} model")
+    if (frames != FRAMES or beyond) and found.model != MODELS[0]:
+        raise OptionError(
+            f"the {found.model} model gives {FRAMES} frames; others are for the {MODELS[0]} model"
+        )
     guide = None
     if found.model == "cascade":
         guide = find_middle(middle, found)

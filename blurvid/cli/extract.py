@@ -135,9 +135,8 @@ class Asked:
     default=FRAMES,
     show_default=True,
     metavar="N",
-    help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure. The motion model "
-    "renders each; of others, those at the times of the seven are these, and the rest is made "
-    "between them.",
+    help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure; others than "
+    f"{FRAMES} of the motion model.",
 )
 @click.option(
     "--beyond",
@@ -145,9 +144,8 @@ class Asked:
     default=0,
     show_default=True,
     metavar="K",
-    help="K more frames before the exposure and K after it; files are numbered from the first of "
-    "all. Guesses: everything moves on as it did (the cascade applies its outermost network to "
-    "its own frames again).",
+    help="K more frames before the exposure and K after it, of the motion model; files are "
+    "numbered from the first of all. Guesses: everything moves on as it did.",
 )
 @click.option(
     "--montage",

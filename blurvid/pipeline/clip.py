@@ -17,19 +17,18 @@ from torch import Tensor
 
 from blurvid import media, runtime
 from blurvid.blur import average_frames, psnr_of
-from blurvid.config import DEFAULT_GAMMA, FRAMES, ClipOptions, OrderOptions
+from blurvid.config import DEFAULT_GAMMA, FRAMES, MODELS, ClipOptions, OrderOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.flow import Field, Motion, measure, rough
 from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of
 from blurvid.pipeline.memory import constrain_pieces, in_pieces, room_for
-from blurvid.pipeline.more import resample
 from blurvid.pipeline.order import arrange
 from blurvid.pipeline.replay import movables
 from blurvid.pipeline.trust import Trust, assess, reblur_map
 from blurvid.pipeline.verdict import Verdict, judge
 from blurvid.reasons import reason
-from blurvid.recipe import Recipe, check_frames
+from blurvid.recipe import Recipe, check_beyond, check_frames
 from blurvid.targets import check_besides, kind_of
 
 
@@ -81,38 +80,39 @@ class Clip:
         """The seven frames that the model gave."""
         return self.tensor if self.seven is None else self.seven
 
-    def resample(self, count: int) -> Clip:
-        """Spread another number of frames evenly over the exposure.
+    def resample(self, count: int, beyond: int = 0) -> Clip:
+        """Render another number of frames, evenly over the exposure, of the motion that was fitted.
 
-        Where the motion was fitted, all are rendered from it. Elsewhere the first and the last
-        frame stay; those at the times of the seven are these, bit by bit, others are made of the
-        two beside them by their motion. What is known of the clip (re-blur, motion, trust) stays
-        that of the seven. Frames beyond the exposure are left out.
+        What is known of the clip (re-blur, motion, trust) stays that of the seven.
 
         Args:
-            count: how many, 3 to 49.
+            count: how many over the exposure, 3 to 49.
+            beyond: how many more at each end, 0 to 4, with seven within: everything moves on as it
+                did.
 
         Returns:
             A clip of so many frames.
 
         Raises:
-            OptionError: no such number, or a clip of a single frame.
+            OptionError: no such number, or no motion was fitted.
         """
-        own = self._own
-        if len(own) != FRAMES:
-            raise OptionError(f"{count} frames need the {FRAMES} of a sequence, not {len(own)}")
         check_frames(count)
-        recipe = dataclasses.replace(self.recipe, frames=count, beyond=0)
-        if count == FRAMES:
+        check_beyond(beyond, count)
+        recipe = dataclasses.replace(self.recipe, frames=count, beyond=beyond)
+        own, fitted = self._own, self.fitted
+        if count == len(own) and not beyond:
             return dataclasses.replace(self, tensor=own, seven=None, recipe=recipe)
+        if fitted is None:
+            raise OptionError(f"other frames are of the {MODELS[0]} model, of a whole photo")
         with runtime.memory_guard(torch.device("cpu")):
-            out = room_for(own.shape[-2], own.shape[-1], count, self.host_memory)
-            if self.fitted is None:
-                resample(own, count, out)
-            else:
-                self.fitted.render(times_of(count), out)
-                if recipe.quality.constraint is not None:
-                    constrain_pieces(out, self.photo.pixels, recipe.quality.constraint)
+            height, width = own.shape[-2:]
+            out = room_for(height, width, count + 2 * beyond, self.host_memory)
+            fitted.render(times_of(count, beyond), out)
+            if beyond:
+                for i, frame in enumerate(own):
+                    out[beyond + i] = frame
+            elif recipe.quality.constraint is not None:
+                constrain_pieces(out, self.photo.pixels, recipe.quality.constraint)
         return dataclasses.replace(self, tensor=out, seven=own, recipe=recipe)
 
     def face(self, direction: str) -> Clip:

@@ -16,11 +16,10 @@ from torch import Tensor
 from blurvid import media, runtime
 from blurvid.config import FRAMES, MIDDLE
 from blurvid.errors import InputError
-from blurvid.models import SequenceModel, onward_of
+from blurvid.models import SequenceModel
 from blurvid.pipeline.clip import Clip
-from blurvid.pipeline.fitted import Fitted, Knowledge, times_of
+from blurvid.pipeline.fitted import Knowledge
 from blurvid.pipeline.memory import room_for
-from blurvid.pipeline.more import extend
 from blurvid.pipeline.order import arrange
 from blurvid.pipeline.part import MARGIN, part_of
 from blurvid.pipeline.running import Found, Runner
@@ -116,15 +115,8 @@ class Extractor(Runner):
             fitted=fitted if sequence else None,
             host_memory=self.host_memory,
         )
-        if sequence and self.recipe.frames != FRAMES:
-            clip = clip.resample(self.recipe.frames)
-        if self.recipe.beyond:
-            more, told = self.extended(
-                frames, photo.pixels, self.recipe.beyond, found.scale, clip.fitted
-            )
-            recipe = dataclasses.replace(recipe, beyond=self.recipe.beyond)
-            clip = dataclasses.replace(clip, tensor=more, seven=frames, recipe=recipe)
-            warnings += told
+        if self.recipe.count not in (1, FRAMES):
+            clip = clip.resample(self.recipe.frames, self.recipe.beyond)
         seconds = time.perf_counter() - started
         return dataclasses.replace(clip, seconds=seconds, warnings=tuple(dict.fromkeys(warnings)))
 
@@ -142,53 +134,6 @@ class Extractor(Runner):
         clip = part_of(inner(media.cropped(photo, seen)), photo, part, seen, self.recipe.part.paste)
         told = dataclasses.replace(self.recipe.part, region=part.name)
         return dataclasses.replace(clip, recipe=dataclasses.replace(clip.recipe, part=told))
-
-    def extended(
-        self,
-        frames: Tensor,
-        y: Tensor,
-        count: int,
-        scale: float = 1.0,
-        fitted: Fitted | None = None,
-    ) -> tuple[Tensor, tuple[str, ...]]:
-        """Add frames before and after the exposure, at the spacing of the seven.
-
-        Where the motion was fitted, they are rendered from it. A cascade applies its outermost
-        network to its own frames again; for other models everything moves on as it did between the
-        two outermost frames.
-
-        Args:
-            frames: x[1..7], (7, 3, H, W), RGB, in [0, 1], on the CPU, in any order of time.
-            y: the blurry image, (3, H, W), RGB in [0, 1].
-            count: how many at each end.
-            scale: size at which the model saw the image, and sees it again.
-            fitted: what the seven were rendered from, where they were.
-
-        Returns:
-            x[1 - count .. 7 + count], (7 + 2 count, 3, H, W) in [0, 1], and what the user should
-            know.
-        """
-        warnings: dict[str, None] = {}
-        net = onward_of(self.network)
-        predict = None
-        if net is not None:
-            # With its own plan of memory: fit, strips, tiles and precision are as for the seven.
-            step = Runner(net, self.device, self.dtype, self.max_memory)
-
-            def predict(images: Tensor) -> Tensor:
-                found = step.frames(images)
-                warnings.update(dict.fromkeys(found.warnings))
-                return found.frames
-
-        with runtime.memory_guard(torch.device("cpu")):
-            out = room_for(y.shape[-2], y.shape[-1], FRAMES + 2 * count, self.host_memory)
-            if fitted is not None:
-                fitted.render(times_of(FRAMES, count), out)
-            for i, frame in enumerate(frames):
-                out[count + i] = frame
-            if fitted is None:
-                extend(out, count, y, scale, predict)
-        return out, tuple(warnings)
 
     def scaled(self, y: Tensor) -> Found:
         """Extract frames at the scale asked for, `auto` choosing one, and bring them to full size.
