@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from blurvid.config import COMPARISONS, FORMATS, FRAME_FORMATS, ClipOptions
-from blurvid.errors import ExistsError, OptionError, OutputError
-from blurvid.reasons import reason
+from blurvid.errors import ExistsError, OptionError, OutputError, reason
 
 CLIP_SUFFIXES = tuple(f".{kind}" for kind in FORMATS if kind not in FRAME_FORMATS)
 """Of all that is not single frames; a file has its kind as its suffix."""

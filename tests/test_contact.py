@@ -25,7 +25,9 @@ def strip_of(folder, name="a", height=40, width=60, count=7):
     frames[:, 0] = torch.linspace(0.2, 1, count)[:, None, None]
     photo = torch.zeros(3, height, width)
     photo[2] = 1
-    return media.write_strip(frames, folder / f"{name}.webp", media.Photo(photo))
+    path = folder / f"{name}.webp"
+    media.save_strip(frames, path, media.Photo(photo))
+    return path
 
 
 def test_a_strip_holds_the_photo_and_at_most_seven_frames(tmp_path):

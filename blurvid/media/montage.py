@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from blurvid.atomic import replacing
 from blurvid.media.clip import flat_frames
 from blurvid.media.compare import busiest
 from blurvid.media.photo import Photo
 from blurvid.media.png import save_png
-from blurvid.targets import check_besides
 
 Pixels = NDArray[np.uint8]
 
@@ -33,7 +31,7 @@ _FONT = 22
 _MARK = (255, 196, 0)
 
 
-def write_montage(frames: Tensor, target: Path, photo: Photo, *, overwrite: bool = False) -> Path:
+def save_montage(frames: Tensor, path: Path, photo: Photo) -> None:
     """Write a sheet with a photo and its frames, labelled, each with a crop below it.
 
     The crop is taken where the first and the last frame differ most on average; it is enlarged
@@ -41,27 +39,17 @@ def write_montage(frames: Tensor, target: Path, photo: Photo, *, overwrite: bool
 
     Args:
         frames: (T, 3, H, W) float RGB, nominally in [0, 1], on any device.
-        target: a file ending in `.png`; its folder is made if missing.
+        path: a file that must be new.
         photo: what the frames came from, H x W as they are.
-        overwrite: replace an existing file.
-
-    Returns:
-        The file.
 
     Raises:
-        OptionError: another suffix.
-        OutputError: the file exists already, or cannot be written.
         ValueError: frames of another shape, or with NaN values.
     """
     if frames.ndim != 4 or 0 in frames.shape or frames.shape[1:] != photo.pixels.shape:
         shape = (tuple(frames.shape), tuple(photo.pixels.shape))
         raise ValueError(f"frames of shape {shape[0]} of a photo of shape {shape[1]}")
-    target = check_besides("montage", target, overwrite)
     (blurry,) = flat_frames(photo.pixels[None], photo)
-    page = montage(blurry, flat_frames(frames, photo))
-    with replacing([target]) as (temporary,):
-        save_png(page, temporary, None)
-    return target
+    save_png(montage(blurry, flat_frames(frames, photo)), path, None)
 
 
 def montage(blurry: Pixels, frames: Sequence[Pixels]) -> Tensor:

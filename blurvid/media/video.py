@@ -16,11 +16,10 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from blurvid.errors import InputError
+from blurvid.errors import InputError, reason
 from blurvid.files import content_of, is_special
 from blurvid.media.rgb import Converter, beyond_bt709, transposed, upright
 from blurvid.media.timing import Span, Timing, frame_time, timing_of
-from blurvid.reasons import reason
 
 Pixels = NDArray[np.uint8]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from blurvid import media, runtime
 from blurvid.blur import average_frames, psnr_of
 from blurvid.config import DEFAULT_GAMMA, FRAMES, MODELS, ClipOptions, OrderOptions
-from blurvid.errors import OptionError, OutputError
+from blurvid.errors import OptionError, OutputError, reason
 from blurvid.flow import Field, Motion, measure, rough
 from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of
@@ -27,7 +27,6 @@ from blurvid.pipeline.order import arrange
 from blurvid.pipeline.replay import movables
 from blurvid.pipeline.trust import Trust, assess, reblur_map
 from blurvid.pipeline.verdict import Verdict, judge
-from blurvid.reasons import reason
 from blurvid.recipe import Recipe, check_beyond, check_frames
 from blurvid.targets import check_besides, kind_of
 
@@ -224,11 +223,18 @@ class Clip:
         """Where the average of the frames does not explain the photo, see `trust.reblur_map`."""
         return reblur_map(self._own, self.photo.pixels, self.recipe.quality.constraint)
 
-    def save_trust(self, target: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the maps of `trust` and re-blur: as `.npy`, or drawn over the photo as `.png`.
+    def save_beside(
+        self, kind: str, target: str | Path, *, reverse: bool = False, overwrite: bool = False
+    ) -> Path:
+        """Write something besides the frames.
 
         Args:
-            target: a file; the suffix names the kind.
+            kind: `flow`, the motion during the exposure (`.flo`, `.npy` or, in colours, `.png`);
+                `trust`, the maps of `trust` and re-blur (`.npy` or, over the photo, `.png`);
+                `montage`, one sheet with the photo, its frames, and crops of where most moves
+                (`.png`); `contact`, the same small, one below the other (`.webp`).
+            target: a file.
+            reverse: measure the motion from frame 7 to frame 1.
             overwrite: replace an existing file.
 
         Returns:
@@ -238,8 +244,18 @@ class Clip:
             OutputError: the file exists, or cannot be written.
             OptionError: another suffix.
         """
-        maps = media.TrustMaps(self.trust().error, self.reblur_map)
-        return media.write_trust(maps, Path(target), self.photo, overwrite=overwrite)
+        target = check_besides(kind, Path(target), overwrite)
+        with media.replacing([target]) as (path,):
+            if kind == "flow":
+                media.save_flow(self._field(reverse), path)
+            elif kind == "trust":
+                maps = media.TrustMaps(self.trust().error, self.reblur_map)
+                media.save_trust(maps, path, self.photo)
+            elif kind == "montage":
+                media.save_montage(self.tensor, path, self.photo)
+            else:
+                media.save_strip(self.tensor, path, self.photo)
+        return target
 
     def flow(self, reverse: bool = False) -> NDArray[np.float32]:
         """Motion during the exposure: where each pixel of frame 1 is in frame 7.
@@ -258,26 +274,6 @@ class Clip:
     def motion(self, reverse: bool = False) -> Motion:
         """The same in a few numbers: dominant motion, median, 95th percentile, longest [px]."""
         return self._field(reverse).motion
-
-    def save_flow(
-        self, target: str | Path, *, reverse: bool = False, overwrite: bool = False
-    ) -> Path:
-        """Write the motion during the exposure as `.flo`, `.npy` or, in colours, as `.png`.
-
-        Args:
-            target: a file; the suffix names the kind.
-            reverse: measure from frame 7 to frame 1.
-            overwrite: replace an existing file.
-
-        Returns:
-            The file written.
-
-        Raises:
-            OutputError: the file exists, or cannot be written.
-            OptionError: another suffix.
-        """
-        target = check_besides("flow", Path(target), overwrite)
-        return media.write_flow(self._field(reverse), target, overwrite=overwrite)
 
     @functools.cached_property
     def _fields(self) -> dict[bool, Field]:
@@ -328,7 +324,7 @@ class Clip:
             stem=stem or stem_of(self.photo),
             overwrite=overwrite,
             kind=kind,
-            **(self._told() if kind == "html" else {}),
+            notes=self._notes() if kind == "html" else None,
         )
 
     def show(self) -> None:
@@ -347,56 +343,28 @@ class Clip:
             raise OutputError(f"no browser to show {path} in")
 
     def save_still(self, target: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the middle frame as a picture, with what the photo came with.
-
-        Args:
-            target: `.png`, `.tif`, `.jpg` or `.webp`.
-            overwrite: replace an existing file.
-
-        Returns:
-            The file written.
-
-        Raises:
-            OutputError: the file exists already, or cannot be written.
-            OptionError: another suffix.
-        """
+        """Write the middle frame, with what the photo came with; the suffix says how."""
         frame = self.tensor[len(self.tensor) // 2]
         return media.write_still(frame, Path(target), self.photo, overwrite=overwrite)
 
-    def save_montage(self, target: str | Path, *, overwrite: bool = False) -> Path:
-        """Write one sheet with the photo and its frames, and crops of where most moves.
-
-        Args:
-            target: a file ending in `.png`.
-            overwrite: replace an existing file.
-
-        Returns:
-            The file written.
-
-        Raises:
-            OutputError: the file exists already, or cannot be written.
-            OptionError: another suffix.
-        """
-        return media.write_montage(self.tensor, Path(target), self.photo, overwrite=overwrite)
-
-    def _told(self) -> dict[str, Any]:
+    def _notes(self) -> media.Notes:
         """What a player shows besides: how the frames came about, and what moves on its own."""
         trust, recipe = self.trust(), self.recipe
         part = {} if recipe.part.region is None else {"region": str(recipe.part.region)}
         stem = "photo" if self.photo.name == "-" else Path(self.photo.name).stem or "photo"
         outputs = {end.upper(): shlex.quote(f"{stem}.{end}") for end in ("mp4", "gif", "webp")}
-        return {
-            "facts": {
+        return media.Notes(
+            {
                 **part,
                 "model": recipe.model,
                 "weights": recipe.weights.name,
                 "re-blur PSNR": f"{min(self.reblur_psnr, 999.0):.1f} dB",
             },
-            "verdict": None if self.verdict is None else self.verdict.text,
-            "maps": media.TrustMaps(trust.error, self.reblur_map),
-            "objects": movables(self._own, self._field(False)),
-            "origin": media.Origin(recipe.command(self.photo.name), outputs),
-        }
+            None if self.verdict is None else self.verdict.text,
+            movables(self._own, self._field(False)),
+            media.TrustMaps(trust.error, self.reblur_map),
+            media.Origin(recipe.command(self.photo.name), outputs),
+        )
 
 
 def stem_of(photo: media.Photo) -> str:

@@ -28,7 +28,7 @@ from blurvid.models import (
 )
 from blurvid.models.cascade import Cascade
 from blurvid.pipeline.clip import Clip
-from blurvid.pipeline.extraction import Extractor, PhotoLike, as_photo
+from blurvid.pipeline.extraction import Extractor
 from blurvid.recipe import AUTO, GIVEN, Recipe, Source, resolve
 
 
@@ -92,25 +92,16 @@ def extractor(
     order: OrderOptions = OrderOptions(),
     hints: MotionHints = MotionHints(),
 ) -> AbstractContextManager[Extractor]:
-    """Load a model and keep it ready for the time of a block.
+    """Load a model and keep it ready for the time of a block, see `opened`.
 
     Args:
-        weights_name: name or folder of a weight set, or one found already; the released one by
-            default.
+        weights_name: as for `recipe.resolve`, like what follows.
         run: device, precision, threads.
-        model: `auto` or one of `config.MODELS`; `auto` takes the first of them whose weights are
-            there.
+        model: `auto` or one of `config.MODELS`.
         quality: what is done besides one plain pass.
-        middle: what gives the middle frame, see `recipe.resolve`.
+        middle: what gives the middle frame.
         order: which way time runs, in all of the photo and in parts of it.
-        hints: what is known of the motion; for the motion model.
-
-    Returns:
-        A context manager that gives a function from a photo to its `Clip`.
-
-    Raises:
-        OptionError: an option is out of range.
-        WeightsError: weights missing.
+        hints: what is known of the motion.
     """
     recipe = resolve(
         *(weights_name, model, middle),
@@ -123,7 +114,7 @@ def extractor(
 
 
 def extract(
-    photo: PhotoLike,
+    photo: media.PhotoLike,
     *,
     weights_name: str | Path | weights.WeightSet | None = None,
     model: str = "auto",
@@ -171,7 +162,7 @@ def extract(
         part=part,
         precision=run.precision,
     )
-    photo = as_photo(photo)
+    photo = media.as_photo(photo)
     with opened(recipe, run) as ready:
         clip = ready(photo)
     return dataclasses.replace(clip, warnings=recipe.warnings + clip.warnings)

@@ -18,7 +18,7 @@ from blurvid.config import FRAMES
 from blurvid.media.clip import flat_frames
 from blurvid.media.pages import digest, escaped, look, part_of
 from blurvid.media.photo import Photo
-from blurvid.targets import check_besides, check_contact
+from blurvid.targets import check_contact
 
 _SIDE = 480
 """Longest side of a picture on the page [px]."""
@@ -31,7 +31,7 @@ class Card:
 
     name: str
     strip: Path | None = None
-    """The photo and its frames, see `write_strip`; None where there are none."""
+    """The photo and its frames, see `save_strip`; None where there are none."""
     cells: int = FRAMES + 1
     """How many pictures that holds."""
     outputs: tuple[Path, ...] = ()
@@ -46,25 +46,16 @@ class Card:
     """How long it took."""
 
 
-def write_strip(frames: Tensor, target: Path, photo: Photo, *, overwrite: bool = False) -> Path:
-    """Write a photo and at most seven of its frames below one another, small.
+def save_strip(frames: Tensor, path: Path, photo: Photo) -> None:
+    """Write a photo and at most seven of its frames below one another, small, as WebP.
 
     One picture for all of them is one file to load, and a page plays it by moving it.
 
     Args:
         frames: (T, 3, H, W) float RGB, nominally in [0, 1], on any device.
-        target: a file ending in `.webp`; its folder is made if missing.
+        path: a file that is new.
         photo: what the frames came from, H x W as they are.
-        overwrite: replace an existing file.
-
-    Returns:
-        The file.
-
-    Raises:
-        OptionError: another suffix.
-        OutputError: the file exists already, or cannot be written.
     """
-    target = check_besides("contact", target, overwrite)
     (blurry,) = flat_frames(photo.pixels[None], photo)
     picked = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int)
     pictures = [Image.fromarray(blurry)]
@@ -75,9 +66,7 @@ def write_strip(frames: Tensor, target: Path, photo: Photo, *, overwrite: bool =
     strip = Image.new("RGB", (width, height * len(pictures)))
     for number, picture in enumerate(pictures):
         strip.paste(picture, (0, number * height))
-    with replacing([target]) as (temporary,):
-        strip.save(temporary, "webp", quality=_QUALITY)
-    return target
+    strip.save(path, "webp", quality=_QUALITY)
 
 
 def write_contact(cards: Sequence[Card], target: Path, *, overwrite: bool = False) -> Path:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import IO
 
 from blurvid import media
+from blurvid.atomic import LOCK_FILE
 from blurvid.errors import OptionError, OutputError
 from blurvid.lab.data.windows.clips import SourceClip
 from blurvid.lab.data.windows.records import BLURRY, MANIFEST, UNFINISHED, Record, read_records
 from blurvid.lab.data.windows.simulate import described
 from blurvid.lab.options import MotionOptions, SynthOptions
-from blurvid.locks import LOCK_FILE
 
 _SCRATCH = ".{}.partial"
 """Name of the folder of a window's images until all are there."""

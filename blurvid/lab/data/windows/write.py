@@ -14,6 +14,7 @@ from typing import TypeAlias
 import torch
 
 from blurvid import media, runtime
+from blurvid.atomic import LOCK_FILE, locked
 from blurvid.errors import BlurvidError, DeviceError, InputError, OutputError
 from blurvid.lab.data.windows.clips import SourceClip, find_clips
 from blurvid.lab.data.windows.folder import Folder, check_inside, scratch_of
@@ -21,7 +22,6 @@ from blurvid.lab.data.windows.make import Maker, check_options, plan_windows
 from blurvid.lab.data.windows.records import BLURRY, Record
 from blurvid.lab.data.windows.simulate import find_stills, simulate_still
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
-from blurvid.locks import LOCK_FILE, locked
 
 Plan: TypeAlias = Callable[[SourceClip, Container[int]], Iterator[Maker]]
 """Goes through the windows of a clip, passing over those of some numbers."""
