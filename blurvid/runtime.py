@@ -7,7 +7,7 @@ import math
 import os
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,7 +16,6 @@ import numpy as np
 import psutil
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from blurvid.config import DEVICES, FREE_SHARE, MOST_THREADS, RunOptions
 from blurvid.errors import DeviceError, OptionError
@@ -264,16 +263,6 @@ def _file_cache(path: Path) -> int:
         return sum(int(size) for name, size in lines if name in ("active_file", "inactive_file"))
     except (OSError, ValueError):
         return 0
-
-
-def count_flop(call: Callable[[], object]) -> int:
-    """Count the floating-point operations of a call; a multiply-add counts as two.
-
-    Only convolutions and matrix products count.
-    """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        call()
-    return int(counter.get_total_flops())
 
 
 def first_line(error: BaseException) -> str:

@@ -367,12 +367,13 @@ def _import_all() -> None:
     """Import what the commands need, so that forks begin at once."""
     import rich.progress  # noqa: F401
     import torch._dynamo  # noqa: F401
+    from torch.utils.flop_counter import FlopCounterMode
 
     from blurvid import batch, cli, pipeline, weights  # noqa: F401
     from blurvid.lab import data, train  # noqa: F401
-    from blurvid.runtime import count_flop
 
-    count_flop(lambda: None)
+    with FlopCounterMode(display=False):
+        pass
 
 
 def main() -> int:

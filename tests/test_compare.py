@@ -8,11 +8,10 @@ from PIL import Image, ImageSequence
 
 from blurvid import media
 from blurvid.cli import main
-from blurvid.config import ClipOptions
+from blurvid.config import VIDEO_FORMATS, ClipOptions
 from blurvid.errors import OptionError
 from blurvid.media import compare
 from blurvid.media.compare import Comparison, edge_at
-from blurvid.targets import COMPARED
 
 BLUE, RED = (0, 0, 255), (255, 0, 0)
 
@@ -93,7 +92,7 @@ def test_comparisons_as_files(tmp_path):
         assert media.video_info(tmp_path / f"a.{kind}").size == (64, 64)
 
 
-@pytest.mark.parametrize("kind", COMPARED)
+@pytest.mark.parametrize("kind", VIDEO_FORMATS)
 def test_a_clip_that_is_too_large_is_made_again(tmp_path, monkeypatch, kind):
     write(tmp_path / f"whole.{kind}", compare="flicker", square=True)
     whole = (tmp_path / f"whole.{kind}").stat().st_size

@@ -391,15 +391,6 @@ def test_passes_are_of_the_middle_network(pair):
     assert len(seen) - once == 4 * once > 0
 
 
-def test_constraint_holds_for_every_number_of_frames(pair):
-    quality = QualityOptions(constraint=2.2)
-    clip = extract("photo.png", middle="sharp.png", quality=quality)
-
-    assert clip.reblur_psnr > 45
-    light = clip.resample(5).tensor.clamp(0, 1).pow(2.2).mean(0).pow(1 / 2.2)
-    assert float((light - clip.photo.pixels).abs().mean()) < 0.004
-
-
 def test_too_little_memory_is_said(pair):
     run = RunOptions(max_memory=1 << 20)
 

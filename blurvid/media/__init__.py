@@ -18,11 +18,10 @@ from blurvid.files import (
 )
 from blurvid.media.animated import animate
 from blurvid.media.clip import animation, write_frames
-from blurvid.media.contact import Card, save_strip, write_contact
 from blurvid.media.decode import photo_from_array
 from blurvid.media.flow import flow_array, flow_picture, save_flow
 from blurvid.media.maps import TrustMaps
-from blurvid.media.montage import save_montage, sheet
+from blurvid.media.montage import save_montage, save_strip, sheet
 from blurvid.media.mp4 import Tracks, encode, join, store
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Notes, Origin
@@ -39,7 +38,6 @@ from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames
 
 __all__ = [
     "Box",
-    "Card",
     "FILTER",
     "FILTER_VIDEO",
     "START",
@@ -92,7 +90,6 @@ __all__ = [
     "to_uint8",
     "trust_picture",
     "video_info",
-    "write_contact",
     "write_frames",
     "write_png",
     "write_still",

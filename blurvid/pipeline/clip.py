@@ -22,9 +22,8 @@ from blurvid.errors import OptionError, OutputError, reason
 from blurvid.flow import Field, Motion, measure, rough
 from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of
-from blurvid.pipeline.memory import constrain_pieces, in_pieces, room_for
-from blurvid.pipeline.order import arrange
-from blurvid.pipeline.replay import movables
+from blurvid.pipeline.memory import in_pieces, room_for
+from blurvid.pipeline.order import arrange, movables
 from blurvid.pipeline.trust import Trust, assess, reblur_map
 from blurvid.pipeline.verdict import Verdict, judge
 from blurvid.recipe import Recipe, check_beyond, check_frames
@@ -110,8 +109,6 @@ class Clip:
             if beyond:
                 for i, frame in enumerate(own):
                     out[beyond + i] = frame
-            elif recipe.quality.constraint is not None:
-                constrain_pieces(out, self.photo.pixels, recipe.quality.constraint)
         return dataclasses.replace(self, tensor=out, seven=own, recipe=recipe)
 
     def face(self, direction: str) -> Clip:
@@ -179,14 +176,11 @@ class Clip:
     def reblur_psnr(self) -> float:
         """How well the average of the frames explains the photo [dB]; inf if exactly.
 
-        The response of the photo's camera is not known; that of the constraint stands for it,
-        gamma 2.2 where there was none.
+        The response of the photo's camera is not known; gamma 2.2 stands for it.
         """
-        gamma = self.recipe.quality.constraint
-        gamma = DEFAULT_GAMMA if gamma is None else gamma
         # In pieces: light of all frames at once would take twice their memory.
         errors = [
-            (average_frames(frames, gamma) - seen).square().sum(dtype=torch.float64)
+            (average_frames(frames, DEFAULT_GAMMA) - seen).square().sum(dtype=torch.float64)
             for frames, seen in in_pieces(self._own, self.photo.pixels)
         ]
         return float(psnr_of(torch.stack(errors).sum() / self.photo.pixels.numel()))
@@ -196,14 +190,11 @@ class Clip:
 
         The same for the seven frames in any order of time.
         """
-        if self.trusted is not None:
-            return self.trusted
-        return self._assessed
+        return self.trusted or self._assessed
 
     @functools.cached_property
     def _assessed(self) -> Trust:
-        fixed = self.recipe.quality.scale != "auto"
-        fitted = self.fitted is not None
+        fixed, fitted = self.recipe.quality.scale != "auto", self.fitted is not None
         return assess(self._own, self.photo.pixels, self.scale, fixed=fixed, any_length=fitted)
 
     @functools.cached_property
@@ -221,7 +212,7 @@ class Clip:
     @functools.cached_property
     def reblur_map(self) -> Tensor:
         """Where the average of the frames does not explain the photo, see `trust.reblur_map`."""
-        return reblur_map(self._own, self.photo.pixels, self.recipe.quality.constraint)
+        return reblur_map(self._own, self.photo.pixels)
 
     def save_beside(
         self, kind: str, target: str | Path, *, reverse: bool = False, overwrite: bool = False

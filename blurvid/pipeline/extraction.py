@@ -15,11 +15,10 @@ from blurvid.config import FRAMES, MIDDLE, ROOMY
 from blurvid.errors import BlurvidError, DeviceError, InputError
 from blurvid.models import MotionMiddle, MotionModel, SelfEnsemble, SequenceModel
 from blurvid.pipeline.clip import Clip
-from blurvid.pipeline.fitted import Fitted, Knowledge, times_of
+from blurvid.pipeline.fitted import Fitted, hints_of, times_of
 from blurvid.pipeline.memory import (
     FRAME_SIZE,
     Plan,
-    constrain_pieces,
     frames_on_disk,
     plan,
     room_for,
@@ -55,7 +54,7 @@ class Found:
 
 
 class Extractor:
-    """A loaded model on its device, for many photos. `pipeline.opening` makes them.
+    """A loaded model on its device, for many photos. `pipeline.opened` makes them.
 
     Args:
         model: what gives the frames, on its device.
@@ -85,7 +84,7 @@ class Extractor:
         self.part = None if region is None else media.region(region)
         self.fitting: MotionModel | None = None
         """The model that fits motion, where it is one that does."""
-        self.hints = Knowledge.of(recipe.hints)
+        self.still = tuple(media.region(value) for value in recipe.hints.still)
         if isinstance(model, MotionModel | MotionMiddle):
             self.fitting = model if isinstance(model, MotionModel) else model.model
             self.fitting.passes = passes
@@ -163,8 +162,7 @@ class Extractor:
         inner = copy.copy(self)
         inner.part = None
         inner.flips = tuple(flip.within(seen, height, width) for flip in self.flips)
-        still = tuple(rest.within(seen, height, width) for rest in self.hints.still)
-        inner.hints = dataclasses.replace(self.hints, still=still)
+        inner.still = tuple(rest.within(seen, height, width) for rest in self.still)
         clip = part_of(inner(media.cropped(photo, seen)), photo, part, seen, self.recipe.part.paste)
         told = dataclasses.replace(self.recipe.part, region=part.name)
         return dataclasses.replace(clip, recipe=dataclasses.replace(clip.recipe, part=told))
@@ -201,10 +199,8 @@ class Extractor:
                 lambda height, width: room_for(height, width, self.model.count, self.host_memory),
             )
             assert last is not None
-            if scale != 1:
-                if given is not None:
-                    frames[MIDDLE - 1] = given
-                self._finish(frames, y)
+            if scale != 1 and given is not None:
+                frames[MIDDLE - 1] = given
         return dataclasses.replace(last, frames=frames, scale=scale)
 
     @torch.no_grad()
@@ -233,16 +229,10 @@ class Extractor:
             frame.clamp_(0, 1)
         with runtime.memory_guard(found.device):
             frames = found.frames.cpu()[..., :height, :width]
-            self._finish(frames, y[:3])
         warnings = found.warnings
         if dtype != self.dtype and found.device == self.device:
             warnings += ("half precision overflowed; done in float32",)
         return dataclasses.replace(found, frames=frames, warnings=warnings)
-
-    def _finish(self, frames: Tensor, y: Tensor) -> None:
-        """Make frames average to the photo where that is asked for, in place."""
-        if self.recipe.quality.constraint is not None:
-            constrain_pieces(frames, y, self.recipe.quality.constraint)
 
     def _fill(self, y: Tensor, dtype: torch.dtype) -> Found:
         """Run the model on (1, 3, H, W); out of memory, in smaller pieces, then on the CPU."""
@@ -314,7 +304,7 @@ class Extractor:
 
     def _fit(self, model: MotionModel, out: Tensor, y: Tensor, dtype: torch.dtype) -> Found:
         """Fit the motion of (1, 3, H, W) and render frames into `out`."""
-        hints, notes = self.hints.of_photo(y.shape[-2], y.shape[-1])
+        hints, notes = hints_of(self.recipe.hints.motion, self.still, y.shape[-2], y.shape[-1])
         model.dtype = dtype
         try:
             found = model.fit(y, lambda stage, share: self.tell(stage, FITTING * share), hints)

@@ -16,15 +16,6 @@ from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, Output
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.planning.sources import STDIN, Found, find
 
-_ENDS = {
-    "montage": (".png",),
-    "flow": (".flo", ".png"),
-    "trust": (".npy", ".png"),
-    "contact": (".webp",),
-}
-"""What each photo gets of `targets.BESIDES` where a folder is named for it."""
-
-
 FIELDS = ("stem", "suffix", "parent", "index", "model", "weights")
 """What a name template can hold: the photo's name without its suffix, the suffix without its
 dot, the folder below the source, the number of the photo in the whole run from 1 on, the
@@ -186,7 +177,8 @@ def _besides(kind: str, asked: Sequence[Path], base: Path, many: bool) -> tuple[
     paths: list[Path] = []
     for path in asked:
         if not _is_file(path, many, None, targets.BESIDES[kind]):
-            paths += [path / base.with_name(f"{base.name}_{kind}{end}") for end in _ENDS[kind]]
+            ends = dict.fromkeys((targets.BESIDES[kind][0], targets.BESIDES[kind][-1]))
+            paths += [path / base.with_name(f"{base.name}_{kind}{end}") for end in ends]
         elif many:
             raise OptionError(f"{path} is one file, but there are many photos: name a folder")
         else:
