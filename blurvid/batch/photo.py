@@ -105,14 +105,12 @@ class Steps:
             outputs = clip.save(
                 job.target, options=shown, stem=job.stem, overwrite=overwrite, kind=job.kind
             )
-            for path in job.besides.get("montage", ()):
-                outputs.append(clip.save_montage(path, overwrite=overwrite))
-            for path in job.besides.get("flow", ()):
-                outputs.append(clip.save_flow(path, reverse=shown.reverse, overwrite=overwrite))
+            for kind, paths in job.besides.items():
+                for path in paths:
+                    clip.save_beside(kind, path, reverse=shown.reverse, overwrite=overwrite)
+                if kind != "contact":  # a part of the page about all
+                    outputs += paths
+            if job.besides.get("flow"):
                 motion = clip.motion(shown.reverse)
-            for path in job.besides.get("trust", ()):
-                outputs.append(clip.save_trust(path, overwrite=overwrite))
-            for path in job.besides.get("contact", ()):
-                media.write_strip(clip.tensor, path, clip.photo, overwrite=overwrite)
         told = facts(clip, self.measure, motion)
         return Outcome(job, outputs, recipe=clip.recipe, facts=told, warnings=clip.warnings)

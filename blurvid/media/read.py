@@ -11,14 +11,16 @@ import threading
 import warnings as python_warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO, TypeAlias
 
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
+from torch import Tensor
 
-from blurvid.errors import DeviceError, InputError
+from blurvid.errors import DeviceError, InputError, reason
 from blurvid.files import is_video
 from blurvid.media.cut import ended_jpeg, ends_early, load_part, only_end_missing
-from blurvid.media.decode import photo_from_image, photo_from_values
+from blurvid.media.decode import photo_from_array, photo_from_image, photo_from_values
 from blurvid.media.deep import deep_png, deep_tiff, described, make_room
 from blurvid.media.heif import HeifPhoto, is_heif
 from blurvid.media.ifd import TiffReader
@@ -26,9 +28,10 @@ from blurvid.media.metadata import ORIENTATION, Metadata, metadata_of, metadata_
 from blurvid.media.photo import Photo
 from blurvid.media.repair import repaired_png
 from blurvid.media.told import heif_codes, png_codes
-from blurvid.reasons import reason
 from blurvid.runtime import lacks_memory
 
+PhotoLike: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | Photo
+"""What a photo may come as."""
 MAX_PIXELS = 400_000_000
 """Larger images are refused before they are decoded."""
 MAX_BYTES = 1 << 32
@@ -77,6 +80,19 @@ def read_photo(
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: {reason(error)}") from error
     return _read(source, name or "-", allow_truncated)
+
+
+def as_photo(photo: PhotoLike) -> Photo:
+    """Open a photo, whatever it comes as.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if isinstance(photo, Photo):
+        return photo
+    value: Any = photo
+    opened = isinstance(value, str | Path) or hasattr(value, "read")
+    return read_photo(value) if opened else photo_from_array(value)
 
 
 def _read(file: BinaryIO | IO[bytes], name: str, partial: bool) -> Photo:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from blurvid.atomic import replacing
 from blurvid.config import FRAME_FORMATS, JPEG_QUALITY
 from blurvid.errors import OutputError
 from blurvid.media.beside import iptc_fits_jpeg, jpeg_segments
@@ -18,12 +19,42 @@ from blurvid.media.photo import Photo
 from blurvid.media.png import frame_pixels, save_png
 from blurvid.media.scaling import LARGEST, fitting
 from blurvid.media.tiff import save_tiff
+from blurvid.targets import check_file, still_kind
 
 _LABELS = {"jpg": "JPEG", "webp-frames": "WebP"}
 _JPEG_BLOCK = 65_502
 """Longest EXIF block and XMP packet [bytes] that a JPEG file holds, less their headers."""
 _WEBP_EFFORT = {"method": 2, "quality": 20}
 """A third of the time of Pillow's defaults, for files less than 1 % larger (lossless)."""
+
+
+def write_still(
+    image: Tensor, target: Path, photo: Photo | None = None, *, overwrite: bool = False
+) -> Path:
+    """Write one picture with what its photo came with, as far as the format can.
+
+    It appears under its name when it is whole.
+
+    Args:
+        image: (3, H, W) float RGB, nominally in [0, 1], on any device.
+        target: a file whose suffix names its kind; its folder is made if missing.
+        photo: what it came from.
+        overwrite: replace an existing file.
+
+    Returns:
+        The file written.
+
+    Raises:
+        OptionError: an unknown suffix.
+        OutputError: the file exists already, or cannot be written.
+        ValueError: another shape or size than the photo's, or NaN values.
+    """
+    target = Path(target)
+    kind = still_kind(target)
+    check_file(target, overwrite)
+    with replacing([target]) as (temporary,):
+        save_still(image, temporary, photo, kind, target)
+    return target
 
 
 def save_still(image: Tensor, path: Path, photo: Photo | None, kind: str, name: Path) -> None:

@@ -16,11 +16,10 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from blurvid.errors import InputError
+from blurvid.errors import InputError, reason
 from blurvid.files import content_of, is_special
 from blurvid.media.rgb import Converter, beyond_bt709, transposed, upright
 from blurvid.media.timing import Span, Timing, frame_time, timing_of
-from blurvid.reasons import reason
 
 Pixels = NDArray[np.uint8]
 
@@ -163,7 +162,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 "r",
                 options={"format_whitelist": _CONTAINERS, "max_pixels": str(MAX_PIXELS)},
                 metadata_errors="replace",
-                io_open=_refuse,
+                io_open=refuse,
             ) as container,
         ):
             for stream in container.streams.video:
@@ -205,7 +204,8 @@ def _seek(container: InputContainer, stream: VideoStream, time: Fraction) -> Non
             return
 
 
-def _refuse(url: str, flags: int, options: dict[str, str]) -> None:
+def refuse(url: str, flags: int, options: dict[str, str]) -> None:
+    """Open no other file than the one that was named."""
     raise PermissionError(13, "a video that refers to other files is not read")
 
 
