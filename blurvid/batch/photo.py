@@ -73,18 +73,23 @@ class Steps:
         except BlurvidError as error:
             return Outcome(job, error=error)
 
+    def known(self, job: Job, photo: media.Photo) -> tuple[str, ...]:
+        """What there is to say of a photo before the network works on it."""
+        # A comparison, which is small anyway, lacks nothing.
+        lost = () if self.gate.output.clip.compare else media.lost_in(job.kind, photo)
+        return (*photo.warnings, *lost)
+
     def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
         """Run the network."""
         try:
-            # A comparison, which is small anyway, lacks nothing.
-            lost = () if self.gate.output.clip.compare else media.lost_in(job.kind, photo)
+            known = self.known(job, photo)
             if self.on_warning is not None:
-                for warning in (*photo.warnings, *lost):
+                for warning in known:
                     self.on_warning(job, warning)
             clip = self.extractor(photo)
         except BlurvidError as error:
             return Outcome(job, error=named(job, error))
-        return replace(clip, warnings=clip.warnings + lost)
+        return replace(clip, warnings=tuple(dict.fromkeys((*clip.warnings, *known))))
 
     def write(self, job: Job, clip: Clip) -> Outcome:
         """Write the frames."""
