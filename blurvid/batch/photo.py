@@ -68,6 +68,12 @@ class Steps:
         if settled is not None:
             return settled
         try:
+            size = None if job.photo is None else media.photo_size(job.photo)
+            if size is not None:
+                self.extractor.check_size(*size)
+        except DeviceError as error:  # which knows no name
+            return Outcome(job, error=named(job, error))
+        try:
             source = sys.stdin.buffer if job.photo is None else job.photo
             return media.read_photo(source, job.name, allow_truncated=self.allow_truncated)
         except BlurvidError as error:

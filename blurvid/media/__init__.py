@@ -27,7 +27,7 @@ from blurvid.media.notebook import animation
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Origin
 from blurvid.media.png import quick_png, to_uint8, write_png
-from blurvid.media.read import read_photo
+from blurvid.media.read import photo_size, read_photo
 from blurvid.media.region import Box, Region, RegionLike, cropped, region
 from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
@@ -72,6 +72,7 @@ __all__ = [
     "natural_key",
     "own_start",
     "photo_from_array",
+    "photo_size",
     "quick_png",
     "read_photo",
     "read_video",

@@ -79,6 +79,18 @@ def read_photo(
     return _read(source, name or "-", allow_truncated)
 
 
+def photo_size(path: Path) -> tuple[int, int] | None:
+    """Height and width of a photo [px], as stored; None where its first bytes do not tell.
+
+    What is wrong with it, reading it tells.
+    """
+    with contextlib.suppress(Exception):  # decoders raise anything on damaged files
+        if path.is_file():
+            with path.open("rb") as file, _open(file, file.read(512)) or Image.Image() as image:
+                return image.size[::-1] if all(image.size) else None
+    return None
+
+
 def _read(file: BinaryIO | IO[bytes], name: str, partial: bool) -> Photo:
     """Read from an open file; one that cannot go back is taken into memory first."""
     try:

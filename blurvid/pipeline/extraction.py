@@ -128,6 +128,19 @@ class Extractor(Runner):
         seconds = time.perf_counter() - started
         return dataclasses.replace(clip, seconds=seconds, warnings=tuple(dict.fromkeys(warnings)))
 
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse a photo that there is too little memory for, before its pixels are read.
+
+        That is where all of it has to be seen at a time, and no GPU comes first.
+
+        Raises:
+            DeviceError: too little memory.
+        """
+        whole = self.part is None and self.recipe.quality.scale in ("auto", 1)
+        if self.fitting is not None and whole and self.device.type == "cpu":
+            room = runtime.room(self.device, self.max_memory)
+            self._plan(height, width, self.device, self.dtype, room)
+
     def _of_part(self, photo: media.Photo, region: media.Region) -> Clip:
         """Do what is asked for of a region, as if it were the photo but for a margin."""
         height, width = photo.pixels.shape[-2:]

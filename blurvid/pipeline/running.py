@@ -125,7 +125,7 @@ class Runner:
         problem: DeviceError | None = None
         for _ in range(ATTEMPTS):
             try:
-                how = self._plan(y, self.device, dtype, room)
+                how = self._plan(y.shape[-2], y.shape[-1], self.device, dtype, room)
             except DeviceError as error:
                 problem = problem or error
                 break
@@ -147,21 +147,23 @@ class Runner:
             raise problem
         runtime.place(self.network, cpu)
         try:
-            how = self._plan(y, cpu, torch.float32, runtime.room(cpu))
+            how = self._plan(y.shape[-2], y.shape[-1], cpu, torch.float32, runtime.room(cpu))
             found = self._run(y, cpu, torch.float32, how)
         finally:
             runtime.place(self.network, self.device)
         warning = f"{self.device} has too little memory; done on the CPU"
         return dataclasses.replace(found, warnings=(*found.warnings, warning))
 
-    def _plan(self, y: Tensor, device: torch.device, dtype: torch.dtype, room: int) -> Plan:
+    def _plan(
+        self, height: int, width: int, device: torch.device, dtype: torch.dtype, room: int
+    ) -> Plan:
         """Choose how to run the model on (1, 3, H, W) in so many bytes of `room`."""
         # Only CUDA devices have memory of their own; that of MPS is the host's.
         host = runtime.room(torch.device("cpu")) if device.type == "cuda" else None
         return plan(
             self.model,
-            y.shape[-2],
-            y.shape[-1],
+            height,
+            width,
             dtype.itemsize,
             room,
             roomy=ROOMY if device.type == "cpu" else None,
