@@ -40,6 +40,9 @@ MAX_WORK = 8_000_000_000
 _UNWANTED = frozenset({"EPS"})
 """Pillow reads these by running another program on the file."""
 _SEVERAL = "holds several frames or pages; only the first is used"
+_RAW = "is a raw photo; develop it to JPEG, PNG or TIFF first"
+_RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb")
+"""Of Fujifilm, Panasonic, Olympus and Sigma; others are TIFF files, or media files of Canon."""
 _CUT = "is truncated: a part of the picture is missing"
 _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it would write to stderr itself
@@ -271,7 +274,7 @@ def _read_tiff(stream: IO[bytes], start: bytes, name: str) -> Photo | None:
     subfile = tiff.number(tags.get(_SUBFILE_TYPE), 0)
     reduced = subfile & 1 and _SUB_DIRECTORIES in tags
     if _DNG_VERSION in tags or reduced or start[8:10] == b"CR":
-        raise InputError(f"{name}: is a raw photo; develop it to JPEG, PNG or TIFF first")
+        raise InputError(f"{name}: {_RAW}")
     deep = deep_tiff(stream, tiff, tags)
     if deep is None:
         return None
@@ -311,6 +314,8 @@ def _what_else(stream: IO[bytes], start: bytes, name: str) -> str:
         return "the file is empty"
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the photo; run `git lfs pull`"
+    if start.startswith(_RAW_STARTS) or start[4:12] == b"ftypcrx ":
+        return _RAW
     if start[:2] in (b"II", b"MM"):
         with contextlib.suppress(ValueError):
             tiff = TiffReader(stream)
