@@ -398,6 +398,13 @@ def test_too_little_memory_is_said(pair):
         ready("photo.png")
 
 
+def test_too_little_memory_is_said_before_the_photo_is_read(pair, monkeypatch):
+    monkeypatch.setattr(media, "read_photo", None)
+    result = invoke("extract", "photo.png", "-o", "clip.gif", "--max-memory", "1M")
+    assert result.exit_code == 5
+    assert "photo.png: 96 x 72 pixels take" in result.stderr and "--region" in result.stderr
+
+
 def test_stages_are_told(pair):
     told = []
     with extractor() as ready:

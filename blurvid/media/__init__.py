@@ -26,7 +26,7 @@ from blurvid.media.mp4 import Tracks, encode, join, store
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Notes, Origin
 from blurvid.media.png import quick_png, to_uint8, write_png
-from blurvid.media.read import PhotoLike, as_photo, read_photo
+from blurvid.media.read import PhotoLike, as_photo, photo_size, read_photo
 from blurvid.media.region import Box, Region, RegionLike, cropped, region
 from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
@@ -71,6 +71,7 @@ __all__ = [
     "natural_key",
     "own_start",
     "photo_from_array",
+    "photo_size",
     "quick_png",
     "read_photo",
     "read_video",

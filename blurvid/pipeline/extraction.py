@@ -154,6 +154,19 @@ class Extractor:
             clip = clip.resample(self.recipe.frames, self.recipe.beyond)
         return dataclasses.replace(clip, seconds=time.perf_counter() - started)
 
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse a photo that there is too little memory for, before its pixels are read.
+
+        That is where all of it has to be seen at a time, and no GPU comes first.
+
+        Raises:
+            DeviceError: too little memory.
+        """
+        whole = self.part is None and self.recipe.quality.scale in ("auto", 1)
+        if self.fitting is not None and whole and self.device.type == "cpu":
+            room = runtime.room(self.device, self.max_memory)
+            self._plan(height, width, self.device, self.dtype, room)
+
     def _of_part(self, photo: media.Photo, region: media.Region) -> Clip:
         """Do what is asked for of a region, as if it were the photo but for a margin."""
         height, width = photo.pixels.shape[-2:]
@@ -240,7 +253,7 @@ class Extractor:
         problem: DeviceError | None = None
         for _ in range(ATTEMPTS):
             try:
-                how = self._plan(y, self.device, dtype, room)
+                how = self._plan(y.shape[-2], y.shape[-1], self.device, dtype, room)
             except DeviceError as error:
                 problem = problem or error
                 break
@@ -264,16 +277,18 @@ class Extractor:
         cpu = torch.device("cpu")
         runtime.place(self.network, cpu)
         try:
-            how = self._plan(y, cpu, torch.float32, runtime.room(cpu))
+            how = self._plan(y.shape[-2], y.shape[-1], cpu, torch.float32, runtime.room(cpu))
             found = self._run(y, cpu, torch.float32, how)
         finally:
             runtime.place(self.network, self.device)
         return _warned(found, f"{self.device} has too little memory; done on the CPU")
 
-    def _plan(self, y: Tensor, device: torch.device, dtype: torch.dtype, room: int) -> Plan:
+    def _plan(
+        self, height: int, width: int, device: torch.device, dtype: torch.dtype, room: int
+    ) -> Plan:
         """Choose how to run the model on (1, 3, H, W) in so many bytes of `room`."""
         return plan(
-            *(self.model, y.shape[-2], y.shape[-1], dtype.itemsize, room),
+            *(self.model, height, width, dtype.itemsize, room),
             # Only CUDA devices have memory of their own; that of MPS is the host's.
             host=runtime.room(torch.device("cpu")) if device.type == "cuda" else None,
             whole=self.fitting is not None,
