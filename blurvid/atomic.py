@@ -11,7 +11,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -59,7 +59,7 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
         OutputError: a folder or file cannot be made, written or renamed.
     """
     ends = [path.resolve() if path.is_symlink() else path for path in paths]
-    start = own_start()
+    start = f".blurvid-{_HOST}-{os.getpid()}-{_PROCESS}-"
     temporaries = [end.with_name(f"{start}{next(_COUNT)}{end.suffix}") for end in ends]
     try:
         for folder in dict.fromkeys(end.parent for end in ends):
@@ -83,12 +83,7 @@ def _remove(paths: Sequence[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def own_start() -> str:
-    """How the names of all temporary files of this process begin, and of no other's."""
-    return f".blurvid-{_HOST}-{os.getpid()}-{_PROCESS}-"
-
-
-def remove_stale(folder: Path, ended: Collection[str] = ()) -> list[Path]:
+def remove_stale(folder: Path) -> list[Path]:
     """Remove the temporary files and locks that killed processes left in a folder.
 
     A file is left over when the process that wrote it has ended, which can be known on the same
@@ -96,7 +91,6 @@ def remove_stale(folder: Path, ended: Collection[str] = ()) -> list[Path]:
 
     Args:
         folder: where to look; it need not be there.
-        ended: processes of any host that are known to have ended, as `own_start` named them.
 
     Returns:
         The files that were removed.
@@ -111,7 +105,6 @@ def remove_stale(folder: Path, ended: Collection[str] = ()) -> list[Path]:
                 continue
             with contextlib.suppress(OSError):
                 old = time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE
-                old = old or entry.name.startswith(tuple(ended))
                 if old or (match[1] == _HOST and not _lives(int(match[2]), match[3])):
                     Path(entry.path).unlink()
                     removed.append(Path(entry.path))

@@ -5,7 +5,7 @@ What a file cannot give raises `InputError`, what cannot be written `OutputError
 out of range `OptionError`; each with one line of text that names the file.
 """
 
-from blurvid.atomic import own_start, remove_stale, replacing
+from blurvid.atomic import remove_stale, replacing
 from blurvid.errors import reason
 from blurvid.files import (
     START,
@@ -69,7 +69,6 @@ __all__ = [
     "list_photos",
     "lost_in",
     "natural_key",
-    "own_start",
     "photo_from_array",
     "photo_size",
     "quick_png",
