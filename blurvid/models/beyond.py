@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -43,10 +42,6 @@ class Onward(OneFrame):
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Predict the next frame of one image, see `SequenceModel`."""
         out.copy_(self.net(*y.chunk(IMAGES, dim=1)))
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return f"the stage 17 of the {self.name} model, beyond the exposure,"
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes].

@@ -72,8 +72,7 @@ class Extractor(Runner):
         Raises:
             InputError: an unreadable photo, or a region outside of it.
             DeviceError: too little memory.
-            BlurvidError: the network gives values that are not finite even in float32; the
-                message names the stage that gave them first.
+            BlurvidError: the network gives values that are not finite even in float32.
         """
         photo = as_photo(photo)
         if self.part is not None:

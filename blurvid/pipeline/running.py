@@ -102,12 +102,12 @@ class Runner:
         fitted = fit(y, self.model.size_multiple).unsqueeze(0)
         for dtype in dict.fromkeys((self.dtype, torch.float32)):
             found = self._fill(fitted, dtype)
-            lost = [i for i, frame in enumerate(found.frames, 1) if not frame.isfinite().all()]
-            if not lost:
+            if all(frame.isfinite().all() for frame in found.frames):
                 break
         else:
-            maker = self.model.maker(lost)
-            raise BlurvidError(f"{maker} gave values that are not finite (NaN or infinity)")
+            raise BlurvidError(
+                f"the {self.model.name} model gave values that are not finite (NaN or infinity)"
+            )
         for frame in found.frames:
             frame.clamp_(0, 1)
         with runtime.memory_guard(found.device):
