@@ -109,7 +109,7 @@ def test_weights_for_the_perceptual_loss_are_finite(tmp_path):
     state = {name: value.clone() for name, value in VGGFeatures().state_dict().items()}
     state["conv1_2.bias"][3] = torch.nan
     save_file(state, tmp_path / "vgg.safetensors")
-    with pytest.raises(WeightsError, match=r"conv1_2\.bias holds values that are not finite"):
+    with pytest.raises(WeightsError, match="holds values that are not finite"):
         load_vgg(tmp_path / "vgg.safetensors")
 
 

@@ -5,7 +5,7 @@ from blurvid.flow.field import Field, Motion, measure, rough, sequence_motion
 from blurvid.flow.interpolate import between, mutual_flow, onward
 from blurvid.flow.objects import find_objects, middle_of, region_of
 from blurvid.flow.pyramid import along, estimate, neighboring
-from blurvid.flow.sampling import pixel_grid, visible, warp
+from blurvid.flow.sampling import pixel_grid, visible
 from blurvid.flow.seam import meet
 
 __all__ = [
@@ -32,6 +32,5 @@ __all__ = [
     "rough",
     "sequence_motion",
     "visible",
-    "warp",
     "ways",
 ]
