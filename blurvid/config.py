@@ -77,8 +77,6 @@ class QualityOptions:
 
     passes: int = 1
     """Answers averaged: 1, 2 (the photo mirrored left to right too) or 4 (top to bottom too)."""
-    constraint: Gamma | None = None
-    """Camera response in which the frames are made to average to the photo; None leaves them."""
     scale: float | Literal["auto"] = "auto"
     """Size at which the network sees the photo, as a share of its own; smaller for longer blur.
     `auto` measures the blur."""

@@ -67,11 +67,10 @@ def extractor_of(
     order=OrderOptions(),
     max_memory=None,
     given=None,
-    beyond=0,
 ):
     """An extractor around a model that comes from no weight set."""
     frames = model.count if model.count == 1 else 7
-    recipe = Recipe(Source(name, model.name), None, quality, order, frames=frames, beyond=beyond)
+    recipe = Recipe(Source(name, model.name), None, quality, order, frames=frames)
     return Extractor(model, recipe, device, dtype, max_memory, given)
 
 

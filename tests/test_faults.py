@@ -23,7 +23,7 @@ from fault_targets import QUICK, TARGETS, files_in, is_hidden
 from fuzz_seeds import weight_set
 from helpers import invoke, plan
 
-from blurvid import locks, media, planning, weights
+from blurvid import atomic, media, planning, weights
 from blurvid.batch.run import alone
 from blurvid.errors import InputError, OutputError, WeightsError
 from blurvid.lab.data.windows import write_windows
@@ -136,8 +136,8 @@ def test_an_interrupt_within_a_write_of_torch_stays_one(tmp_path, interrupt, mon
 HOLDER = """
 import sys, time
 from pathlib import Path
-from blurvid import locks
-with locks.locked(Path(sys.argv[1]), "it"):
+from blurvid import atomic
+with atomic.locked(Path(sys.argv[1]), "it"):
     print("held", flush=True)
     time.sleep(300)
 """
@@ -511,7 +511,7 @@ def test_a_lock_that_nobody_holds_is_removed_with_other_leftovers(tmp_path):
     free, other = tmp_path / f".blurvid-{'0' * 16}.lock", tmp_path / "mine.lock"
     for path in (free, other):
         path.touch()
-    with locks.locked(tmp_path / locks.LOCK_FILE, tmp_path):
+    with atomic.locked(tmp_path / atomic.LOCK_FILE, tmp_path):
         assert media.remove_stale(tmp_path) == [free]
-        assert (tmp_path / locks.LOCK_FILE).exists()
+        assert (tmp_path / atomic.LOCK_FILE).exists()
     assert list(tmp_path.iterdir()) == [other]

@@ -28,7 +28,7 @@ from blurvid.cli import main
 from blurvid.config import CascadeSpec, DirectSpec, QualityOptions
 from blurvid.errors import DeviceError
 from blurvid.networks import DirectNet, FrameNet
-from blurvid.pipeline.memory import FRAME_SIZE, PIXELS_AT_ONCE, frames_on_disk, plan
+from blurvid.pipeline.memory import FRAME_SIZE, frames_on_disk, plan
 from blurvid.pipeline.tiles import RAMP, fill_in_tiles, spans
 
 REPOSITORY = Path(__file__).parents[1]
@@ -399,13 +399,6 @@ def test_memory_that_runs_out_beside_the_network_is_said(monkeypatch):
     monkeypatch.setattr(pipeline.scale, "restore", full)
     with pytest.raises(DeviceError, match="cpu ran out of memory"):
         ready(torch.rand(3, 64, 64))
-
-
-def test_the_constraint_takes_little_memory_on_wide_photos():
-    y, frames = torch.rand(3, 130, 3000), torch.rand(7, 3, 130, 3000)
-    with Meter(y, frames) as meter:
-        extractor(MODELS["direct"], constraint=2.2)._finish(frames, y)
-    assert meter.peak < 12 * 84 * PIXELS_AT_ONCE
 
 
 class Moving(Whole):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blurvid.cli import common
-from blurvid.cli.sections import WINDOWS, WINDOWS_FIRST, SectionedCommand
+from blurvid.cli.sections import FIRST, WINDOWS, SectionedCommand
 from blurvid.config import DEFAULT_GAMMA, FRAMES
 from blurvid.errors import BlurvidError, OptionError
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
@@ -41,7 +41,7 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
 @click.command(
     cls=SectionedCommand,
     sections=WINDOWS,
-    first=WINDOWS_FIRST,
+    first=FIRST["synth"],
     more=MORE,
     short_help="Make blurry/sharp windows of clips or photos.",
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from blurvid.cli import common
-from blurvid.cli.sections import TRAINING, TRAINING_FIRST, SectionedCommand
+from blurvid.cli.sections import FIRST, TRAINING, SectionedCommand
 from blurvid.config import STAGES, RunOptions
 from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, Loss, TrainOptions, recipe_of
 
@@ -46,7 +46,7 @@ OUT/log.jsonl, the averaged weights are the weight set OUT/weights.
 @click.command(
     cls=SectionedCommand,
     sections=TRAINING,
-    first=TRAINING_FIRST,
+    first=FIRST["train"],
     more=MORE,
     short_help="Train a model.",
 )
@@ -55,8 +55,8 @@ OUT/log.jsonl, the averaged weights are the weight set OUT/weights.
     type=click.Path(path_type=Path),
     multiple=True,
     required=True,
-    help="Sharp photos (a folder or a .tar), or windows made by `blurvid synth`; for the motion "
-    "model also a folder of videos of seven frames; repeatable.",
+    help="Photos, windows or videos. Sharp photos (a folder or a .tar), or windows made by "
+    "`blurvid synth`; for the motion model also a folder of videos of seven frames; repeatable.",
 )
 @click.option(
     "--out",
@@ -68,14 +68,14 @@ OUT/log.jsonl, the averaged weights are the weight set OUT/weights.
     "sheet",
     type=click.Path(path_type=Path),
     metavar="FILE.png",
-    help="Write a sheet of training samples to look at, and train nothing.",
+    help="Write a sheet of samples, and train nothing.",
 )
 @click.option(
     "--model",
     type=click.Choice(list(CROPS)),
     default=DEFAULT.model,
     show_default=True,
-    help="Of motion, all but what gives its middle frame.",
+    help="What is trained; of motion, all but what gives its middle frame.",
 )
 @click.option(
     "--stage",

@@ -18,7 +18,6 @@ from blurvid.config import (
     MotionModelSpec,
 )
 from blurvid.errors import OptionError
-from blurvid.models.beyond import Onward, onward_of
 from blurvid.models.cascade import Cascade
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.models.middle import (
@@ -41,14 +40,12 @@ __all__ = [
     "GuidedCascade",
     "MotionMiddle",
     "MotionModel",
-    "Onward",
     "SelfEnsemble",
     "SequenceModel",
     "Spec",
     "Trainable",
     "build",
     "middle_of",
-    "onward_of",
     "order_agreement",
     "parts",
 ]

@@ -19,8 +19,12 @@ EPS = 1e-6
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU by its tanh approximation, as the authors' framework has it."""
-    return F.gelu(x, approximate="tanh")
+    """GELU by its tanh approximation, as the authors' framework has it.
+
+    In bfloat16 on a CPU, exact GELU is four times as fast, and differs by less than is rounded.
+    """
+    quick = x.dtype == torch.bfloat16 and x.device.type == "cpu"
+    return F.gelu(x, approximate="none" if quick else "tanh")
 
 
 def norm(channels: int) -> nn.LayerNorm:
@@ -35,15 +39,26 @@ def conv(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize features bilinearly, downwards antialiased, (B, H, W, C) -> (B, *size, C)."""
+    """Resize features bilinearly, downwards antialiased, (B, H, W, C) -> (B, *size, C).
+
+    Downwards, the sides of `size` are even parts of H and W.
+    """
     if x.shape[1:3] == size:
         return x
-    shrinks = size[0] < x.shape[1]
     planes = x.permute(0, 3, 1, 2)
-    # Antialiasing knows no half precision on a CPU.
-    planes = planes.float() if shrinks else planes
-    out = F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=shrinks)
-    return out.permute(0, 2, 3, 1).to(x.dtype)
+    if size[0] > x.shape[1]:
+        out = F.interpolate(planes, size, mode="bilinear", align_corners=False)
+        return out.permute(0, 2, 3, 1)
+    # As a convolution, many times faster than torch's antialiasing
+    step = x.shape[1] // size[0]
+    hat = torch.arange(1, 2 * step, 2, dtype=x.dtype, device=x.device) / (2 * step**2)
+    hat = torch.cat([hat, hat.flip(0)])
+    kernel = (hat[:, None] * hat).expand(x.shape[3], 1, -1, -1)
+    out = F.conv2d(planes, kernel, stride=step, padding=step // 2, groups=x.shape[3])
+    out = out.permute(0, 2, 3, 1)
+    # At an edge, an eighth of the weights is beyond.
+    down, across = (F.pad(x.new_ones(n - 2), (1, 1), value=8 / 7) for n in size)
+    return out * (down[:, None] * across)[..., None]
 
 
 class Enter(nn.Linear):
@@ -62,7 +77,7 @@ class Enter(nn.Linear):
 
 
 class Mix(nn.Linear):
-    """Mix places of a map with each other, the same in every channel, (B, H, W, C) -> the same.
+    """Mix places of a map with each other, the same in every channel, on its `cells`.
 
     The map is cut into a grid of cells. With `far`, the grid has `side` cells along each side, and
     the places that have the same position in their cells are mixed; otherwise the cells are blocks
@@ -73,18 +88,36 @@ class Mix(nn.Linear):
         super().__init__(side * side, side * side)
         self.side, self.far = side, far
 
-    def forward(self, input: Tensor) -> Tensor:
-        b, h, w, c = input.shape
+    def cells(self, x: Tensor) -> Tensor:
+        """Bring what is mixed with each other to the front, (B, H, W, C) -> (side², N, C)."""
+        b, h, w, c = x.shape
         s = self.side
-        rows, columns = (s, s) if self.far else (h // s, w // s)
-        # (B, rows, h, columns, w, C) -> (B, rows · columns, h · w, C), of cells with the sides h, w
-        cells = input.reshape(b, rows, h // rows, columns, w // columns, c).transpose(2, 3)
         if self.far:
-            mixed = self.weight @ cells.reshape(b, s * s, -1) + self.bias[:, None]
+            x = x.view(b, s, h // s, s, w // s, c).permute(1, 3, 0, 2, 4, 5)
         else:
-            mixed = self.weight @ cells.reshape(-1, s * s, c) + self.bias[:, None]
-        mixed = mixed.view(cells.shape).transpose(2, 3)
-        return mixed.reshape(b, h, w, c)
+            x = x.view(b, h // s, s, w // s, s, c).permute(2, 4, 0, 1, 3, 5)
+        return x.reshape(s * s, -1, c)
+
+    def places(self, cells: Tensor, shape: torch.Size) -> Tensor:
+        """Bring `cells` of a map back to their places, (side², N, C) -> (B, H, W, C)."""
+        b, h, w, _ = shape
+        s = self.side
+        x = cells.view(s, s, b, h // s, w // s, -1)
+        x = x.permute(2, 0, 3, 1, 4, 5) if self.far else x.permute(2, 3, 0, 4, 1, 5)
+        return x.reshape(b, h, w, -1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        flat = input.view(len(input), -1)
+        return torch.addmm(self.bias[:, None], self.weight, flat).view(input.shape)
+
+
+def halves(layer: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Run a linear layer, either half of its outputs for itself, so that none is a view."""
+    first, second = (
+        F.linear(x, weight, bias)
+        for weight, bias in zip(layer.weight.chunk(2), layer.bias.chunk(2), strict=True)
+    )
+    return first, second
 
 
 class GatedMLP(nn.Module):
@@ -102,10 +135,13 @@ class GatedMLP(nn.Module):
         self.project = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = gelu(self.expand(self.norm(x))).chunk(2, dim=-1)
-        gate = self.mix(self.gate_norm(gate))
-        out: Tensor = x + self.project(torch.addcmul(value, value, gate))
-        return out
+        cells = self.mix.cells(x)
+        value, gate = halves(self.expand, self.norm(cells))
+        value = gelu(value)
+        gate = self.mix(self.gate_norm(gelu(gate)))
+        out: Tensor = self.project(torch.addcmul(value, value, gate))
+        out += cells
+        return self.mix.places(out, x.shape)
 
 
 class MultiAxis(nn.Module):
@@ -120,8 +156,9 @@ class MultiAxis(nn.Module):
         self.project = Enter(2 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        far, near = gelu(self.expand(self.norm(x))).chunk(2, dim=-1)
-        out: Tensor = x + self.project([self.grid(far), self.block(near)])
+        far, near = halves(self.expand, self.norm(x))
+        out: Tensor = self.project([self.grid(gelu(far)), self.block(gelu(near))])
+        out += x
         return out
 
 
@@ -182,8 +219,12 @@ class MultiAxisGate(nn.Module):
         self.project = Enter(2 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        far, near = gelu(self.expand(self.norm(x))).chunk(2, dim=-1)
-        out: Tensor = self.project([self.grid(far), self.block(near)])
+        far, near = halves(self.expand, self.norm(x))
+        mixed = [
+            mix.places(mix(mix.cells(gelu(part))), x.shape)
+            for mix, part in ((self.grid, far), (self.block, near))
+        ]
+        out: Tensor = self.project(mixed)
         return out
 
 

@@ -25,16 +25,17 @@ from blurvid.networks.axes import (
     conv,
     resize,
 )
+from blurvid.runtime import cast
 
 BLOCKS = (16, 16, 8)
 """Side of the blocks, and cells along a side of the grid, at the three scales."""
 BOTTOM_BLOCK = 8
 """The same in the bottleneck."""
 SCALES = len(BLOCKS)
-TILE = 384
-"""Side of the tiles that `fill` sees [px], a multiple of 64: near the 256 px of the training, where
+TILES = (384, 448)
+"""Sides of the tiles that `fill` sees [px], multiples of 64: near the 256 px of the training, where
 the grid and the channel attention, which see all there is, do what they learned."""
-OVERLAP = 48
+OVERLAP = 32
 """Least width over which two tiles are blended [px]."""
 HELD = {4: 32, 2: 44}
 """Maps of the finest scale that are in memory at a time, by bytes of a value, as measured; what the
@@ -230,7 +231,7 @@ class Maxim(nn.Module):
         Returns:
             The frame x[4], (B, 1, 3, H, W), not clamped.
         """
-        image = y.permute(0, 2, 3, 1).contiguous()
+        image = y.permute(0, 2, 3, 1).contiguous().to(next(self.parameters()).dtype)
         # Nearest neighbours of the centres of larger pixels
         images = [image, image[:, 1::2, 1::2], image[:, 2::4, 2::4]]
         state: Tensor | Handed | None = None
@@ -247,18 +248,19 @@ class Maxim(nn.Module):
             y: one blurry image, (1, 3, H, W).
         """
         rows, columns = (spans(length) for length in y.shape[-2:])
+        run = cast(self, y.device)
         if len(rows) == len(columns) == 1:
-            out.copy_(self(y)[0])
+            out.copy_(run(y)[0])
             return
         out.zero_()
         for top, down in rows:
             for left, across in columns:
                 place = (..., slice(top, top + len(down)), slice(left, left + len(across)))
-                out[place] += (down[:, None] * across).to(out) * self(y[place])[0].to(out)
+                out[place] += (down[:, None] * across).to(out) * run(y[place])[0].to(out)
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes], as measured."""
-        seen = min(height, TILE) * min(width, TILE)
+        seen = min(height, TILES[-1]) * min(width, TILES[-1])
         return seen * self.spec.features * feature_size * HELD[feature_size]
 
 
@@ -271,14 +273,17 @@ def spans(length: int) -> list[tuple[int, Tensor]]:
     Returns:
         Where each begins, and its weights, which add up to 1 everywhere.
     """
-    if length <= TILE:
+    if length <= TILES[0]:
         return [(0, torch.ones(length))]
-    count = math.ceil((length - OVERLAP) / (TILE - OVERLAP))
-    begins = [round(i * (length - TILE) / (count - 1)) for i in range(count)]
-    weights = [torch.ones(TILE) for _ in begins]
+    counts = {side: math.ceil((length - OVERLAP) / (side - OVERLAP)) for side in TILES}
+    side, count = min(counts.items(), key=math.prod)  # the least work
+    if count == 1:
+        return [(0, torch.ones(length))]
+    begins = [round(i * (length - side) / (count - 1)) for i in range(count)]
+    weights = [torch.ones(side) for _ in begins]
     for i in range(1, count):
-        shared = begins[i - 1] + TILE - begins[i]
+        shared = begins[i - 1] + side - begins[i]
         ramp = (torch.arange(shared) + 0.5) / shared
         weights[i][:shared] *= ramp
-        weights[i - 1][TILE - shared :] *= 1 - ramp
+        weights[i - 1][side - shared :] *= 1 - ramp
     return list(zip(begins, weights, strict=True))

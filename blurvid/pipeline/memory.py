@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from blurvid import runtime
-from blurvid.blur import constrain
-from blurvid.config import FAST, FRAMES, Gamma
+from blurvid.config import FAST, FRAMES
 from blurvid.errors import DeviceError
 from blurvid.models import SequenceModel
 
@@ -119,12 +118,6 @@ def in_pieces(frames: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     step = max(1, PIXELS_AT_ONCE // y.shape[-1])
     for top in range(0, y.shape[-2], step):
         yield frames[..., top : top + step, :], y[..., top : top + step, :]
-
-
-def constrain_pieces(frames: Tensor, y: Tensor, gamma: Gamma) -> None:
-    """Make frames average to the photo, in place, see `blur.constrain`."""
-    for piece, seen in in_pieces(frames, y):
-        piece.copy_(constrain(piece, seen, gamma))
 
 
 def gigabytes(size: int) -> str:

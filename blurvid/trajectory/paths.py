@@ -70,22 +70,25 @@ class Motion:
         return Motion(*(x[..., top:bottom, :] for x in (self.a, self.b, self.consensus)))
 
 
-def exposure(light: Tensor, a: Tensor, b: Tensor, mode: Sampling, looks: int = FRAMES) -> Tensor:
+def exposure(
+    light: Tensor, a: Tensor, b: Tensor, mode: Sampling, looks: int = FRAMES, stride: int = 1
+) -> Tensor:
     """Mean light of a moving picture.
 
     Args:
         light: of the middle frame, linear, (B, C, H, W).
-        a: first-order displacements as `to_grid` gives them, (B, H, W, 2).
+        a: first-order displacements as `to_grid` gives them, (B, h, w, 2).
         b: second-order ones, the same.
         mode: how to look between pixels.
         looks: instants that are averaged, odd.
+        stride: every how many pixels, along each side, it is found.
 
     Returns:
-        (B, C, H, W), linear; differentiable in all three.
+        (B, C, h, w), linear; differentiable in all three.
     """
     height, width = light.shape[-2:]
-    base = base_grid(height, width, light.device)
-    total = light  # t = 0 is the picture itself
+    base = base_grid(height, width, light.device)[:, ::stride, ::stride]
+    total = light[..., ::stride, ::stride]  # t = 0 is the picture itself
     for t in instants(looks)[looks // 2 + 1 :]:
         middle, half = base + b * t**2, a * t
         total = total + sample(light, middle + half, mode) + sample(light, middle - half, mode)

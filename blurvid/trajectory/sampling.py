@@ -29,7 +29,7 @@ Sampling = Literal["bilinear", "bicubic"]
 bicubic hardly (0.88)."""
 
 
-MOST_CRISP = 0.8
+MOST_CRISP = 1.2
 """Most of an image's own detail that is added to it again."""
 
 
@@ -59,9 +59,12 @@ def base_grid(height: int, width: int, device: torch.device) -> Tensor:
     return to_grid(pixel_grid(height, width, device)) - 1
 
 
-def to_grid(flow: Tensor) -> Tensor:
-    """Displacements [px], (B, 2, H, W), as `grid_sample` counts them, (B, H, W, 2)."""
-    height, width = flow.shape[-2:]
+def to_grid(flow: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Displacements [px], (B, 2, h, w), as `grid_sample` counts them, (B, h, w, 2).
+
+    They are those of some pixels of an image of `size`, or of all, where none is given.
+    """
+    height, width = size or flow.shape[-2:]
     unit = flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
     return flow.permute(0, 2, 3, 1) * unit
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from blurvid import runtime, weights
+from blurvid.atomic import LOCK_FILE, locked
 from blurvid.config import RunOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.data import Source
@@ -19,7 +20,6 @@ from blurvid.lab.train.meter import TrainStep
 from blurvid.lab.train.settings import adopt_spec, check_options, stored_spec
 from blurvid.lab.train.state import DAMAGED, load_state
 from blurvid.lab.train.trainer import STATE_FILE, Trainer
-from blurvid.locks import LOCK_FILE, locked
 
 
 def train(

@@ -16,13 +16,13 @@ from typing import TypeAlias
 import torch
 
 from blurvid import media, runtime
+from blurvid.atomic import LOCK_FILE, locked
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.lab.data.windows.clips import SourceClip, find_clips
 from blurvid.lab.data.windows.make import Maker, check_options, plan_windows
 from blurvid.lab.data.windows.records import BLURRY, MANIFEST, UNFINISHED, Record, read_records
 from blurvid.lab.data.windows.simulate import described, find_stills, simulate_still
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
-from blurvid.locks import LOCK_FILE, locked
 
 _SCRATCH = ".making-"
 """What the name of the folder begins with where windows are made."""
