@@ -45,9 +45,6 @@ class Whole:
     def fill(self, out, y):
         out.copy_(self(y)[0])
 
-    def maker(self, frames):
-        return f"the {self.name} model"
-
     def memory(self, height, width, feature_size):
         return 0
 

@@ -124,7 +124,6 @@ def test_the_middle_part_is_the_model_itself():
     out = torch.empty(1, 3, 64, 128)
     net.fill(out, picture())
     assert_close(out, net(picture())[0])
-    assert net.maker([4]) == "the maxim model"
 
 
 @pytest.mark.parametrize("length", [64, 384, 448, 704, 768, 1280, 4032])

@@ -113,9 +113,6 @@ def test_a_single_frame_or_a_tiny_photo_has_no_verdict():
         def memory(self, *_):
             return 0
 
-        def maker(self, _):
-            return "a copy"
-
     assert extractor_of(Copies(1))(torch.rand(3, 32, 32)).verdict is None
     assert extractor_of(Copies(7))(torch.rand(3, 9, 32)).verdict is None
     clip = extractor_of(Copies(7))(torch.rand(3, 32, 32))

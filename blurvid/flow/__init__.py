@@ -4,7 +4,7 @@ from blurvid.flow.chain import Chain, Costs, Joint, Ways, against, joint, ways
 from blurvid.flow.field import Field, Motion, measure, rough, sequence_motion
 from blurvid.flow.objects import find_objects, middle_of, region_of
 from blurvid.flow.pyramid import along, estimate, neighboring
-from blurvid.flow.sampling import pixel_grid, visible, warp
+from blurvid.flow.sampling import pixel_grid, visible
 from blurvid.flow.seam import meet
 
 __all__ = [
@@ -28,6 +28,5 @@ __all__ = [
     "rough",
     "sequence_motion",
     "visible",
-    "warp",
     "ways",
 ]

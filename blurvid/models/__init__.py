@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor, nn
@@ -66,9 +66,6 @@ class SequenceModel(Protocol):
 
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Turn y (1, 3, H, W) into frames (T, 3, H, W) in `out`, on whatever device that is."""
-
-    def maker(self, frames: Collection[int], /) -> str:
-        """Name what makes the first of some frames, counted from 1, for messages."""
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""

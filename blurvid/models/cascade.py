@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -88,15 +88,6 @@ class Cascade(nn.Module):
                 frames.update(self.predict(stage, y, frames))
         return torch.stack([frames[i] for i in sorted(frames)], dim=1)
 
-    def maker(self, frames: Collection[int]) -> str:
-        """Name the stage that makes the first of some frames.
-
-        Args:
-            frames: their numbers, 1..7.
-        """
-        first = next(stage for stage in STAGES if made_by(stage) & set(frames))
-        return f"the stage {first} of the cascade model"
-
     def fill(self, out: Tensor, y: Tensor, *, has_middle: bool = False) -> None:
         """Extract as `forward` does, with less memory: a stage at a time, the frames in `out`.
 
@@ -129,11 +120,6 @@ class Cascade(nn.Module):
         waits = 0 if stage == "middle" else 4 * 3 * height * width  # of a pair, the first
         nets = (net for net in self.stages[stage].modules() if isinstance(net, FrameNet))
         return max(net.memory(height, width, feature_size) for net in nets) + waits
-
-
-def made_by(stage: str) -> set[int]:
-    """Numbers of the frames that a stage makes."""
-    return {MIDDLE} if stage == "middle" else {int(number) for number in stage}
 
 
 class _Near(Mapping[int, Tensor]):

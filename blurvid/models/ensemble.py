@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,10 +43,6 @@ class SelfEnsemble:
         self.model, self.passes = model, passes
         self.name, self.count = model.name, model.count
         self.size_multiple = model.size_multiple
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the first of some frames; a turned order keeps pairs together."""
-        return self.model.maker(frames)
 
     def __call__(self, y: Tensor, /) -> Tensor:
         """Turn y (B, 3, H, W) into frames (B, T, 3, H, W)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -33,10 +32,6 @@ class CascadeMiddle(OneFrame):
     def forward(self, y: Tensor) -> Tensor:
         """Deblur images."""
         return self.cascade.predict("middle", y, {})[MIDDLE].unsqueeze(1)
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return self.cascade.maker([MIDDLE])
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
@@ -79,23 +74,14 @@ class MotionMiddle(OneFrame):
         return self.model.memory(height, width, feature_size)
 
 
-class _Given(OneFrame):
-    """A middle frame that nobody has to make."""
-
-    name = "given"
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return "the middle frame that is given"
-
-
-class GivenPicture(_Given):
+class GivenPicture(OneFrame):
     """A middle frame of the user's at whatever size it is asked for, for the motion model.
 
     Args:
         frame: (3, H, W), in [0, 1].
     """
 
+    name = "given"
     frame: Tensor
 
     def __init__(self, frame: Tensor) -> None:
@@ -107,8 +93,10 @@ class GivenPicture(_Given):
         return resize(self.frame, (y.shape[-2], y.shape[-1])).unsqueeze(1).expand_as(y[:, None])
 
 
-class GivenMiddle(_Given):
+class GivenMiddle(OneFrame):
     """A middle frame that stands behind the photo's channels, (B, 6, H, W) -> (B, 1, 3, H, W)."""
+
+    name = "given"
 
     def forward(self, y: Tensor) -> Tensor:
         """The frame."""
@@ -150,10 +138,6 @@ class GuidedCascade(nn.Module):
         """Extract the frames of one image, see `SequenceModel`."""
         self.middle.fill(out[MIDDLE - 1 : MIDDLE], y)
         self.cascade.fill(out, y[:, :PHOTO], has_middle=True)
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the first of some frames."""
-        return (self.middle if MIDDLE in frames else self.cascade).maker(frames)
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""

@@ -7,7 +7,7 @@ et al. 2018, section 5); what is new is that the others are rendered along an ex
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -149,10 +149,6 @@ class MotionModel(nn.Module):
         with torch.autocast(y.device.type, enabled=False):
             for target, frame in zip(out, self.frames(y, self.fit(y), times), strict=True):
                 target.copy_(frame)
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frames."""
-        return "the motion model"
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes], as measured.

@@ -5,8 +5,6 @@ Not from the paper.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -57,10 +55,6 @@ class DirectNet(UNet):
         assert self.head.bias is not None
         found = F.conv2d(features, self.head.weight[mine], self.head.bias[mine], padding=1)
         return y + F.pixel_shuffle(found, self.spec.factor)
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes some frames: the model, all at once."""
-        return "the direct model"
 
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract as `forward` does, with less memory: frame by frame.

@@ -7,7 +7,7 @@ Apache-2.0), whose weights fit (`weights.maxim`). Features are channels last, se
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -257,10 +257,6 @@ class Maxim(nn.Module):
             for left, across in columns:
                 place = (..., slice(top, top + len(down)), slice(left, left + len(across)))
                 out[place] += (down[:, None] * across).to(out) * run(y[place])[0].to(out)
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return "the maxim model"
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes], as measured."""

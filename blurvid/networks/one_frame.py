@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from torch import Tensor, nn
 
 
@@ -17,10 +15,6 @@ class OneFrame(nn.Module):
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Deblur one image."""
         out.copy_(self(y)[0])
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return f"the {self.name} model"
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""

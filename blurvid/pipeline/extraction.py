@@ -110,8 +110,7 @@ class Extractor:
         Raises:
             InputError: an unreadable photo, or a region outside of it.
             DeviceError: too little memory.
-            BlurvidError: the network gives values that are not finite even in float32; the
-                message names the stage that gave them first.
+            BlurvidError: the network gives values that are not finite even in float32.
         """
         photo = media.as_photo(photo)
         if self.part is not None:
@@ -232,12 +231,12 @@ class Extractor:
         fitted = fit(y, self.model.size_multiple).unsqueeze(0)
         for dtype in dict.fromkeys((self.dtype, torch.float32)):
             found = self._fill(fitted, dtype)
-            lost = [i for i, frame in enumerate(found.frames, 1) if not frame.isfinite().all()]
-            if not lost:
+            if all(frame.isfinite().all() for frame in found.frames):
                 break
         else:
-            maker = self.model.maker(lost)
-            raise BlurvidError(f"{maker} gave values that are not finite (NaN or infinity)")
+            raise BlurvidError(
+                f"the {self.model.name} model gave values that are not finite (NaN or infinity)"
+            )
         for frame in found.frames:
             frame.clamp_(0, 1)
         with runtime.memory_guard(found.device):

@@ -14,7 +14,8 @@ from torch import Tensor
 from blurvid.blur import average_frames
 from blurvid.config import DEFAULT_GAMMA, Gamma
 from blurvid.errors import InputError
-from blurvid.flow import neighboring, warp
+from blurvid.exposure import sample
+from blurvid.flow import neighboring
 from blurvid.flow.pyramid import LUMA
 from blurvid.pipeline.memory import PIXELS_AT_ONCE
 from blurvid.pipeline.scale import LEAST_SIDE, SCALES, TRAINED_MOTION
@@ -265,7 +266,7 @@ def _motion(frames: Tensor) -> tuple[Tensor, Tensor]:
         size = max(1, round(height * scale)), max(1, round(width * scale))
         ends = [F.interpolate(x, size=size, mode="bilinear", antialias=True) for x in ends]
     flow = neighboring(*ends)
-    missed = (warp(ends[1], flow) - ends[0]).square().mean(dim=1)[0]
+    missed = (sample(ends[1], flow) - ends[0]).square().mean(dim=1)[0]
     return flow[0].norm(dim=0) / scale, missed
 
 

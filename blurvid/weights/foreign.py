@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +33,6 @@ class ForeignDeblurrer(OneFrame):
     def forward(self, y: Tensor) -> Tensor:
         """Deblur images."""
         return self.descriptor(y).unsqueeze(1)  # type: ignore[no-any-return]
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return self.name
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Guess the most that `fill` takes besides its arguments [bytes]."""
