@@ -204,3 +204,13 @@ def test_transparency_that_is_lost_is_named(tmp_path):
     clear = VideoFrame.from_ndarray(np.zeros((16, 16, 4), np.uint8), format="rgba")
     source = write_video(tmp_path / "in.mov", [clear] * 2, encoder=("qtrle", "argb", {}))
     assert slowed(source).warnings == ("what is transparent in it is put on white",)
+
+
+def test_words_of_phones_are_kept_or_named(tmp_path):
+    apple = "com.apple.quicktime."
+    words = {f"{apple}make": "maker", f"{apple}creationdate": "2024-05-06T09:08:09+0200"}
+    source = write_video(tmp_path / "in.mkv", PICTURES, metadata=words)
+    made = slowed(source)
+    assert made.warnings == ("left out: the make of the camera",)
+    with av.open(str(made.path)) as file:
+        assert file.metadata["date"] == words[f"{apple}creationdate"]

@@ -414,4 +414,5 @@ def progress(name: str, total: int | None, hidden: bool, start: bool = True) -> 
     try:
         yield bar
     finally:
-        bar.stop()
+        if not bar.disable:  # rich before 14.1 would end a line that was never begun
+            bar.stop()
