@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -80,6 +81,23 @@ def test_the_files_are_those_of_one_machine(tmp_path, two_workers):
     assert [outcome.job for outcome in outcomes] == jobs
     assert [o.job.stem for o in outcomes if o.error] == ["05"]
     assert [o.job.stem for o in outcomes if o.skipped] == ["03"]
+
+
+def test_windows_are_those_of_one_machine(tmp_path, two_workers):
+    for name, count in (("one", 9), ("short", 2), ("two", 11)):
+        make_photos(tmp_path / "clips" / name, count)
+    (tmp_path / "clips/two/09.png").write_text("no image")
+    words = ("synth", tmp_path / "clips", "--frames", "3", "--jobs", "1", "-o")
+    local = invoke(*words, tmp_path / "local")
+    result = invoke(*words, tmp_path / "out", "--engine", "ray", "--workers", "2")
+    assert local.exit_code == result.exit_code == 3
+    assert sorted(result.stderr.splitlines()) == sorted(local.stderr.splitlines())
+    assert contents(tmp_path / "out") == contents(tmp_path / "local")
+    assert len(contents(tmp_path / "out")) == 1 + 6 * 4
+    shutil.rmtree(tmp_path / "out/one/000002")
+    again = invoke(*words, tmp_path / "out", "--engine", "ray", "--workers", "2", "--resume")
+    assert "1 windows written, 5 skipped" in again.stderr
+    assert contents(tmp_path / "out") == contents(tmp_path / "local")
 
 
 class Squares:
