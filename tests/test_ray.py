@@ -123,7 +123,8 @@ class Squares:
 
 
 def test_what_a_killed_worker_had_in_hand_is_done_again(tmp_path, two_workers):
-    results = dict(spread.spread(list(range(10)), Squares(tmp_path), tmp_path, two_workers, ONE))
+    tasks = list(range(10))
+    results = dict(spread.spread(tasks, Squares(tmp_path), tmp_path, two_workers, ONE, at_once=3))
     given_up, refused = results.pop(5), results.pop(7)
     assert isinstance(given_up, DeviceError) and f"{RAY_TRIES} workers died" in str(given_up)
     assert isinstance(refused, InputError) and str(refused) == "no such number"
@@ -169,9 +170,12 @@ def test_what_a_new_worker_gives_up_ends_only_that_task(tmp_path, monkeypatch):
 
     def new_worker(task):
         worker = spread._Worker(opening[-1], ONE, 1.0, tmp_path, tmp_path, __version__)
-        row = {"number": [task], "task": [SimpleNamespace(as_py=lambda: pickle.dumps(task))]}
-        return pickle.loads(worker(row)["result"][0])
+        batch = pyarrow.table({"number": [task], "task": [pickle.dumps(task)]})
+        ((number, able, result),) = pickle.loads(worker(batch)["results"][0])
+        assert number == task
+        return able, result
 
+    pyarrow = pytest.importorskip("pyarrow")
     assert new_worker(4) == (True, -4)
     (tmp_path / "5").write_text("." * RAY_TRIES)  # by workers that are dead
     able, error = new_worker(5)

@@ -20,7 +20,15 @@ from blurvid import __version__, media, runtime
 from blurvid.batch.cluster import joined, load
 from blurvid.batch.photo import Steps, named
 from blurvid.batch.run import alone
-from blurvid.config import RAY_TRIES, BatchOptions, Output, RayOptions, RunOptions
+from blurvid.config import (
+    RAY_BLOCK,
+    RAY_SHARES,
+    RAY_TRIES,
+    BatchOptions,
+    Output,
+    RayOptions,
+    RunOptions,
+)
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.pipeline import opened
 from blurvid.planning import Gate, Job, Outcome, folder_of, identities
@@ -88,7 +96,8 @@ def run_on_ray(
             else:
                 yield job, settled
         work = _Photos(recipe, replace(output, overwrite=True), options)
-        with contextlib.closing(spread(left, work, folder_of(jobs), ray, run)) as made:
+        at_once = RAY_BLOCK if recipe.model == "direct" else 1
+        with contextlib.closing(spread(left, work, folder_of(jobs), ray, run, at_once)) as made:
             yield from made
 
     load(ray, run)
@@ -128,11 +137,17 @@ class _Photos:
 
 
 def spread(
-    tasks: Sequence[Task], opening: Opening, folder: Path, options: RayOptions, run: RunOptions
+    tasks: Sequence[Task],
+    opening: Opening,
+    folder: Path,
+    options: RayOptions,
+    run: RunOptions,
+    at_once: int = 1,
 ) -> Generator[tuple[Task, Any], None, None]:
     """Do tasks on the workers of a Ray cluster.
 
-    A task whose worker dies is done again by another, up to `RAY_TRIES` times in all.
+    A task whose worker dies is done again by another, up to `RAY_TRIES` times in all; so are those
+    that this worker took with it, which count no tries.
 
     Args:
         tasks: what is done; it travels as a pickle, as its result does.
@@ -140,6 +155,8 @@ def spread(
         folder: of the results, which all machines must see.
         options: which cluster, how many workers.
         run: device, threads and memory of each worker.
+        at_once: most tasks that a worker takes in one go: several, where they are short, take less
+            time and memory of this process.
 
     Yields:
         A task, in the order in which they are done, with its result or the `BlurvidError` that
@@ -166,7 +183,9 @@ def spread(
         device = "cuda" if seats.gpus else "mps" if run.device == "mps" else "cpu"
         own = replace(run, device=device, threads=seats.cpus)
         rows = [{"number": n, "task": pickle.dumps(task)} for n, task in enumerate(tasks)]
-        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        blocks = -(-len(rows) // at_once)
+        blocks = max(blocks, min(len(rows), RAY_SHARES * seats.count))
+        done = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
             _Worker,
             fn_constructor_args=(
                 opening,
@@ -176,21 +195,21 @@ def spread(
                 shared,
                 __version__,
             ),
-            batch_size=1,
+            batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
-                size=min(seats.count, len(rows)), max_tasks_in_flight_per_actor=1
+                size=min(seats.count, blocks), max_tasks_in_flight_per_actor=1
             ),
             num_cpus=seats.cpus,
             num_gpus=seats.gpus,
         )
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in batch.to_pylist():
-                able, result = pickle.loads(row["result"])
-                known = able and isinstance(result, BlurvidError)
-                if isinstance(result, Exception) and not known:
-                    raise result
-                yield tasks[row["number"]], result
+            for pickled in batch["results"].to_pylist():
+                for number, able, result in pickle.loads(pickled):
+                    known = able and isinstance(result, BlurvidError)
+                    if isinstance(result, Exception) and not known:
+                        raise result
+                    yield tasks[number], result
 
 
 @dataclass
@@ -202,29 +221,43 @@ class _Worker:
     share: float
     home: Path
     marks: Path
-    """A folder with a file for each task that was begun, as long as the times that it was."""
+    """A folder with a file for each task that was begun, as long as the times that it was, until
+    it ends."""
     version: str
     do: Callable[[Any], Any] | None = None
 
     def __call__(self, batch: Any) -> dict[str, Any]:
-        """Do one task; the first time, load what is needed for it."""
-        result: Any
+        """Do some tasks; the first time, load what is needed for them."""
+        results = []
+        for number, task in zip(
+            *(batch[key].to_pylist() for key in ("number", "task")), strict=True
+        ):
+            able, result = self._result(self.marks / str(number), task)
+            results.append((number, able, result))
+            if not able:
+                break
+        return {"results": [pickle.dumps(results)]}  # in one piece, which has once what they share
+
+    def _result(self, mark: Path, task: bytes) -> tuple[bool, Any]:
+        """Do a task; whether this worker can, and the result or what came in its place."""
         able = self.do is not None  # else an error is that of every task
         try:
             if self.do is None:
                 self._look()
-            with (self.marks / str(batch["number"][0])).open("a") as mark:
-                if mark.tell() >= RAY_TRIES:
+            with mark.open("a") as tries:
+                if tries.tell() >= RAY_TRIES:
                     able = True  # of this task alone, though a new worker says so
                     raise DeviceError(f"given up: {RAY_TRIES} workers died of it")
-                mark.write(".")
+                tries.write(".")
             if self.do is None:
                 self.do = self._begin()
                 able = True
-            result = self.do(pickle.loads(batch["task"][0].as_py()))
+            try:
+                return able, self.do(pickle.loads(task))
+            finally:
+                mark.unlink()
         except Exception as error:  # the class of a bug need not travel
-            result = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
-        return {"number": batch["number"], "result": [pickle.dumps((able, result))]}
+            return able, error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
 
     def _look(self) -> None:
         """Go where names mean the same as elsewhere."""

@@ -93,7 +93,7 @@ def along(frames: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def neighboring(first: Tensor, last: Tensor, quick: bool = False) -> Tensor:
+def neighboring(first: Tensor, last: Tensor, *, quick: bool = False) -> Tensor:
     """Measure the flow between neighbours of a sequence, with less effort than `estimate`.
 
     Args:

@@ -17,7 +17,7 @@ import torch
 
 from blurvid import media, runtime
 from blurvid.batch import cluster, spread
-from blurvid.config import RayOptions, RunOptions
+from blurvid.config import RAY_BLOCK, RayOptions, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OutputError
 from blurvid.lab.data.windows.clips import SourceClip, find_clips
 from blurvid.lab.data.windows.folder import Folder, check_inside, scratch_of
@@ -119,10 +119,12 @@ def write_windows(
         done = folder.prepare(options, motion, resume)
         pending: list[Pending] = [(clip, done.get(clip.name, set())) for clip in clips]
         skipped = sum(len(done.get(clip.name, ())) for clip in clips)
+        at_once = 1 if motion is None else RAY_BLOCK  # a photo makes few windows
+        results = _results(pending, _Windows(plan, out), jobs, ray, at_once)
         written = warned = failed = 0
         with (
             folder.filling(clips) as lines,
-            contextlib.closing(_results(pending, _Windows(plan, out), jobs, ray)) as results,
+            contextlib.closing(results),
         ):
             for clip, result in results:
                 if not isinstance(result, BlurvidError):
@@ -156,7 +158,11 @@ def _named(out: Path) -> Iterator[None]:
 
 
 def _results(
-    pending: Sequence[Pending], windows: _Windows, jobs: int | None, ray: RayOptions | None
+    pending: Sequence[Pending],
+    windows: _Windows,
+    jobs: int | None,
+    ray: RayOptions | None,
+    at_once: int,
 ) -> Results:
     """Make the windows here, or by the workers of a cluster."""
     if ray is None:
@@ -165,7 +171,8 @@ def _results(
             yield from windows.made(pending, pool, 2 * threads)
         return
     run = RunOptions(device="cpu", threads=jobs)
-    with contextlib.closing(spread.spread(pending, windows, windows.out, ray, run)) as found:
+    found = spread.spread(pending, windows, windows.out, ray, run, at_once)
+    with contextlib.closing(found):
         for (clip, _), result in found:
             if isinstance(result, BlurvidError):
                 yield clip, type(result)(f"{clip.path}: {result}")
