@@ -177,6 +177,10 @@ ENGINES = ("local", "ray")
 """Who does a batch: this process, or the workers of a Ray cluster."""
 RAY_TRIES = 3
 """Workers that may die of a photo or clip before it is given up."""
+RAY_BLOCK = 16
+"""Most short tasks that a worker takes in one go..."""
+RAY_SHARES = 8
+"""...and in how many goes each does its share at least, so that all end at about the same time."""
 RAY_THREADS = 4
 """Most CPU threads of a worker unless told otherwise; more help one photo less than another worker
 helps a batch."""

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from blurvid import runtime, weights
-from blurvid.config import DirectSpec, RunOptions
+from blurvid.config import DirectSpec, MaximSpec, RunOptions
 from blurvid.errors import DeviceError, OptionError, WeightsError
 from blurvid.lab import bench as library
 from blurvid.lab.bench import bench, moved_photo, peak_memory, photo_sizes, precision_names
 from blurvid.lab.options import RESOLUTIONS
-from blurvid.networks import DirectNet
+from blurvid.networks import DirectNet, Maxim
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 CPU = torch.device("cpu")
@@ -88,7 +88,15 @@ def test_precisions_and_the_figures_of_the_paper(tiny, monkeypatch):
     monkeypatch.setitem(RESOLUTIONS, "320", (17, 38))
     rows = bench(["320"], [tiny], RUN, precisions=("fp32", "bf16", "fp32"), repeats=1).rows
     assert [row.precision for row in rows] == ["float32", "bfloat16"]
-    assert {row.paper_seconds for row in rows} == {0.61}
+    assert {(row.frames, row.paper_seconds) for row in rows} == {(7, 0.61)}
+
+
+def test_what_gives_one_frame_stands_beside_one_of_the_paper(tmp_path, monkeypatch):
+    monkeypatch.setitem(RESOLUTIONS, "320", (17, 38))
+    net, told = Maxim(MaximSpec(stages=1, features=4)), {"recipe": {}, "data": "", "scores": {}}
+    saved = weights.save(net, tmp_path / "one", name="one", licence="Apache-2.0", **told)
+    (row,) = bench(["320"], [saved], RUN, repeats=1).rows
+    assert (row.model, row.weights, row.frames, row.paper_seconds) == ("maxim", "one", 1, 0.24)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -96,6 +97,23 @@ def test_what_is_known_of_a_photo_is_said_before_its_result(tmp_path, two_worker
     assert "the marker at its end is missing" in outcome.warnings[0]
 
 
+def test_windows_are_those_of_one_machine(tmp_path, two_workers):
+    for name, count in (("one", 9), ("short", 2), ("two", 11)):
+        make_photos(tmp_path / "clips" / name, count)
+    (tmp_path / "clips/two/09.png").write_text("no image")
+    words = ("synth", tmp_path / "clips", "--frames", "3", "--jobs", "1", "-o")
+    local = invoke(*words, tmp_path / "local")
+    result = invoke(*words, tmp_path / "out", "--engine", "ray", "--workers", "2")
+    assert local.exit_code == result.exit_code == 3
+    assert sorted(result.stderr.splitlines()) == sorted(local.stderr.splitlines())
+    assert contents(tmp_path / "out") == contents(tmp_path / "local")
+    assert len(contents(tmp_path / "out")) == 1 + 6 * 4
+    shutil.rmtree(tmp_path / "out/one/000002")
+    again = invoke(*words, tmp_path / "out", "--engine", "ray", "--workers", "2", "--resume")
+    assert "1 windows written, 5 skipped" in again.stderr
+    assert contents(tmp_path / "out") == contents(tmp_path / "local")
+
+
 class Squares:
     """Squares numbers; dies of 2 once, and of 5 each time; knows no square of 7."""
 
@@ -119,20 +137,29 @@ class Squares:
         yield number * number
 
 
-def test_what_a_killed_worker_had_in_hand_is_done_again(tmp_path, two_workers):
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_what_a_killed_worker_had_in_hand_is_done_again(
+    tmp_path, two_workers, at_once, monkeypatch
+):
+    monkeypatch.setattr(spread, "RAY_SHARES", 1)
     known = {}
-    results = dict(
-        spread.spread(
-            *(list(range(10)), Squares(tmp_path), tmp_path, two_workers, ONE), known.__setitem__
-        )
+    tasks = list(range(10))
+    found = spread.spread(
+        *(tasks, Squares(tmp_path), tmp_path, two_workers, ONE),
+        at_once=at_once,
+        on_known=known.__setitem__,
     )
+    results = dict(found)
     assert known == {n: -n for n in range(10) if n not in (5, 7)}
     given_up, refused = results.pop(5), results.pop(7)
     assert isinstance(given_up, DeviceError) and f"{RAY_TRIES} workers died" in str(given_up)
     assert isinstance(refused, InputError) and str(refused) == "no such number"
     assert results == {n: n * n for n in range(10) if n not in (5, 7)}
     tries = {path.name: len(path.read_text()) for path in tmp_path.iterdir()}
-    assert tries == {str(n): {2: 2, 5: RAY_TRIES}.get(n, 1) for n in range(10)}
+    if at_once == 1:
+        assert tries == {str(n): {2: 2, 5: RAY_TRIES}.get(n, 1) for n in range(10)}
+    else:  # what it took along is done again, too, and counts no tries
+        assert len(tries) == 10 and tries["5"] == RAY_TRIES
 
 
 def test_a_worker_that_cannot_begin_ends_the_run(tmp_path, two_workers):
@@ -140,7 +167,7 @@ def test_a_worker_that_cannot_begin_ends_the_run(tmp_path, two_workers):
         raise InputError("no such weights")
 
     with pytest.raises(InputError, match="no such weights"):
-        list(spread.spread([1, 2], refusing, tmp_path, two_workers, ONE, print))
+        list(spread.spread([1, 2], refusing, tmp_path, two_workers, ONE))
 
 
 # what a worker looks at, in this process
@@ -172,11 +199,12 @@ def test_what_a_new_worker_gives_up_ends_only_that_task(tmp_path, monkeypatch):
 
     def new_worker(task):
         worker = spread._Worker(opening[-1], ONE, 1.0, tmp_path, tmp_path, __version__)
-        row = {"number": [task], "task": [SimpleNamespace(as_py=lambda: pickle.dumps(task))]}
-        known, result = (pickle.loads(row["result"][0]) for row in worker(row))
-        assert known == (True, "begun") or isinstance(known[1], type(result[1]))
-        return result
+        batch = pyarrow.table({"number": [task], "task": [pickle.dumps(task)]})
+        known, result = (pickle.loads(row["results"][0])[0] for row in worker(batch))
+        assert known[0] == task and (known[2] == "begun" or isinstance(known[2], type(result[2])))
+        return result[1:]
 
+    pyarrow = pytest.importorskip("pyarrow")
     assert new_worker(4) == (True, -4)
     (tmp_path / "5").write_text("." * RAY_TRIES)  # by workers that are dead
     able, error = new_worker(5)

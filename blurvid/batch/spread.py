@@ -20,7 +20,15 @@ from blurvid import __version__, media, runtime
 from blurvid.batch.cluster import joined, load
 from blurvid.batch.photo import Steps, named
 from blurvid.batch.run import alone
-from blurvid.config import RAY_TRIES, BatchOptions, Output, RayOptions, RunOptions
+from blurvid.config import (
+    RAY_BLOCK,
+    RAY_SHARES,
+    RAY_TRIES,
+    BatchOptions,
+    Output,
+    RayOptions,
+    RunOptions,
+)
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.pipeline import opened
 from blurvid.planning import Gate, Job, Outcome, folder_of, identities
@@ -97,7 +105,9 @@ def run_on_ray(
             else:
                 yield job, settled
         work = _Photos(recipe, replace(output, overwrite=True), options)
-        with contextlib.closing(spread(left, work, folder_of(jobs), ray, run, tell)) as made:
+        at_once = RAY_BLOCK if recipe.model == "direct" else 1
+        made = spread(left, work, folder_of(jobs), ray, run, at_once=at_once, on_known=tell)
+        with contextlib.closing(made):
             yield from made
 
     load(ray, run)
@@ -143,11 +153,14 @@ def spread(
     folder: Path,
     options: RayOptions,
     run: RunOptions,
-    on_known: Callable[[Task, Any], None],
+    *,
+    at_once: int = 1,
+    on_known: Callable[[Task, Any], None] = lambda task, known: None,
 ) -> Generator[tuple[Task, Any], None, None]:
     """Do tasks on the workers of a Ray cluster.
 
-    A task whose worker dies is done again by another, up to `RAY_TRIES` times in all.
+    A task whose worker dies is done again by another, up to `RAY_TRIES` times in all; so are those
+    that this worker took with it, which count no tries.
 
     Args:
         tasks: what is done; it travels as a pickle, as its result does.
@@ -155,7 +168,10 @@ def spread(
         folder: of the results, which all machines must see.
         options: which cluster, how many workers.
         run: device, threads and memory of each worker.
-        on_known: called in this thread with what is known of a task before its work.
+        at_once: most tasks that a worker takes in one go: several, where they are short, take less
+            time and memory of this process.
+        on_known: called in this thread with what is known of a task before its work; of several in
+            one go, when all are done.
 
     Yields:
         A task, in the order in which they are done, with its result or the `BlurvidError` that
@@ -183,7 +199,9 @@ def spread(
         device = "cuda" if seats.gpus else "mps" if run.device == "mps" else "cpu"
         own = replace(run, device=device, threads=seats.cpus)
         rows = [{"number": n, "task": pickle.dumps(task)} for n, task in enumerate(tasks)]
-        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        blocks = -(-len(rows) // at_once)
+        blocks = max(blocks, min(len(rows), RAY_SHARES * seats.count))
+        done = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
             _Worker,
             fn_constructor_args=(
                 opening,
@@ -193,27 +211,28 @@ def spread(
                 shared,
                 __version__,
             ),
-            batch_size=1,
+            batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
-                size=min(seats.count, len(rows)), max_tasks_in_flight_per_actor=1
+                size=min(seats.count, blocks), max_tasks_in_flight_per_actor=1
             ),
             num_cpus=seats.cpus,
             num_gpus=seats.gpus,
         )
-        known = set()
+        known: set[int] = set()
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in batch.to_pylist():
-                able, result = pickle.loads(row["result"])
-                failed = isinstance(result, Exception)
-                if failed and not (able and isinstance(result, BlurvidError)):
-                    raise result
-                task = tasks[row["number"]]
-                if row["number"] in known:
-                    yield task, result
-                elif not failed:
-                    on_known(task, result)
-                known.add(row["number"])
+            for pickled in batch["results"].to_pylist():
+                for number, able, result in pickle.loads(pickled):
+                    failed = isinstance(result, Exception)
+                    if failed and not (able and isinstance(result, BlurvidError)):
+                        raise result
+                    if number in known:
+                        known.remove(number)
+                        yield tasks[number], result
+                    else:
+                        known.add(number)
+                        if not failed:
+                            on_known(tasks[number], result)
 
 
 @dataclass
@@ -225,40 +244,51 @@ class _Worker:
     share: float
     home: Path
     marks: Path
-    """A folder with a file for each task that was begun, as long as the times that it was."""
+    """A folder with a file for each task that was begun, as long as the times that it was, until
+    it ends."""
     version: str
     do: Callable[[Any], Iterator[Any]] | None = None
     able: bool = False
     """Whether an error is that of one task; else it is that of every task."""
 
     def __call__(self, batch: Any) -> Iterator[dict[str, Any]]:
-        """Do one task; the first time, load what is needed for it.
+        """Do some tasks; the first time, load what is needed for them.
 
-        Two rows come of it, whatever happens, since Ray counts those of a worker that died: what
-        is known before the work, and the result. An error is both.
+        Of each come two values, whatever happens, since Ray counts the rows of a worker that died:
+        what is known before the work, and the result. An error is both. Those of a single task are
+        rows of their own; those of several are one, which has once what they share.
         """
-        work, value = self._work(batch), None
+        tasks = zip(*(batch[key].to_pylist() for key in ("number", "task")), strict=True)
+        told = (value for number, task in tasks for value in self._told(number, task))
+        for some in [list(told)] if batch.num_rows > 1 else ([one] for one in told):
+            yield {"results": [pickle.dumps(some)]}
+
+    def _told(self, number: int, task: bytes) -> Iterator[tuple[int, bool, Any]]:
+        work, value = self._work(self.marks / str(number), task), None
         for _ in range(2):
             if not isinstance(value, Exception):
                 try:
                     value = next(work)
                 except Exception as error:  # the class of a bug need not travel
                     value = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
-            yield {"number": batch["number"], "result": [pickle.dumps((self.able, value))]}
+            yield number, self.able, value
 
-    def _work(self, batch: Any) -> Iterator[Any]:
+    def _work(self, mark: Path, task: bytes) -> Iterator[Any]:
         self.able = self.do is not None
         if self.do is None:
             self._look()
-        with (self.marks / str(batch["number"][0])).open("a") as mark:
-            if mark.tell() >= RAY_TRIES:
+        with mark.open("a") as tries:
+            if tries.tell() >= RAY_TRIES:
                 self.able = True  # though a new worker says so
                 raise DeviceError(f"given up: {RAY_TRIES} workers died of it")
-            mark.write(".")
+            tries.write(".")
         if self.do is None:
             self.do = self._begin()
             self.able = True
-        yield from self.do(pickle.loads(batch["task"][0].as_py()))
+        try:
+            yield from self.do(pickle.loads(task))
+        finally:
+            mark.unlink()
 
     def _look(self) -> None:
         """Go where names mean the same as elsewhere."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blurvid.cli import common
-from blurvid.config import MODELS, RunOptions
+from blurvid.config import TRAINED, RunOptions
 from blurvid.lab.options import BENCHED, RESOLUTIONS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "resolutions",
     metavar="|".join([*RESOLUTIONS, "WxH", "paper"]),
     multiple=True,
-    default=["360"],
+    default=["320"],
     show_default=True,
     help="Size of the photo: a height of 16:9, 12 megapixels, or width x height; `paper` stands "
     "for the three of its Table 3; repeatable.",
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     "models",
-    type=click.Choice(MODELS),
+    type=click.Choice(TRAINED),
     multiple=True,
     default=BENCHED,
     help=f"What to time; repeatable.  [default: {', '.join(BENCHED)}]",
@@ -66,11 +66,11 @@ def bench(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Time what `extract` does with a photo.
+    """Time what `extract` and `deblur` do with a photo.
 
     Reading and writing files is not counted. Times are medians; beside those of the paper's sizes
-    stand what it reports for a Titan X. Memory is that of the weights and of what a photo takes,
-    the seven frames included.
+    stands what it reports for as many frames on a Titan X. Memory is that of the weights and of
+    what a photo takes, the frames included.
 
     \b
     Examples:
@@ -109,10 +109,12 @@ def _title(row: TimingRow) -> str:
 def _table(report: TimingReport) -> Table:
     from rich.table import Table
 
-    table = Table(title=f"{report.device}, torch {report.torch}, {report.threads} threads")
+    load = "" if report.load is None else f", load {report.load:.1f}"
+    title = f"{report.device}, torch {report.torch}, {report.threads} threads{load}"
+    table = Table(title=title)
     columns = (
-        "", "model", "precision", "parameters", "median (min..max) [s]", "runs", "memory [MB]",
-        "photos/h", "paper, Titan X [s]",
+        "", "model", "precision", "frames", "parameters", "median (min..max) [s]", "CPU [s]",
+        "runs", "memory [MB]", "photos/h", "paper, Titan X [s]",
     )  # fmt: skip
     for number, name in enumerate(columns):
         table.add_column(name, justify="left" if number < 3 else "right", overflow="fold")
@@ -121,8 +123,10 @@ def _table(report: TimingReport) -> Table:
             _title(row),
             row.model,
             row.precision,
+            str(row.frames),
             f"{row.parameters / 1e6:.1f} M",
             f"{row.seconds:.3f} ({row.fastest:.3f}..{row.slowest:.3f})",
+            f"{row.cpu_seconds:.3f}",
             str(row.runs),
             "-" if row.peak_memory is None else f"{row.peak_memory / 1e6:.0f}",
             f"{row.images_per_hour:.0f}",

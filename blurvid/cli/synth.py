@@ -32,6 +32,7 @@ def gamma_option(default: str | None, text: str) -> Callable[[common.Command], c
 
 MORE = """
 blurvid synth GOPRO_Large_all/test -o again/ --resume
+blurvid synth clips/ -o windows/ --engine ray --address auto
 
 Each window is a folder with blurry.png and sharp_1.png .. sharp_7.png; manifest.jsonl tells how
 each was made. A GoPro folder is GOPRO_Large_all/train and so on.
@@ -105,6 +106,7 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
     help="Threads that make windows; the files do not depend on it.  [default: one a "
     f"processor, at most {MOST_MAKERS}]",
 )
+@common.engine_options
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 def synth(
@@ -123,6 +125,9 @@ def synth(
     layers: int,
     order: str,
     jobs: int | None,
+    engine: str,
+    address: str | None,
+    workers: int | None,
     resume: bool,
     quiet: bool,
 ) -> None:
@@ -137,6 +142,7 @@ def synth(
       blurvid synth --stills photos/ -o windows/ --count 4
     """
     common.refuse_missing(sources)
+    ray = common.picked_engine(engine, address, workers)
     from blurvid.lab.data import windows as library
 
     options = SynthOptions(frames, stride, scale, crop, common.parse_gamma(gamma), noise, seed)
@@ -176,6 +182,7 @@ def synth(
         count=count,
         resume=resume,
         jobs=jobs,
+        ray=ray,
         on_window=note,
         on_error=give_up,
     )

@@ -22,12 +22,12 @@ FOLLOWED_PIXELS = 160 * 120
 """...if that has no more pixels than this."""
 LUMA = (0.299, 0.587, 0.114)
 
-# What each level does: how often it looks at the images anew, and steps after each look. Most is
-# done on small levels, where it costs little; at full size only what they could not see.
-_FULL = (1, 15)
-_HALF = (5, 20)
-_SMALL = (10, 20)
-_NEIGHBORS = (3, 15)
+# What each level does, the largest first, the last for all that are smaller: how often it looks at
+# the images anew, and steps after each look. Most is done on small levels, where it costs little;
+# at full size only what they could not see.
+_ENDS = ((1, 15), (5, 20), (10, 20))
+_NEIGHBORS = ((3, 15),)
+_QUICK = ((1, 8), (2, 10))
 
 Pyramid = Sequence[Tensor]
 """Brightness (T, 1, H, W), the largest first."""
@@ -93,17 +93,18 @@ def along(frames: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def neighboring(first: Tensor, last: Tensor) -> Tensor:
+def neighboring(first: Tensor, last: Tensor, *, quick: bool = False) -> Tensor:
     """Measure the flow between neighbours of a sequence, with less effort than `estimate`.
 
     Args:
         first: images (B, 3, H, W), RGB, in [0, 1].
         last: the images that follow each, same shape, range and colour order.
+        quick: in a third of the time; errors of what moves a few pixels are a third larger.
 
     Returns:
         Displacements [px], (B, 2, H, W) float32, x to the right, y downwards.
     """
-    found = _solve(_pyramid(first), _pyramid(last), _NEIGHBORS)
+    found = _solve(_pyramid(first), _pyramid(last), _QUICK if quick else _NEIGHBORS)
     return rescale(found, (first.shape[-2], first.shape[-1]))
 
 
@@ -129,7 +130,7 @@ def _pyramid(images: Tensor) -> list[Tensor]:
 def _solve(
     first: Pyramid,
     last: Pyramid,
-    effort: tuple[int, int] | None = None,
+    effort: Sequence[tuple[int, int]] = _ENDS,
     start: Tensor | None = None,
 ) -> Tensor:
     """Flow between the images of two pyramids, (B, 2, H, W).
@@ -137,7 +138,7 @@ def _solve(
     Args:
         first: brightness of the first images.
         last: of the last ones.
-        effort: what each level does, looks and steps; None: as much as is of use to it.
+        effort: what each level does, looks and steps.
         start: flow known at the size of some level, from which this goes on; None: a shift of
             the whole image, or no motion.
     """
@@ -146,7 +147,7 @@ def _solve(
         height, width = first[level].shape[-2:]
         if start is not None and height * width < start.shape[-2] * start.shape[-1]:
             continue
-        warps, steps = effort or (_FULL, _HALF, _SMALL)[min(level, 2)]
+        warps, steps = effort[min(level, len(effort) - 1)]
         flow = refine(first[level], last[level], rescale(flow, (height, width)), warps, steps)
     return flow
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import platform
 import re
 import statistics
@@ -18,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid import runtime, weights
-from blurvid.config import QualityOptions, RunOptions
+from blurvid.config import FRAMES, MODELS, RunOptions
 from blurvid.errors import OptionError
 from blurvid.lab.options import BENCHED, PAPER_SECONDS, RESOLUTIONS
-from blurvid.pipeline import Extractor, extractor
+from blurvid.pipeline import Extractor, opened
+from blurvid.recipe import resolve, resolve_middle
 
 ENOUGH = 5.0
 """Time [s] after which a row is not measured again; a first run that takes longer is the row."""
@@ -39,13 +41,17 @@ class TimingRow:
     """Height and width of the photo [px]."""
     model: str
     weights: str
+    frames: int
+    """How many it gives: all seven, or the middle one."""
     precision: str
     """Precision of the features: `float32`, `bfloat16` or `float16`."""
     parameters: int
     seconds: float
-    """Median time of all seven frames, the photo being in memory; nothing is written."""
+    """Median time of the frames, the photo being in memory; nothing is written."""
     fastest: float
     slowest: float
+    cpu_seconds: float
+    """Median of the processor time of all threads, which tells more where others work too."""
     runs: int
     """How many there were."""
     peak_memory: int | None
@@ -70,6 +76,8 @@ class TimingReport:
     """Version of torch."""
     threads: int
     """CPU threads."""
+    load: float | None
+    """Processes that ran or would have in the last minute, these among them; None on Windows."""
     rows: tuple[TimingRow, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -113,14 +121,18 @@ def bench(
         for model in models:
             chosen = weights.find(None, model) if isinstance(model, str) else model
             for name in names:
-                with extractor(
-                    chosen, replace(run, precision=name), quality=QualityOptions()
-                ) as ready:
+                recipe = (
+                    resolve(chosen, precision=name)
+                    if chosen.model in MODELS
+                    else resolve_middle(chosen.path, precision=name)
+                )
+                with opened(recipe, replace(run, precision=name)) as ready:
                     for resolution, size in sizes.items():
                         rows.append(_time(ready, chosen, resolution, size, repeats))
                         if on_row is not None:
                             on_row(rows[-1])
-        return TimingReport(told, torch.__version__, torch.get_num_threads(), tuple(rows))
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        return TimingReport(told, torch.__version__, torch.get_num_threads(), load, tuple(rows))
 
 
 def photo_sizes(names: Iterable[str]) -> dict[str, tuple[int, int]]:
@@ -137,7 +149,9 @@ def photo_sizes(names: Iterable[str]) -> dict[str, tuple[int, int]]:
     """
     known = f"there are {', '.join(RESOLUTIONS)}, paper and WIDTHxHEIGHT"
     sizes = {}
-    for name in (n for given in names for n in (PAPER_SECONDS if given == "paper" else (given,))):
+    for name in (
+        n for given in names for n in (PAPER_SECONDS[FRAMES] if given == "paper" else (given,))
+    ):
         match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", name)
         if match is not None:
             sizes[name] = (int(match[2]), int(match[1]))
@@ -190,19 +204,20 @@ def _time(
 ) -> TimingRow:
     y = moved_photo(size)
 
-    def seconds() -> float:
-        start = time.perf_counter()
+    def seconds() -> tuple[float, float]:
+        start = time.perf_counter(), time.process_time()
         precision.append(ready.scaled(y).dtype)
         runtime.synchronize(ready.device)
-        return time.perf_counter() - start
+        return time.perf_counter() - start[0], time.process_time() - start[1]
 
-    times: list[float] = []
+    times: list[tuple[float, float]] = []
     precision: list[torch.dtype] = []
     memory = peak_memory(lambda: times.append(seconds()), ready.device)
-    if times[0] < ENOUGH:  # that one was the warm-up
+    if times[0][0] < ENOUGH:  # that one was the warm-up
         times.clear()
-        while len(times) < repeats and sum(times) < ENOUGH:
+        while len(times) < repeats and sum(wall for wall, _ in times) < ENOUGH:
             times.append(seconds())
+    walls, busy = zip(*times, strict=True)
     assert isinstance(ready.network, nn.Module)
     parameters = list(ready.network.parameters())
     held = sum(p.numel() * p.element_size() for p in parameters)
@@ -211,14 +226,16 @@ def _time(
         size=size,
         model=chosen.model,
         weights=chosen.name,
+        frames=ready.model.count,
         precision=str(precision[-1]).removeprefix("torch."),
         parameters=sum(p.numel() for p in parameters),
-        seconds=statistics.median(times),
-        fastest=min(times),
-        slowest=max(times),
+        seconds=statistics.median(walls),
+        fastest=min(walls),
+        slowest=max(walls),
+        cpu_seconds=statistics.median(busy),
         runs=len(times),
         peak_memory=None if memory is None else held + memory,
-        paper_seconds=PAPER_SECONDS.get(resolution),
+        paper_seconds=PAPER_SECONDS[ready.model.count].get(resolution),
     )
 
 
@@ -275,5 +292,6 @@ def _processor() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+                name = line.partition(":")[2].strip()
+                return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
     return platform.processor() or platform.machine()

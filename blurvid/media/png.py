@@ -24,8 +24,9 @@ from blurvid.media.profile import profile_codes
 XMP_KEYWORD = "XML:com.adobe.xmp"
 IPTC_KEYWORD = "Raw profile type iptc"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_SUB = 1
-"""The filter that leaves the difference from the pixel to the left (PNG specification, 9.2)."""
+_AVERAGE = 3
+"""The filter that leaves the difference from the mean of the pixels to the left and above (PNG
+specification, 9.2)."""
 _LEVEL = 3
 """Of zlib for 16 bits, whose lower halves are mostly noise: 6 takes twice the time for 3 %."""
 _PIECE = 1 << 20
@@ -109,13 +110,13 @@ def quick_png(pixels: NDArray[np.uint8]) -> bytes:
     """
     height, width, channels = pixels.shape
     bare = np.ascontiguousarray(pixels).reshape(height, width * channels)
-    rows = np.empty((height, 1 + width * channels), np.uint8)
-    rows[:, 0] = _SUB
-    rows[:, 1 : 1 + channels] = bare[:, :channels]
-    np.subtract(bare[:, channels:], bare[:, :-channels], out=rows[:, 1 + channels :])
+    above, left = np.zeros((2, *bare.shape), np.uint8)
+    above[1:], left[:, channels:] = bare[:-1], bare[:, :-channels]
+    rows = np.full((height, 1 + width * channels), _AVERAGE, np.uint8)
+    np.subtract(bare, (above & left) + ((above ^ left) >> 1), out=rows[:, 1:])
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     # What is left of photos hardly repeats; not looking for it halves the time.
-    compress = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+    compress = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_HUFFMAN_ONLY)
     packed = compress.compress(rows.data) + compress.flush()
     chunks = [(b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")]
     return _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)

@@ -7,16 +7,20 @@ import json
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import torch
 
 from blurvid import media, runtime
 from blurvid.atomic import LOCK_FILE, locked
+from blurvid.batch import cluster, spread
+from blurvid.config import RAY_BLOCK, RayOptions, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.lab.data.windows.clips import SourceClip, find_clips
 from blurvid.lab.data.windows.make import Maker, check_options, plan_windows
@@ -26,10 +30,20 @@ from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 
 _SCRATCH = ".making-"
 """What the name of the folder begins with where windows are made."""
-Plan: TypeAlias = Callable[[SourceClip, Container[int]], Iterator[Maker]]
-"""Goes through the windows of a clip, passing over those of some numbers."""
+
+
+class Plan(Protocol):
+    """Goes through the windows of a clip, passing over those of some numbers."""
+
+    def __call__(self, clip: SourceClip, *, skip: Container[int]) -> Iterator[Maker]: ...
+
+
+Pending: TypeAlias = tuple[SourceClip, Container[int]]
+"""A clip, and the numbers of its windows that are there already."""
 Made: TypeAlias = tuple[Record, Path]
 """A window's line of the manifest, and the folder of its images under a temporary name."""
+Results: TypeAlias = Generator[tuple[SourceClip, Made | BlurvidError], None, None]
+"""The windows of clips, those of each in order of time; an error ends its clip."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,7 @@ def write_windows(
     count: int = 1,
     resume: bool = False,
     jobs: int | None = None,
+    ray: RayOptions | None = None,
     on_window: Callable[[Record], None] | None = None,
     on_error: Callable[[SourceClip, BlurvidError], None] | None = None,
 ) -> WriteSummary:
@@ -75,6 +90,8 @@ def write_windows(
         resume: keep the windows of an interrupted run with the same options, write the others.
         jobs: threads that make windows, by default one a processor, at most `MOST_MAKERS`; the
             files are the same whatever their number.
+        ray: a cluster whose workers make the windows of a clip each, in as many threads; by default
+            this process makes them.
         on_window: called with the record of every window written.
         on_error: called with a clip or photo that failed and why; the others go on. None: the first
             failure ends the run.
@@ -83,85 +100,178 @@ def write_windows(
         Counts, and the path of the manifest.
 
     Raises:
-        OptionError: an option is out of range, or not the one of the run to resume.
+        OptionError: an option is out of range, or not the one of the run to resume; Ray is not
+            installed.
         InputError: no clips, or one that fails while `on_error` is None.
         OutputError: `out` is not empty and not to be resumed, not writable, or another process
             writes to it.
-        DeviceError: too little memory; what is written by then stays, to be resumed.
+        DeviceError: too little memory, or no such cluster; what is written by then stays, to be
+            resumed.
     """
     check_options(options)
-    jobs = min(MOST_MAKERS, runtime.processors()) if jobs is None else jobs
-    runtime.check_threads(jobs, "threads that make windows")
+    if jobs is not None:
+        runtime.check_threads(jobs, "threads that make windows")
+    if ray is not None:
+        cluster.load(ray, RunOptions())
     clips = find_clips(sources) if motion is None else find_stills(sources)
+    plan: Plan = partial(plan_windows, options=options)
+    if motion is not None:
+        plan = partial(simulate_still, others=clips, options=options, motion=motion, count=count)
+    with locked(out / LOCK_FILE, out), _named(out):
+        records = _prepared(out, options, motion, resume)
+        done: dict[str, set[int]] = {}
+        for record in records:
+            done.setdefault(record["clip"], set()).add(_number(record))
+        pending: list[Pending] = [(clip, done.get(clip.name, set())) for clip in clips]
+        skipped, warned, failed = len(records), 0, 0
+        unfinished = out / UNFINISHED
+        for left in out.glob(f"{_SCRATCH}*"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        at_once = 1 if motion is None else RAY_BLOCK  # a photo makes few windows
+        with (
+            tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=out) as scratch,
+            unfinished.open("a", encoding="utf-8") as lines,
+            contextlib.closing(
+                _results(pending, _Windows(plan, Path(scratch)), jobs, ray, at_once)
+            ) as results,
+        ):
+            for clip, result in results:
+                if not isinstance(result, BlurvidError):
+                    record, images = result
+                    _publish(images, out / record["window"], out)
+                    lines.write(_line(record))
+                    lines.flush()
+                    records.append(record)
+                    warned += bool(record["warnings"])
+                    if on_window:
+                        on_window(record)
+                elif on_error is None or not isinstance(result, InputError | DeviceError):
+                    raise result
+                else:
+                    failed += 1
+                    on_error(clip, result)
+        if records:  # in the order of a run without interruption
+            place = {clip.name: index for index, clip in enumerate(clips)}
+            records.sort(key=lambda record: (place.get(record["clip"], -1), _number(record)))
+            _list(records, unfinished)
+            unfinished.replace(out / MANIFEST)
+        else:
+            unfinished.unlink()
+        written = len(records) - skipped
+        return WriteSummary(out / MANIFEST, len(clips), written, skipped, warned, failed)
 
-    def plan(clip: SourceClip, skip: Container[int]) -> Iterator[Maker]:
-        if motion is None:
-            return plan_windows(clip, options, skip=skip)
-        return simulate_still(clip, clips, options, motion, count, skip=skip)
 
-    writer = _Writer(clips, plan, out, jobs, on_window, on_error)
-    with locked(out / LOCK_FILE, out), runtime.memory_guard(torch.device("cpu")):
+@contextlib.contextmanager
+def _named(out: Path) -> Iterator[None]:
+    """Tell of full disks and the like, and of too little memory, as errors of this library."""
+    with runtime.memory_guard(torch.device("cpu")):
         try:
-            return writer.write(_prepared(out, options, motion, resume))
+            yield
         except BrokenPipeError:
             raise  # of what the callbacks print to, not of the windows
         except OSError as error:
             raise OutputError(f"{out}: {error.strerror or error}") from error
 
 
+def _results(
+    pending: Sequence[Pending],
+    windows: _Windows,
+    jobs: int | None,
+    ray: RayOptions | None,
+    at_once: int,
+) -> Results:
+    """Make the windows here, or by the workers of a cluster."""
+    if ray is None:
+        threads = jobs or min(MOST_MAKERS, runtime.processors())
+        with runtime.single_threaded_pool(threads) as pool:
+            yield from windows.made(pending, pool, 2 * threads)
+        return
+    run = RunOptions(device="cpu", threads=jobs)
+    found = spread.spread(pending, windows, windows.scratch, ray, run, at_once=at_once)
+    with contextlib.closing(found):
+        for (clip, _), result in found:
+            if isinstance(result, BlurvidError):
+                yield clip, type(result)(f"{clip.path}: {result}")
+            else:
+                yield from ((clip, made) for _, made in result)  # not the copy that travelled
+
+
 @dataclass(frozen=True)
-class _Writer:
-    """Writes the windows that are planned for clips; no other process writes there meanwhile."""
+class _Windows:
+    """What makes windows; workers of a cluster open it, too."""
 
-    clips: Sequence[SourceClip]
     plan: Plan
-    out: Path
-    jobs: int
-    on_window: Callable[[Record], None] | None
-    on_error: Callable[[SourceClip, BlurvidError], None] | None
+    scratch: Path
+    """Where the images go."""
 
-    def write(self, records: list[Record]) -> WriteSummary:
-        """Write the windows that are not among some records, of those that are there already."""
-        done: dict[str, set[int]] = {}
-        for record in records:
-            done.setdefault(record["clip"], set()).add(_number(record))
-        skipped, warned, failed = len(records), 0, 0
-        unfinished = self.out / UNFINISHED
-        for left in self.out.glob(f"{_SCRATCH}*"):  # by a run that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        with (
-            tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self.out) as scratch,
-            unfinished.open("a", encoding="utf-8") as lines,
-            runtime.single_threaded_pool(self.jobs) as pool,
-        ):
-            for clip in self.clips:
+    @contextlib.contextmanager
+    def __call__(self, run: RunOptions) -> Iterator[Callable[[Pending], Iterator[Any]]]:
+        """Start threads; give what makes all windows of a clip."""
+        threads = run.threads or 1
+        with runtime.single_threaded_pool(threads) as pool:
+
+            def do(clip: Pending) -> Iterator[Any]:
+                yield None  # nothing is known before
+                with _named(self.scratch):
+                    yield list(self.made([clip], pool, 2 * threads))
+
+            yield do
+
+    def made(self, pending: Iterable[Pending], pool: Executor, ahead: int) -> Results:
+        """Make windows side by side; give each, with the folder of its images, in its turn.
+
+        Args:
+            pending: clips, and what is there of them.
+            pool: who makes the windows.
+            ahead: most windows in work, which bounds the memory.
+        """
+        working: deque[tuple[SourceClip, Future[Made]]] = deque()
+        failed: set[str] = set()
+
+        def makers() -> Iterator[tuple[SourceClip, Maker]]:
+            for clip, there in pending:
                 try:
-                    makers = self.plan(clip, done.get(clip.name, frozenset()))
-                    made = _made(makers, Path(scratch), pool, 2 * self.jobs)
-                    with contextlib.closing(made):
-                        for record, images in made:
-                            _publish(images, self.out / record["window"], self.out)
-                            lines.write(_line(record))
-                            lines.flush()
-                            records.append(record)
-                            warned += bool(record["warnings"])
-                            if self.on_window:
-                                self.on_window(record)
-                except (InputError, DeviceError) as error:
-                    if self.on_error is None:
-                        raise
-                    failed += 1
-                    self.on_error(clip, error)
-        if records:  # in the order of a run without interruption
-            place = {clip.name: index for index, clip in enumerate(self.clips)}
-            records.sort(key=lambda record: (place.get(record["clip"], -1), _number(record)))
-            _list(records, unfinished)
-            unfinished.replace(self.out / MANIFEST)
-        else:
-            unfinished.unlink()
-        written = len(records) - skipped
-        manifest = self.out / MANIFEST
-        return WriteSummary(manifest, len(self.clips), written, skipped, warned, failed)
+                    for make in self.plan(clip, skip=there):
+                        yield clip, make
+                        if clip.name in failed:
+                            break
+                except InputError as error:  # the windows before it are whole
+                    yield clip, partial(_fail, error)
+
+        waiting = makers()
+        try:
+            while True:
+                for clip, make in islice(waiting, ahead - len(working)):
+                    working.append((clip, pool.submit(_make_window, make, self.scratch)))
+                if not working:
+                    return
+                clip, future = working[0]
+                if clip.name in failed:
+                    _drop([future])
+                else:
+                    try:
+                        result: Made | BlurvidError = future.result()
+                    except (InputError, DeviceError) as error:
+                        failed.add(clip.name)
+                        result = error
+                    yield clip, result
+                working.popleft()
+        finally:
+            _drop([future for _, future in working])
+
+
+def _drop(futures: Sequence[Future[Made]]) -> None:
+    """Do without windows, whether they are made or not."""
+    for future in futures:
+        future.cancel()
+    wait(futures)
+    for future in futures:
+        if not future.cancelled() and future.exception() is None:
+            shutil.rmtree(future.result()[1], ignore_errors=True)
+
+
+def _fail(error: InputError) -> NoReturn:
+    raise error
 
 
 def _prepared(
@@ -239,40 +349,6 @@ def _made_with(record: Record, options: SynthOptions, motion: MotionOptions | No
         and (crop[2] if isinstance(crop, list) and len(crop) == 4 else None) == options.crop
         and record.get("simulated") == (described(motion) if motion else None)
     )
-
-
-def _made(
-    makers: Iterator[Maker], scratch: Path, pool: Executor, ahead: int
-) -> Generator[Made, None, None]:
-    """Make windows side by side; give each, with the folder of its images, in its turn.
-
-    Args:
-        makers: what makes them, in order of time.
-        scratch: where the images go.
-        pool: who makes them.
-        ahead: most windows in work, which bounds the memory.
-    """
-    pending: deque[Future[Made]] = deque()
-    failure: InputError | None = None
-    try:
-        while True:
-            while failure is None and len(pending) < ahead:
-                try:
-                    pending.append(pool.submit(_make_window, next(makers), scratch))
-                except StopIteration:
-                    break
-                except InputError as error:  # those before it are whole
-                    failure = error
-            if not pending:
-                break
-            yield pending[0].result()
-            pending.popleft()
-        if failure is not None:
-            raise failure
-    finally:
-        for future in pending:
-            future.cancel()
-        wait(pending)
 
 
 def _make_window(make: Maker, scratch: Path) -> Made:
