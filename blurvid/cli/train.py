@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import signal
 import sys
 import threading
@@ -39,7 +40,8 @@ blurvid train --model cascade --data windows/ --out runs/paper --order invariant
 blurvid train --model motion --data clips/ --data photos.tar --init motion --out runs/motion
 
 Ctrl-C ends it after the step at hand, which is saved; a second one at once. The log is
-OUT/log.jsonl, the averaged weights are the weight set OUT/weights.
+OUT/log.jsonl, the averaged weights are the weight set OUT/weights. Started by torchrun, the
+processes share the work; with --resume it replaces those that are lost.
 """
 
 
@@ -172,7 +174,7 @@ def train(
     Examples:
       blurvid train --data photos/ --preview samples.png
       blurvid train --model direct --data photos/ --out run/ --minutes 60
-      blurvid train --model motion --init motion --data windows/ --out run/
+      torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out big/
     """
     common.refuse_missing(data)
     from blurvid import weights
@@ -217,11 +219,15 @@ def train(
     if ending.signal is not None:
         common.say(f"Saved in {out}; the same command with --resume goes on.")
         ending.finish()
-    click.echo(weight_set.path)
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(weight_set.path)
 
 
 class _Ending:
-    """Lets the first Ctrl-C or polite kill end a run after the step at hand, a second at once."""
+    """Lets the first Ctrl-C or polite kill end a run after the step at hand, a second at once.
+
+    A process of `torchrun` ends at once: the others wait for what it does in the step.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -240,7 +246,8 @@ class _Ending:
             sys.exit(128 + self.signal)
 
     def __enter__(self) -> _Ending:
-        if threading.current_thread() is threading.main_thread():
+        alone = int(os.environ.get("WORLD_SIZE", "1")) < 2
+        if alone and threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)
                 if number is not None and callable(signal.getsignal(number)):  # not ignored

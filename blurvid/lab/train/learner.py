@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from blurvid import runtime, weights
 from blurvid.errors import OptionError
-from blurvid.lab import losses
 from blurvid.lab.data import Batch
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.train.critic import PatchCritic
 from blurvid.lab.train.moving import MovingObjective
-from blurvid.lab.train.objective import Objective, outer_frames
+from blurvid.lab.train.objective import AdversarialObjective, Objective, outer_frames
 from blurvid.lab.train.settings import crop_of, spec_asked
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_moments
 from blurvid.lab.train.vgg import load_vgg
@@ -73,14 +73,22 @@ class Learner:
         self.average = AveragedModel(
             self.model, multi_avg_fn=RampedAverage(options.ema), use_buffers=False
         )
-        self.critic: PatchCritic | None = None
+        self.critic: AdversarialObjective | None = None
         self.critic_optimizer: torch.optim.AdamW | None = None
         if options.adversarial:
-            self.critic = PatchCritic().to(device)
+            self.critic = AdversarialObjective().to(device)
             self.critic_optimizer = _adamw(list(self.critic.parameters()), options)
         self._objective: Callable[..., Any] = self.objective
-        if options.compile:
-            self._objective = torch.compile(self.objective)
+        self._critic: nn.Module | None = self.critic
+
+    def begin(self) -> None:
+        """Share the work with the other processes, and compile, before the first step."""
+        wrapped: nn.Module = self.objective
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            wrapped = DistributedDataParallel(self.objective)
+            self._critic = self.critic and DistributedDataParallel(self.critic)
+        self._objective = torch.compile(wrapped) if self.options.compile else wrapped
+        self.model.train()
 
     def step(self, batch: Batch, progress: float) -> tuple[dict[str, Tensor], Tensor]:
         """Take one step.
@@ -100,9 +108,7 @@ class Learner:
             found, estimates = self._objective(*batch)
             seen = outer_frames(batch[0], batch[1], estimates) if self.critic else None
             if self.critic is not None and seen is not None:
-                self.critic.requires_grad_(False)
-                fooled = losses.adversarial(self.critic(seen[0], seen[2]))
-                self.critic.requires_grad_(True)
+                fooled = self.critic.deceive(seen[0], seen[2])
                 found = found | {"adversarial": self.options.adversarial * fooled}
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -110,11 +116,9 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(trained, self.options.clip)
         self.optimizer.step()
         self.average.update_parameters(self.model)
-        if self.critic is not None and seen is not None and self.critic_optimizer is not None:
-            y, truths, estimates = seen
+        if self._critic is not None and seen is not None and self.critic_optimizer is not None:
             with runtime.autocast(self.device, self.dtype):
-                logits = self.critic(y, truths), self.critic(y, estimates.detach())
-                found["critic"] = losses.critic(*logits)
+                found["critic"] = self._critic(*seen)
             self.critic_optimizer.zero_grad(set_to_none=True)
             found["critic"].backward()
             self.critic_optimizer.step()

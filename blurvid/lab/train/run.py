@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from blurvid.config import RunOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.data import Source
 from blurvid.lab.options import TrainOptions
+from blurvid.lab.train.group import process_group
 from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.meter import TrainStep
 from blurvid.lab.train.settings import adopt_spec, check_options, stored_spec
@@ -34,7 +38,7 @@ def train(
     on_step: Callable[[TrainStep], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> weights.WeightSet:
-    """Train a model.
+    """Train a model, alone or as one process of `torchrun`.
 
     Args:
         options: the run.
@@ -49,7 +53,7 @@ def train(
             samples are drawn anew.
         on_step: called with each line of the log.
         stop: asked before each step; where it says so, the run is saved and ends early, to be
-            resumed.
+            resumed. Not asked in a process of several.
 
     Returns:
         The averaged weights.
@@ -60,7 +64,7 @@ def train(
         InputError, OptionError, DeviceError: as their names say.
     """
     check_options(options)
-    with locked(out / LOCK_FILE, out):
+    with _alone(out):
         path = out / STATE_FILE
         state = load_state(path) if path.exists() else None
         if state is not None and not resume:
@@ -69,7 +73,7 @@ def train(
             options, initial = _resumed(options, state, path), None
         elif initial is not None:
             options = _continued(options, initial)
-        with runtime.running(run) as (device, dtype):
+        with runtime.running(run) as (device, dtype), process_group(device) as device:
             if dtype == torch.float16:
                 raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
             trainer = Trainer(Learner(options, device, dtype, initial, vgg), source(device), out)
@@ -77,6 +81,13 @@ def train(
                 trainer.load(state)
             torch.backends.cudnn.benchmark = True  # all crops have one size
             return trainer.fit(on_step, stop)
+
+
+def _alone(out: Path) -> AbstractContextManager[None]:
+    """Keep other runs out of a folder; the processes of one run share the lock of the first."""
+    if os.environ.get("RANK", "0") != "0":
+        return contextlib.nullcontext()
+    return locked(out / LOCK_FILE, out)
 
 
 def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
