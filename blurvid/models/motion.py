@@ -6,6 +6,7 @@ et al. 2018, section 5); what is new is that the others are rendered along an ex
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -38,20 +39,22 @@ from blurvid.trajectory.pyramid import WORK
 if TYPE_CHECKING:
     from blurvid.models import SequenceModel
 
-BAND_PIXELS = 3 << 18
-"""Pixels that are restored or rendered at a time."""
+TILE_PIXELS = 1 << 20
+"""Pixels that are restored or rendered at a time, about."""
 MARGIN = 64
-"""Rows beyond the reach of the motion that a band is seen with, and that are thrown away."""
+"""Pixels beyond the reach of the motion that a tile is seen with, and that are thrown away."""
 EVEN = 0.97
 """Share of the picture's sharpness that every frame has at least, so that a clip does not pulse."""
 HELD_BYTES = {"motion": 80, "picture": 130}
 """Of memory for each pixel of the photo while motion or picture is sought, as measured..."""
-BAND_BYTES = {4: 900, 2: 700}
+TILE_BYTES = {4: 900, 2: 700}
 """...of each that is restored at a time, by bytes of a feature..."""
 SOUGHT_BYTES = 1250
 """...of each that motion is worked on, where it is long..."""
 FIXED_BYTES = 250 << 20
 """...and for what does not depend on the size."""
+Place = tuple[slice, slice]
+"""Rows and columns."""
 SURE = 4.0
 """Largest logarithm of an expected error that is believed, and of its inverse."""
 
@@ -119,22 +122,21 @@ class MotionModel(nn.Module):
         Yields:
             (3, H, W), RGB in [0, 1].
         """
-        motion, picture = _fields(found.motion), found.restored.picture
+        picture = found.restored.picture
         rest = resting(found.motion)
         goal = EVEN * steepness(picture)
         for t in times:
             out = torch.empty_like(picture)
-            for seen, kept, target in self._bands(found.motion):
-                some = self._cells(seen)
+            for seen, kept, target in self._tiles(found.motion):
                 with autocast(y.device, self.dtype):
                     part = self.restoration.frame(
-                        _padded(picture[..., seen, :], self.restoration.size_multiple),
-                        found.restored.features[..., some, :],
-                        _padded(motion[..., seen, :], self.restoration.size_multiple),
+                        _padded(picture[..., *seen], self.restoration.size_multiple),
+                        found.restored.features[..., *self._cells(seen)],
+                        _padded(_fields(found.motion, seen), self.restoration.size_multiple),
                         t,
                     )
-                out[..., target, :] = part.float()[..., kept, : y.shape[-1]]
-            yield crisp((out * (1 - rest) + picture * rest).clamp(0, 1), goal)[0]
+                out[..., *target] = part[..., *kept]
+            yield crisp(out.lerp_(picture, rest).clamp_(0, 1), goal)[0]
 
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image, see `SequenceModel`."""
@@ -159,7 +161,7 @@ class MotionModel(nn.Module):
             feature_size: bytes of one value of the features.
         """
         pixels = height * width
-        restored = min(pixels, BAND_PIXELS) * BAND_BYTES[feature_size]
+        restored = min(pixels, TILE_PIXELS) * TILE_BYTES[feature_size]
         sharpened = self.middle.memory(height, width, feature_size)
         sought = max(sharpened, min(pixels, WORK) * SOUGHT_BYTES)
         most = max(
@@ -193,42 +195,46 @@ class MotionModel(nn.Module):
     def restore(self, y: Tensor, middle: Tensor, motion: Motion) -> Restored:
         """Solve for the picture along a motion."""
         multiple = self.restoration.size_multiple
-        height, width = y.shape[-2:]
-        fields = _fields(motion)
         picture, features = torch.empty_like(y), y.new_empty(0)
-        for seen, kept, target in self._bands(motion):
-            rows = motion.rows(seen.start, seen.stop)
-            part, shown = middle[..., seen, :], y[..., seen, :]
-            blurred = reblur(part, rows, "bilinear", motion.looks)
-            whole = [_padded(x, multiple) for x in (shown, part, fields[..., seen, :], blurred)]
+        for seen, kept, target in self._tiles(motion):
+            part, shown = middle[..., *seen], y[..., *seen]
+            blurred = reblur(part, motion.part(seen), "bilinear", motion.looks)
+            whole = [_padded(x, multiple) for x in (shown, part, _fields(motion, seen), blurred)]
             with autocast(y.device, self.dtype):
                 some, carried = self.restoration.solve(*whole)
-            picture[..., target, :] = some.float()[..., kept, :width]
+            picture[..., *target] = some[..., *kept]
             if not features.numel():
-                rows_in_all = self._cells(slice(0, height)).stop
-                features = carried.new_empty((1, carried.shape[1], rows_in_all, carried.shape[3]))
-            features[..., self._cells(target), :] = carried[..., self._cells(kept), :]
-        return Restored(picture.clamp(0, 1), features)
+                down, across = self._cells((slice(0, y.shape[-2]), slice(0, y.shape[-1])))
+                features = carried.new_empty((1, carried.shape[1], down.stop, across.stop))
+            features[..., *self._cells(target)] = carried[..., *self._cells(kept)]
+        return Restored(picture.clamp_(0, 1), features)
 
-    def _cells(self, rows: slice) -> slice:
-        """Rows of the features that belong to rows of the picture, and to their padding."""
+    def _cells(self, place: Place) -> Place:
+        """Features that belong to a place of the picture, and to its padding."""
         r, multiple = self.restoration.spec.factor, self.restoration.size_multiple
-        return slice(rows.start // r, -(-rows.stop // multiple) * multiple // r)
+        rows, columns = (
+            slice(side.start // r, -(-side.stop // multiple) * multiple // r) for side in place
+        )
+        return rows, columns
 
-    def _bands(self, motion: Motion) -> Iterator[tuple[slice, slice, slice]]:
-        """Cut the rows of a picture: those seen, which of these are kept, and where they go."""
-        multiple = self.restoration.size_multiple
-        height, width = motion.size
-        rows = max(1, BAND_PIXELS // width // multiple) * multiple
-        if rows >= height:
-            yield slice(0, height), slice(0, height), slice(0, height)
-            return
-        reach = float(motion.a[:, 1].abs().max() + motion.b[:, 1].abs().max())
-        margin = math.ceil((reach + MARGIN) / multiple) * multiple
-        for top in range(0, height, rows):
-            bottom = min(height, top + rows)
-            first, last = max(0, top - margin), min(height, bottom + margin)
-            yield slice(first, last), slice(top - first, bottom - first), slice(top, bottom)
+    def _tiles(self, motion: Motion) -> Iterator[tuple[Place, Place, Place]]:
+        """Cut a picture: what is seen of it at a time, what of that is kept, and where it goes."""
+        multiple, pixels = self.restoration.size_multiple, math.prod(motion.size)
+        sides: list[list[tuple[slice, slice, slice]]] = []
+        for field, length in zip((1, 0), motion.size, strict=True):
+            most = length if pixels <= TILE_PIXELS else math.isqrt(TILE_PIXELS)
+            step = -(-length // -(-length // most) // multiple) * multiple
+            reach = float(motion.a[:, field].abs().max() + motion.b[:, field].abs().max())
+            margin = math.ceil((reach + MARGIN) / multiple) * multiple
+            sides.append([])
+            for begin in range(0, length, step):
+                end = min(length, begin + step)
+                first, last = max(0, begin - margin), min(length, end + margin)
+                kept = slice(begin - first, end - first)
+                sides[-1].append((slice(first, last), kept, slice(begin, end)))
+        for down, across in itertools.product(*sides):
+            seen, kept, target = zip(down, across, strict=True)
+            yield seen, kept, target
 
 
 def _finite(x: Tensor) -> Tensor:
@@ -238,9 +244,9 @@ def _finite(x: Tensor) -> Tensor:
     return x
 
 
-def _fields(motion: Motion) -> Tensor:
-    """Both a and b, (1, 4, H, W)."""
-    return torch.cat([motion.a, motion.b], dim=1)
+def _fields(motion: Motion, place: Place) -> Tensor:
+    """Both a and b of a place, (1, 4, h, w)."""
+    return torch.cat([motion.a[..., *place], motion.b[..., *place]], dim=1)
 
 
 def _padded(x: Tensor, multiple: int) -> Tensor:

@@ -71,7 +71,7 @@ class Exposure:
         at = pixel_grid(height, width, motion.a.device)
         self._bands: list[_Band] = []
         for top in range(0, height, rows):
-            some = motion.rows(top, top + rows)
+            some = motion.part((slice(top, top + rows), slice(None)))
             looks = [at[..., top : top + rows, :] + some.displacement(t) for t in instants(count)]
             self._bands.append(_band(torch.cat(looks), height, width))
 

@@ -63,7 +63,7 @@ def solve(start: Tensor, y: Tensor, motion: Motion, prior: Prior | None = None) 
     parts = []
     for top in range(0, height, rows):
         first, last = max(0, top - margin), min(height, top + rows + margin)
-        some = motion.rows(first, last)
+        some = motion.part((slice(first, last), slice(None)))
         part = _solve(start[..., first:last, :], y[..., first:last, :], some, prior, looks)
         parts.append(part[..., top - first : top - first + rows, :])
     return torch.cat(parts, dim=2)

@@ -65,9 +65,9 @@ class Motion:
         """The same motion of the picture at another size, lengths with it."""
         return Motion(*(rescale(field, size) for field in (self.a, self.b, self.consensus)))
 
-    def rows(self, top: int, bottom: int) -> Motion:
-        """The motion of the rows from `top` to before `bottom`."""
-        return Motion(*(x[..., top:bottom, :] for x in (self.a, self.b, self.consensus)))
+    def part(self, place: tuple[slice, slice]) -> Motion:
+        """The motion of some rows and columns."""
+        return Motion(*(x[..., *place] for x in (self.a, self.b, self.consensus)))
 
 
 def exposure(

@@ -80,19 +80,21 @@ def blur(x: Tensor, sigma: float) -> Tensor:
         The same shape.
     """
     radius = int(3 * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    planes = x.reshape(-1, 1, *x.shape[-2:])
-    planes = F.pad(planes, (radius, radius, 0, 0), mode="replicate")
-    planes = F.conv2d(planes, kernel.view(1, 1, 1, -1))
-    planes = F.pad(planes, (0, 0, radius, radius), mode="replicate")
-    return F.conv2d(planes, kernel.view(1, 1, -1, 1)).reshape(x.shape)
+    kernel = torch.exp(-(torch.arange(-radius, radius + 1.0) ** 2) / (2 * sigma**2))
+    weights = (kernel / kernel.sum()).tolist()
+    for dim, sides in ((3, (radius, radius, 0, 0)), (2, (0, 0, radius, radius))):
+        size = x.shape[dim]
+        padded = F.pad(x, sides, mode="replicate")
+        x = torch.zeros_like(x)
+        # A convolution of single channels would hold every look at once
+        for place, weight in enumerate(weights):
+            x.add_(padded.narrow(dim, place, size), alpha=weight)
+    return x
 
 
 def steepness(image: Tensor) -> float:
     """Mean squared difference of neighbouring pixels, of (1, C, H, W)."""
-    return float(image.diff(dim=3).square().mean() + image.diff(dim=2).square().mean())
+    return sum(float(d.square_().mean()) for d in (image.diff(dim=k) for k in (2, 3)))
 
 
 def crisp(image: Tensor, goal: float) -> Tensor:
@@ -108,14 +110,14 @@ def crisp(image: Tensor, goal: float) -> Tensor:
     had = steepness(image)
     if had >= goal:
         return image
-    detail = image - blur(image, 0.8)
+    detail = blur(image, 0.8).neg_().add_(image)
     # (d + s e)² = d² + 2 s d e + s² e², d and e the slopes of the image and of its detail
-    both = sum(float((image.diff(dim=k) * detail.diff(dim=k)).mean()) for k in (2, 3))
+    both = sum(float(image.diff(dim=k).mul_(detail.diff(dim=k)).mean()) for k in (2, 3))
     own = steepness(detail)
     if own <= 0:
         return image
     amount = (math.sqrt(both**2 + own * (goal - had)) - both) / own
-    return (image + min(amount, MOST_CRISP) * detail).clamp(0, 1)
+    return detail.mul_(min(amount, MOST_CRISP)).add_(image).clamp_(0, 1)
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
