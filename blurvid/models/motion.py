@@ -230,8 +230,8 @@ class MotionModel(nn.Module):
             for begin in range(0, length, step):
                 end = min(length, begin + step)
                 first, last = max(0, begin - margin), min(length, end + margin)
-                kept = slice(begin - first, end - first)
-                sides[-1].append((slice(first, last), kept, slice(begin, end)))
+                inner = slice(begin - first, end - first)
+                sides[-1].append((slice(first, last), inner, slice(begin, end)))
         for down, across in itertools.product(*sides):
             seen, kept, target = zip(down, across, strict=True)
             yield seen, kept, target
