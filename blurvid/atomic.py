@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders in which one process writes at a time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from blurvid.errors import OutputError
-from blurvid.locks import remove_free
-from blurvid.reasons import reason
+from filelock import FileLock, Timeout
+
+from blurvid.errors import OutputError, reason
 
 
 def _host() -> str:
@@ -33,6 +33,8 @@ _COUNT = itertools.count()
 _TEMPORARY = re.compile(r"\.blurvid-([0-9a-f]{6})-(\d+)-([0-9a-f]{8})-\d+(\.\w+)?")
 """Names of temporary files: host, process number, a random name of the process, count. They are
 hidden, and short whatever the name of the file in the end."""
+LOCK_FILE = ".blurvid.lock"
+"""Name of the lock of a whole folder."""
 _LOCK = re.compile(r"\.blurvid(-[0-9a-f]{16})?\.lock")
 """Names of locks, which are left over when nobody holds them."""
 STALE = 24 * 3600.0
@@ -57,7 +59,7 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
         OutputError: a folder or file cannot be made, written or renamed.
     """
     ends = [path.resolve() if path.is_symlink() else path for path in paths]
-    start = own_start()
+    start = f".blurvid-{_HOST}-{os.getpid()}-{_PROCESS}-"
     temporaries = [end.with_name(f"{start}{next(_COUNT)}{end.suffix}") for end in ends]
     try:
         for folder in dict.fromkeys(end.parent for end in ends):
@@ -81,12 +83,7 @@ def _remove(paths: Sequence[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def own_start() -> str:
-    """How the names of all temporary files of this process begin, and of no other's."""
-    return f".blurvid-{_HOST}-{os.getpid()}-{_PROCESS}-"
-
-
-def remove_stale(folder: Path, ended: Collection[str] = ()) -> list[Path]:
+def remove_stale(folder: Path) -> list[Path]:
     """Remove the temporary files and locks that killed processes left in a folder.
 
     A file is left over when the process that wrote it has ended, which can be known on the same
@@ -94,7 +91,6 @@ def remove_stale(folder: Path, ended: Collection[str] = ()) -> list[Path]:
 
     Args:
         folder: where to look; it need not be there.
-        ended: processes of any host that are known to have ended, as `own_start` named them.
 
     Returns:
         The files that were removed.
@@ -109,7 +105,6 @@ def remove_stale(folder: Path, ended: Collection[str] = ()) -> list[Path]:
                 continue
             with contextlib.suppress(OSError):
                 old = time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE
-                old = old or entry.name.startswith(tuple(ended))
                 if old or (match[1] == _HOST and not _lives(int(match[2]), match[3])):
                     Path(entry.path).unlink()
                     removed.append(Path(entry.path))
@@ -136,3 +131,83 @@ def _cause(error: OSError) -> str:
     if isinstance(error, FileExistsError):
         return "a part of the path is a file, not a folder"
     return reason(error)
+
+
+@contextlib.contextmanager
+def locked(path: Path, name: str | Path, patience: float = 0.25) -> Iterator[None]:
+    """Hold a lock for the time of a block; no other process gets it meanwhile.
+
+    The system holds it, not the file: that of a process which was killed does not keep anyone
+    out. Where nothing can be written, nothing is locked; what is to be written next tells why.
+
+    Args:
+        path: the file to lock. It and folders that are missing are made, and removed in the end
+            unless something else has come into them.
+        name: what is locked, for the message.
+        patience: how long to wait for another process [s]; one that only looks whether the lock
+            is left over holds it for an instant.
+
+    Raises:
+        OutputError: another process holds it.
+    """
+    made = _make_folders(path.parent)
+    lock = FileLock(path, thread_local=False)
+    try:
+        try:
+            lock.acquire(patience)
+        except Timeout:
+            text = f"{name}: another blurvid process is writing here; wait for its end"
+            raise OutputError(text) from None
+        except (OSError, ValueError, NotImplementedError):
+            pass
+        except BaseException:  # an interrupt, which may have come when the file was there already
+            remove_free(path)
+            raise
+        yield
+    finally:
+        if lock.is_locked:
+            _give_up(lock, path)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only where it is empty
+
+
+def remove_free(path: Path) -> bool:
+    """Remove a lock that nobody holds, as killed processes leave them; whether it was one."""
+    lock = FileLock(path, thread_local=False)
+    with contextlib.suppress(OSError, Timeout, NotImplementedError):
+        lock.acquire(0)
+        _give_up(lock, path)
+        return True
+    return False
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make folders that are missing; which, from the innermost."""
+    missing = []
+    with contextlib.suppress(OSError, ValueError):
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for new in reversed(missing):
+            new.mkdir(exist_ok=True)
+    return missing
+
+
+def _give_up(lock: FileLock, path: Path) -> None:
+    """Give a lock up, and remove its file."""
+    try:
+        # While it is held: who waits for it sees that the file is gone, and makes another.
+        if sys.platform != "win32":
+            path.unlink(missing_ok=True)
+    except OSError:
+        pass  # the folder may be gone, too
+    except BaseException:  # an interrupt just before
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        lock.release()
+    if sys.platform == "win32":  # where files that someone has open stay
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -64,9 +64,6 @@ class RunOptions:
 
 FREE_SHARE = 0.7
 """Share of the free memory that a photo may take unless told otherwise."""
-ROOMY = 1 << 30
-"""Memory [bytes] up to which a network on a CPU sees a photo in one go. Beyond, it saves memory
-where that changes nothing: it takes hardly longer."""
 
 QUALITIES = {"fast": 1, "good": 2, "best": 4}
 """Names for numbers of passes."""
@@ -80,8 +77,6 @@ class QualityOptions:
 
     passes: int = 1
     """Answers averaged: 1, 2 (the photo mirrored left to right too) or 4 (top to bottom too)."""
-    constraint: Gamma | None = None
-    """Camera response in which the frames are made to average to the photo; None leaves them."""
     scale: float | Literal["auto"] = "auto"
     """Size at which the network sees the photo, as a share of its own; smaller for longer blur.
     `auto` measures the blur."""
@@ -254,10 +249,6 @@ class UNetSpec:
     """Channels of each level; every level halves height and width."""
     blocks: tuple[int, ...] = (2, 3, 5)
     """Residual blocks of each level, in the encoder and again in the decoder."""
-    block: Literal["plain", "naf"] = "plain"
-    """`plain`: two convolutions; `naf`: gates and depthwise convolutions, cheaper by far."""
-    kernel: int = 3
-    """Side of the blocks' convolutions, of the depthwise ones with `naf`; odd."""
 
 
 @dataclass(frozen=True)
@@ -267,21 +258,10 @@ class DirectSpec(UNetSpec):
 
 @dataclass(frozen=True)
 class BDIRSpec(UNetSpec):
-    """Shape of BDIRNet.
+    """Shape of BDIRNet."""
 
-    Without `distill` and `reconstruct` and with `skip` 1 it is a plain U-Net that adds a residual
-    to the photo.
-    """
-
-    distill: bool = True
-    """Statistical anti-interference distilling (SAID) in DistillNet."""
-    reconstruct: bool = True
-    """Anti-interference reconstruction (SAIR) in RecNet."""
     rec_blocks: int = 3
     """Residual blocks of RecNet."""
-    skip: int = 4
-    """What is added to RecNet's output: the photo, averaged over squares of so many pixels [px].
-    1 is the photo itself."""
     window: int = 192
     """Side of the square around each pixel whose statistics normalize it [px]; the whole image
     where that is smaller."""
@@ -335,13 +315,10 @@ class MotionModelSpec:
 
 @dataclass(frozen=True)
 class CascadeSpec:
-    """Shape of the cascade. Everything but the default is for trials and ablation."""
+    """Shape of the cascade. Everything but the default is for trials."""
 
     width: float = 1.0
     """Multiplies the channels of all five networks; 1 is the paper's."""
-    contexts: Literal["sequential", "middle", "none"] = "sequential"
-    """What the networks of a pair see besides y: `sequential`, the frames before them (paper,
-    section 5.3); `middle`, the middle frame; `none`, no frame (both section 5.2)."""
 
 
 SPECS: dict[str, type] = {

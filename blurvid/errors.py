@@ -1,4 +1,6 @@
-"""What can go wrong, as classes; `cli` turns each into one line and an exit code."""
+"""What can go wrong, as classes, and causes in words; `cli` makes lines and exit codes of them."""
+
+import errno
 
 LONGEST = 2000
 """Most letters of a message; what is beyond is left out of its middle."""
@@ -45,3 +47,25 @@ class ExistsError(OutputError):
 
 class TrainingError(BlurvidError):
     """A training run that cannot go on (a loss that is not finite, say)."""
+
+
+_PLAIN = {
+    errno.ENOENT: "no such file or folder",
+    errno.EISDIR: "is a folder, not a file",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+def reason(error: BaseException) -> str:
+    """Say what an exception means, on one line and without the file's name."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    if isinstance(error, OSError) and error.errno is not None:
+        return _PLAIN.get(error.errno) or (error.strerror or type(error).__name__).lower()
+    return " ".join(str(error).split()) or type(error).__name__

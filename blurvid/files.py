@@ -7,8 +7,7 @@ from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Literal
 
-from blurvid.errors import InputError
-from blurvid.reasons import reason
+from blurvid.errors import InputError, reason
 
 PHOTO_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .ppm .pgm .pnm .jp2 .avif .tga "

@@ -119,8 +119,6 @@ class Recipe:
             words.append(f"middle frame by {self.middle.name}")
         if quality.passes != plain.passes:
             words.append(f"{quality.passes} passes")
-        if quality.constraint is not None:
-            words.append(f"constrained in response {quality.constraint}")
         taken = quality.scale if scale is None else scale
         if quality.scale != plain.scale or taken not in (plain.scale, 1):
             words.append(f"scale {taken}")
@@ -140,7 +138,6 @@ class Recipe:
         middle = self.middle.name if self.middle else None
         for option, value, usual in (
             ("--quality", passes, "fast"),
-            ("--constraint", quality.constraint, None),
             ("--scale", quality.scale, plain.scale),
             ("--middle", middle, None),
             ("--direction", order.direction, "auto"),
@@ -211,6 +208,10 @@ def resolve(
         )
     if hints != MotionHints() and found.model != MODELS[0]:
         raise OptionError(f"hints on the motion are for the {MODELS[0]} model")
+    if (frames != FRAMES or beyond) and found.model != MODELS[0]:
+        raise OptionError(
+            f"the {found.model} model gives {FRAMES} frames; others are for the {MODELS[0]} model"
+        )
     guide = None
     if found.model == "cascade":
         guide = find_middle(middle, found)
@@ -321,10 +322,6 @@ def _check_quality(options: QualityOptions) -> None:
     if options.passes not in QUALITIES.values():
         known = ", ".join(map(str, QUALITIES.values()))
         raise OptionError(f"passes must be {known}, not {options.passes}")
-    gamma = options.constraint
-    exponent = isinstance(gamma, int | float) and 0.1 <= gamma <= 10
-    if gamma is not None and gamma != "srgb" and not exponent:
-        raise OptionError(f"constraint {gamma!r}: use an exponent such as 1.0 or 2.2, or srgb")
     scale = options.scale
     number = isinstance(scale, int | float) and SMALLEST_SCALE <= scale <= 1
     if scale != "auto" and not number:

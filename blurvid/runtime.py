@@ -18,7 +18,6 @@ import psutil
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
 from blurvid.config import DEVICES, FREE_SHARE, MOST_THREADS, RunOptions
 from blurvid.errors import DeviceError, OptionError
@@ -296,16 +295,6 @@ def _file_cache(path: Path) -> int:
         return sum(int(size) for name, size in lines if name in ("active_file", "inactive_file"))
     except (OSError, ValueError):
         return 0
-
-
-def count_flop(call: Callable[[], object]) -> int:
-    """Count the floating-point operations of a call; a multiply-add counts as two.
-
-    Only convolutions and matrix products count.
-    """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        call()
-    return int(counter.get_total_flops())
 
 
 def first_line(error: BaseException) -> str:

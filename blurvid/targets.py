@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from blurvid.config import COMPARISONS, FORMATS, FRAME_FORMATS, ClipOptions
-from blurvid.errors import ExistsError, OptionError, OutputError
-from blurvid.reasons import reason
+from blurvid.config import COMPARISONS, FORMATS, FRAME_FORMATS, VIDEO_FORMATS, ClipOptions
+from blurvid.errors import ExistsError, OptionError, OutputError, reason
 
 CLIP_SUFFIXES = tuple(f".{kind}" for kind in FORMATS if kind not in FRAME_FORMATS)
 """Of all that is not single frames; a file has its kind as its suffix."""
-COMPARED = ("mp4", "webm", "gif", "webp")
-"""What a comparison is written as."""
 BESIDES = {
     "montage": (".png",),
     "flow": (".flo", ".npy", ".png"),
     "trust": (".npy", ".png"),
     "contact": (".webp",),
 }
-"""What can be written besides the frames, and the suffixes that each may have."""
+"""What can be written besides the frames, and the suffixes that each may have; a photo gets the
+first and the last in a folder."""
 STILL_SUFFIXES = {
     ".png": "png",
     ".tif": "tiff",
@@ -88,26 +88,31 @@ def check_target(
         OptionError: a suffix that is not known, or a stem that is not a file name.
         OutputError: a file exists already, or cannot be made there.
     """
-    try:
-        target = Path(target)
-        return _check_target(target, stem, count, overwrite, kind or kind_of(target))
-    except OSError as error:  # a name too long, a folder that may not be entered
-        raise OutputError(f"{target}: not written: {reason(error)}") from error
-
-
-def _check_target(target: Path, stem: str, count: int, overwrite: bool, kind: str) -> list[Path]:
-    """Do what `check_target` says, without a name for every error of the system."""
-    if kind in FRAME_FORMATS:
-        if not stem or Path(stem).name != stem:
-            raise OptionError(f"{stem!r} is not a name for files in a folder")
-        suffix = still_suffix(kind)
-        digits = len(str(count))
-        paths = [target / f"{stem}_{number:0{digits}d}{suffix}" for number in range(1, count + 1)]
-    else:
+    target = Path(target)
+    with _told(target):
+        kind = kind or kind_of(target)
         paths = [target]
-    for path in paths:
-        _check_file(path, overwrite)
+        if kind in FRAME_FORMATS:
+            if not stem or Path(stem).name != stem:
+                raise OptionError(f"{stem!r} is not a name for files in a folder")
+            digits, suffix = len(str(count)), still_suffix(kind)
+            paths = [target / f"{stem}_{i:0{digits}d}{suffix}" for i in range(1, count + 1)]
+        for path in paths:
+            check_file(path, overwrite)
     return paths
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Name what the system has against a path: a name too long, a folder that may not be entered.
+
+    Raises:
+        OutputError: it has something.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: not written: {reason(error)}") from error
 
 
 def check_file(path: Path, overwrite: bool = False) -> None:
@@ -116,10 +121,18 @@ def check_file(path: Path, overwrite: bool = False) -> None:
     Raises:
         OutputError: it exists already, or cannot be made there.
     """
-    try:
-        _check_file(path, overwrite)
-    except OSError as error:
-        raise OutputError(f"{path}: not written: {reason(error)}") from error
+    with _told(path):
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise OutputError(f"{path}: not written: {folder} is a file, not a folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"{path}: not written: permission denied in {folder}")
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder")
+        if os.path.lexists(path) and not overwrite:
+            raise ExistsError(f"{path}: exists already")
 
 
 def check_besides(kind: str, target: Path, overwrite: bool = False) -> Path:
@@ -148,10 +161,10 @@ def check_comparison(kind: str, name: Path) -> None:
     """Refuse a kind of file that no comparison can be written as.
 
     Raises:
-        OptionError: it is none of `COMPARED`.
+        OptionError: it is none of `config.VIDEO_FORMATS`.
     """
-    if kind not in COMPARED:
-        known = ", ".join(f".{kind}" for kind in COMPARED)
+    if kind not in VIDEO_FORMATS:
+        known = ", ".join(f".{kind}" for kind in VIDEO_FORMATS)
         raise OptionError(f"{name}: a comparison is written as {known}")
 
 
@@ -172,15 +185,6 @@ def contact_folder(page: Path) -> Path:
     return page.with_name(f"{page.stem.replace('.', '_')}_files")
 
 
-def _check_file(path: Path, overwrite: bool) -> None:
-    """Do what `check_file` says, without a name for every error of the system."""
-    _check_folder(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder")
-    if os.path.lexists(path) and not overwrite:
-        raise ExistsError(f"{path}: exists already")
-
-
 def check_clip_options(options: ClipOptions) -> None:
     """Refuse options that no file can be made with.
 
@@ -195,14 +199,3 @@ def check_clip_options(options: ClipOptions) -> None:
         raise OptionError(f"{options.compare!r} is no comparison; use {', '.join(COMPARISONS)}")
     if not 0 <= options.crf <= 51:
         raise OptionError(f"crf {options.crf}; 0 (best) to 51 are possible")
-
-
-def _check_folder(path: Path) -> None:
-    """Refuse a file whose folder cannot be made or written to."""
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise OutputError(f"{path}: not written: {folder} is a file, not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: not written: permission denied in {folder}")

@@ -9,7 +9,7 @@
 # out) and `state.pt`, from which the same command goes on after an interruption.
 #
 # From nothing, with the released recipe:    INIT= LR=5e-4 examples/train_motion.sh ...
-# On a CPU:    examples/train_motion.sh ... --batch 4 --crop 128 --set reuse=8 --minutes 120
+# On a CPU:    examples/train_motion.sh ... --batch 4 --crop 128 --minutes 120
 set -euo pipefail
 
 windows=${1:?usage: $0 WINDOWS STILLS OUT [OPTION...]}

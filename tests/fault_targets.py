@@ -184,14 +184,14 @@ class Train:
         from blurvid.lab.data.windows import write_windows
         from blurvid.lab.options import MotionOptions, SynthOptions
 
-        motion = MotionOptions(max_path=4, layers=1)
+        motion = MotionOptions(max_path=4, covered=0.0)
         write_windows([place / "stills"], place / "windows", SynthOptions(), motion=motion)
 
     def command(self, place: Path, way: int, here: Path) -> list[str]:
         source, *more = self.ways[way]
         settings = {
             "direct.channels": [8, 12], "direct.blocks": [1, 1], "motion.max_path": 4,
-            "motion.max_turn": 0.5, "motion.max_zoom": 0.01, "motion.source_scale": [1.0, 1.2],
+            "motion.source_scale": [1.0, 1.2],
             "log_every": 1, "save_minutes": 0,
         }  # fmt: skip
         words = ["train", "--data", str(place / source), "--out", "run", "--batch", "2"]

@@ -370,9 +370,6 @@ def _import_all() -> None:
 
     from blurvid import batch, cli, pipeline, weights  # noqa: F401
     from blurvid.lab import data, train  # noqa: F401
-    from blurvid.runtime import count_flop
-
-    count_flop(lambda: None)
 
 
 def main() -> int:

@@ -42,7 +42,8 @@ from blurvid import media, weights
 from blurvid.cli import main
 from blurvid.config import FRAME_FORMATS
 from blurvid.errors import BlurvidError
-from blurvid.lab.data import WindowSource, read_stills
+from blurvid.lab.data import open_source
+from blurvid.lab.data.stills import read_stills
 from blurvid.lab.data.windows import read_windows
 from blurvid.lab.data.windows.write import write_windows
 from blurvid.lab.evaluate import evaluate
@@ -51,7 +52,6 @@ from blurvid.lab.train.settings import change_settings, check_options
 from blurvid.lab.train.state import load_state
 from blurvid.media.stills import save_still
 from blurvid.media.video import read_video, video_info
-from blurvid.runtime import count_flop
 from blurvid.weights.pickles import read_checkpoint
 
 CODES = frozenset((0, 2, 3, 4, 5, 6))
@@ -205,11 +205,10 @@ def _windows(place: Path, rng: random.Random) -> str:
             options = SynthOptions(crop=32)
             write_windows([frames], folder, options, resume=True)
             return
-        windows = read_windows(folder)
         if step == "score":
-            evaluate(lambda y: y.expand(7, -1, -1, -1), windows[:3])
+            evaluate(lambda y: y.expand(7, -1, -1, -1), read_windows(folder)[:3])
         else:
-            source = WindowSource(windows, torch.device("cpu"), "canonical")
+            source = open_source([folder], TrainOptions(), torch.device("cpu"))
             source.draw(2, 16, torch.Generator())
 
     result = accepted(call)
@@ -316,7 +315,7 @@ def _settings(place: Path, rng: random.Random) -> str:
     keys = ["model", "minutes", "batch", "crop", "stages", "order", "loss", "seed", "warmup", "ema"]
     keys += [f"motion.{key}" for key in ("max_path", "layers", "gammas", "source_scale", "x")]
     keys += [f"direct.{key}" for key in ("channels", "blocks", "factor", "kernel", "block")]
-    keys += ["cascade.width", "cascade.contexts", "camera.noise", "camera.quality", "camera", "a.b"]
+    keys += ["cascade.width", "camera.noise", "camera.quality", "camera", "a.b"]
 
     def word() -> str:
         if rng.random() < 0.5:
@@ -435,7 +434,6 @@ def prepare(place: Path) -> None:
     image.save(place / "in" / "photo.jpg")
     (place / "in" / "list").write_text(f"{place / 'in' / 'photo.png'}\n")
     weight_set(place / "set")
-    count_flop(lambda: None)  # what it imports takes longer than a case may
 
 
 def told(error: BaseException) -> str:

@@ -32,7 +32,7 @@ class Recorder(nn.Module):
         super().__init__()
         self.mark, self.seen = mark, []
 
-    def forward(self, *inputs, step=None):
+    def forward(self, *inputs):
         self.seen.append(tuple(x.item() for x in inputs))
         return torch.tensor(float(self.mark) + 10 * len(self.seen))
 
@@ -42,16 +42,10 @@ class Whole:
 
     count = 7
 
-    can_strip = False
-
-    def fill(self, out, y, step):
-        assert step is None
+    def fill(self, out, y):
         out.copy_(self(y)[0])
 
-    def maker(self, frames):
-        return f"the {self.name} model"
-
-    def memory(self, height, width, feature_size, step):
+    def memory(self, height, width, feature_size):
         return 0
 
 
@@ -73,11 +67,10 @@ def extractor_of(
     order=OrderOptions(),
     max_memory=None,
     given=None,
-    beyond=0,
 ):
     """An extractor around a model that comes from no weight set."""
     frames = model.count if model.count == 1 else 7
-    recipe = Recipe(Source(name, model.name), None, quality, order, frames=frames, beyond=beyond)
+    recipe = Recipe(Source(name, model.name), None, quality, order, frames=frames)
     return Extractor(model, recipe, device, dtype, max_memory, given)
 
 

@@ -1,56 +1,43 @@
-"""The ablation of the paper's Fig. 4, row by row: its schemes, its losses, and its commands."""
+"""How the cascade can be trained: teacher forcing, its losses, and the commands."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 from click.testing import CliRunner
-from helpers import Recorder
 from torch import nn
 from torch.testing import assert_close
 
-from blurvid import media, weights
+from blurvid import media
 from blurvid.cli import main
 from blurvid.config import STAGES, CascadeSpec
 from blurvid.errors import OptionError
 from blurvid.lab import losses
-from blurvid.lab.data import source
 from blurvid.lab.data.windows import write_windows
 from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.lab.train import check_options
 from blurvid.lab.train.objective import Objective
 from blurvid.models import Cascade
-from blurvid.models.cascade import align_pairs
 from blurvid.networks import FrameNet
 
 pytestmark = pytest.mark.usefixtures("surroundings", "tiny_cascade")
 TINY = CascadeSpec(width=0.0625)
 QUICK = ("--device", "cpu", "--precision", "fp32", "--threads", 1)
 ROWS = {
-    "independent": (
-        *("--order", "invariant", "--loss", "independent"),
-        *("--set", "cascade.contexts=none"),
-    ),
-    "global": ("--order", "invariant", "--loss", "global", "--set", "cascade.contexts=none"),
-    "pairwise": ("--order", "invariant", "--loss", "pair", "--set", "cascade.contexts=none"),
-    "pairwise with middle": (
-        *("--order", "invariant", "--loss", "pair", "--set", "cascade.contexts=middle"),
-        *("--set", "teacher_forcing=false"),
-    ),
+    "global": ("--order", "invariant", "--loss", "global"),
     "sequential": ("--order", "invariant", "--loss", "pair", "--set", "teacher_forcing=false"),
     "teacher forcing": ("--order", "invariant", "--loss", "pair", "--set", "context_blend=0"),
     "canonical": ("--order", "canonical", "--loss", "charbonnier", "--set", "context_blend=0"),
 }
-"""Rows of the ablation: what `blurvid train --model cascade` is told besides the budget."""
+"""Ways to train: what `blurvid train --model cascade` is told besides the budget."""
 
 
-def build(contexts="sequential"):
+def build():
     """A small cascade whose heads do something, as after some training."""
     torch.manual_seed(1)
-    model = Cascade(replace(TINY, contexts=contexts))
+    model = Cascade(TINY)
     for net in model.modules():
         if isinstance(net, FrameNet):
             nn.init.orthogonal_(net.head[-1].weight)
@@ -67,64 +54,6 @@ def windows(batch=2, size=20):
     return x.mean(dim=1), x
 
 
-# what the networks of a scheme see
-
-
-@pytest.mark.parametrize(("contexts", "anchor"), [("none", -1), ("middle", 4)])
-def test_pairwise_schemes_see_no_other_pair(contexts, anchor):
-    cascade = Cascade(replace(TINY, contexts=contexts))
-    core = {"3": Recorder(300), "5": Recorder(500)}
-    shared = {"26": Recorder(2000), "17": Recorder(1000)}
-    cascade.stages = nn.ModuleDict({"middle": Recorder(400), "35": nn.ModuleDict(core), **shared})
-    y, frames = torch.tensor(-1.0), {i: torch.tensor(float(i)) for i in range(1, 8)}
-
-    found = {}
-    for stage in STAGES:
-        found |= {i: x.item() for i, x in cascade.predict(stage, y, frames).items()}
-
-    assert list(found) == [4, 3, 5, 2, 6, 1, 7]
-    assert core["3"].seen == [(-1, anchor, anchor)]
-    assert core["5"].seen == [(-1, found[3], anchor)]  # the second sees what the first chose
-    assert shared["26"].seen == [(-1, anchor, anchor), (-1, found[2], anchor)]
-    assert shared["17"].seen == [(-1, anchor, anchor), (-1, found[1], anchor)]
-
-
-def test_all_schemes_have_the_same_parameters():
-    shapes = [
-        {name: value.shape for name, value in build(contexts).state_dict().items()}
-        for contexts in ("sequential", "middle", "none")
-    ]
-    assert shapes[0] == shapes[1] == shapes[2]
-
-
-@torch.no_grad()
-def test_pairs_are_turned_until_time_runs_smoothly():
-    base, drift = torch.rand(2, 3, 3, 4, 4)  # three images that drift from frame to frame
-    frames = {i: base + (i - 4) * drift for i in range(1, 8)}
-    mixed = {i: frame.clone() for i, frame in frames.items()}
-    for image, i in ((0, 2), (1, 1), (1, 2)):  # each image has pairs of its own turned around
-        mixed[i][image], mixed[8 - i][image] = frames[8 - i][image], frames[i][image]
-    aligned = align_pairs(mixed)
-    assert all(torch.equal(aligned[i], frames[i]) for i in frames)
-    # the pair (3, 5), whichever way it runs, sets the direction
-    back = align_pairs({**mixed, 3: frames[5], 5: frames[3]})
-    assert all(torch.equal(back[i], frames[8 - i]) for i in frames)
-
-
-@pytest.mark.parametrize("contexts", ["middle", "none"])
-@torch.no_grad()
-def test_a_pairwise_cascade_gives_its_frames_in_a_smooth_order(contexts):
-    y = torch.rand(2, 3, 20, 20)
-    model = build(contexts)
-    frames = {}
-    for stage in STAGES:
-        frames |= model.predict(stage, y, frames)
-    found = model(y)
-    expected = align_pairs(frames)
-    assert torch.equal(found, torch.stack([expected[i] for i in range(1, 8)], dim=1))
-    assert torch.equal(found[:, 3], frames[4])
-
-
 # teacher forcing
 
 
@@ -133,9 +62,9 @@ def contexts_seen(monkeypatch, model, **options):
     seen, made = {}, {}
     predict = model.predict
 
-    def watched(stage, y, frames, **how):
+    def watched(stage, y, frames):
         seen[stage] = dict(frames)
-        made[stage] = predict(stage, y, frames, **how)
+        made[stage] = predict(stage, y, frames)
         return made[stage]
 
     monkeypatch.setattr(model, "predict", watched)
@@ -178,7 +107,7 @@ def test_without_teacher_forcing_a_single_stage_leans_on_untrained_ones(monkeypa
 
 def test_the_global_loss_takes_all_pairs_together():
     y, x = windows()
-    model = build("none")
+    model = build()
     found, estimates = objective(model, loss="global")(y, x)
     assert list(found) == ["middle", "others"]
     total = sum(estimates[i] - x[:, i - 1] for i in (1, 2, 3, 5, 6, 7))
@@ -197,22 +126,8 @@ def test_the_global_loss_takes_all_pairs_together():
 def test_the_global_loss_needs_all_pairs():
     for stages in (("35",), ("middle", "26", "17")):
         with pytest.raises(OptionError, match="global loss takes all pairs together"):
-            objective(build("none"), loss="global", stages=stages)
-    objective(build("none"), loss="global", stages=("35", "26", "17"))
-
-
-@pytest.mark.parametrize(("loss", "alone"), [("independent", True), ("pair", False)])
-def test_independent_frames_are_not_bent_for_the_sake_of_others(loss, alone):
-    y, x = windows()
-    model = build("none")
-    third, fifth = model.stages["35"]["3"], model.stages["35"]["5"]
-    found, estimates = objective(model, loss=loss, stages=("35",))(y, x)
-    if alone:
-        assert_close(found["35"], sum((estimates[i] - x[:, i - 1]).square().mean() for i in (3, 5)))
-    reached = torch.autograd.grad(
-        estimates[5].sum(), [*third.parameters(), *fifth.parameters()], allow_unused=True
-    )
-    assert all(g is None for g in reached[: len(list(third.parameters()))]) is alone
+            objective(build(), loss="global", stages=stages)
+    objective(build(), loss="global", stages=("35", "26", "17"))
 
 
 # options
@@ -221,7 +136,7 @@ def test_independent_frames_are_not_bent_for_the_sake_of_others(loss, alone):
 @pytest.mark.parametrize(
     "spec",
     [CascadeSpec(width=0.0), CascadeSpec(width=-1.0), CascadeSpec(width=float("nan")),
-     CascadeSpec(width=100.0), CascadeSpec(contexts="all")],
+     CascadeSpec(width=100.0)],
 )  # fmt: skip
 def test_cascades_that_cannot_be_are_refused(spec):
     with pytest.raises(OptionError, match="cascade: "):
@@ -282,52 +197,3 @@ def test_a_row_is_trained_and_scored(material, tmp_path, row):
     found = json.loads(scored.stdout)
     assert (found["model"], found["windows"]) == ("cascade", 1)
     assert found["mean"]["score"]["ppsnr"] != found["mean"]["blurry"]["ppsnr"]
-
-
-def test_a_scheme_stays_with_its_weights(material, tmp_path):
-    first = tmp_path / "first"
-    middle = ("--set", "cascade.contexts=middle")
-    assert train(material, first, *middle).exit_code == 0
-    saved = weights.find(first / "weights")
-    weights.verify(saved)
-    assert saved.info["spec"] == {"width": 0.0625, "contexts": "middle"}
-    assert saved.info["recipe"]["cascade"] == saved.info["spec"]
-    assert weights.load(saved).spec == CascadeSpec(0.0625, "middle")
-
-    # nothing asked for: the shape is taken over
-    for out, steps, more in (
-        (tmp_path / "next", 1, ("--init", saved.path)),
-        (first, 3, ("--resume",)),
-    ):
-        result = train(material, out, *more, steps=steps, spec=None)
-        assert result.exit_code == 0, result.stderr
-        assert weights.load(weights.find(out / "weights")).spec == CascadeSpec(0.0625, "middle")
-    history = weights.find(first / "weights").info["recipe"]["history"]
-    assert history == [{"until_step": 2, "options": {"max_steps": 2}}]
-    # another one asked for: refused in one line
-    for out, more, code in (
-        (tmp_path / "other", ("--init", saved.path), 2),
-        (first, ("--resume",), 3),
-    ):
-        result = train(material, out, *more, "--set", "cascade.contexts=none", spec=None)
-        assert result.exit_code == code
-        (line,) = result.stderr.splitlines()
-        assert "cascade.contexts is 'middle' there, not 'none'" in line
-
-
-@pytest.mark.parametrize("order", ["canonical", "invariant"])
-def test_without_a_canonical_order_directions_are_random(material, monkeypatch, order):
-    seen = []
-
-    def simulated(pool, motion, *rest):
-        seen.append(motion.order)
-
-    def stored(windows, device, order, *rest, **more):
-        seen.append(order)
-
-    monkeypatch.setattr(source, "SimulatedSource", simulated)
-    monkeypatch.setattr(source, "WindowSource", stored)
-    options = TrainOptions(model="cascade", order=order, loss="independent")
-    for kind in ("photos", "windows"):
-        source.open_source([material / kind], options, torch.device("cpu"))
-    assert seen == ["canonical" if order == "canonical" else "random"] * 2

@@ -243,15 +243,15 @@ def test_parts_that_are_none(part):
 
 
 def test_files_are_those_of_the_command(client, tmp_path, monkeypatch):
-    status, told = client.bring(photo(), "my photo.png", frames=3, direction="left")
+    status, told = client.bring(photo(), "my photo.png", direction="left")
     assert status == 201
     job = client.done(told["id"])
-    assert (job["name"], job["frames"], job["width"]) == ("my photo.png", 3, 96)
+    assert (job["name"], job["frames"], job["width"]) == ("my photo.png", 7, 96)
     assert job["level"] in ("sharper", "some", "none") and job["verdict"]
 
     monkeypatch.chdir(tmp_path)
     Path("my photo.png").write_bytes(photo())
-    words = ["extract", "my photo.png", "--frames", 3, "--direction", "left", "--threads", 1]
+    words = ["extract", "my photo.png", "--direction", "left", "--threads", 1]
     for kind in ("mp4", "gif", "webp", "html"):
         assert invoke(*words, "-o", f"clip.{kind}").exit_code == 0
         status, headers, body = client.ask("GET", f"jobs/{job['id']}/{kind}")

@@ -190,7 +190,7 @@ def test_a_list_of_photos(run):
         (("--files-from", "nowhere"), 3, "nowhere: no such file or folder"),
         (("--files-from", "a.png"), 3, "a.png: no list of names"),
         (("in/*.jpg",), 3, "in/*.jpg: no such file or folder, and no photo that this pattern"),
-        (("a.png", "--name", "{title}"), 2, "has no field {title}"),
+        (("a.png", "--name", "{title}"), 2, "'{title}' is none: there are {stem}"),
         (("a.png", "--name", "../{stem}"), 2, "leads out of the output folder"),
         (("a.png", "b.png", "--name", "{model}"), 2, "the same name, direct"),
         (("a.png", "--shard", "3/2"), 2, "'3/2' is not I/N"),

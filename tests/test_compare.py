@@ -8,11 +8,10 @@ from PIL import Image, ImageSequence
 
 from blurvid import media
 from blurvid.cli import main
-from blurvid.config import ClipOptions
+from blurvid.config import VIDEO_FORMATS, ClipOptions
 from blurvid.errors import OptionError
 from blurvid.media import compare
-from blurvid.media.compare import compared, edge_at
-from blurvid.targets import COMPARED
+from blurvid.media.compare import Comparison, edge_at
 
 BLUE, RED = (0, 0, 255), (255, 0, 0)
 
@@ -23,7 +22,7 @@ def pictures(height=60, width=90, side=1080, **changes):
     frames = np.full((7, height, width, 3), RED, np.uint8)
     frames[6, -10:, -10:] = (0, 255, 0)
     options = ClipOptions(caption=False, **changes)
-    return list(compared(blurry, frames, range(7), options, side))
+    return list(Comparison(blurry, frames, range(7), options, side))
 
 
 def blue_share(picture):
@@ -66,7 +65,7 @@ def test_a_square_is_of_where_most_moves():
 def test_large_photos_are_made_smaller_and_labelled():
     blurry, *frames = np.zeros((3, 300, 400, 3), np.uint8)
     options = ClipOptions(compare="wipe", caption=True)
-    first = next(compared(blurry, frames, range(2), options, side=204))
+    first = Comparison(blurry, frames, range(2), options, side=204)[0]
     assert first.shape == (150, 200, 3)
     assert (first[-40:, :100].max(-1) > 200).sum() > 20  # white letters at the lower left
     assert first[:, 100:].max() == 0
@@ -93,7 +92,7 @@ def test_comparisons_as_files(tmp_path):
         assert media.video_info(tmp_path / f"a.{kind}").size == (64, 64)
 
 
-@pytest.mark.parametrize("kind", COMPARED)
+@pytest.mark.parametrize("kind", VIDEO_FORMATS)
 def test_a_clip_that_is_too_large_is_made_again(tmp_path, monkeypatch, kind):
     write(tmp_path / f"whole.{kind}", compare="flicker", square=True)
     whole = (tmp_path / f"whole.{kind}").stat().st_size

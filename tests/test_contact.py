@@ -12,9 +12,10 @@ from helpers import invoke
 from PIL import Image
 
 from blurvid import media, weights
+from blurvid.batch import write_contact
 from blurvid.config import DirectSpec
-from blurvid.media.contact import Card
 from blurvid.networks import DirectNet
+from blurvid.planning import Job, Outcome
 
 __all__ = ["browser"]  # a fixture
 
@@ -25,7 +26,9 @@ def strip_of(folder, name="a", height=40, width=60, count=7):
     frames[:, 0] = torch.linspace(0.2, 1, count)[:, None, None]
     photo = torch.zeros(3, height, width)
     photo[2] = 1
-    return media.write_strip(frames, folder / f"{name}.webp", media.Photo(photo))
+    path = folder / f"{name}.webp"
+    media.save_strip(frames, path, media.Photo(photo))
+    return path
 
 
 def test_a_strip_holds_the_photo_and_at_most_seven_frames(tmp_path):
@@ -85,11 +88,13 @@ def test_a_page_that_cannot_be_is_refused_at_once(batch):
 
 
 def test_photos_play_wipe_and_are_sorted(browser, tmp_path):
-    cards = [
-        Card(f"{name}.jpg", strip_of(tmp_path, name), gain=gain, seconds=seconds, verdict=name)
-        for name, gain, seconds in (("a", 20.0, 3.0), ("b", 30.0, 1.0), ("c", None, 2.0))
-    ]
-    path = media.write_contact(cards, tmp_path / "all.html")
+    outcomes = []
+    for name, gain, seconds in (("a", 20.0, 3.0), ("b", 30.0, 1.0), ("c", None, 2.0)):
+        besides = {"contact": (strip_of(tmp_path, name),)}
+        job = Job(Path(f"{name}.jpg"), tmp_path / f"{name}.gif", name, "gif", besides=besides)
+        verdict = {"text": name, "level": "some", "gain": gain}
+        outcomes.append(Outcome(job, facts={"verdict": verdict, "seconds": seconds}))
+    path = write_contact(outcomes, tmp_path / "all.html")
     page = Page(browser)
     browser.get_log("browser")
     page.prefer(**{"prefers-reduced-motion": "no-preference"})

@@ -16,18 +16,17 @@ from blurvid import media
 from blurvid.blur import average_frames
 from blurvid.errors import InputError
 from blurvid.flow import sequence_motion
-from blurvid.lab import data
-from blurvid.lab.data import StillPool, WindowSource, augment, mirror, open_source, read_stills
-from blurvid.lab.data.replay import ReplaySource
-from blurvid.lab.data.source import MixedSource, PrefetchSource, SimulatedSource
+from blurvid.lab.data import measured, open_source
+from blurvid.lab.data.measured import MeasuredWindows
+from blurvid.lab.data.source import PrefetchSource, TrainingSource
+from blurvid.lab.data.stills import StillPool, read_stills
 from blurvid.lab.data.windows import StoredWindow, write_windows
 from blurvid.lab.options import CameraOptions, MotionOptions, SynthOptions, TrainOptions
-from blurvid.lab.synth import IDEAL
-from blurvid.lab.synth.motion import margin
+from blurvid.lab.synth import IDEAL, margin
 
 CPU = torch.device("cpu")
-SHORT = MotionOptions(max_path=4, layers=2, max_turn=0.5, max_zoom=0.01, source_scale=(1.0, 1.2))
-OPTIONS = TrainOptions(batch=2, crop=16, reuse=1, motion=SHORT)
+SHORT = MotionOptions(max_path=4, source_scale=(1.0, 1.2))
+OPTIONS = TrainOptions(batch=2, crop=16, motion=SHORT)
 
 
 def generator(seed=0):
@@ -92,63 +91,6 @@ class Noise:
         return "noise"
 
 
-# replay
-
-
-def test_replay_shows_everything_new_until_it_is_full():
-    source = Counting()
-    replay = ReplaySource(source, reuse=2, capacity=8)
-    g = generator()
-    seen = [sorted((replay.draw(4, 2, g)[0][:, 0, 0, 0] * 255).int().tolist()) for _ in range(2)]
-    assert seen == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    for _ in range(5):
-        replay.draw(4, 2, g)
-    assert source.sizes == [4, 4, 2, 2, 2, 2, 2]
-
-
-def test_replay_keeps_the_newest_and_mixes_them_in():
-    source = Counting()
-    replay = ReplaySource(source, reuse=4, capacity=8)
-    g = generator()
-    replay.draw(8, 2, g)
-    for _ in range(6):
-        y, x = replay.draw(8, 2, g)
-        numbers = (y[:, 0, 0, 0] * 255).round().int().tolist()
-        assert numbers[:2] == [source.drawn - 2, source.drawn - 1]
-        assert all(source.drawn - 8 <= n < source.drawn for n in numbers)
-        assert_close(x, y.unsqueeze(1).expand_as(x))
-    held = (replay.store[0][:, 0, 0, 0]).int().tolist()
-    assert sorted(held) == list(range(source.drawn - 8, source.drawn))
-
-
-def test_replay_shows_a_window_about_as_often_as_told():
-    source = Counting()
-    replay = ReplaySource(source, reuse=4, capacity=16)
-    g = generator()
-    shown = torch.zeros(256)
-    for _ in range(56):
-        y, _ = replay.draw(8, 1, g)
-        shown += torch.bincount((y[:, 0, 0, 0] * 255).round().int(), minlength=256)
-    # full after two draws of 8; then two new ones a draw, each shown four times on average
-    middle = shown[16 : source.drawn - 16]
-    assert 3 < middle.mean() < 5
-
-
-def test_replay_of_once_renders_every_window_anew():
-    source = Noise()
-    y, x = ReplaySource(source, reuse=1).draw(3, 4, generator(1))
-    plain_y, plain_x = source.draw(3, 4, generator(1))
-    assert torch.equal(y, plain_y)
-    assert torch.equal(x, plain_x)
-
-
-def test_replay_with_a_batch_of_one():
-    replay = ReplaySource(Counting(), reuse=3, capacity=2)
-    g = generator()
-    for _ in range(4):
-        assert replay.draw(1, 2, g)[0].shape == (1, 3, 2, 2)
-
-
 # prefetch
 
 
@@ -199,179 +141,93 @@ def test_prefetch_passes_errors_on_when_their_batch_is_due():
         source.draw(1, 2, g)
 
 
-# mixed
+# batches
 
 
-def test_mixed_batches_are_whole_and_in_the_shares_asked_for():
-    first, second = Counting(), Counting()
-    mixed, g = MixedSource(first, second, 0.25), generator()
-    for _ in range(80):
-        mixed.draw(2, 2, g)
-    assert first.drawn + second.drawn == 160
-    assert set(first.sizes) == set(second.sizes) == {2}
-    assert 10 <= len(first.sizes) <= 30
-    assert mixed.describe() == "numbers; numbers"
+def pool(side=64):
+    return StillPool([(texture(side, side) * 255).to(torch.uint8)], CPU)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_share_of_nothing_is_nothing(share):
-    first, second = Counting(), Counting()
-    mixed, g = MixedSource(first, second, share), generator()
-    for _ in range(20):
-        mixed.draw(1, 2, g)
-    assert len(first.sizes) == 20 * share
+def windows_of(*frames, records=None):
+    records = records or [None] * len(frames)
+    pairs = enumerate(zip(frames, records, strict=True))
+    found = [window(x, f"c{i}", record=r) for i, (x, r) in pairs]
+    return MeasuredWindows(found, CPU, measure=False)
 
 
-# windows
+def source_of(windows=None, stills=None, **options):
+    return TrainingSource(windows, None, stills, None, replace(OPTIONS, **options))
 
 
-def test_windows_are_cropped_alike(tmp_path):
-    frames = sliding(1)
-    source = WindowSource([window(frames)], CPU, "canonical")
+def test_windows_are_cropped_alike():
+    source = source_of(
+        windows_of(sliding(1)), camera=IDEAL, motion=replace(SHORT, gammas=(2.2, 2.2))
+    )
     y, x = source.draw(6, 12, generator())
     assert y.shape == (6, 3, 12, 12)
     assert x.shape == (6, 7, 3, 12, 12)
-    assert_close(average_frames(x, 1.0), y, atol=1.5 / 255, rtol=0)
+    assert_close(average_frames(x, 2.2), y, atol=1e-3, rtol=0)
     assert len({crop.sum().item() for crop in y}) > 1  # at random places
     again, _ = source.draw(6, 12, generator())
     assert torch.equal(again, y)
 
 
-SLANTED = [(2, 0), (-2, 0), (1, -1), (-1, 1)]
-VERTICAL = [(0, 1), (0, -1)]  # known only: an estimate is never exactly vertical
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(("dx", "dy"), [(2, 0), (-2, 0), (1, -1), (-1, 1), (0, 2)])
+def test_windows_go_in_the_canonical_direction(dx, dy, known, monkeypatch):
+    monkeypatch.setattr(measured, "FAR", 0.0)
+    record = {"motion": {"dx": 6.0 * dx, "dy": 6.0 * dy}} if known else None
+    source = source_of(windows_of(sliding(dx, dy), records=[record]), camera=IDEAL)
+    for seed in range(8):  # mirrored and turned in all ways
+        found, _ = sequence_motion(source.draw(1, 32, generator(seed))[1][0])
+        assert found.dx + 0.4 * found.dy > 2
 
 
-@pytest.mark.parametrize(
-    ("dx", "dy", "known"),
-    [(*shift, True) for shift in SLANTED + VERTICAL] + [(*shift, False) for shift in SLANTED],
-)
-def test_windows_go_in_the_canonical_direction(dx, dy, known):
-    frames = sliding(dx, dy)
-    forwards = dx > 0 or (dx == 0 and dy > 0)
-    record = {"motion": {"dx": 6.0 * dx, "dy": 6.0 * dy}} if known else {}
-    source = WindowSource([window(frames, record=record)], CPU, "canonical")
-    _, x = source.draw(1, 32, generator())
-    assert_close(x[0], frames if forwards else frames.flip(0), atol=1 / 255, rtol=0)
+def test_windows_of_invariant_order_go_both_ways(monkeypatch):
+    monkeypatch.setattr(measured, "FAR", 0.0)
+    source = source_of(windows_of(sliding(2)), camera=IDEAL, order="invariant")
+    _, x = source.draw(16, 32, generator())
+    turned = torch.stack([(frames[0] - x[0, 0]).mean(0).abs().mean() > 0.01 for frames in x])
+    assert 3 <= turned.sum() <= 13
 
 
-def test_windows_of_random_order_go_both_ways():
-    frames = sliding(2)
-    source = WindowSource([window(frames)], CPU, "random")
-    y, x = source.draw(16, 32, generator())
-    forwards = sum(torch.allclose(w, frames, atol=1 / 255) for w in x)
-    backwards = sum(torch.allclose(w, frames.flip(0), atol=1 / 255) for w in x)
-    assert forwards + backwards == 16
-    assert 3 <= forwards <= 13
-    assert torch.equal(y[0], y[1])
+def test_colours_are_shuffled_alike_and_noise_is_of_the_blurry_image_alone():
+    camera = replace(IDEAL, noise=(0.01, 0.01))
+    grey = torch.full((7, 3, 32, 32), 0.5)
+    grey[:, 0] = 0.25
+    source = source_of(windows_of(grey, records=[{"motion": {"dx": 1, "dy": 0}}]), camera=camera)
+    y, x = source.draw(40, 32, generator())
+    assert len({tuple(frames[0, :, 0, 0].tolist()) for frames in x}) == 3
+    assert (y - x[:, 0]).std().item() == pytest.approx(0.01, rel=0.1)
+    assert (x - x[:, :1]).abs().max() < 1e-6
 
 
-def test_windows_written_by_synth_are_turned_by_their_record(tmp_path):
-    clip = tmp_path / "clip"
-    for number, frame in enumerate(sliding(-2), 1):  # to the left
-        media.write_png(frame, clip / f"{number}.png")
-    write_windows([clip], tmp_path / "windows", SynthOptions(gamma=1.0))
-    (stored,) = data.windows.read_windows(tmp_path / "windows")
-    source = WindowSource([stored], CPU, "canonical")
-    y, x = source.draw(1, 32, generator())
-    assert_close(x[0], stored.sharp().flip(0), atol=1e-6, rtol=0)
-    assert sequence_motion(x[0])[0].dx > 6
-    assert_close(y[0], stored.blurry(), atol=1e-6, rtol=0)
+def test_photos_that_are_too_small_are_told():
+    with pytest.raises(InputError, match="every photo is smaller than"):
+        source_of(stills=pool(20)).draw(1, 32, generator())
+    with pytest.raises(InputError, match="no photos to train on"):
+        StillPool([], CPU)
+    side = 16 + 2 * margin(SHORT)
+    y, x = source_of(stills=pool(side)).draw(2, 16, generator())
+    assert y.shape == (2, 3, 16, 16) and x.shape == (2, 7, 3, 16, 16)
 
 
-def test_windows_are_loaded_once_while_memory_reaches(monkeypatch):
-    loads = []
-
-    def counted(frames, number):
-        inner = window(frames)
-
-        def sharp():
-            loads.append(number)
-            return inner.sharp()
-
-        record = {"motion": {"dx": 1.0, "dy": 0.0}}
-        return StoredWindow(f"{number}", "c", 1.0, 7, inner.blurry, sharp, record)
-
-    windows = [counted(sliding(1, seed=n), n) for n in range(2)]
-    source, g = WindowSource(windows, CPU, "canonical"), generator()
-    source.draw(12, 16, g)
-    assert sorted(loads) == [0, 1]
-
-    loads.clear()
-    monkeypatch.setattr(data.pool, "MEMORY", 8 * 3 * 32 * 32)  # one window
-    source = WindowSource(windows, CPU, "canonical")
-    source.draw(12, 16, g)
-    assert sorted(set(loads)) == [0, 1]
-    assert len(loads) > 2
-    assert min(loads.count(0), loads.count(1)) == 1
-
-
-def test_windows_that_do_not_fit_are_named():
-    with pytest.raises(InputError, match="no windows"):
-        WindowSource([], CPU, "canonical")
-    with pytest.raises(InputError, match=r"odd/000001: 5 sharp frames; training needs 7"):
-        WindowSource([window(sliding(1)[:5], "odd")], CPU, "canonical")
-    small = WindowSource([window(sliding(1), "small")], CPU, "canonical")
-    with pytest.raises(InputError, match="small/000001: 32x32 px is smaller than the crop"):
+def test_windows_that_do_not_fit_are_named(tmp_path):
+    with pytest.raises(InputError, match="no windows and no photos"):
+        source_of()
+    small = source_of(windows_of(sliding(1)))
+    with pytest.raises(InputError, match="c0/000001: 32x32 px is smaller than the crop"):
         small.draw(1, 40, generator())
-    assert small.describe() == "1 windows of 1 clips"
 
 
-# mirror and augment
-
-
-def batch_of(dx, dy=0.0, count=24):
-    x = sliding(dx, dy).expand(count, -1, -1, -1, -1)
-    return average_frames(x, 1.0), x
-
-
-def test_mirror_keeps_y_the_average_of_its_frames():
-    y, x = mirror(*batch_of(2, 1), generator())
-    assert_close(average_frames(x, 1.0), y)
-    assert len({image[0, 0, 0].item() for image in y}) == 4  # all four ways
-
-
-@pytest.mark.parametrize(("dx", "dy"), [(2, 0), (2, 2), (1, -1)])
-def test_mirror_keeps_a_shift_canonical(dx, dy):
-    _, x = mirror(*batch_of(dx, dy, count=8), generator())
-    for frames in x:
-        assert sequence_motion(frames)[0].dx == pytest.approx(6 * dx, abs=1.5)
-
-
-def test_augment_shuffles_the_colours_of_a_sample_alike():
-    original_y, original_x = batch_of(1, count=40)
-    y, x = augment(original_y, original_x, IDEAL, generator())
-    assert_close(average_frames(x, 1.0), y)
-    orders = set()
-    for image, frames in zip(y, x, strict=True):
-        order = [
-            next(i for i in range(3) if torch.equal(plane, original_y[0, i])) for plane in image
-        ]
-        assert torch.equal(frames, original_x[0, :, order])
-        orders.add(tuple(order))
-    assert len(orders) == 6
-
-
-def noisy_camera(sigma):
-    return replace(IDEAL, noise=(sigma, sigma))
-
-
-def test_augment_adds_noise_to_y_alone():
-    y = torch.full((4, 3, 32, 32), 0.5)
-    x = y.unsqueeze(1).expand(-1, 7, -1, -1, -1)
-    noisy, clean = augment(y, x, noisy_camera(0.01), generator())
-    assert torch.equal(clean, x)
-    assert (noisy - y).std().item() == pytest.approx(0.01, rel=0.05)
-    assert (noisy - y).mean().item() == pytest.approx(0, abs=5e-4)
-    dark, _ = augment(torch.zeros_like(y), x, noisy_camera(0.1), generator())
-    assert dark.min() >= 0
-
-
-def test_augment_follows_its_generator_alone():
+def test_batches_follow_their_generator():
+    source = source_of(windows_of(sliding(1)), pool(), camera=CameraOptions())
     results = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        results.append(augment(*batch_of(1, count=3), CameraOptions(), generator())[0])
+        results.append(source.draw(4, 16, generator(5))[0])
     assert torch.equal(*results)
+    assert not torch.equal(results[0], source.draw(4, 16, generator(6))[0])
 
 
 # stills
@@ -428,34 +284,6 @@ def test_damaged_archives_are_named(tmp_path, damage):
         list(read_stills([path]))
 
 
-def test_a_pool_tells_when_its_photos_are_too_small():
-    pool = StillPool([torch.zeros(3, 20, 30, dtype=torch.uint8)], CPU)
-    with pytest.raises(InputError, match="every photo is smaller than"):
-        pool.render(1, 32, SHORT, generator())
-    with pytest.raises(InputError, match="no photos to train on"):
-        StillPool([], CPU)
-
-
-def test_a_pool_uses_photos_that_only_just_fit():
-    side = 16 + 2 * margin((16, 16), SHORT)
-    pool = StillPool([torch.zeros(3, side, side, dtype=torch.uint8)], CPU)
-    rendered = pool.render(2, 16, SHORT, generator())
-    assert rendered.blurry.shape == (2, 3, 16, 16)
-    assert rendered.frames.shape == (2, 7, 3, 16, 16)
-
-
-def test_simulated_windows_follow_their_generator():
-    photo = (texture(64, 64) * 255).to(torch.uint8)
-    source = SimulatedSource(StillPool([photo], CPU), SHORT)
-    y, x = source.draw(2, 16, generator(5))
-    again, _ = source.draw(2, 16, generator(5))
-    assert torch.equal(y, again)
-    assert not torch.equal(y, source.draw(2, 16, generator(6))[0])
-    assert x.min() >= 0
-    assert x.max() <= 1
-    assert source.describe() == "simulated motion of 1 still photos"
-
-
 # opening
 
 
@@ -476,25 +304,15 @@ def windows(tmp_path):
 
 def test_open_photos_windows_and_both(photos, windows):
     stills = open_source([photos], OPTIONS, CPU)
-    assert stills.describe() == "simulated motion of 2 still photos"
+    assert stills.describe() == "2 still photos under simulated motion"
     real = open_source([windows], OPTIONS, CPU)
     assert real.describe() == "1 windows of 1 clips"
     both = open_source([photos, windows], OPTIONS, CPU)
-    assert both.describe() == "1 windows of 1 clips; simulated motion of 2 still photos"
+    assert both.describe() == "1 windows of 1 clips and 2 still photos under simulated motion"
     for source in (stills, real, both):
         y, x = source.draw(2, 16, generator())
         assert y.shape == (2, 3, 16, 16)
         assert x.shape == (2, 7, 3, 16, 16)
-
-
-@pytest.mark.parametrize(("order", "ways"), [("canonical", 1), ("invariant", 2)])
-def test_the_order_of_time_follows_the_options(windows, order, ways):
-    source = open_source([windows], TrainOptions(order=order, crop=32), CPU)
-    source.source.source.flips = False  # mirroring goes with the order of time
-    _, x = source.draw(16, 32, generator())
-    assert len({round(frames[0].sum().item()) for frames in x}) == ways
-    if order == "canonical":
-        assert sequence_motion(x[0])[0].dx > 3
 
 
 def test_open_source_errors(tmp_path, photos):

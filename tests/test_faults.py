@@ -23,7 +23,7 @@ from fault_targets import QUICK, TARGETS, files_in, is_hidden
 from fuzz_seeds import weight_set
 from helpers import invoke, plan
 
-from blurvid import locks, media, planning, weights
+from blurvid import atomic, media, planning, weights
 from blurvid.batch.run import alone
 from blurvid.errors import InputError, OutputError, WeightsError
 from blurvid.lab.data.windows import write_windows
@@ -136,8 +136,8 @@ def test_an_interrupt_within_a_write_of_torch_stays_one(tmp_path, interrupt, mon
 HOLDER = """
 import sys, time
 from pathlib import Path
-from blurvid import locks
-with locks.locked(Path(sys.argv[1]), "it"):
+from blurvid import atomic
+with atomic.locked(Path(sys.argv[1]), "it"):
     print("held", flush=True)
     time.sleep(300)
 """
@@ -200,11 +200,15 @@ def test_other_photos_may_go_to_the_same_folder_at_once(command, here, prepared)
     assert not [path for path in files_in(here) if is_hidden(path)]
 
 
+def packed(here):
+    """The address of an archive of a set."""
+    return Path(shutil.make_archive(str(here / "set"), "zip", weight_set(here / "set"))).as_uri()
+
+
 @posix
 def test_a_second_process_waits_for_a_place_in_the_cache(here, monkeypatch):
     monkeypatch.setattr(weights.sets, "PATIENCE", 0.0)
-    weight_set(here / "set")
-    url = (here / "set" / "set.json").as_uri()
+    url = packed(here)
     place = weights.cache_dir() / "weights"
     with held(place / ".direct.lock"):
         assert "another blurvid process" in refused(invoke("weights", "fetch", url), 6)
@@ -258,9 +262,8 @@ def test_a_full_disk_keeps_what_was_whole_and_can_be_gone_on_with(
 ):
     place, _ = disk
     if name == "weights":
-        weight_set(here / "set")
         monkeypatch.setenv("BLURVID_HOME", str(here / "home"))
-        words = ["weights", "fetch", (here / "set" / "set.json").as_uri()]
+        words = ["weights", "fetch", packed(here)]
     else:
         words = command(name)
     on_disk(place, name)
@@ -294,9 +297,7 @@ def test_a_full_disk_keeps_what_was_whole_and_can_be_gone_on_with(
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_read_only_folder_is_one_line(name, disk, here, command, monkeypatch):
     place, change = disk
-    weight_set(here / "set")
-    fetch = ["weights", "fetch", (here / "set" / "set.json").as_uri()]
-    words = fetch if name == "weights" else command(name)
+    words = ["weights", "fetch", packed(here)] if name == "weights" else command(name)
     on_disk(place, name)
     monkeypatch.setenv("BLURVID_HOME", str(here / "home"))
     change("ro")
@@ -357,7 +358,7 @@ def test_windows_that_vanish_while_a_run_reads_them(here, prepared, command):
         path.unlink()
     line = refused(invoke(*words), 3)
     assert "sharp_3.png: no such file or folder" in line
-    assert (here / "run" / "state.pt").exists()  # it can be gone on with
+    assert not (here / "run" / "state.pt").exists()  # all are read before it begins
     shutil.copytree(prepared[0] / "train" / "windows", place, dirs_exist_ok=True)
     assert invoke(*words, "--resume").exit_code == 0
 
@@ -395,9 +396,6 @@ from blurvid import batch, pipeline
 from blurvid.cli import main
 from blurvid.lab import train
 from blurvid.lab.data import windows
-from blurvid.runtime import count_flop
-
-count_flop(lambda: None)
 used = int(open("/proc/self/statm").read().split()[0]) * 4096
 resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20),) * 2)
 for words in json.loads(sys.argv[1]):
@@ -513,7 +511,7 @@ def test_a_lock_that_nobody_holds_is_removed_with_other_leftovers(tmp_path):
     free, other = tmp_path / f".blurvid-{'0' * 16}.lock", tmp_path / "mine.lock"
     for path in (free, other):
         path.touch()
-    with locks.locked(tmp_path / locks.LOCK_FILE, tmp_path):
+    with atomic.locked(tmp_path / atomic.LOCK_FILE, tmp_path):
         assert media.remove_stale(tmp_path) == [free]
-        assert (tmp_path / locks.LOCK_FILE).exists()
+        assert (tmp_path / atomic.LOCK_FILE).exists()
     assert list(tmp_path.iterdir()) == [other]

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 
 from blurvid import flow
 from blurvid.errors import InputError
+from blurvid.exposure import sample
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import MotionOptions
-from blurvid.lab.synth import simulate
+from blurvid.lab.synth import IDEAL, simulate
 
 HEIGHT, WIDTH = 120, 160
 
@@ -120,15 +121,13 @@ def test_what_is_small_and_fast_is_found_along_the_frames():
 
 def test_warping_the_last_frame_gives_the_first():
     scene = texture(4)
-    motion = MotionOptions(max_path=20.0, still_samples=0.0, layers=3)
-    sources = scene[..., :HEIGHT, :WIDTH][None].repeat(1, 3, 1, 1, 1)
-    sources[:, 1:] = texture(5)[..., :HEIGHT, :WIDTH][None]
-    size = (72, 104)
+    motion = MotionOptions(max_path=20.0, covered=1.0)
+    sources = torch.stack([scene, texture(5)], dim=1)[..., :HEIGHT, :WIDTH]
     generator = torch.Generator().manual_seed(2)
-    frames = simulate(sources, size, motion, generator).frames[0]
+    frames = simulate(sources, motion, IDEAL, generator).frames[0]
     found = flow.along(frames)
 
-    back = flow.warp(frames[-1:], found[None])
+    back = sample(frames[-1:], found[None])
     assert psnr(back[0], frames[0]) > psnr(frames[-1], frames[0]) + 5
 
 
@@ -181,7 +180,6 @@ def test_a_flow_that_leaves_the_image_is_not_visible():
         lambda x: flow.estimate(x[:, :1], x[:, :1]),
         lambda x: flow.along(x[:1]),
         lambda x: flow.along(x[0]),
-        lambda x: flow.warp(x, torch.zeros(2, 2, 8, 9)),
         lambda x: flow.visible(x[:, :2], x[:1, :2]),
     ],
 )

@@ -469,6 +469,15 @@ def test_raw_photos_are_not_mistaken_for_their_previews(run):
     assert line == "Error: a.dng: is a raw photo; develop it to JPEG, PNG or TIFF first"
 
 
+@pytest.mark.parametrize(
+    "start", [b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", b"FUJIFILMCCD-RAW 0201", b"IIU\0\x18\0\0\0"]
+)
+def test_raw_photos_are_named(run, start):
+    Path("a.raw").write_bytes(start + bytes(300))
+    (line,) = run("a.raw", "-o", "out", code=3).stderr.splitlines()
+    assert line == "Error: a.raw: is a raw photo; develop it to JPEG, PNG or TIFF first"
+
+
 def test_bombs_of_16_bits_are_refused(run):
     header = struct.pack(">IIBBBBB", 30_000, 20_000, 16, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9)))

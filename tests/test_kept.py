@@ -58,6 +58,16 @@ def test_iptc_and_resolution_are_kept(tmp_path, kind):
                 assert image.info["photoshop"] == {0x0404: IPTC}  # no thumbnail of the blur
 
 
+def test_resolution_in_webp_is_in_its_exif(tmp_path):
+    photo = read_photo(jpeg(tmp_path / "in.jpg", b"", dpi=(300, 240)))
+    assert again(tmp_path, photo, "webp").dpi == pytest.approx((300, 240))
+    assert lost_in("webp-frames", photo) == ()
+    exif = Image.Exif()
+    exif[271] = "maker"
+    photo = read_photo(jpeg(tmp_path / "in.jpg", b"", dpi=(300, 240), exif=exif.tobytes()))
+    assert "pixels an inch" in lost_in("webp-frames", photo)[0]
+
+
 def test_webp_says_what_it_cannot_hold(tmp_path):
     block = segment(0xED, b"Photoshop 3.0\0" + RESOURCES)
     photo = read_photo(jpeg(tmp_path / "in.jpg", block))

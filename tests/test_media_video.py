@@ -377,3 +377,27 @@ def test_joined_frames_are_shown_when_they_are_to_be(tmp_path):
     tick = Fraction(1001, 168000)
     media.join([piece, piece], tmp_path / "out.mp4", piece, ticks, tick)
     assert shown(tmp_path / "out.mp4") == pytest.approx([t * tick for t in ticks[:-1]], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "encoder", "seen"),
+    [
+        ("webm", ("libvpx-vp9", "yuva420p", {"auto-alt-ref": "0", "crf": "4"}), True),
+        ("webm", ("libvpx", "yuva420p", {"auto-alt-ref": "0", "crf": "4", "b": "2M"}), True),
+        ("mov", ("qtrle", "argb", {}), True),
+        ("avi", ("rawvideo", "bgra", {}), False),  # where the fourth byte is nothing
+    ],
+)
+def test_what_is_transparent_in_a_video_is_put_on_white(tmp_path, suffix, encoder, seen):
+    pixels = np.zeros((32, 32, 4), np.uint8)
+    pixels[:] = 20, 200, 60, 0  # a colour that nobody is meant to see
+    pixels[:, 16:] = 200, 40, 60, 255 if seen else 0
+    frame = VideoFrame.from_ndarray(pixels, format="rgba")
+    path = write_video(tmp_path / f"in.{suffix}", [frame, frame], encoder=encoder)
+    assert media.video_info(path).alpha is seen
+    found = list(media.read_video(path))
+    assert len(found) == 2
+    for picture in found:
+        expected = (255, 255, 255) if seen else (20, 200, 60)
+        assert np.abs(picture[8:24, 4:12].astype(int) - expected).max() <= 4
+        assert np.abs(picture[8:24, 20:28].astype(int) - (200, 40, 60)).max() <= 6

@@ -1,4 +1,4 @@
-"""Photos of any size: exact strips, tiles, predicted memory, the limit of the user."""
+"""Photos of any size: tiles, predicted memory, the limit of the user."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from blurvid import media, models, pipeline, runtime, weights
 from blurvid.cli import main
 from blurvid.config import CascadeSpec, DirectSpec, QualityOptions
 from blurvid.errors import DeviceError
-from blurvid.networks import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, DirectNet, FrameNet
-from blurvid.pipeline.memory import FRAME_SIZE, PIXELS_AT_ONCE, frames_on_disk, plan
+from blurvid.networks import DirectNet, FrameNet
+from blurvid.pipeline.memory import FRAME_SIZE, frames_on_disk, plan
 from blurvid.pipeline.tiles import RAMP, fill_in_tiles, spans
 
 REPOSITORY = Path(__file__).parents[1]
@@ -50,67 +50,28 @@ def randomized(model):
 def slim_models():
     torch.manual_seed(0)
     yield "direct", randomized(DirectNet(SLIM))
-    yield "naf", randomized(DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1), block="naf")))
-    for contexts in ("sequential", "middle"):
-        spec = CascadeSpec(width=0.03, contexts=contexts)
-        yield contexts, randomized(models.build("cascade", spec))
+    yield "cascade", randomized(models.build("cascade", CascadeSpec(width=0.03)))
     yield "ensemble", models.SelfEnsemble(randomized(DirectNet(SLIM)), 2)
 
 
 MODELS = dict(slim_models())
 
 
-def filled(model, y, step):
+def filled(model, y):
     out = torch.full((7, 3, *y.shape[-2:]), torch.nan)
     with torch.no_grad():
-        model.fill(out, y, step)
+        model.fill(out, y)
     return out
 
 
-# strips
-
-
-@pytest.mark.parametrize("spec", [MIDDLE_SPEC, CORE_SPEC, OUTER_SPEC])
-@pytest.mark.parametrize("step", [1, 3, 8, 1000])
-def test_a_frame_in_strips_is_the_frame(spec, step):
-    net = randomized(FrameNet(spec.scaled(0.06)))
-    r = spec.factor
-    images = [torch.rand(2, 3, 9 * r, 5 * r) for _ in spec.extract]
+@pytest.mark.parametrize("name", MODELS)
+def test_a_sequence_is_filled_as_it_is_made(name):
+    y = torch.rand(1, 3, 80, 40)
+    expected = filled(MODELS[name], y)
     with torch.no_grad():
-        expected = net(*images)
-        found = net(*images, step=step)
-    assert (expected - images[-1]).abs().max() > 0.01
-    assert_close(found, expected, rtol=0, atol=2e-5)
-
-
-# (The networks of a cascade are tried with more steps above.)
-@pytest.mark.parametrize(
-    ("name", "step"), [*((name, 5) for name in MODELS), ("direct", 2), ("naf", 2), ("ensemble", 2)]
-)
-def test_a_sequence_in_strips_is_the_sequence(name, step):
-    y = torch.rand(1, 3, 80, 40)
-    expected = filled(MODELS[name], y, None)
-    with torch.no_grad():
-        assert_close(expected, MODELS[name](y)[0])
-    assert_close(filled(MODELS[name], y, step), expected, rtol=0, atol=2e-5)
-
-
-def test_strips_of_a_dark_and_a_bright_half_know_both():
-    y = torch.rand(1, 3, 80, 40)
-    y[..., :40, :] *= 0.01
-    model = MODELS["sequential"]
-    whole = filled(model, y, 4)
-    assert_close(whole, filled(model, y, None), rtol=0, atol=2e-5)
-    half = filled(model, y[..., :40, :], None)
-    assert (whole[..., :20, :] - half[..., :20, :]).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("name", ["direct", "sequential"])
-def test_strips_in_half_precision(name):
-    y = torch.rand(1, 3, 80, 40)
-    expected = filled(MODELS[name], y, None)
+        assert_close(expected, MODELS[name](y)[0], rtol=0, atol=1e-6)
     with runtime.autocast(CPU, torch.bfloat16):
-        found = filled(MODELS[name], y, 3)
+        found = filled(MODELS[name], y)
     assert found.dtype == torch.float32
     error = (found - expected).abs()
     assert 0 < error.mean() < 0.01
@@ -150,26 +111,22 @@ class Meter(TorchDispatchMode):
         weakref.finalize(storage, gone)
 
 
-@pytest.mark.parametrize("step", [None, 12, 48])
 @pytest.mark.parametrize(
     ("name", "spec", "height"),
     [
         ("direct", DirectSpec(channels=(64, 128), blocks=(1, 1)), 320),
-        ("direct", DirectSpec(channels=(32, 64, 64), blocks=(1, 1, 1), block="naf"), 320),
         ("cascade", CascadeSpec(width=0.06), 240),
     ],
 )
-def test_predicted_memory_is_what_is_taken(name, spec, height, step):
+def test_predicted_memory_is_what_is_taken(name, spec, height):
     model = models.build(name, spec)
     width = 320 if name == "direct" else 160
     y, out = torch.rand(1, 3, height, width), torch.empty(7, 3, height, width)
     with torch.no_grad(), Meter(y, out, *model.parameters()) as meter:
-        model.fill(out, y, step)
-    predicted = model.memory(height, width, 4, step)
+        model.fill(out, y)
+    predicted = model.memory(height, width, 4)
     assert meter.peak < 1.1 * predicted
     assert meter.peak > 0.3 * predicted
-    if step is not None and name == "cascade":  # direct takes strips in any case on a CPU
-        assert predicted < model.memory(height, width, 4, None)
 
 
 # the plan
@@ -178,7 +135,7 @@ def test_predicted_memory_is_what_is_taken(name, spec, height, step):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 500), st.integers(1, 500), st.floats(6, 10.5), st.booleans())
 def test_a_plan_keeps_to_the_room_there_is(rows, columns, digits, cascade):
-    model = MODELS["sequential" if cascade else "direct"]
+    model = MODELS["cascade" if cascade else "direct"]
     height, width = rows * model.size_multiple, columns * model.size_multiple
     room = int(10**digits)
     frames = 84 * height * width
@@ -187,32 +144,27 @@ def test_a_plan_keeps_to_the_room_there_is(rows, columns, digits, cascade):
     except DeviceError as error:
         assert "\n" not in str(error)
         side = 640
-        tile = model.memory(min(side, height), min(side, width), 4, 4)
+        tile = model.memory(min(side, height), min(side, width), 4)
         assert tile + 96 * min(side, height) * min(side, width) + 12 * height * width > room
         return
     assert found.memory + (0 if found.on_disk else frames) <= room
     more = plan(model, height, width, 4, 10**13)
-    assert (more.step, more.side, more.on_disk) == (None, None, False)
+    assert (more.side, more.on_disk) == (None, False)
 
 
 def test_what_is_exact_comes_first():
-    model = randomized(models.build("cascade"))
-    height, width = 3000, 4000
-    found = [plan(model, height, width, 4, int(room * 1e9)) for room in (20, 6, 2.7, 1.9, 1.1)]
-    assert [how.side is None for how in found] == [True, True, True, True, False]
-    assert [how.on_disk for how in found] == [False, False, False, True, True]
-    assert [how.step is None for how in found] == [True, False, False, False, False]
-    assert plan(model, height, width, 4, int(20e9), roomy=10**9).step == 64
+    model = models.build("direct")
+    found = [plan(model, 3000, 4000, 4, int(room * 1e9)) for room in (3, 1.5, 0.9)]
+    assert [how.side is None for how in found] == [True, True, False]
+    assert [how.on_disk for how in found] == [False, True, True]
 
 
 def test_twelve_megapixels_stay_below_three_gigabytes():
     program = 0.5e9
-    for name in ("direct", "cascade"):
-        model = models.build(name)
-        how = plan(model, 3000, 4000, 4, int(3e9 - program), roomy=10**9)
-        assert how.side is None
-        assert not how.on_disk
-        assert how.memory + 84 * 12e6 + program < 3e9
+    how = plan(models.build("direct"), 3000, 4000, 4, int(3e9 - program))
+    assert how.side is None
+    assert not how.on_disk
+    assert how.memory + 84 * 12e6 + program < 3e9
 
 
 def test_frames_on_another_device_need_room_on_the_host():
@@ -224,7 +176,7 @@ def test_frames_on_another_device_need_room_on_the_host():
 @pytest.mark.parametrize("multiple", [12, 64, 256])
 def test_tiles_are_what_the_model_can_see(multiple):
     model = Hungry()
-    model.size_multiple, model.can_strip = multiple, False
+    model.size_multiple = multiple
     model.memory = lambda height, width, *_: 60 * height * width
     height, width = (length // multiple * multiple for length in (4000, 5000))
     how = plan(model, height, width, 4, 330 * 1000**2)
@@ -332,10 +284,10 @@ class Sliding(Whole):
         return frames.flip(1) if turned else frames
 
 
-def in_tiles(model, y, side, step=None):
+def in_tiles(model, y, side):
     out = torch.full((7, 3, *y.shape[-2:]), torch.nan)
     with torch.no_grad():
-        count = fill_in_tiles(model, out, y, side, step, CPU)
+        count = fill_in_tiles(model, out, y, side, CPU)
     return out, count
 
 
@@ -359,7 +311,7 @@ def test_tiles_of_the_released_network_are_close_to_the_whole():
     model = weights.load(weights.find(None, "direct"))
     photo = media.read_photo(REPOSITORY / "examples" / "photos" / "astronaut.jpg")
     y = photo.pixels[None, :, :240, :352]
-    whole = filled(model, y, None)
+    whole = filled(model, y)
     out, count = in_tiles(model, y, 240)
     assert count == 3
     error = (out - whole).abs()
@@ -398,32 +350,33 @@ def test_less_memory_gives_the_same_frames(room, tiles, monkeypatch):
 class Hungry(Whole):
     """A model that takes more than it says."""
 
-    name, size_multiple, can_strip = "hungry", 1, True
+    name, size_multiple = "hungry", 1
 
     def __init__(self, enough=()):
         self.enough, self.tried, self.held = enough, [], []
 
-    def fill(self, out, y, step):
+    def fill(self, out, y):
         assert all(held() is None for held in self.held), "a failed attempt still takes memory"
         features = torch.empty(1000)
         self.held += [weakref.ref(features), weakref.ref(out)]
-        self.tried.append(step)
-        if step not in self.enough:
+        self.tried.append(y.shape[-1])
+        if y.shape[-1] not in self.enough:
             raise torch.OutOfMemoryError
         out.copy_(y.expand(7, -1, -1, -1))
 
-    def memory(self, height, width, feature_size, step):
-        return 60 * MEGA if step is None else step * MEGA
+    def memory(self, height, width, feature_size):
+        return 300 * height * width
 
 
 @pytest.mark.parametrize("room", [65 * MEGA, 10**10])
 def test_memory_that_runs_out_all_the_same_is_a_reason_to_try_less(room, monkeypatch):
     monkeypatch.setattr(runtime, "room", lambda *_: room)
-    y = torch.rand(3, 20, 30)
-    model = Hungry(enough=(16,))
+    y = torch.rand(3, 20, 1500)
+    model = Hungry(enough=(640,))
     found = extractor(model).frames(y)
-    assert model.tried == [None, 16]
-    assert found.warnings == ("memory ran out; done in smaller pieces",)
+    assert model.tried[0] == 1500
+    assert set(model.tried[1:]) == {640}
+    assert found.warnings[-1] == "memory ran out; done in smaller pieces"
     assert_close(found.frames[6], y)
     with pytest.raises(DeviceError, match="cpu ran out of memory"):
         extractor(Hungry()).frames(y)
@@ -448,13 +401,6 @@ def test_memory_that_runs_out_beside_the_network_is_said(monkeypatch):
         ready(torch.rand(3, 64, 64))
 
 
-def test_the_constraint_takes_little_memory_on_wide_photos():
-    y, frames = torch.rand(3, 130, 3000), torch.rand(7, 3, 130, 3000)
-    with Meter(y, frames) as meter:
-        extractor(MODELS["direct"], constraint=2.2)._finish(frames, y)
-    assert meter.peak < 12 * 84 * PIXELS_AT_ONCE
-
-
 class Moving(Whole):
     """A model that finds much motion, and remembers whose frames are still there."""
 
@@ -463,7 +409,7 @@ class Moving(Whole):
     def __init__(self):
         self.held, self.alive = [], []
 
-    def fill(self, out, y, step):
+    def fill(self, out, y):
         self.alive.append(sum(held() is not None for held in self.held))
         self.held.append(weakref.ref(out.untyped_storage()))
         for index, frame in enumerate(out):
@@ -590,7 +536,6 @@ def test_frames_stay_on_the_device_where_there_is_room():
     model = SimpleNamespace(
         count=7,
         size_multiple=4,
-        can_strip=False,
         memory=lambda height, width, *_: 100 * height * width,
     )
     pixels, image = 40 * 40, FRAME_SIZE * 40 * 40

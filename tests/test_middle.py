@@ -25,7 +25,7 @@ CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 SPECS = {
     "cascade": CascadeSpec(width=0.05),
     "direct": DirectSpec(channels=(8, 12), blocks=(1, 1)),
-    "bdirnet": BDIRSpec(channels=(8, 12), blocks=(1, 1), rec_blocks=1, skip=1),
+    "bdirnet": BDIRSpec(channels=(8, 12), blocks=(1, 1), rec_blocks=1),
 }
 
 
@@ -89,11 +89,10 @@ def test_its_own_middle_network_changes_nothing():
     guided = GuidedCascade(cascade, middle_of(cascade))
     y = torch.rand(1, 3, 40, 60)
     assert_close(guided(y), cascade(y))
-    for step in (None, 4):
-        plain, found = torch.empty(2, 7, 3, 40, 60)
-        cascade.fill(plain, y, step)
-        guided.fill(found, y, step)
-        assert_close(found, plain)
+    plain, found = torch.empty(2, 7, 3, 40, 60)
+    cascade.fill(plain, y)
+    guided.fill(found, y)
+    assert_close(found, plain)
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -103,14 +102,14 @@ def test_every_model_gives_a_middle_frame(name):
     alone = middle_of(model)
     frame, out = alone(y), torch.empty(1, 3, 80, 80)
     assert frame.shape == (1, 1, 3, 80, 80)
-    alone.fill(out, y, None)
+    alone.fill(out, y)
     assert_close(out, frame[0], rtol=1e-4, atol=1e-5)
-    assert alone.memory(80, 80, 4, None) > 0
+    assert alone.memory(80, 80, 4) > 0
     if name != "bdirnet":
         assert_close(frame[:, 0], model(y)[:, MIDDLE - 1], rtol=1e-4, atol=1e-5)
     guided = GuidedCascade(awake("cascade"), alone)
     assert_close(guided(y)[:, MIDDLE - 1], frame[:, 0], rtol=1e-4, atol=1e-5)
-    assert guided.memory(80, 80, 4, None) >= guided.cascade.memory(80, 80, 4, None)
+    assert guided.memory(80, 80, 4) >= guided.cascade.memory(80, 80, 4)
 
 
 def test_a_better_middle_frame_reaches_all_frames():
@@ -251,7 +250,7 @@ def test_deblur_of_a_large_photo_in_tiles(released, monkeypatch):
     with pipeline.opened(resolve_middle("bdirnet"), CPU) as deblur:
         whole = deblur.frames(y)
         monkeypatch.setattr(
-            pipeline.running, "plan", lambda *a, **k: pipeline.memory.Plan(side=400)
+            pipeline.extraction, "plan", lambda *a, **k: pipeline.memory.Plan(side=400)
         )
         tiled = deblur.frames(y)
     assert (whole.tiles, tiled.tiles) == (1, 3)

@@ -64,8 +64,8 @@ def test_where_nothing_moves_the_middle_is_shown():
 def test_a_sheet_shows_photo_frames_and_crops(tmp_path):
     frames, photo = moving()
 
-    target = tmp_path / "new/sheet.png"
-    assert media.write_montage(frames, target, photo) == target
+    target = tmp_path / "sheet.png"
+    media.save_montage(frames, target, photo)
 
     sheet = read(target)
     assert sheet.shape[1] == 4 * 480 + 5 * GAP
@@ -106,7 +106,7 @@ def test_labels_are_written(tmp_path):
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 1), (20, 31), (1000, 400)])
 def test_photos_of_any_shape(tmp_path, height, width):
     frames = torch.full((7, 3, height, width), 0.5)
-    media.write_montage(frames, tmp_path / "a.png", media.Photo(frames[3]))
+    media.save_montage(frames, tmp_path / "a.png", media.Photo(frames[3]))
     with Image.open(tmp_path / "a.png") as image:
         assert image.width == 2000
         assert image.height < 2300
@@ -125,17 +125,19 @@ def test_a_photo_of_many_pixels_is_cropped_and_not_enlarged():
 
 def test_sheets_are_refused_and_kept_as_other_files(tmp_path):
     frames, photo = moving()
+    clip = Clip(frames, photo, Recipe(Source("w", "direct")))
     (tmp_path / "mine.png").write_text("mine")
-    with pytest.raises(OutputError, match="exists"):
-        media.write_montage(frames, tmp_path / "mine.png", photo)
-    with pytest.raises(OptionError, match=r"sheet\.jpg: .*\.png"):
-        media.write_montage(frames, tmp_path / "sheet.jpg", photo)
-    with pytest.raises(OutputError, match="file, not a folder"):
-        media.write_montage(frames, tmp_path / "mine.png/a.png", photo)
+    for name, message in (
+        ("mine.png", "exists"),
+        ("sheet.jpg", r"sheet\.jpg: .*\.png"),
+        ("mine.png/a.png", "file, not a folder"),
+    ):
+        with pytest.raises((OutputError, OptionError), match=message):
+            clip.save_beside("montage", tmp_path / name)
     with pytest.raises(ValueError, match="shape"):
-        media.write_montage(frames[..., 1:], tmp_path / "a.png", photo)
+        media.save_montage(frames[..., 1:], tmp_path / "a.png", photo)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
-    media.write_montage(frames, tmp_path / "mine.png", photo, overwrite=True)
+    clip.save_beside("montage", tmp_path / "mine.png", overwrite=True)
     assert read(tmp_path / "mine.png").shape[1] == 2000
 
 
@@ -224,5 +226,5 @@ def test_sheets_that_cannot_be(here, words, code, message):
 def test_a_sheet_from_python(tmp_path):
     frames, photo = moving()
     clip = Clip(frames, photo, Recipe(Source("w", "direct")))
-    assert clip.save_montage(tmp_path / "a.png") == tmp_path / "a.png"
+    assert clip.save_beside("montage", tmp_path / "a.png") == tmp_path / "a.png"
     assert read(tmp_path / "a.png").shape[1] == 2000

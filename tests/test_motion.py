@@ -118,8 +118,8 @@ def test_rows_at_full_size_are_those_of_the_whole(small, size, cuts):
 def test_files_hold_the_motion(tmp_path, monkeypatch, at_once):
     monkeypatch.setattr("blurvid.media.flow._AT_ONCE", at_once)
     clip = clip_of(moving(height=20, width=30))
-    assert clip.save_flow(tmp_path / "new/a.flo") == tmp_path / "new/a.flo"
-    clip.save_flow(tmp_path / "a.npy")
+    assert clip.save_beside("flow", tmp_path / "new/a.flo") == tmp_path / "new/a.flo"
+    clip.save_beside("flow", tmp_path / "a.npy")
 
     np.testing.assert_array_equal(read_flo(tmp_path / "new/a.flo"), clip.flow())
     loaded = np.load(tmp_path / "a.npy")
@@ -131,7 +131,7 @@ def test_a_picture_in_colours_with_a_legend(tmp_path):
     vectors = torch.zeros(2, 50, 300)
     vectors[0, :, 100:150] = 12.0
     vectors[1, :, 150:] = 6.0
-    media.write_flow(flow.Field(vectors, (50, 300)), tmp_path / "a.png")
+    media.save_flow(flow.Field(vectors, (50, 300)), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         page = np.asarray(image)
     assert page.shape == (50 + 120, 300, 3)
@@ -156,11 +156,11 @@ def test_motion_files_are_refused_and_kept_as_other_files(tmp_path):
     clip = clip_of(moving(height=16, width=16))
     (tmp_path / "mine.flo").write_text("mine")
     with pytest.raises(OutputError, match="exists"):
-        clip.save_flow(tmp_path / "mine.flo")
+        clip.save_beside("flow", tmp_path / "mine.flo")
     with pytest.raises(OptionError, match=r"a\.mp4: .*\.flo, \.npy, \.png"):
-        clip.save_flow(tmp_path / "a.mp4")
+        clip.save_beside("flow", tmp_path / "a.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.flo"]
-    clip.save_flow(tmp_path / "mine.flo", overwrite=True)
+    clip.save_beside("flow", tmp_path / "mine.flo", overwrite=True)
     assert read_flo(tmp_path / "mine.flo").shape == (16, 16, 2)
 
 

@@ -1,6 +1,8 @@
 """The motion model: weight sets, and the way of a photo through it, by the command."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,6 +193,49 @@ def test_frames_beyond_go_on(pair):
     assert len(clip.tensor) == 9
     assert_close(clip.tensor[[0, -1]], wide)
     assert_close(clip.seven, clip.tensor[1:-1])
+    with pytest.raises(OptionError, match="choose it when extracting"):
+        clip.face("left")
+    assert torch.equal(clip.resample(7).tensor, clip.seven)
+
+
+@pytest.mark.parametrize(("option", "count"), [("--frames=13", 13), ("--beyond=2", 11)])
+def test_every_output_has_as_many(pair, option, count):
+    def run(*words):
+        return invoke("extract", "photo.png", "--middle=sharp.png", option, "--seconds=0", *words)
+
+    names = [f"f/photo_{number:02d}.png" for number in range(1, count + 1)]
+    record = json.loads(run("-o", "f", "--format=png", "--montage=m.png", "--json").stdout)
+    assert record["outputs"] == [*names, "m.png"] and record["frames"] == count
+    for kind in ("gif", "webp", "mp4", "html"):
+        assert run("-o", f"a.{kind}", "--once").exit_code == 0
+    assert media.video_info(Path("a.mp4")).timing.count == count
+    text = Path("a.html").read_text()
+    assert text.count('class="frame"') == count and option.replace("=", " ") in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--frames=50",), "50"),
+        (("--beyond=5",), "5"),
+        (("--frames=13", "--beyond=1"), "go with 7 within, not with 13"),
+        (("--frames=13", "--fast"), "the direct model gives 7 frames"),
+        (("--beyond=1", "--fast"), "the direct model gives 7 frames"),
+    ],
+)
+def test_numbers_that_cannot_be(pair, words, message):
+    result = invoke("extract", "photo.png", "-o", "z.mp4", *words)
+    assert result.exit_code == 2 and message in result.stderr
+    assert not Path("z.mp4").exists()
+
+
+def test_a_limit_of_a_gpu_is_none_of_the_frames_on_the_host(pair, monkeypatch):
+    clip = extract("photo.png", middle="sharp.png")
+    asked = []
+    monkeypatch.setattr("blurvid.runtime.room", lambda device, most: asked.append(most) or 1 << 30)
+    for limit in (123, None):
+        assert len(dataclasses.replace(clip, host_memory=limit).resample(13).tensor) == 13
+    assert asked == [123, None]
 
 
 def test_flow_leads_from_the_first_frame_to_the_last(pair):
@@ -346,20 +391,18 @@ def test_passes_are_of_the_middle_network(pair):
     assert len(seen) - once == 4 * once > 0
 
 
-def test_constraint_holds_for_every_number_of_frames(pair):
-    quality = QualityOptions(constraint=2.2)
-    clip = extract("photo.png", middle="sharp.png", quality=quality)
-
-    assert clip.reblur_psnr > 45
-    light = clip.resample(5).tensor.clamp(0, 1).pow(2.2).mean(0).pow(1 / 2.2)
-    assert float((light - clip.photo.pixels).abs().mean()) < 0.004
-
-
 def test_too_little_memory_is_said(pair):
     run = RunOptions(max_memory=1 << 20)
 
     with pytest.raises(DeviceError, match="--fast"), extractor(run=run) as ready:
         ready("photo.png")
+
+
+def test_too_little_memory_is_said_before_the_photo_is_read(pair, monkeypatch):
+    monkeypatch.setattr(media, "read_photo", None)
+    result = invoke("extract", "photo.png", "-o", "clip.gif", "--max-memory", "1M")
+    assert result.exit_code == 5
+    assert "photo.png: 96 x 72 pixels take" in result.stderr and "--region" in result.stderr
 
 
 def test_stages_are_told(pair):

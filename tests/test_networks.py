@@ -1,5 +1,4 @@
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -19,7 +18,6 @@ from blurvid.networks.blocks import InstanceNorm
 from blurvid.networks.unet import NafBlock
 
 TINY = DirectSpec(factor=2, channels=(8, 12), blocks=(1, 1))
-NAF = replace(TINY, block="naf", kernel=5)
 PARAMETERS = {"middle": 4_972_032, "35": 7_868_928, "26": 2_686_208, "17": 2_686_208}
 
 
@@ -331,8 +329,7 @@ def test_parameter_count_of_the_direct_network():
 
 @pytest.mark.parametrize(
     ("spec", "multiple"),
-    [(TINY, 4), (DirectSpec(4, (8,), (1,)), 4), (DirectSpec(2, (4, 6, 8), (1, 0, 2)), 8),
-     (NAF, 4), (replace(TINY, kernel=5), 4)],
+    [(TINY, 4), (DirectSpec(4, (8,), (1,)), 4), (DirectSpec(2, (4, 6, 8), (1, 0, 2)), 8)],
 )  # fmt: skip
 @torch.no_grad()
 def test_an_untrained_direct_network_returns_the_photo_seven_times(spec, multiple):
@@ -346,10 +343,9 @@ def test_an_untrained_direct_network_returns_the_photo_seven_times(spec, multipl
     assert DirectNet().size_multiple == 16
 
 
-@pytest.mark.parametrize("spec", [TINY, replace(TINY, block="naf")], ids=["plain", "naf"])
 @torch.no_grad()
-def test_the_direct_network_moves_with_the_photo(spec):
-    net = wake(DirectNet(spec))
+def test_the_direct_network_moves_with_the_photo():
+    net = wake(DirectNet(TINY))
     down, right = 2 * net.size_multiple, net.size_multiple
     photo = torch.rand(1, 3, 96, 96)
     whole = net(photo[..., :80, :80])
@@ -375,28 +371,20 @@ def test_one_pixel_of_the_photo_reaches_no_farther_than_the_convolutions():
     assert (reached.min(0).values.tolist(), reached.max(0).values.tolist()) == ([3, 3], [7, 7])
 
 
-@pytest.mark.parametrize("spec", [TINY, NAF], ids=["plain", "naf"])
-def test_gradients_reach_every_parameter_of_the_direct_network(spec):
-    net = wake(DirectNet(spec))
+def test_gradients_reach_every_parameter_of_the_direct_network():
+    net = wake(DirectNet(TINY))
     assert not gradients_reach(net, net(torch.rand(1, 3, 16, 16)).square().mean())
 
 
-@pytest.mark.parametrize("spec", [TINY, NAF], ids=["plain", "naf"])
 @torch.no_grad()
-def test_the_direct_network_in_half_precision(spec):
-    net = wake(DirectNet(spec)).to(memory_format=torch.channels_last)
+def test_the_direct_network_in_half_precision():
+    net = wake(DirectNet(TINY)).to(memory_format=torch.channels_last)
     y = torch.rand(1, 3, 16, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = net(y)
     assert found.dtype == torch.float32
     change = net(y) - y.unsqueeze(1)
     assert (found - y.unsqueeze(1) - change).abs().mean() < 0.05 * change.abs().mean()
-
-
-@pytest.mark.parametrize("kernel", [0, 4, -3])
-def test_kernels_that_keep_no_size_are_refused(kernel):
-    with pytest.raises(OptionError, match="odd kernels"):
-        DirectNet(replace(TINY, kernel=kernel))
 
 
 # The others

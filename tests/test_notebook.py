@@ -14,7 +14,7 @@ from PIL import Image
 import blurvid
 from blurvid import weights
 from blurvid.config import DirectSpec
-from blurvid.media.notebook import LONGEST_SIDE
+from blurvid.media.clip import NOTEBOOK_SIDE as LONGEST_SIDE
 from blurvid.networks import DirectNet
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

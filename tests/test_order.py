@@ -294,7 +294,7 @@ def test_objects_that_move_apart_are_two_and_a_pan_is_one():
 
 
 def test_a_player_of_a_clip_knows_its_objects_and_how_to_repeat_them(tmp_path):
-    quality = QualityOptions(passes=2, constraint=2.2, scale=0.5)
+    quality = QualityOptions(passes=2, scale=0.5)
     recipe = Recipe(Source("w", "direct"), quality=quality, order=OrderOptions("up"))
     clip = dataclasses.replace(clip_of(two_cars()), recipe=recipe)
     clip.save(tmp_path / "a.html", reverse=True)
@@ -307,8 +307,8 @@ def test_a_player_of_a_clip_knows_its_objects_and_how_to_repeat_them(tmp_path):
         assert not torch.equal(clip.flip(point).tensor, clip.tensor)
     command = html.unescape(re.search(r'data-command="([^"]+)" data-reversed="true"', text)[1])
     assert command == (
-        "blurvid extract photo.png --model direct --weights w --quality good --constraint 2.2 "
-        "--scale 0.5 --direction up"
+        "blurvid extract photo.png --model direct --weights w --quality good --scale 0.5 "
+        "--direction up"
     )
 
 

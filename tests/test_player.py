@@ -51,7 +51,9 @@ def red_of(number):
 
 def write(path, options=ClipOptions(), maps=None, **shape):
     frames, photo = clip_of(**shape)
-    media.write_frames(frames, path, photo=photo, options=options, facts=FACTS, maps=maps)
+    media.write_frames(
+        frames, path, photo=photo, options=options, notes=media.Notes(FACTS, maps=maps)
+    )
     return frames
 
 
@@ -634,7 +636,8 @@ def movable(tmp_path_factory):
     shares[1, :, -38:] = 255
     objects = [media.Movable(shares[0], "10.0%,50.0%"), media.Movable(shares[1], "90.0%,50.0%")]
     origin = media.Origin("blurvid extract 'my photo.png'", {"MP4": "'m.mp4'", "GIF": "'m.gif'"})
-    media.write_frames(frames, path, photo=photo, facts=FACTS, objects=objects, origin=origin)
+    notes = media.Notes(FACTS, objects=objects, origin=origin)
+    media.write_frames(frames, path, photo=photo, notes=notes)
     return path
 
 
@@ -724,7 +727,8 @@ def wide(tmp_path_factory):
     photo = media.Photo(grey[0], name="IMG_20260712_193402_long_name_of_a_photo.JPG")
     maps = media.TrustMaps(torch.full((8, 12), 0.05), torch.zeros(8, 12))
     verdict = "The camera turned a little to the left; the letters can be read now."
-    media.write_frames(grey, path, photo=photo, facts=FACTS, maps=maps, verdict=verdict)
+    notes = media.Notes(FACTS, verdict, maps=maps)
+    media.write_frames(grey, path, photo=photo, notes=notes)
     return path
 
 
@@ -891,9 +895,8 @@ HOSTILE = (
 def test_names_are_only_text(page, tmp_path):
     frames, photo = clip_of()
     photo = media.Photo(photo.pixels, name=HOSTILE.replace("/", "\u2215"))
-    media.write_frames(
-        frames, tmp_path / "a.html", photo=photo, facts={"<b>": HOSTILE}, verdict=HOSTILE
-    )
+    notes = media.Notes({"<b>": HOSTILE}, HOSTILE)
+    media.write_frames(frames, tmp_path / "a.html", photo=photo, notes=notes)
 
     page.open(tmp_path / "a.html")
 

@@ -1,4 +1,4 @@
-"""What is done besides one plain pass: mirrored passes, the constraint."""
+"""What is done besides one plain pass: mirrored passes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import blurvid
 from blurvid import media, models, pipeline, weights
-from blurvid.blur import average_frames, constrain
+from blurvid.blur import average_frames
 from blurvid.cli import common, main
 from blurvid.config import QUALITIES, DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
@@ -24,91 +24,6 @@ from blurvid.networks import DirectNet, FrameNet
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 GAMMAS = [1.0, 2.2, "srgb"]
 LEVEL = 1 / 255
-
-
-# the constraint
-
-
-def exposure(gamma, *, noise=0.0):
-    """True frames with dark, middle and bright parts, their average, and an estimate of them."""
-    g = torch.Generator().manual_seed(0)
-    truth = torch.rand(7, 3, 24, 24, generator=g) ** 2
-    estimate = truth + noise * torch.randn(truth.shape, generator=g)
-    return truth, average_frames(truth, gamma), estimate.clamp(0, 1)
-
-
-@pytest.mark.parametrize("gamma", GAMMAS)
-def test_constrained_frames_average_to_the_photo(gamma):
-    _, y, estimate = exposure(gamma, noise=0.1)
-    before = (average_frames(estimate, gamma) - y).abs().max()
-    frames = constrain(estimate, y, gamma)
-    assert before > 10 * LEVEL
-    assert (average_frames(frames, gamma) - y).abs().max() < 2 * LEVEL
-    assert frames.min() >= 0
-    assert frames.max() <= 1
-
-
-@pytest.mark.parametrize("gamma", GAMMAS)
-@pytest.mark.parametrize("noise", [0.02, 0.1, 0.3])
-def test_the_constraint_brings_frames_nearer_to_the_truth(gamma, noise):
-    truth, y, estimate = exposure(gamma, noise=noise)
-    frames = constrain(estimate, y, gamma)
-    # one of seven dimensions is known: a seventh of the error goes
-    assert (frames - truth).square().mean() < 0.9 * (estimate - truth).square().mean()
-
-
-def test_the_constraint_in_a_wrong_response_does_harm():
-    truth, y, estimate = exposure(2.2, noise=0.05)
-    wrong = constrain(estimate, y, 1.0)
-    assert (wrong - truth).square().mean() > 1.1 * (estimate - truth).square().mean()
-
-
-@pytest.mark.parametrize("gamma", GAMMAS)
-def test_rounding_of_the_photo_moves_nothing(gamma):
-    truth, y, _ = exposure(gamma)
-    stored = (y * 255).round() / 255
-    assert_close(constrain(truth, stored, gamma), truth, rtol=0, atol=2e-5)
-    dark = truth * 0.02
-    stored = (average_frames(dark, gamma) * 255).round() / 255
-    assert_close(constrain(dark, stored, gamma), dark, rtol=0, atol=2e-5)
-
-
-@pytest.mark.parametrize("gamma", GAMMAS)
-def test_white_says_only_that_the_average_was_no_darker(gamma):
-    y = torch.ones(3, 1, 1)
-    bright, dark = torch.ones(7, 3, 1, 1), torch.full((7, 3, 1, 1), 0.7)
-    assert torch.equal(constrain(bright, y, gamma), bright)
-    assert constrain(dark, y, gamma).min() > 0.99
-    almost = torch.full((7, 3, 1, 1), 0.999)
-    assert torch.equal(constrain(almost, y, gamma), almost)
-
-
-@pytest.mark.parametrize("gamma", GAMMAS)
-def test_black_stays_black(gamma):
-    y, black = torch.zeros(3, 1, 1), torch.zeros(7, 3, 1, 1)
-    assert torch.equal(constrain(black, y, gamma), black)
-
-
-def test_dark_frames_are_not_lifted_by_what_bright_ones_lack():
-    frames = torch.tensor([0.0, 0.01, 0.02, 0.5, 0.6, 0.5, 0.02]).reshape(7, 1, 1, 1)
-    y = average_frames(frames, 2.2) + 0.02
-    change = (constrain(frames, y, 2.2) - frames).flatten()
-    assert change[[0, 1, 2, 6]].max() < change[[3, 4, 5]].min() / 2
-    assert change.min() >= 0
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.sampled_from([0.5, 5.0, *GAMMAS]),
-    st.lists(st.floats(-0.5, 1.5, width=32), min_size=7, max_size=7),
-    st.floats(0, 1, width=32),
-)
-def test_the_constraint_is_finite_whatever_comes(gamma, values, y):
-    frames = torch.tensor(values).reshape(7, 1, 1, 1)
-    found = constrain(frames, torch.full((1, 1, 1), y), gamma)
-    assert found.isfinite().all()
-    assert found.min() >= 0
-    assert found.max() <= 1
 
 
 # mirrored passes
@@ -227,38 +142,20 @@ def test_passes_of_a_real_network(direct):
     assert not torch.equal(run(direct, y, passes=4), run(direct, y, passes=2))
 
 
-def test_the_constraint_is_the_last_step_and_works_in_pieces(direct, monkeypatch):
-    monkeypatch.setattr(pipeline.memory, "PIXELS_AT_ONCE", 12 * 25 + 5)
-    y = torch.rand(3, 59, 12)
-    expected = constrain(run(direct, y, passes=2), y, "srgb")
-    assert_close(run(direct, y, passes=2, constraint="srgb"), expected, rtol=0, atol=1e-6)
-    assert_close(run(direct, y, passes=2, constraint=None), run(direct, y, passes=2))
-
-
 def test_a_clip_tells_what_was_done(direct):
-    options = QualityOptions(passes=2, constraint="srgb")
+    options = QualityOptions(passes=2)
     photo = torch.rand(3, 16, 24)
     clip = blurvid.extract(photo, weights_name=direct, run=CPU, quality=options)
     assert clip.recipe.quality == options
     assert clip.trust().reasons == ("still",)  # the weights are untrained
     assert clip.warnings == ()
     assert clip.verdict is not None and clip.verdict.level == "none"
-    # judged in the response that it was made in
-    reblur = average_frames(clip.tensor, "srgb")
+    reblur = average_frames(clip.tensor, 2.2)
     expected = -10 * (reblur - photo).square().mean().log10()
     assert clip.reblur_psnr == pytest.approx(float(expected), abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"passes": 3},
-        {"passes": 0},
-        {"constraint": 0.0},
-        {"constraint": "2.2"},
-        {"constraint": float("nan")},
-    ],
-)
+@pytest.mark.parametrize("wrong", [{"passes": 3}, {"passes": 0}])
 def test_options_out_of_range_are_refused(direct, wrong):
     name, value = next(iter(wrong.items()))
     with pytest.raises(OptionError, match=name) as error:
@@ -296,38 +193,23 @@ def test_extract_does_what_it_is_told_and_says_so(direct, photo, tmp_path):
     command = ("extract", photo, "-o", tmp_path / "frames", "--weights", direct.path)
     command += ("--format", "png")
     flags = ("--threads=1", "--precision=fp32", "--device=cpu", "--json", "-v")
-    result = invoke(*command, *flags, "--quality", "best", "--constraint", "srgb")
+    result = invoke(*command, *flags, "--quality", "best")
     assert result.exit_code == 0
     record = json.loads(result.stdout)
-    assert record["quality"] == {
-        "passes": 4,
-        "constraint": "srgb",
-        "scale": "auto",
-    }
-    assert "4 passes, constrained in response srgb, re-blur" in result.stderr
+    assert record["quality"] == {"passes": 4, "scale": "auto"}
+    assert "4 passes, re-blur" in result.stderr
 
     y = media.read_photo(photo).pixels
-    expected = media.to_uint8(run(direct, y, passes=4, constraint="srgb"))
+    expected = media.to_uint8(run(direct, y, passes=4))
     for path, frame in zip(record["outputs"], expected, strict=True):
         assert_close(media.read_photo(path).pixels * 255, _tensor(frame), rtol=0, atol=0.01)
 
     plain = invoke(*command, *flags, "--overwrite")
-    assert json.loads(plain.stdout)["quality"] == {
-        "passes": 1,
-        "constraint": None,
-        "scale": "auto",
-    }
+    assert json.loads(plain.stdout)["quality"] == {"passes": 1, "scale": "auto"}
 
 
 def _tensor(frame):
     return torch.from_numpy(frame).permute(2, 0, 1).float()
-
-
-def test_a_response_that_is_none_is_a_usage_error(photo, direct):
-    result = invoke("extract", photo, "--weights", direct.path, "--constraint", "sunny")
-    assert result.exit_code == 2
-    assert "sunny" in result.stderr
-    assert result.stdout == ""
 
 
 def test_eval_takes_the_same_options(cascade, tmp_path):
@@ -337,27 +219,17 @@ def test_eval_takes_the_same_options(cascade, tmp_path):
     for index in range(7):
         media.write_png(image.roll(index, dims=2), clip / f"{index}.png")
     command = ("eval", clip, "--weights", cascade.path, "-q", "--threads=1", "--device=cpu")
-    quality = ("--quality", "good", "--constraint", "2.2")
+    quality = ("--quality", "good")
 
     record = json.loads(invoke(*command, *quality, "--json").stdout)
-    plain = json.loads(invoke(*command, "--json").stdout)
-
-    assert record["quality"] == {
-        "passes": 2,
-        "constraint": 2.2,
-        "scale": "auto",
-    }
-    assert record["mean"]["reblur"] > plain["mean"]["reblur"] + 3
-    shown = invoke(*command, *quality).stdout
-    assert "2 passes, constrained in response 2.2" in shown
+    assert record["quality"] == {"passes": 2, "scale": "auto"}
+    assert "2 passes" in invoke(*command, *quality).stdout
 
 
 @pytest.mark.parametrize("command", ["extract", "eval"])
 def test_the_defaults_are_those_of_the_library(command):
     found = main.commands[command].make_context(command, ["photo"]).params
     assert common.picked(QualityOptions, found) == QualityOptions()
-    explicit = main.commands[command].make_context(command, ["photo", "--constraint", "none"])
-    assert common.picked(QualityOptions, explicit.params) == QualityOptions()
 
 
 def test_every_quality_has_passes_that_exist():

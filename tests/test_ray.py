@@ -82,6 +82,20 @@ def test_the_files_are_those_of_one_machine(tmp_path, two_workers):
     assert [o.job.stem for o in outcomes if o.skipped] == ["03"]
 
 
+def test_what_is_known_of_a_photo_is_said_before_its_result(tmp_path, two_workers):
+    photo, said = tmp_path / "photo.jpg", []
+    Image.new("RGB", (64, 48), "teal").save(photo)
+    photo.write_bytes(photo.read_bytes()[:-2])
+    (outcome,) = batch.run_on_ray(
+        *(plan([photo], tmp_path / "out.gif"), resolve(model="direct")),
+        *(Output(clip=QUICK), BatchOptions(), two_workers, ONE),
+        on_outcome=lambda outcome: said.append("done"),
+        on_warning=lambda job, warning: said.append((job.photo, warning)),
+    )
+    assert said == [(photo, outcome.warnings[0]), "done"]
+    assert "the marker at its end is missing" in outcome.warnings[0]
+
+
 class Squares:
     """Squares numbers; dies of 2 once, and of 5 each time; knows no square of 7."""
 
@@ -101,11 +115,18 @@ class Squares:
             os.kill(os.getpid(), signal.SIGKILL)
         if number == 7:
             raise InputError("no such number")
-        return number * number
+        yield -number
+        yield number * number
 
 
 def test_what_a_killed_worker_had_in_hand_is_done_again(tmp_path, two_workers):
-    results = dict(spread.spread(list(range(10)), Squares(tmp_path), tmp_path, two_workers, ONE))
+    known = {}
+    results = dict(
+        spread.spread(
+            *(list(range(10)), Squares(tmp_path), tmp_path, two_workers, ONE), known.__setitem__
+        )
+    )
+    assert known == {n: -n for n in range(10) if n not in (5, 7)}
     given_up, refused = results.pop(5), results.pop(7)
     assert isinstance(given_up, DeviceError) and f"{RAY_TRIES} workers died" in str(given_up)
     assert isinstance(refused, InputError) and str(refused) == "no such number"
@@ -119,7 +140,7 @@ def test_a_worker_that_cannot_begin_ends_the_run(tmp_path, two_workers):
         raise InputError("no such weights")
 
     with pytest.raises(InputError, match="no such weights"):
-        list(spread.spread([1, 2], refusing, tmp_path, two_workers, ONE))
+        list(spread.spread([1, 2], refusing, tmp_path, two_workers, ONE, print))
 
 
 # what a worker looks at, in this process
@@ -130,7 +151,7 @@ def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
 
     @contextlib.contextmanager
     def opening(run):
-        yield lambda task: (task, run.max_memory, Path.cwd())
+        yield lambda task: iter([(task, run.max_memory, Path.cwd())])
 
     def worker(home=tmp_path, version=__version__):
         made = spread._Worker(opening, ONE, 0.5, home, tmp_path, version)
@@ -141,18 +162,20 @@ def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
         worker(version="0.0")
     with pytest.raises(InputError, match="a disk that all machines share"):
         worker(tmp_path / "elsewhere")
-    task, most, here = worker()("x")
+    task, most, here = next(worker()("x"))
     assert (task, here) == ("x", tmp_path) and most > 0  # its share, where nothing was said
 
 
 def test_what_a_new_worker_gives_up_ends_only_that_task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    opening = [lambda run: contextlib.nullcontext(lambda task: -task)]
+    opening = [lambda run: contextlib.nullcontext(lambda task: iter(["begun", -task]))]
 
     def new_worker(task):
         worker = spread._Worker(opening[-1], ONE, 1.0, tmp_path, tmp_path, __version__)
         row = {"number": [task], "task": [SimpleNamespace(as_py=lambda: pickle.dumps(task))]}
-        return pickle.loads(worker(row)["result"][0])
+        known, result = (pickle.loads(row["result"][0]) for row in worker(row))
+        assert known == (True, "begun") or isinstance(known[1], type(result[1]))
+        return result
 
     assert new_worker(4) == (True, -4)
     (tmp_path / "5").write_text("." * RAY_TRIES)  # by workers that are dead

@@ -226,12 +226,6 @@ def test_a_clip_has_the_size_of_the_photo_and_tells_the_scale(tiny):
     assert clip.tensor.max() <= 1
 
 
-def test_the_constraint_holds_at_full_size(tiny):
-    y = picture(45, 61)
-    clip, _ = extracted(tiny, y, scale=0.35, constraint=2.2)
-    assert (average_frames(clip.tensor, 2.2) - y).abs().max() < 2 / 255
-
-
 @pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"

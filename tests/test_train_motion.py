@@ -12,16 +12,15 @@ from test_train import CPU, interrupted, log_of, state_of
 from torch.testing import assert_close
 
 from blurvid import weights
-from blurvid.blur import average_frames
 from blurvid.config import FRAMES, MIDDLE, MaximSpec, MotionModelSpec, MotionSpec, RestoreSpec
 from blurvid.errors import InputError, OptionError
 from blurvid.exposure import TIMES, displacement, sample
-from blurvid.lab.data import StillPool
+from blurvid.lab.data import measured
 from blurvid.lab.data.measured import MeasuredWindows, held_out, paths_of
-from blurvid.lab.data.moving import MovingSource, direction
+from blurvid.lab.data.source import TrainingSource, direction
+from blurvid.lab.data.stills import StillPool
 from blurvid.lab.data.windows import StoredWindow
 from blurvid.lab.options import PathOptions, recipe_of
-from blurvid.lab.synth import IDEAL, draw_gammas, simulate_paths
 from blurvid.lab.train import SCORES_FILE, STATE_FILE, WEIGHTS_FOLDER, train
 from blurvid.lab.train.moving import MovingObjective
 from blurvid.lab.train.settings import check_options
@@ -38,9 +37,17 @@ SMALL = MotionModelSpec(
     MotionSpec(channels=(4, 8, 8, 8, 8), blocks=(1, 1, 1, 1), reach=2.0),
     RestoreSpec(channels=(8, 8, 8), blocks=(1, 1, 1), carried=4, kernel=3),
 )
-PATHS = PathOptions(middle="tiny", margin=8, reach=3.0, validated=1)
+PATHS = PathOptions(middle="tiny", validated=1)
+RECIPE = recipe_of("motion")
 OPTIONS = replace(
-    recipe_of("motion"), networks=SMALL, paths=PATHS, batch=4, crop=32, max_steps=5, log_every=1
+    RECIPE,
+    motion=replace(RECIPE.motion, max_path=6.0),
+    networks=SMALL,
+    paths=PATHS,
+    batch=4,
+    crop=32,
+    max_steps=5,
+    log_every=1,
 )
 
 
@@ -93,54 +100,13 @@ def tiny():
 
 def source(device=DEVICE, options=OPTIONS, kept=0):
     windows = clips()
-    return MovingSource(
+    return TrainingSource(
         MeasuredWindows(windows[kept:], device),
         MeasuredWindows(windows[:kept], device) if kept else None,
         StillPool([(textured(1, 3, 80, 80)[0] * 255).to(torch.uint8)], device),
         Copied(),
         options,
     )
-
-
-# simulated motion
-
-
-def test_the_middle_frame_along_the_path_is_each_frame_where_one_layer_moves():
-    options = replace(PATHS, covered=0.0, still=0.0, reach=4.0)
-    layers = textured(12, 3, 64, 64).view(6, 2, 3, 64, 64)
-    moved = simulate_paths(layers, options, IDEAL, generator())
-    assert moved.path[:, :2].norm(dim=1).amax() > 2
-    rim = 12
-    inner = (..., slice(rim, -rim), slice(rim, -rim))
-    m = moved.frames[:, MIDDLE - 1]
-    for i in (0, 6):  # between, a path may be uneven in time
-        seen = sample(m, displacement(moved.path, TIMES[i]))
-        error = (seen - moved.frames[:, i])[inner].square().mean().sqrt()
-        still = (m - moved.frames[:, i])[inner].square().mean().sqrt()
-        assert error < 0.01 < 5 * error + 0.01 < still
-    # the darkest light is not black
-    assert_close(moved.frames[:, MIDDLE - 1], layers[:, 0, :, 8:-8, 8:-8], atol=3e-3, rtol=0)
-
-
-def test_what_is_in_front_has_its_own_path_and_what_stands_still_is_sharp():
-    layers = textured(16, 3, 64, 64).view(8, 2, 3, 64, 64)
-    still = simulate_paths(layers, replace(PATHS, still=1.0), IDEAL, generator())
-    assert still.path.abs().max() == 0
-    assert_close(still.blurry, still.frames[:, 0], atol=1e-4, rtol=0)
-    one = simulate_paths(layers, replace(PATHS, covered=0.0, still=0.0), IDEAL, generator())
-    two = simulate_paths(layers, replace(PATHS, covered=1.0, still=0.0), IDEAL, generator())
-    assert not torch.equal(one.path, two.path)
-    assert (one.path == two.path).all(dim=1).any()
-
-
-def test_simulated_exposures_average_instants_in_the_response_of_each_sample():
-    layers = textured(8, 3, 64, 64).view(4, 2, 3, 64, 64)
-    options = replace(PATHS, gammas=(2.2, 2.2), sub_frames=1)
-    moved = simulate_paths(layers, options, IDEAL, generator())
-    assert_close(moved.blurry, average_frames(moved.frames, 2.2), atol=1e-3, rtol=0)
-    gammas = draw_gammas(400, PATHS, generator()).flatten()
-    assert ((gammas - 2.2).abs() < 1e-6).float().mean() == pytest.approx(0.5, abs=0.1)
-    assert gammas.min() > 1.8 and gammas.max() < 2.6 and gammas.std() > 0.1
 
 
 # windows
@@ -161,13 +127,16 @@ def test_measured_paths_are_kept(monkeypatch):
     assert all(map(torch.equal, first.paths, second.paths))
 
 
-def test_crops_from_afar_move_less():
+def test_crops_from_afar_move_less(monkeypatch):
     windows = MeasuredWindows(clips(1), DEVICE)
-    near = windows.draw(6, 32, replace(PATHS, shrunk=0.0), generator())[1]
-    far = windows.draw(6, 32, replace(PATHS, shrunk=1.0, scale=(0.5, 0.5)), generator())[1]
+    monkeypatch.setattr(measured, "FAR", 0.0)
+    near = windows.draw(6, 32, generator())[1]
+    monkeypatch.setattr(measured, "FAR", 1.0)
+    monkeypatch.setattr(measured, "SCALE", (0.5, 0.5))
+    far = windows.draw(6, 32, generator())[1]
     assert_close(2 * far.abs().mean(), near.abs().mean(), atol=0.3, rtol=0)
     with pytest.raises(InputError, match="96x64 px is smaller than the crop of 80 px"):
-        windows.draw(1, 80, PATHS, generator())
+        windows.draw(1, 80, generator())
 
 
 def test_whole_clips_are_held_out():
@@ -254,6 +223,9 @@ def test_the_losses_of_a_run_go_down(tmp_path):
         def draw(self, count, size, generator):
             return batch
 
+        def validation(self):
+            return iter(())
+
         def describe(self):
             return "one batch"
 
@@ -308,7 +280,7 @@ def test_the_command(tmp_path, tiny):
         "networks.motion.channels": [4, 8, 8, 8, 8], "networks.motion.blocks": [1, 1, 1, 1],
         "networks.motion.reach": 2.0, "networks.restore.channels": [8, 8, 8],
         "networks.restore.blocks": [1, 1, 1], "networks.restore.carried": 4,
-        "paths.middle": "tiny", "paths.margin": 8, "paths.reach": 3.0, "log_every": 1,
+        "paths.middle": "tiny", "motion.max_path": 6.0, "log_every": 1,
         "paths.held_out": ["c1"],
     }  # fmt: skip
     words = ["train", "--model", "motion", "--data", str(tmp_path / "windows"), "--data"]
@@ -334,8 +306,8 @@ def test_the_command(tmp_path, tiny):
     "change",
     [
         {"stages": ("middle",)}, {"adversarial": 0.1}, {"loss": "pair"}, {"order": "invariant"},
-        {"paths": replace(PATHS, sub_frames=2)}, {"paths": replace(PATHS, scale=(0.5, 1.5))},
-        {"paths": replace(PATHS, simulated=2.0)}, {"paths": replace(PATHS, reach=-1.0)},
+        {"windows": 2.0}, {"paths": replace(PATHS, joined=2.0)},
+        {"paths": replace(PATHS, warped=-1.0)},
     ],
 )  # fmt: skip
 def test_impossible_runs_are_refused(change):

@@ -101,20 +101,17 @@ def test_why_nothing_is_gained(reasons, words):
 
 def test_a_single_frame_or_a_tiny_photo_has_no_verdict():
     class Copies(torch.nn.Module):
-        name, size_multiple, can_strip = "direct", 1, False
+        name, size_multiple = "direct", 1
 
         def __init__(self, count: int) -> None:
             super().__init__()
             self.count = count
 
-        def fill(self, out, y, step):
+        def fill(self, out, y):
             out.copy_(y.expand(out.shape[0], -1, -1, -1))
 
         def memory(self, *_):
             return 0
-
-        def maker(self, _):
-            return "a copy"
 
     assert extractor_of(Copies(1))(torch.rand(3, 32, 32)).verdict is None
     assert extractor_of(Copies(7))(torch.rand(3, 9, 32)).verdict is None

@@ -10,6 +10,7 @@ import click
 import numpy as np
 import pytest
 import torch
+from av.video.frame import VideoFrame
 from clips import pitch, shown, sound_of, write_video
 
 from blurvid import media
@@ -197,3 +198,19 @@ def test_a_video_from_standard_input(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with click.Context(extract).scope():
         assert videos_among(["-"]) == []
+
+
+def test_transparency_that_is_lost_is_named(tmp_path):
+    clear = VideoFrame.from_ndarray(np.zeros((16, 16, 4), np.uint8), format="rgba")
+    source = write_video(tmp_path / "in.mov", [clear] * 2, encoder=("qtrle", "argb", {}))
+    assert slowed(source).warnings == ("what is transparent in it is put on white",)
+
+
+def test_words_of_phones_are_kept_or_named(tmp_path):
+    apple = "com.apple.quicktime."
+    words = {f"{apple}make": "maker", f"{apple}creationdate": "2024-05-06T09:08:09+0200"}
+    source = write_video(tmp_path / "in.mkv", PICTURES, metadata=words)
+    made = slowed(source)
+    assert made.warnings == ("left out: the make of the camera",)
+    with av.open(str(made.path)) as file:
+        assert file.metadata["date"] == words[f"{apple}creationdate"]

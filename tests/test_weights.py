@@ -9,7 +9,6 @@ import os
 import shutil
 import threading
 import zipfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -440,19 +439,11 @@ def test_a_spec_that_cannot_be_is_refused(net, tmp_path, spec):
     refused(weights.load, weights.find(saved.path), match="spec")
 
 
-def test_a_spec_of_before_a_field_was_known(net, tmp_path):
+def test_a_spec_of_when_there_was_more_to_choose(net, tmp_path):
     saved = save(net, tmp_path / "a")
-    assert saved.info["spec"].keys() == {"factor", "channels", "blocks", "block", "kernel"}
-    edit(saved.path, lambda info: [info["spec"].pop(key) for key in ("block", "kernel")])
+    assert saved.info["spec"].keys() == {"factor", "channels", "blocks"}
+    edit(saved.path, lambda info: info["spec"].update(block="plain", kernel=3))
     assert weights.load(weights.find(saved.path)).spec == TINY
-
-
-def test_other_blocks_are_found_again(tmp_path):
-    spec = replace(TINY, block="naf", kernel=5, blocks=(1, 0))
-    net = DirectNet(spec)
-    loaded = weights.load(save(net, tmp_path / "a"))
-    assert loaded.spec == spec
-    assert loaded.state_dict().keys() == net.state_dict().keys()
 
 
 @pytest.mark.parametrize(
@@ -477,7 +468,7 @@ def test_a_spec_of_the_cascade(tmp_path, spec):
 
 @pytest.fixture
 def site(net, tmp_path):
-    """A folder with a set in every form in which it can be fetched."""
+    """A folder with a set and its archive."""
     root = tmp_path / "site"
     saved = save(net, root / "plain", 27.0, name="good")
     files = sorted(saved.path.iterdir())
@@ -494,7 +485,7 @@ def server(site):
             pass
 
         def do_GET(self):
-            moved = {"/away": "http://example.org/", "/local": "file:///etc/passwd"}
+            moved = {"/local": "file:///etc/passwd"}
             if self.path in moved:
                 self.send_response(302)
                 self.send_header("Location", moved[self.path])
@@ -517,8 +508,8 @@ def server(site):
         thread.join()
 
 
-@pytest.mark.parametrize("what", ["plain/set.json", "set.zip"])
-def test_a_set_is_fetched_into_the_cache(net, server, site, tmp_path, what):
+def test_a_set_is_fetched_into_the_cache(net, server, site, tmp_path):
+    what = "set.zip"
     fetched = weights.fetch(f"{server}/{what}")
     assert (fetched.name, fetched.origin, fetched.score) == ("good", "cache", 27.0)
     assert fetched.path == tmp_path / "home" / "weights" / "good"
@@ -542,7 +533,6 @@ def test_fetching_refuses_what_it_must(server, site, monkeypatch):
         ("file://elsewhere/set.zip", "https or file"),
         ("file:///no/such/file", "No such file"),
         (f"{server}/none.zip", "the server says 404"),
-        (f"{server}/away", "redirects|https or file"),
         (f"{server}/local", "redirects|https or file|302"),
         (f"{server}/short", "incomplete|IncompleteRead"),
         ("http://127.0.0.1:9/set.zip", "cannot be fetched"),
@@ -573,8 +563,8 @@ def test_archives_that_are_not_what_they_say_are_refused(site, tmp_path):
     data = (site / "plain" / file).read_bytes()
     description = (site / "plain" / "set.json").read_bytes()
     for changes, match in [
-        ({file: data[:-1] + b"\0\0"}, "does not have the SHA-256"),
-        ({file: data[:50]}, "does not have the SHA-256"),
+        ({file: data[:-1] + bytes([data[-1] ^ 1])}, "does not have the SHA-256"),
+        ({file: data[:50]}, "50 bytes instead of"),
         ({file: None}, f"lacks {file}"),
         ({"set.json": None}, "holds 0 weight sets"),
         ({"b/set.json": description}, "holds 2 weight sets"),
@@ -585,19 +575,13 @@ def test_archives_that_are_not_what_they_say_are_refused(site, tmp_path):
         refused(weights.fetch, archived(site, **changes), match=match)
 
     (site / "text").write_text("hello")
-    refused(weights.fetch, (site / "text").as_uri(), match="neither a zip archive")
+    refused(weights.fetch, (site / "text").as_uri(), match="not a zip archive")
     whole = (site / "set.zip").read_bytes()
     (site / "set.zip").write_bytes(whole[:900])
-    refused(weights.fetch, (site / "set.zip").as_uri(), match="neither")
+    refused(weights.fetch, (site / "set.zip").as_uri(), match="not a zip")
     (site / "set.zip").write_bytes(whole.replace(whole[60:90], bytes(30)))
     refused(weights.fetch, (site / "set.zip").as_uri(), match="damaged")
     assert not (tmp_path / "home").exists() or list((tmp_path / "home" / "weights").iterdir()) == []
-
-
-def test_a_set_without_its_neighbours_is_not_kept(site, tmp_path):
-    (site / "plain" / "direct.safetensors").unlink()
-    refused(weights.fetch, (site / "plain" / "set.json").as_uri(), match="direct.safetensors")
-    assert list((tmp_path / "home" / "weights").iterdir()) == []
 
 
 def test_the_cache_is_where_the_platform_wants_it(monkeypatch):

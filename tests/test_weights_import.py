@@ -190,20 +190,17 @@ def refused(paths, match):
 
 
 def test_the_four_files_become_the_same_cascade(cascade, files, tmp_path):
-    seen = []
     order = [files[stage] for stage in ("17", "middle", "26", "35")]
-    report = weights.import_authors(order, on_file=seen.append)
+    report = weights.import_authors(order)
     found = weights.find("jin2018")
     loaded = weights.load(found)
 
     assert report.weight_set == found
     assert found.path == tmp_path / "home" / "weights" / "jin2018"
     assert (found.model, found.origin, found.score) == ("cascade", "cache", None)
-    assert [file.stage for file in seen] == ["17", "middle", "26", "35"]
     assert [file.stage for file in report.files] == list(STAGES)
     assert not any(file.matches for file in report.files)
-    assert len(report.warnings) == 4
-    assert report.warnings[0].endswith("differs from the published center_v3.pth")
+    assert report.files[0].verdict == "differs from the published center_v3.pth"
     stored = loaded.state_dict()
     for name, value in cascade.state_dict().items():
         assert torch.equal(stored[name], value), name
@@ -230,7 +227,7 @@ def test_renamed_files_land_in_their_stage_and_published_ones_are_known(
     report = weights.import_authors([tmp_path / name for name in swapped.values()], "mine")
     assert [file.path.name for file in report.files] == list(swapped.values())
     assert report.files[0].verdict == "matches the published file"
-    assert len(report.warnings) == 3
+    assert [file.matches for file in report.files] == [True, False, False, False]
     assert report.weight_set.info["recipe"]["files"]["middle"]["published"] is True
     loaded = weights.load(weights.find("mine", "cascade"))
     assert torch.equal(

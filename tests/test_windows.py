@@ -357,8 +357,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(clip, tmp_path, line):
     unfinished.write_bytes(
         lines[0] + {"whole": lines[1], "cut short": lines[1][:30], "missing": b""}[line]
     )
-    (out / "street" / ".000003.partial").mkdir()
-    (out / "street" / ".000003.partial" / "blurry.png").write_bytes(b"half")
+    (out / ".making-x" / "y").mkdir(parents=True)
+    (out / ".making-x" / "y" / "blurry.png").write_bytes(b"half")
     with pytest.raises(InputError, match="interrupted"):
         read_windows(out)
 

@@ -68,23 +68,34 @@ class Steps:
         if settled is not None:
             return settled
         try:
+            size = None if job.photo is None else media.photo_size(job.photo)
+            if size is not None:
+                self.extractor.check_size(*size)
+        except DeviceError as error:  # which knows no name
+            return Outcome(job, error=named(job, error))
+        try:
             source = sys.stdin.buffer if job.photo is None else job.photo
             return media.read_photo(source, job.name, allow_truncated=self.allow_truncated)
         except BlurvidError as error:
             return Outcome(job, error=error)
 
+    def known(self, job: Job, photo: media.Photo) -> tuple[str, ...]:
+        """What there is to say of a photo before the network works on it."""
+        # A comparison, which is small anyway, lacks nothing.
+        lost = () if self.gate.output.clip.compare else media.lost_in(job.kind, photo)
+        return (*photo.warnings, *lost)
+
     def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
         """Run the network."""
         try:
-            # A comparison, which is small anyway, lacks nothing.
-            lost = () if self.gate.output.clip.compare else media.lost_in(job.kind, photo)
+            known = self.known(job, photo)
             if self.on_warning is not None:
-                for warning in (*photo.warnings, *lost):
+                for warning in known:
                     self.on_warning(job, warning)
             clip = self.extractor(photo)
         except BlurvidError as error:
             return Outcome(job, error=named(job, error))
-        return replace(clip, warnings=clip.warnings + lost)
+        return replace(clip, warnings=tuple(dict.fromkeys((*clip.warnings, *known))))
 
     def write(self, job: Job, clip: Clip) -> Outcome:
         """Write the frames."""
@@ -105,14 +116,12 @@ class Steps:
             outputs = clip.save(
                 job.target, options=shown, stem=job.stem, overwrite=overwrite, kind=job.kind
             )
-            for path in job.besides.get("montage", ()):
-                outputs.append(clip.save_montage(path, overwrite=overwrite))
-            for path in job.besides.get("flow", ()):
-                outputs.append(clip.save_flow(path, reverse=shown.reverse, overwrite=overwrite))
+            for kind, paths in job.besides.items():
+                for path in paths:
+                    clip.save_beside(kind, path, reverse=shown.reverse, overwrite=overwrite)
+                if kind != "contact":  # a part of the page about all
+                    outputs += paths
+            if job.besides.get("flow"):
                 motion = clip.motion(shown.reverse)
-            for path in job.besides.get("trust", ()):
-                outputs.append(clip.save_trust(path, overwrite=overwrite))
-            for path in job.besides.get("contact", ()):
-                media.write_strip(clip.tensor, path, clip.photo, overwrite=overwrite)
         told = facts(clip, self.measure, motion)
         return Outcome(job, outputs, recipe=clip.recipe, facts=told, warnings=clip.warnings)

@@ -28,8 +28,9 @@ from blurvid.recipe import Recipe
 from blurvid.targets import check_clip_options
 
 Task = TypeVar("Task")
-Opening = Callable[[RunOptions], AbstractContextManager[Callable[[Any], Any]]]
-"""Loads what is needed, once a worker; gives the function from a task to its result."""
+Opening = Callable[[RunOptions], AbstractContextManager[Callable[[Any], Iterator[Any]]]]
+"""Loads what is needed, once a worker; gives the function from a task to what is known of it before
+the work, and then its result."""
 
 
 def run_on_ray(
@@ -42,6 +43,7 @@ def run_on_ray(
     *,
     whole: Sequence[Job] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
+    on_warning: Callable[[Job, str], None] | None = None,
 ) -> list[Outcome]:
     """Do jobs on the workers of a Ray cluster, as `run` does them on this machine.
 
@@ -57,6 +59,8 @@ def run_on_ray(
         run: device, threads and memory of each worker.
         whole: all jobs of the batch of which these are a share.
         on_outcome: called after each job, in this thread, in the order in which they are done.
+        on_warning: called in this thread with what there is to say of a photo while a network
+            works on it; the outcome holds it as well.
 
     Returns:
         The outcomes, in the order of the jobs.
@@ -79,6 +83,11 @@ def run_on_ray(
             on_outcome(outcome)
         return options.fail_fast and outcome.error is not None
 
+    def tell(job: Job, warnings: Sequence[str]) -> None:
+        if on_warning:
+            for warning in warnings:
+                on_warning(job, warning)
+
     def results() -> Generator[tuple[Job, Outcome | BlurvidError], None, None]:
         left = []
         for job in jobs:
@@ -88,7 +97,7 @@ def run_on_ray(
             else:
                 yield job, settled
         work = _Photos(recipe, replace(output, overwrite=True), options)
-        with contextlib.closing(spread(left, work, folder_of(jobs), ray, run)) as made:
+        with contextlib.closing(spread(left, work, folder_of(jobs), ray, run, tell)) as made:
             yield from made
 
     load(ray, run)
@@ -113,22 +122,28 @@ class _Photos:
     options: BatchOptions
 
     @contextlib.contextmanager
-    def __call__(self, run: RunOptions) -> Iterator[Callable[[Job], Outcome]]:
+    def __call__(self, run: RunOptions) -> Iterator[Callable[[Job], Iterator[Any]]]:
         """Load the model."""
         with opened(self.recipe, run) as extractor:
             gate = Gate(frozenset(), self.output)
             steps = Steps(extractor, gate, self.options.measure, self.options.allow_truncated)
 
-            def do(job: Job) -> Outcome:
+            def do(job: Job) -> Iterator[Any]:
                 photo = steps.read(job)
+                yield () if isinstance(photo, Outcome) else steps.known(job, photo)
                 clip = photo if isinstance(photo, Outcome) else steps.extract(job, photo)
-                return clip if isinstance(clip, Outcome) else steps.write(job, clip)
+                yield clip if isinstance(clip, Outcome) else steps.write(job, clip)
 
             yield do
 
 
 def spread(
-    tasks: Sequence[Task], opening: Opening, folder: Path, options: RayOptions, run: RunOptions
+    tasks: Sequence[Task],
+    opening: Opening,
+    folder: Path,
+    options: RayOptions,
+    run: RunOptions,
+    on_known: Callable[[Task, Any], None],
 ) -> Generator[tuple[Task, Any], None, None]:
     """Do tasks on the workers of a Ray cluster.
 
@@ -140,6 +155,7 @@ def spread(
         folder: of the results, which all machines must see.
         options: which cluster, how many workers.
         run: device, threads and memory of each worker.
+        on_known: called in this thread with what is known of a task before its work.
 
     Yields:
         A task, in the order in which they are done, with its result or the `BlurvidError` that
@@ -162,6 +178,7 @@ def spread(
             raise OutputError(f"{folder}: {media.reason(error)}") from error
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
+        context.target_max_block_size = 1  # what is known early waits for nothing behind it
         shared = Path(marks).absolute()
         device = "cuda" if seats.gpus else "mps" if run.device == "mps" else "cpu"
         own = replace(run, device=device, threads=seats.cpus)
@@ -184,13 +201,19 @@ def spread(
             num_cpus=seats.cpus,
             num_gpus=seats.gpus,
         )
+        known = set()
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for row in batch.to_pylist():
                 able, result = pickle.loads(row["result"])
-                known = able and isinstance(result, BlurvidError)
-                if isinstance(result, Exception) and not known:
+                failed = isinstance(result, Exception)
+                if failed and not (able and isinstance(result, BlurvidError)):
                     raise result
-                yield tasks[row["number"]], result
+                task = tasks[row["number"]]
+                if row["number"] in known:
+                    yield task, result
+                elif not failed:
+                    on_known(task, result)
+                known.add(row["number"])
 
 
 @dataclass
@@ -204,27 +227,38 @@ class _Worker:
     marks: Path
     """A folder with a file for each task that was begun, as long as the times that it was."""
     version: str
-    do: Callable[[Any], Any] | None = None
+    do: Callable[[Any], Iterator[Any]] | None = None
+    able: bool = False
+    """Whether an error is that of one task; else it is that of every task."""
 
-    def __call__(self, batch: Any) -> dict[str, Any]:
-        """Do one task; the first time, load what is needed for it."""
-        result: Any
-        able = self.do is not None  # else an error is that of every task
-        try:
-            if self.do is None:
-                self._look()
-            with (self.marks / str(batch["number"][0])).open("a") as mark:
-                if mark.tell() >= RAY_TRIES:
-                    able = True  # of this task alone, though a new worker says so
-                    raise DeviceError(f"given up: {RAY_TRIES} workers died of it")
-                mark.write(".")
-            if self.do is None:
-                self.do = self._begin()
-                able = True
-            result = self.do(pickle.loads(batch["task"][0].as_py()))
-        except Exception as error:  # the class of a bug need not travel
-            result = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
-        return {"number": batch["number"], "result": [pickle.dumps((able, result))]}
+    def __call__(self, batch: Any) -> Iterator[dict[str, Any]]:
+        """Do one task; the first time, load what is needed for it.
+
+        Two rows come of it, whatever happens, since Ray counts those of a worker that died: what
+        is known before the work, and the result. An error is both.
+        """
+        work, value = self._work(batch), None
+        for _ in range(2):
+            if not isinstance(value, Exception):
+                try:
+                    value = next(work)
+                except Exception as error:  # the class of a bug need not travel
+                    value = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
+            yield {"number": batch["number"], "result": [pickle.dumps((self.able, value))]}
+
+    def _work(self, batch: Any) -> Iterator[Any]:
+        self.able = self.do is not None
+        if self.do is None:
+            self._look()
+        with (self.marks / str(batch["number"][0])).open("a") as mark:
+            if mark.tell() >= RAY_TRIES:
+                self.able = True  # though a new worker says so
+                raise DeviceError(f"given up: {RAY_TRIES} workers died of it")
+            mark.write(".")
+        if self.do is None:
+            self.do = self._begin()
+            self.able = True
+        yield from self.do(pickle.loads(batch["task"][0].as_py()))
 
     def _look(self) -> None:
         """Go where names mean the same as elsewhere."""
@@ -239,7 +273,7 @@ class _Worker:
                 "photos and results must be on a disk that all machines share"
             )
 
-    def _begin(self) -> Callable[[Any], Any]:
+    def _begin(self) -> Callable[[Any], Iterator[Any]]:
         """Load, in the thread that works: settings of torch belong to it."""
         run = self.run
         if run.max_memory is None and self.share < 1 and run.device == "cpu":

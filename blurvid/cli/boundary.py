@@ -120,7 +120,7 @@ class ErrorBoundary(click.Group):
             if error.errno == errno.EPIPE or not _of_stdout(error):
                 raise
             silence(sys.stdout)
-            fail(f"standard output: not written: {_words(error)}")
+            fail(f"standard output: not written: {errors.reason(error)}")
             sys.exit(EXIT_CODES[errors.OutputError])
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
@@ -159,7 +159,7 @@ class ErrorBoundary(click.Group):
             if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
                 # The system refuses a path before anything is done with it: a name too long, a
                 # folder that may not be entered.
-                fail(f"{os.fsdecode(error.filename)}: {_words(error)}")
+                fail(f"{os.fsdecode(error.filename)}: {errors.reason(error)}")
                 ctx.exit(EXIT_CODES[errors.InputError])
             if not _lacks_memory(error):
                 raise
@@ -208,15 +208,6 @@ def _of_stdout(error: OSError) -> bool:
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     module = str(frame.f_globals.get("__name__"))
     return error.filename is None and module.partition(".")[0] in ("click", "rich")
-
-
-def _words(error: OSError) -> str:
-    """Cause of an error, without importing what knows all of them."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full"
-    if error.errno == errno.ENAMETOOLONG:
-        return "the name is too long"
-    return str(error.strerror or error).lower()
 
 
 @contextlib.contextmanager

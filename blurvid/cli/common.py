@@ -139,10 +139,6 @@ def parse_gamma(text: str) -> Gamma:
     return value
 
 
-def _response(ctx: click.Context, param: click.Parameter, value: str | None) -> Gamma | None:
-    return None if value in (None, "none") else parse_gamma(str(value))
-
-
 def parse_scale(text: str) -> float | Literal["auto"]:
     """Read a scale: a number or `auto`.
 
@@ -272,7 +268,7 @@ def picked_model(model: str, fast: bool) -> str:
 
 
 weights_options = options(
-    fast_option("The direct model: seconds instead of a minute, and less sharp"),
+    fast_option("In seconds, and less sharp. The direct model"),
     click.option(
         "--model",
         type=click.Choice(["auto", *MODELS]),
@@ -284,7 +280,7 @@ weights_options = options(
         "--weights",
         "weights_name",
         metavar="NAME|DIR",
-        help="Weight set: a name from `blurvid weights list` or a folder.",
+        help="Weight set. A name from `blurvid weights list` or a folder.",
     ),
 )
 """Options that choose the model and its weights."""
@@ -297,7 +293,7 @@ def middle_option(text: str) -> Callable[[Command], Command]:
         default=MIDDLE_CHOICES[0],
         show_default=True,
         metavar="NAME|FILE",
-        help=f"{text}: {', '.join(MIDDLE_CHOICES)}, a weight set, or a .pth or .safetensors file "
+        help=f"{text}. {', '.join(MIDDLE_CHOICES)}, a weight set, or a .pth or .safetensors file "
         "of any deblurrer that spandrel can read.",
     )
 
@@ -321,8 +317,8 @@ clip_options = options(
     click.option(
         "--compare",
         type=click.Choice(COMPARISONS),
-        help="Write a clip to be posted (.mp4, .webm, .gif, .webp), of the blurred photo against "
-        "the frames: wiped, side by side or in turns; at most 1080 px and 8 MB.",
+        help="Against the photo: wiped, side by side, in turns. A clip to be posted (.mp4, .webm, "
+        ".gif, .webp), of at most 1080 px and 8 MB.",
     ),
     click.option("--square", is_flag=True, help="Make a --compare a square, of where most moves."),
     click.option(
@@ -351,7 +347,7 @@ order_options = options(
         type=click.Choice(DIRECTIONS),
         default=OrderOptions().direction,
         show_default=True,
-        help="Turn time so that most of what moves goes there; auto leaves it as the model "
+        help="Which way most of what moves shall go. Turns time; auto leaves it as the model "
         "answers.",
     ),
     click.option(
@@ -403,20 +399,13 @@ passes_option = click.option(
     default=next(iter(QUALITIES)),
     show_default=True,
     callback=lambda ctx, param, value: QUALITIES[value],
-    help="Passes averaged: fast 1, good 2 (the photo mirrored too), best 4; each takes as long as "
-    "the first.",
+    help="good and best take two and four times as long. Passes averaged, of the photo mirrored, "
+    "too.",
 )
 
 
 quality_options = options(
     passes_option,
-    click.option(
-        "--constraint",
-        metavar="none|FLOAT|srgb",
-        callback=_response,
-        help="Make the frames average to the photo in this camera response. A wrong one "
-        "costs quality, and a photo does not tell its own.  [default: none]",
-    ),
     click.option(
         "--scale",
         default=QUALITY.scale,

@@ -16,14 +16,14 @@ from blurvid.cli.photos import (
     source_options,
     standard_output,
 )
-from blurvid.cli.sections import EXTRACTION, SHARP_FIRST, SectionedCommand
+from blurvid.cli.sections import EXTRACTION, FIRST, SectionedCommand
 from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output, PartOptions
 
 
 @click.command(
     cls=SectionedCommand,
     sections=EXTRACTION,
-    first=SHARP_FIRST,
+    first=FIRST["deblur"],
     short_help="Make photos sharp: their middle frames.",
 )
 @source_options
@@ -32,8 +32,8 @@ from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output, P
     "--output",
     "path",
     type=click.Path(path_type=Path),
-    help="A .png, .tif, .jpg or .webp file, - for standard output (with --format), or a folder.  "
-    "[default: NAME_sharp in the current folder]",
+    help="A file, whose suffix says what, or a folder. A .png, .tif, .jpg or .webp file; - is "
+    "standard output (with --format).  [default: NAME_sharp in the current folder]",
 )
 @click.option(
     "--format",
@@ -42,7 +42,7 @@ from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output, P
     help="What to write to a folder.  [default: the photo's own, or png]",
 )
 @common.part_options
-@common.middle_option("What deblurs")
+@common.middle_option("What deblurs; also others' weights")
 @common.fast_option("The middle network alone: seconds instead of a minute")
 @common.passes_option
 @common.memory_option

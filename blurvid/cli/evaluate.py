@@ -10,7 +10,7 @@ import click
 
 from blurvid.cli import common
 from blurvid.cli.scores import show_report
-from blurvid.cli.sections import SCORES, SCORES_FIRST, SectionedCommand
+from blurvid.cli.sections import FIRST, SCORES, SectionedCommand
 from blurvid.cli.synth import gamma_option
 from blurvid.config import MIDDLE_CHOICES, Gamma, QualityOptions, RunOptions
 from blurvid.errors import OptionError
@@ -39,7 +39,7 @@ GOPRO_Large holds. What the paper leaves open is printed with the result.
 """
 
 
-@click.command("eval", cls=SectionedCommand, sections=SCORES, first=SCORES_FIRST, more=MORE)
+@click.command("eval", cls=SectionedCommand, sections=SCORES, first=FIRST["eval"], more=MORE)
 @click.argument("source", type=common.existing, metavar="SRC")
 @common.weights_options
 @click.option(
@@ -47,13 +47,13 @@ GOPRO_Large holds. What the paper leaves open is printed with the result.
     default=MIDDLE_CHOICES[0],
     show_default=True,
     metavar="NAME|FILE",
-    help="What gives motion and the cascade their middle frame. As for `blurvid extract`.",
+    help="What gives the middle frame. As for `blurvid extract`.",
 )
 @common.quality_options
 @click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
-    help="Repeat a column of the paper's Table 2 on GoPro's test scenes.",
+    help="A column of the paper's Table 2. On GoPro's test scenes.",
 )
 @click.option(
     "--blur-folder",

@@ -25,7 +25,7 @@ from blurvid.cli.photos import (
     source_options,
     standard_output,
 )
-from blurvid.cli.sections import EXTRACTION, FRAMES_FIRST, SectionedCommand
+from blurvid.cli.sections import EXTRACTION, FIRST, SectionedCommand
 from blurvid.cli.video import STDIN, extract_videos
 from blurvid.config import (
     FORMATS,
@@ -112,22 +112,22 @@ class Asked:
         )
 
 
-@click.command(cls=SectionedCommand, sections=EXTRACTION, first=FRAMES_FIRST, more=MORE)
+@click.command(cls=SectionedCommand, sections=EXTRACTION, first=FIRST["extract"], more=MORE)
 @source_options
 @click.option(
     "-o",
     "--output",
     "path",
     type=click.Path(path_type=Path),
-    help="A .mp4, .webm, .gif, .webp or .html file, - for standard output (with --format), or a "
-    "folder.  [default: NAME.mp4 in the current folder]",
+    help="A file, whose suffix says what, or a folder. A .mp4, .webm, .gif, .webp or .html file; - "
+    "is standard output (with --format).  [default: NAME.mp4 in the current folder]",
 )
 @click.option(
     "--format",
     "kind",
     type=click.Choice(FORMATS),
-    help="What to write to a folder: a file per photo, or single frames (png, tiff, jpg, "
-    "webp-frames).  [default: mp4]",
+    help="mp4, webm, gif, webp, html, or png, tiff, jpg. What to write to a folder: a file per "
+    "photo, or single frames (png, tiff, jpg, webp-frames).  [default: mp4]",
 )
 @click.option(
     "--frames",
@@ -135,9 +135,8 @@ class Asked:
     default=FRAMES,
     show_default=True,
     metavar="N",
-    help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure. The motion model "
-    "renders each; of others, those at the times of the seven are these, and the rest is made "
-    "between them.",
+    help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure; others than "
+    f"{FRAMES} of the motion model.",
 )
 @click.option(
     "--beyond",
@@ -145,9 +144,8 @@ class Asked:
     default=0,
     show_default=True,
     metavar="K",
-    help="K more frames before the exposure and K after it; files are numbered from the first of "
-    "all. Guesses: everything moves on as it did (the cascade applies its outermost network to "
-    "its own frames again).",
+    help="K more frames before the exposure and K after it, of the motion model; files are "
+    "numbered from the first of all. Guesses: everything moves on as it did.",
 )
 @click.option(
     "--montage",

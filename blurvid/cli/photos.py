@@ -301,7 +301,10 @@ def _done(
 
             if ray is not None:
                 return run_on_ray(
-                    *(jobs, recipe, output, options, ray, how.run), whole=whole, on_outcome=show
+                    *(jobs, recipe, output, options, ray, how.run),
+                    whole=whole,
+                    on_outcome=show,
+                    on_warning=early,
                 )
             with opened(recipe, how.run) as ready:
                 ready.on_progress = stage
@@ -411,4 +414,5 @@ def progress(name: str, total: int | None, hidden: bool, start: bool = True) -> 
     try:
         yield bar
     finally:
-        bar.stop()
+        if not bar.disable:  # rich before 14.1 would end a line that was never begun
+            bar.stop()

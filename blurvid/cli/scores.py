@@ -32,13 +32,6 @@ def show_report(report: Report, model: str, benchmark: Benchmark | None) -> None
         click.echo("Left open by the paper, done here as follows:")
         for question, answer in benchmark.choices.items():
             click.echo(f"  {question}: {answer}")
-    elif report.ranking is not None:
-        ranking = report.ranking
-        click.echo(
-            f"Trust: the expected PSNR is off by {ranking.error:.1f} dB on average; rank "
-            f"correlation with pPSNR {ranking.expected:.2f} (re-blur {ranking.reblur:.2f})"
-        )
-        click.echo(f"Verdict: rank correlation of its gain with that of pPSNR {ranking.gain:.2f}")
 
 
 def _middle_table(report: Report, model: str, benchmark: Benchmark) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ ALL = "blurvid.help_all"
 """Where a context keeps whether all options are to be shown."""
 _MODEL = (
     *("fast", "model", "weights_name", "middle", "passes"),
-    *("constraint", "scale", "motion", "still"),
+    *("scale", "motion", "still"),
 )
 _WHERE = (
     *("device", "precision", "threads", "max_memory"),
@@ -60,72 +61,16 @@ TRAINING = {
 """Those of `train`."""
 
 
-FRAMES_FIRST = {
-    "path": "A file (its suffix says what), or a folder.",
-    "kind": "mp4, webm, gif, webp, html; or png, tiff, jpg.",
-    "fast": "In seconds, and less sharp.",
-    "frames": "How many frames.",
-    "fps": "Frames shown in a second.",
-    "compare": "Against the photo: wipe, side or flicker.",
-    "direction": "Which way things moved: left, right, up, down.",
-    "passes": "fast, good or best: two and four times as long.",
-    "overwrite": "Replace what is there.",
-    "skip_existing": "Leave out what is there: resume.",
-    "quiet": "Errors only.",
+FIRST = {
+    "extract": "path kind fast frames fps compare direction passes overwrite skip_existing "
+    "quiet".split(),
+    "deblur": "path kind fast middle passes device overwrite skip_existing quiet".split(),
+    "synth": "output frames stride scale gamma stills count seed jobs resume".split(),
+    "eval": "fast model weights_name middle protocol clip_scale stride device as_json "
+    "quiet".split(),
+    "train": "data out sheet model minutes max_steps batch crop init resume device".split(),
 }
-"""The options of `extract` that its first screen shows, and what that says of them."""
-SHARP_FIRST = {
-    "path": "A file (its suffix says what), or a folder.",
-    "kind": "png, tiff, jpg or webp-frames.",
-    "fast": "In seconds, and less sharp.",
-    "middle": "What deblurs; also a file of others' weights.",
-    "passes": "fast, good or best: two and four times as long.",
-    "device": "Where to run.",
-    "overwrite": "Replace what is there.",
-    "skip_existing": "Leave out what is there: resume.",
-    "quiet": "Errors only.",
-}
-"""Those of `deblur`."""
-WINDOWS_FIRST = {
-    "output": "Folder to fill.",
-    "frames": "Frames averaged; odd.",
-    "stride": "From one window to the next.",
-    "scale": "Downscaling.",
-    "gamma": "Camera response.",
-    "stills": "SRC are photos: simulate motion.",
-    "count": "Windows of each photo.",
-    "seed": "Of crops, noise and motion.",
-    "jobs": "Threads.",
-    "resume": "Go on with an interrupted run.",
-}
-"""Those of `synth`."""
-SCORES_FIRST = {
-    "fast": "Score the direct model.",
-    "model": "motion, direct or cascade.",
-    "weights_name": "Weight set.",
-    "middle": "What gives the middle frame.",
-    "protocol": "gopro7 or gopro1111: a column of Table 2.",
-    "clip_scale": "Downscaling of clips.",
-    "stride": "From one window of a clip to the next.",
-    "device": "Where to run.",
-    "as_json": "One JSON object on stdout.",
-    "quiet": "No line for each window.",
-}
-"""Those of `eval`."""
-TRAINING_FIRST = {
-    "data": "Photos, windows or videos; repeatable.",
-    "out": "Folder for checkpoint, log and weights.",
-    "sheet": "Write a sheet of samples, train nothing.",
-    "model": "direct, cascade, bdirnet or motion.",
-    "minutes": "Time budget.",
-    "max_steps": "Budget in steps.",
-    "batch": "Samples of a step.",
-    "crop": "Training crop [px].",
-    "init": "Start from a weight set.",
-    "resume": "Go on with the run in --out.",
-    "device": "Where to run.",
-}
-"""Those of `train`."""
+"""Parameters that the first screen of each command shows."""
 
 
 class SectionedCommand(click.Command):
@@ -133,7 +78,7 @@ class SectionedCommand(click.Command):
 
     Args:
         sections: the headings in order, and the names of the parameters below each.
-        first: the parameters of the first screen, and one line about each.
+        first: the parameters of the first screen, which says the beginning of their help.
         more: what else the whole says: examples, one a line, and paragraphs.
     """
 
@@ -141,7 +86,7 @@ class SectionedCommand(click.Command):
         self,
         *args: Any,
         sections: Mapping[str, Sequence[str]],
-        first: Mapping[str, str],
+        first: Sequence[str],
         more: str = "",
         **options: Any,
     ) -> None:
@@ -176,7 +121,7 @@ class SectionedCommand(click.Command):
             if isinstance(param, click.Option)
         }
         if not ctx.meta.get(ALL):
-            rows = [(_short(found[name]), text) for name, text in self.first.items()]
+            rows = [_short(found[name]) for name in self.first]
             with formatter.section("Options"):
                 formatter.write_dl([*rows, ("--help-all", f"Show all {len(found)} options.")])
             return
@@ -188,13 +133,14 @@ class SectionedCommand(click.Command):
                     formatter.write_dl(records)
 
 
-def _short(option: click.Option) -> str:
-    """An option without its choices."""
+def _short(option: click.Option) -> tuple[str, str]:
+    """An option without its choices, and the beginning of its help."""
     words = ", ".join(option.opts + option.secondary_opts)
-    if option.is_flag:
-        return words
-    name = option.metavar
-    return f"{words} {name if name and len(name) < 6 else option.opts[-1].strip('-').upper()}"
+    if not option.is_flag:
+        name = option.metavar
+        short = name if name and len(name) < 6 else option.opts[-1].strip("-").upper()
+        words = f"{words} {short}"
+    return words, re.split(r"[.;] ", (option.help or "") + " ")[0].rstrip(".") + "."
 
 
 def _show_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blurvid.cli import common
-from blurvid.cli.sections import WINDOWS, WINDOWS_FIRST, SectionedCommand
+from blurvid.cli.sections import FIRST, WINDOWS, SectionedCommand
 from blurvid.config import DEFAULT_GAMMA, FRAMES
 from blurvid.errors import BlurvidError, OptionError
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
@@ -41,7 +41,7 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
 @click.command(
     cls=SectionedCommand,
     sections=WINDOWS,
-    first=WINDOWS_FIRST,
+    first=FIRST["synth"],
     more=MORE,
     short_help="Make blurry/sharp windows of clips or photos.",
 )
@@ -86,8 +86,8 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
 )
 @click.option(
     "--layers",
-    type=click.IntRange(min=1),
-    default=MOTION.layers,
+    type=click.IntRange(1, 2),
+    default=2,
     show_default=True,
     help="Most layers, background included; 1 moves whole photos (--stills).",
 )
@@ -147,7 +147,7 @@ def synth(
         motion = dataclasses.replace(
             MOTION,
             max_path=max_path,
-            layers=layers,
+            covered=MOTION.covered if layers > 1 else 0.0,
             order=order,  # type: ignore[arg-type]
         )
     failures: list[BlurvidError] = []

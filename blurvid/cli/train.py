@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import sys
 import threading
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from blurvid.cli import common
-from blurvid.cli.sections import TRAINING, TRAINING_FIRST, SectionedCommand
+from blurvid.cli.sections import FIRST, TRAINING, SectionedCommand
 from blurvid.config import STAGES, RunOptions
 from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, Loss, TrainOptions, recipe_of
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from blurvid.lab.data import Source
     from blurvid.lab.train import TrainStep
-    from blurvid.weights import WeightSet
 
 DEFAULT = TrainOptions()
 
@@ -41,15 +39,14 @@ blurvid train --model cascade --data windows/ --out runs/paper --order invariant
 blurvid train --model motion --data clips/ --data photos.tar --init motion --out runs/motion
 
 Ctrl-C ends it after the step at hand, which is saved; a second one at once. The log is
-OUT/log.jsonl, the averaged weights are the weight set OUT/weights. Started by torchrun, the
-processes share the work; with --resume it replaces those that are lost.
+OUT/log.jsonl, the averaged weights are the weight set OUT/weights.
 """
 
 
 @click.command(
     cls=SectionedCommand,
     sections=TRAINING,
-    first=TRAINING_FIRST,
+    first=FIRST["train"],
     more=MORE,
     short_help="Train a model.",
 )
@@ -58,8 +55,8 @@ processes share the work; with --resume it replaces those that are lost.
     type=click.Path(path_type=Path),
     multiple=True,
     required=True,
-    help="Sharp photos (a folder or a .tar), or windows made by `blurvid synth`; for the motion "
-    "model also a folder of videos of seven frames; repeatable.",
+    help="Photos, windows or videos. Sharp photos (a folder or a .tar), or windows made by "
+    "`blurvid synth`; for the motion model also a folder of videos of seven frames; repeatable.",
 )
 @click.option(
     "--out",
@@ -71,14 +68,14 @@ processes share the work; with --resume it replaces those that are lost.
     "sheet",
     type=click.Path(path_type=Path),
     metavar="FILE.png",
-    help="Write a sheet of training samples to look at, and train nothing.",
+    help="Write a sheet of samples, and train nothing.",
 )
 @click.option(
     "--model",
     type=click.Choice(list(CROPS)),
     default=DEFAULT.model,
     show_default=True,
-    help="bdirnet gives the middle frame only; of motion all but what gives its middle frame.",
+    help="What is trained; of motion, all but what gives its middle frame.",
 )
 @click.option(
     "--stage",
@@ -132,7 +129,7 @@ processes share the work; with --resume it replaces those that are lost.
 @click.option(
     "--init",
     metavar="NAME|DIR",
-    help="Start from the weights of this set; bdirnet also from those of a direct model.",
+    help="Start from the weights of this set.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, if there is one.")
 @click.option(
@@ -175,9 +172,10 @@ def train(
     Examples:
       blurvid train --data photos/ --preview samples.png
       blurvid train --model direct --data photos/ --out run/ --minutes 60
-      torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out big/
+      blurvid train --model motion --init motion --data windows/ --out run/
     """
     common.refuse_missing(data)
+    from blurvid import weights
     from blurvid.lab.data import open_source
     from blurvid.lab.train import change_settings, preview, train
 
@@ -210,7 +208,7 @@ def train(
             source,
             out,
             run=place,
-            initial=_initial(init, options.model) if init else None,
+            initial=weights.find(init, model) if init else None,
             vgg=vgg,
             resume=resume,
             on_step=None if quiet else _show,
@@ -219,15 +217,11 @@ def train(
     if ending.signal is not None:
         common.say(f"Saved in {out}; the same command with --resume goes on.")
         ending.finish()
-    if os.environ.get("RANK", "0") == "0":
-        click.echo(weight_set.path)
+    click.echo(weight_set.path)
 
 
 class _Ending:
-    """Lets the first Ctrl-C or polite kill end a run after the step at hand, a second at once.
-
-    A process of `torchrun` ends at once: the others wait for what it does in the step.
-    """
+    """Lets the first Ctrl-C or polite kill end a run after the step at hand, a second at once."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -246,8 +240,7 @@ class _Ending:
             sys.exit(128 + self.signal)
 
     def __enter__(self) -> _Ending:
-        alone = int(os.environ.get("WORLD_SIZE", "1")) < 2
-        if alone and threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)
                 if number is not None and callable(signal.getsignal(number)):  # not ignored
@@ -263,16 +256,6 @@ class _Ending:
         self.signal = signal.Signals(number)
         with contextlib.suppress(RuntimeError):  # a line may just be being written
             common.say("Ending after this step; again to end at once, with the last checkpoint.")
-
-
-def _initial(name: str, model: str) -> WeightSet:
-    """Weights to start from: a model's own, or for BDIRNet those of a direct model."""
-    from blurvid import weights
-
-    found = weights.find(name)
-    if (model, found.model) == ("bdirnet", "direct"):
-        return found
-    return weights.find(name, model)
 
 
 def _show(step: TrainStep) -> None:

@@ -97,7 +97,7 @@ def import_(files: tuple[Path, ...], name: str | None, stages: int | None, overw
 def fetch(url: str, name: str | None, sha256: str | None) -> None:
     """Download a weight set into the cache. No other command uses the network.
 
-    URL is a zip archive of a set, or its set.json.
+    URL is a zip archive of a set.
 
     \b
     Example:

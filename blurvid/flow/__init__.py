@@ -2,10 +2,9 @@
 
 from blurvid.flow.chain import Chain, Costs, Joint, Ways, against, joint, ways
 from blurvid.flow.field import Field, Motion, measure, rough, sequence_motion
-from blurvid.flow.interpolate import between, mutual_flow, onward
 from blurvid.flow.objects import find_objects, middle_of, region_of
 from blurvid.flow.pyramid import along, estimate, neighboring
-from blurvid.flow.sampling import pixel_grid, visible, warp
+from blurvid.flow.sampling import pixel_grid, visible
 from blurvid.flow.seam import meet
 
 __all__ = [
@@ -17,21 +16,17 @@ __all__ = [
     "Ways",
     "against",
     "along",
-    "between",
     "estimate",
     "find_objects",
     "joint",
     "measure",
     "meet",
-    "mutual_flow",
     "neighboring",
     "middle_of",
-    "onward",
     "pixel_grid",
     "region_of",
     "rough",
     "sequence_motion",
     "visible",
-    "warp",
     "ways",
 ]

@@ -9,26 +9,6 @@ from torch import Tensor
 from blurvid.errors import InputError
 
 
-def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """Look at an image where a flow leads to; with the flow from `a` to `b`, `b` becomes `a`.
-
-    Args:
-        image: (B, C, H, W), any range.
-        flow: displacements [px], (B, 2, H, W), x to the right, y downwards.
-
-    Returns:
-        The value of `image` at p + flow(p) for each pixel p, (B, C, H, W), between pixels
-        linearly; beyond the edge, the edge's.
-
-    Raises:
-        InputError: the shapes do not fit together.
-    """
-    if image.dim() != 4 or flow.shape != (len(image), 2, *image.shape[-2:]):
-        raise InputError(f"a flow {tuple(flow.shape)} does not fit {tuple(image.shape)}")
-    height, width = image.shape[-2:]
-    return sample(image, pixel_grid(height, width, flow.device) + flow)
-
-
 def visible(forth: Tensor, back: Tensor) -> Tensor:
     """Tell where a flow can be believed: content that is seen in both images, and goes there.
 

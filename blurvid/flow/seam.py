@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.errors import InputError
+from blurvid.exposure import sample
 from blurvid.flow.pyramid import estimate
-from blurvid.flow.sampling import limited, visible, warp
+from blurvid.flow.sampling import limited, visible
 
 SEAM_SIDE = 512
 """Seams are sought at this long side at most [px]."""
@@ -185,7 +186,7 @@ def meet(before: Tensor, after: Tensor) -> None:
     small = limited(torch.stack([before[-1], after[0]]), JOINT_SIDE)
     flows = estimate(small, small.flip(0))
     seen = visible(flows, flows.flip(0)).float()
-    apart = (warp(small.flip(0), flows) - small) * seen
+    apart = (sample(small.flip(0), flows) - small) * seen
     for _ in range(2):
         apart = F.avg_pool2d(apart, _BOX, 1, _BOX // 2, count_include_pad=False)
     whole = F.interpolate(apart, size=(height, width), mode="bilinear", align_corners=False)

@@ -25,23 +25,6 @@ def charbonnier(estimate: Tensor, truth: Tensor, eps: float = 1e-3) -> Tensor:
     return ((estimate - truth).square() + eps**2).sqrt().mean()
 
 
-def log_error(estimate: Tensor, truth: Tensor, floor: float = 1e-4) -> Tensor:
-    """Logarithm of each image's mean squared error, so of its PSNR; images (..., C, H, W).
-
-    Easy and hard images weigh alike, as they do in a mean of PSNR.
-
-    Args:
-        estimate: images of any number.
-        truth: the same.
-        floor: added to the error, lest images that are almost right (40 dB) outweigh all others.
-
-    Returns:
-        Scalar, natural logarithm over 10: of the order of 1.
-    """
-    error = (estimate - truth).square().mean(dim=(-3, -2, -1))
-    return (error + floor).log().mean() / 10
-
-
 def frequency(estimate: Tensor, truth: Tensor) -> Tensor:
     """L1 distance of the Fourier transforms (after Cho et al. 2021, MIMO-UNet, eq. 8).
 
@@ -115,11 +98,6 @@ def pairwise_invariant(estimates: Mapping[int, Tensor], truths: Mapping[int, Ten
     return torch.stack(losses).sum()
 
 
-def independent(estimates: Mapping[int, Tensor], truths: Mapping[int, Tensor]) -> Tensor:
-    """Squared error of each frame on its own; blind to the ambiguity of time (ablation)."""
-    return torch.stack([F.mse_loss(estimates[i], truths[i]) for i in estimates]).sum()
-
-
 def adversarial(fake_logits: Tensor) -> Tensor:
     """What the frame network pays for frames that the critic tells from true ones (Table 1)."""
     return F.binary_cross_entropy_with_logits(fake_logits, torch.ones_like(fake_logits))
@@ -134,12 +112,11 @@ def critic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 REGRESSIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "charbonnier": charbonnier,
-    "log": log_error,
+    "squared": F.mse_loss,
 }
 """Those that know one right answer for each frame, the middle one not set apart."""
 SEQUENCES = {
     "pair": pairwise_invariant,
     "global": globally_invariant,
-    "independent": independent,
 }
 """Those of frames by number, the middle one set apart."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,26 +44,6 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     _check_images(a, b)
     wide = torch.float32 if a.device.type == "mps" else torch.float64  # MPS has no float64
     return psnr_of((a.to(wide) - b.to(wide)).square().mean(dim=(-3, -2, -1)))
-
-
-def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Rank correlation of two lists of numbers (Spearman 1904); equal numbers share their rank.
-
-    Args:
-        a: at least two finite numbers.
-        b: as many.
-
-    Returns:
-        From -1 to 1; NaN where all numbers of a list are equal.
-    """
-    ranks = []
-    for values in (a, b):
-        x = torch.tensor(values, dtype=torch.float64)
-        below, equal = x[:, None] > x, x[:, None] == x
-        rank = (below.double() + 0.5 * equal.double()).sum(dim=1)
-        ranks.append(rank - rank.mean())
-    first, second = ranks
-    return float((first * second).sum() / (first.norm() * second.norm()))
 
 
 def _gaussian(x: Tensor) -> Tensor:

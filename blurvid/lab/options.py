@@ -9,7 +9,6 @@ from blurvid.config import (
     DEFAULT_GAMMA,
     FRAMES,
     STAGES,
-    BDIRSpec,
     CascadeSpec,
     DirectSpec,
     Gamma,
@@ -78,32 +77,22 @@ class MotionOptions:
     sub_frames: int = 3
     """Instants rendered per frame; odd, the middle one is the sharp frame."""
     max_path: float = 40.0
-    """Longest path of a layer over the exposure [px]."""
-    path_power: float = 1.6
-    """Path length = max_path * u**path_power, u uniform: short paths are the common ones."""
-    still: float = 0.08
+    """Longest path of a layer over the exposure [px]; short ones are the common ones."""
+    still: float = 0.15
     """Share of layers that stand still."""
-    still_samples: float = 0.05
-    """Share of samples in which nothing moves: what is sharp must stay sharp."""
-    turning: float = 0.35
-    """Share of layers that turn and zoom besides."""
-    max_turn: float = 2.5
-    """Largest rotation over the exposure [deg]."""
-    max_zoom: float = 0.03
-    """Largest change of scale over the exposure."""
-    layers: int = 3
-    """Most layers, background included; each sample draws its number."""
+    covered: float = 0.6
+    """Share of pictures with a layer in front."""
     source_scale: tuple[float, float] = (1.0, 2.0)
-    """Photo pixels per rendered pixel; above 1 the frames are crisper than the photo."""
-    gammas: tuple[tuple[Gamma, float], ...] = ((2.2, 0.6), ("srgb", 0.25), (1.0, 0.15))
-    """Camera responses and their shares."""
+    """Photo pixels per pixel of a layer; above 1 the frames are crisper than the photo."""
+    gammas: tuple[float, float] = (1.0, 2.6)
+    """Camera responses; half of the samples have 2.2."""
     order: Literal["canonical", "random"] = "canonical"
-    """`canonical`: every layer moves in the canonical direction; `random`: either way."""
+    """`canonical`: every layer moves to the right; `random`: either way."""
 
 
 @dataclass(frozen=True)
 class PathOptions:
-    """What the motion model learns from and by; other models ignore it."""
+    """What the motion model learns by; other models ignore it."""
 
     middle: str = "maxim"
     """Weight set whose network, which does not learn, gives the middle frames."""
@@ -111,26 +100,6 @@ class PathOptions:
     """Clips of the validation, by the beginnings of their names; every eighth if none is named."""
     validated: int = 3
     """Most windows of each of them."""
-    simulated: float = 0.3
-    """Share of each batch that is photos under simulated motion, where both are given."""
-    gammas: tuple[float, float] = (1.8, 2.6)
-    """Camera responses; half of the samples have 2.2."""
-    shrunk: float = 0.6
-    """Share of windows that are looked at from afar..."""
-    scale: tuple[float, float] = (0.5, 1.0)
-    """...scaled by a factor between these."""
-    photo_scale: tuple[float, float] = (0.75, 1.2)
-    """Photo pixels per pixel of a simulated layer."""
-    reach: float = 28.0
-    """Longest half displacement of a simulated layer [px]."""
-    margin: int = 40
-    """Pixels around a simulated picture, from where it moves in."""
-    still: float = 0.15
-    """Share of simulated layers that stand still."""
-    covered: float = 0.6
-    """Share of simulated pictures with a layer in front."""
-    sub_frames: int = 3
-    """Instants of a simulated exposure for each frame; odd."""
     true_motion: float = 0.25
     """Share of samples whose motion the restoration network is told, not shown what was found."""
     joined: float = 0.5
@@ -146,13 +115,13 @@ class PathOptions:
     that of the picture's."""
 
 
-CROPS = {"motion": 256, "direct": 96, "cascade": 100, "bdirnet": 96}
+CROPS = {"motion": 256, "direct": 96, "cascade": 100}
 """Sides of the training crops [px] unless told otherwise."""
 STAGES_OF = {"cascade": STAGES, "motion": ("motion", "restore")}
 """What can be trained alone of the models that are several networks."""
 
 
-Loss = Literal["auto", "charbonnier", "log", "pair", "global", "independent"]
+Loss = Literal["auto", "charbonnier", "squared", "pair", "global"]
 """Losses on frames other than the middle one."""
 
 
@@ -166,10 +135,9 @@ class TrainOptions:
     order: Literal["canonical", "invariant"] = "canonical"
     """`canonical`: one order of time and regression; `invariant`: the paper's losses."""
     loss: Loss = "auto"
-    """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order. `log` is the
-    logarithm of the squared error of each frame."""
+    """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order."""
     frequency: float = 0.0
-    """Weight of the Fourier loss beside `charbonnier` and `log`."""
+    """Weight of the Fourier loss beside `charbonnier` and `squared`."""
     teacher_forcing: bool = True
     """Show later stages of the cascade the true frames (paper, section 7); otherwise the model's
     own, through which no gradient passes: as in Table 1, a stage learns on those before it."""
@@ -197,8 +165,6 @@ class TrainOptions:
     """Largest gradient norm."""
     ema: float = 0.999
     """Decay of the averaged weights, which are the ones released."""
-    reuse: int = 2
-    """How often a simulated window is shown; 1 renders each step anew."""
     seed: int = 0
     log_every: int = 50
     compile: bool = False
@@ -206,7 +172,7 @@ class TrainOptions:
     save_minutes: float = 2.0
     """Minutes between checkpoints."""
     windows: float = 0.5
-    """Share of batches that are windows of clips, where both windows and photos are given."""
+    """Share of each batch that is windows of clips, where both windows and photos are given."""
     motion: MotionOptions = field(default_factory=MotionOptions)
     camera: CameraOptions = field(default_factory=CameraOptions)
     paths: PathOptions = field(default_factory=PathOptions)
@@ -214,7 +180,6 @@ class TrainOptions:
     networks: MotionModelSpec = field(default_factory=MotionModelSpec)
     """Shape of the motion model's."""
     direct: DirectSpec = field(default_factory=DirectSpec)
-    bdirnet: BDIRSpec = field(default_factory=BDIRSpec)
     cascade: CascadeSpec = field(default_factory=CascadeSpec)
 
 
@@ -230,7 +195,10 @@ RECIPES = {
         weight_decay=1e-4,
         clip=3.0,
         ema=0.998,
-        reuse=1,
+        windows=0.7,
+        motion=MotionOptions(
+            max_path=56.0, source_scale=(0.75, 1.2), gammas=(1.8, 2.6), order="random"
+        ),
         camera=CameraOptions(
             shuttered=0.0,
             lights=0.4,

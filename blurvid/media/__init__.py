@@ -5,7 +5,8 @@ What a file cannot give raises `InputError`, what cannot be written `OutputError
 out of range `OptionError`; each with one line of text that names the file.
 """
 
-from blurvid.atomic import own_start, remove_stale, replacing
+from blurvid.atomic import remove_stale, replacing
+from blurvid.errors import reason
 from blurvid.files import (
     START,
     is_photo,
@@ -16,38 +17,35 @@ from blurvid.files import (
     starts_as,
 )
 from blurvid.media.animated import animate
-from blurvid.media.arrays import photo_from_array
-from blurvid.media.clip import write_frames
-from blurvid.media.contact import Card, write_contact, write_strip
-from blurvid.media.flow import flow_array, flow_picture, write_flow
+from blurvid.media.clip import animation, write_frames
+from blurvid.media.decode import photo_from_array
+from blurvid.media.flow import flow_array, flow_picture, save_flow
 from blurvid.media.maps import TrustMaps
-from blurvid.media.montage import sheet, write_montage
+from blurvid.media.montage import save_montage, save_strip, sheet
 from blurvid.media.mp4 import Tracks, encode, join, store
-from blurvid.media.notebook import animation
 from blurvid.media.photo import Photo
-from blurvid.media.player import Movable, Origin
+from blurvid.media.player import Movable, Notes, Origin
 from blurvid.media.png import quick_png, to_uint8, write_png
-from blurvid.media.read import read_photo
+from blurvid.media.read import PhotoLike, as_photo, photo_size, read_photo
 from blurvid.media.region import Box, Region, RegionLike, cropped, region
 from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
-from blurvid.media.single import write_still
-from blurvid.media.stills import lost_in
+from blurvid.media.stills import lost_in, write_still
 from blurvid.media.timing import Span, Timing
 from blurvid.media.tracks import write_tracks
-from blurvid.media.trust import trust_picture, write_trust
+from blurvid.media.trust import save_trust, trust_picture
 from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
-from blurvid.reasons import reason
 
 __all__ = [
     "Box",
-    "Card",
     "FILTER",
     "FILTER_VIDEO",
     "START",
     "Movable",
+    "Notes",
     "Origin",
     "Photo",
+    "PhotoLike",
     "Region",
     "RegionLike",
     "Shelf",
@@ -58,6 +56,7 @@ __all__ = [
     "VideoInfo",
     "animate",
     "animation",
+    "as_photo",
     "cropped",
     "encode",
     "flow_array",
@@ -70,13 +69,17 @@ __all__ = [
     "list_photos",
     "lost_in",
     "natural_key",
-    "own_start",
     "photo_from_array",
+    "photo_size",
     "quick_png",
     "read_photo",
     "read_video",
     "reason",
     "region",
+    "save_flow",
+    "save_montage",
+    "save_strip",
+    "save_trust",
     "remove_stale",
     "replacing",
     "scaled",
@@ -87,13 +90,8 @@ __all__ = [
     "to_uint8",
     "trust_picture",
     "video_info",
-    "write_contact",
-    "write_flow",
     "write_frames",
-    "write_montage",
     "write_png",
     "write_still",
-    "write_strip",
     "write_tracks",
-    "write_trust",
 ]

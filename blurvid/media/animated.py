@@ -12,17 +12,23 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image
 
-from blurvid.media.gif import MOSAIC_PIXELS, Palette, is_grey
+from blurvid.media.animation import (
+    GREYS,
+    MOSAIC_PIXELS,
+    WEBP_QUALITY,
+    colours_of,
+    indexed,
+    is_grey,
+)
 from blurvid.media.mp4 import writing
 from blurvid.media.scaling import fitting
 from blurvid.media.video import read_video
-from blurvid.media.webp import QUALITY
 
 Pixels = NDArray[np.uint8]
 
 _CODECS: dict[str, tuple[str, dict[str, str]]] = {
     "gif": ("gif", {}),
-    "webp": ("libwebp_anim", {"quality": str(QUALITY)}),
+    "webp": ("libwebp_anim", {"quality": str(WEBP_QUALITY)}),
 }
 UNITS = {"gif": Fraction(1, 100), "webp": Fraction(1, 1000)}
 """In which each kind counts time [s]."""
@@ -44,7 +50,7 @@ def animate(
     is left out. In a WebP, the last picture is shown as long as the others are on average.
 
     Args:
-        pieces: made by `encode` without loss, alike.
+        pieces: made by `store`, alike.
         path: a file; it is written over.
         name: the file to name in messages; its suffix is one of `UNITS`.
         shown: when each picture is shown [ticks], and when the last one ends.
@@ -117,8 +123,8 @@ def _square(pixels: Pixels, aspect: tuple[int, int], kind: str) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
-def _palette(pieces: Sequence[Path], count: int) -> Palette:
-    """The palette of all pictures, chosen by a few pixels of each."""
+def _palette(pieces: Sequence[Path], count: int) -> Pixels:
+    """Colours for all pictures, chosen by a few pixels of each."""
     parts: list[Pixels] = []
     grey = True
     for pixels in _pictures(pieces):
@@ -126,13 +132,13 @@ def _palette(pieces: Sequence[Path], count: int) -> Palette:
         size = pixels.shape[0] * pixels.shape[1]
         step = max(1, int(np.ceil(np.sqrt(count * size / MOSAIC_PIXELS))))
         parts.append(pixels[::step, ::step].copy())
-    return Palette.of(parts, grey)
+    return GREYS if grey else colours_of(parts)
 
 
-def _frame(pixels: Pixels, palette: Palette | None) -> VideoFrame:
-    if palette is None:
+def _frame(pixels: Pixels, colours: Pixels | None) -> VideoFrame:
+    if colours is None:
         return VideoFrame.from_ndarray(np.ascontiguousarray(pixels)).reformat(format="bgra")
     entries = np.full((256, 4), 255, np.uint8)  # alpha, red, green, blue
-    entries[: len(palette.colours), 1:] = palette.colours
-    indexed: Any = (np.asarray(palette.indexed(pixels)), entries)
-    return VideoFrame.from_ndarray(indexed, format="pal8")
+    entries[: len(colours), 1:] = colours
+    found: Any = (np.asarray(indexed(pixels, colours)), entries)
+    return VideoFrame.from_ndarray(found, format="pal8")

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
+import base64
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from blurvid.atomic import replacing
-from blurvid.config import FRAME_FORMATS, ClipOptions
+from blurvid.config import ANIMATIONS, FRAME_FORMATS, ClipOptions
 from blurvid.interrupts import stoppable
+from blurvid.media.animation import save_gif, save_webp
 from blurvid.media.color import srgb_converter
-from blurvid.media.compare import save_comparison
-from blurvid.media.gif import save_gif
-from blurvid.media.maps import TrustMaps
+from blurvid.media.compare import Shown, Writer, save_comparison
 from blurvid.media.mp4 import encode
+from blurvid.media.pages import escaped
 from blurvid.media.photo import Photo
-from blurvid.media.player import Movable, Origin, save_player
+from blurvid.media.player import Notes, save_player
 from blurvid.media.png import to_uint8
 from blurvid.media.scaling import fitted
 from blurvid.media.stills import save_still
-from blurvid.media.webp import save_webp
 from blurvid.targets import check_clip_options, check_comparison, check_target, kind_of
+
+NOTEBOOK_SIDE = 640
+"""Largest width and height of what a notebook shows [px]; it keeps all that it has shown."""
 
 
 def write_frames(
@@ -38,22 +42,15 @@ def write_frames(
     stem: str = "frame",
     overwrite: bool = False,
     kind: str | None = None,
-    facts: Mapping[str, str] | None = None,
-    objects: Sequence[Movable] = (),
-    maps: TrustMaps | None = None,
-    origin: Origin | None = None,
-    verdict: str | None = None,
+    notes: Notes | None = None,
 ) -> list[Path]:
-    """Write frames as `.mp4`, `.webm`, `.gif`, `.webp` or `.html`, or as PNG files in a folder.
+    """Write frames as one of `config.FORMATS`: single files in a folder, a clip, or a player.
 
     A folder gets `STEM_1.png` and so on (`STEM_01.png` of ten or more), or files of another of
     `config.FRAME_FORMATS`, with profile, EXIF, XMP, alpha and depth of the photo as far as the
-    format can; there
-    `options.reverse` counts, the rest of `options` does not. All others carry no profile and
-    hardly any alpha, so their frames are brought to sRGB and put on white.
-    GIF and WebP loop for ever. The player (`.html`) starts with the speed and order of
-    `options`, which can be changed while looking, and compares with the photo if there is one.
-    Files are written under temporary names and appear when all of them are whole.
+    format can; there `options.reverse` counts, the rest of `options` does not. All others carry no
+    profile and hardly any alpha, so their frames are brought to sRGB and put on white. Files are
+    written under temporary names and appear when all of them are whole.
 
     Args:
         frames: (T, 3, H, W) float RGB, nominally in [0, 1], on any device; T >= 1.
@@ -63,11 +60,7 @@ def write_frames(
         stem: start of the names of files in a folder.
         overwrite: replace existing files.
         kind: one of `config.FORMATS`, whatever the target is called; by default its name tells.
-        facts: what the player says about the frames, each fact under its name.
-        objects: what can be turned around in the player.
-        maps: what the player can lay over the frames.
-        origin: how the player's user can make other files of the same.
-        verdict: one sentence of the player about what was gained.
+        notes: what a player says besides.
 
     Returns:
         The files written, in the order in which they are shown.
@@ -84,85 +77,79 @@ def write_frames(
     kind = kind or kind_of(target)
     if options.compare:
         check_comparison(kind, target)
-    count = frames.shape[0]
-    paths = check_target(target, stem, count, overwrite, kind)
+    paths = check_target(target, stem, frames.shape[0], overwrite, kind)
     with replacing(paths) as temporaries:
-        if kind in FRAME_FORMATS:
-            order = _order(count, options, bounce=False)
-            for path, index, name in zip(temporaries, stoppable(order), paths, strict=True):
-                save_still(frames[index], path, photo, kind, name)
-        else:
-            pixels = flat_frames(frames, photo, "" if options.compare else kind)
-            path = temporaries[0]
-            if options.compare:
-                order = _order(count, options, bounce=options.bounce)
-                blurry = _flat_photo(photo, pixels)
-                save_comparison(kind, blurry, pixels, order, path, options, target)
-            elif kind == "html":
-                _save_player(
-                    pixels, path, photo, options, facts or {}, objects, maps, origin, verdict
-                )
-            else:
-                shown = _order(count, options, bounce=options.bounce)
-                WRITERS[kind](pixels, shown, path, options, target)
+        WRITERS[kind](Work(frames, photo, options, kind, paths, notes or Notes()), temporaries)
     return paths
 
 
-def _save_video(
-    pixels: list[NDArray[np.uint8]],
-    order: list[int],
-    path: Path,
-    options: ClipOptions,
-    target: Path,
-    webm: bool = False,
-) -> None:
-    """Write a video, looped until it lasts as long as is asked for."""
-    loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
-    shown = (pixels[index] for index in stoppable(order * loops))
-    size = pixels[0].shape[:2]
-    encode(shown, size, path, options.fps, options.crf, target, webm=webm)
+@dataclass(frozen=True)
+class Work:
+    """What is to be written."""
+
+    frames: Tensor
+    """(T, 3, H, W) RGB in [0, 1]."""
+    photo: Photo | None
+    options: ClipOptions
+    kind: str
+    """One of `config.FORMATS`."""
+    names: list[Path]
+    """The files, for messages."""
+    notes: Notes
 
 
-WRITERS: dict[
-    str, Callable[[list[NDArray[np.uint8]], list[int], Path, ClipOptions, Path], None]
-] = {
-    "mp4": _save_video,
-    "webm": partial(_save_video, webm=True),
-    "gif": lambda pixels, order, path, o, target: save_gif(pixels, order, path, o.fps),
-    "webp": lambda pixels, order, path, o, target: save_webp(pixels, order, path, o.fps),
+def _stills(work: Work, paths: Sequence[Path]) -> None:
+    """Write a file for each frame."""
+    order = stoppable(_order(len(work.frames), work.options, bounce=False))
+    for path, index, name in zip(paths, order, work.names, strict=True):
+        save_still(work.frames[index], path, work.photo, work.kind, name)
+
+
+def _moving(save: Writer) -> Callable[[Work, Sequence[Path]], None]:
+    """What writes an animation or a video, of frames, or of the photo against them."""
+
+    def write(work: Work, paths: Sequence[Path]) -> None:
+        options = work.options
+        pixels = flat_frames(work.frames, work.photo, "" if options.compare else work.kind)
+        order = _order(len(pixels), options, bounce=options.bounce)
+        shown = Shown(pixels, order, options.fps, options.crf, work.kind, work.names[0])
+        if options.compare:
+            save_comparison(save, shown, _flat_photo(work.photo, pixels), paths[0], options)
+            return
+        if work.kind not in ANIMATIONS:  # looped until it lasts as long as is asked for
+            loops = math.ceil(options.seconds * options.fps / len(order) - 1e-9)
+            shown = replace(shown, order=order * max(1, loops))
+        save(shown, paths[0])
+
+    return write
+
+
+def _video(shown: Shown, path: Path) -> None:
+    frames = (shown.frames[index] for index in stoppable(shown.order))
+    size, webm = shown.frames[0].shape[:2], shown.kind == "webm"
+    encode(frames, size, path, shown.fps, shown.crf, shown.name, webm=webm)
+
+
+def _player(work: Work, paths: Sequence[Path]) -> None:
+    pixels = flat_frames(work.frames, work.photo, work.kind)
+    order = _order(len(pixels), work.options, bounce=False)
+    photo, title, blurry = work.photo, "photo", None
+    if photo is not None:
+        title = "photo" if photo.name == "-" else Path(photo.name).name
+        blurry = _flat_photo(photo, pixels)
+    shown = [pixels[index] for index in order]
+    save_player(shown, blurry, paths[0], title, work.options, work.notes)
+
+
+WRITERS: dict[str, Callable[[Work, Sequence[Path]], None]] = {
+    **dict.fromkeys(FRAME_FORMATS, _stills),
+    "mp4": _moving(_video),
+    "webm": _moving(_video),
+    "gif": _moving(lambda shown, path: save_gif(shown.frames, shown.order, path, shown.fps)),
+    "webp": _moving(lambda shown, path: save_webp(shown.frames, shown.order, path, shown.fps)),
+    "html": _player,
 }
-"""How each kind of animation or video is written: frames (H, W, 3), their order as shown, a path
-that is new, options, and the name for messages."""
-
-
-def _save_player(
-    pixels: list[NDArray[np.uint8]],
-    path: Path,
-    photo: Photo | None,
-    options: ClipOptions,
-    facts: Mapping[str, str],
-    objects: Sequence[Movable],
-    maps: TrustMaps | None,
-    origin: Origin | None,
-    verdict: str | None,
-) -> None:
-    """Write a player to a path that is new."""
-    blurry = None if photo is None else _flat_photo(photo, pixels)
-    if origin is not None:
-        origin = dataclasses.replace(origin, reverse=options.reverse)
-    save_player(
-        [pixels[index] for index in _order(len(pixels), options, bounce=False)],
-        blurry,
-        path,
-        title=_title(photo),
-        facts=facts,
-        fps=options.fps,
-        bounce=options.bounce,
-        objects=objects,
-        maps=maps,
-        origin=origin,
-        verdict=verdict,
-    )
+"""How each of `config.FORMATS` is written to paths that are new."""
 
 
 def _flat_photo(photo: Photo | None, pixels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -174,11 +161,6 @@ def _flat_photo(photo: Photo | None, pixels: list[NDArray[np.uint8]]) -> NDArray
         raise ValueError(f"frames and photo differ in size: {sides}")
     (blurry,) = flat_frames(photo.pixels[None], photo)
     return blurry
-
-
-def _title(photo: Photo | None) -> str:
-    """What to call frames for people: the name of the photo's file, if it has one."""
-    return "photo" if photo is None or photo.name == "-" else Path(photo.name).name
 
 
 def _order(count: int, options: ClipOptions, *, bounce: bool) -> list[int]:
@@ -212,3 +194,31 @@ def flat_frames(frames: Tensor, photo: Photo | None, kind: str = "") -> list[NDA
             frame = frame.clamp(0, 1) * solid + (1 - solid)
         flat.append(fitted(convert(to_uint8(frame)), kind))
     return flat
+
+
+def animation(frames: Tensor, photo: Photo) -> str:
+    """Play frames forth and back, for ever, as an HTML element that needs nothing else.
+
+    An image, not a video or the player: notebooks that are not trusted, and sites that show them,
+    leave out scripts and videos.
+
+    Args:
+        frames: (T, 3, H, W) float RGB in [0, 1].
+        photo: what they came from.
+
+    Returns:
+        A `figure`.
+    """
+    images = [Image.fromarray(frame) for frame in flat_frames(frames, photo)]
+    for image in images:
+        image.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE), Image.Resampling.BICUBIC)
+    pixels, options = [np.asarray(image) for image in images], ClipOptions()
+    with tempfile.TemporaryDirectory(prefix="blurvid-") as folder:
+        path = Path(folder) / "clip.webp"
+        save_webp(pixels, _order(len(pixels), options, bounce=True), path, options.fps)
+        data = base64.b64encode(path.read_bytes()).decode()
+    name = escaped(Path(photo.name).name)
+    return (
+        f'<figure><img alt="{len(images)} frames of {name}" src="data:image/webp;base64,{data}">'
+        f"<figcaption>{name}: {len(images)} frames</figcaption></figure>"
+    )

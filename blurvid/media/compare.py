@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from blurvid.config import ClipOptions
-from blurvid.media.gif import save_gif
-from blurvid.media.mp4 import encode
-from blurvid.media.webp import save_webp
-from blurvid.targets import check_comparison
+from blurvid.config import ANIMATIONS, ClipOptions
 
 Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a clip shows."""
+
+    frames: Sequence[Pixels]
+    """(H, W, 3) uint8 RGB (sRGB) each, all of one size."""
+    order: Sequence[int]
+    """Indices of the frames in the order in which they are shown."""
+    fps: float
+    crf: int
+    kind: str
+    """One of `config.FORMATS`."""
+    name: Path
+    """The file to name in messages."""
+
+
+Writer: TypeAlias = Callable[[Shown, Path], None]
+"""Writes a clip to a path that is new."""
 
 LARGEST = 8_000_000
 """Most bytes of a clip that is posted; several networks refuse more."""
@@ -37,47 +54,24 @@ _WORST = 45
 
 
 def save_comparison(
-    kind: str,
-    blurry: Pixels,
-    frames: Sequence[Pixels],
-    order: Sequence[int],
-    path: Path,
-    options: ClipOptions,
-    name: Path,
+    save: Writer, shown: Shown, blurry: Pixels, path: Path, options: ClipOptions
 ) -> None:
     """Write a clip of a photo against its frames, of at most 1080 px and 8 MB.
 
     Args:
-        kind: one of `targets.COMPARED`.
+        save: writes a clip of this kind.
+        shown: the frames, and their order.
         blurry: the photo, (H, W, 3) uint8 sRGB.
-        frames: the frames likewise.
-        order: indices of the frames, as they are shown again and again.
         path: a file that must be new.
         options: what to compare how.
-        name: the file to name in messages.
-
-    Raises:
-        OptionError: another kind.
-        OSError: the file cannot be written.
-        OutputError: likewise, a video.
     """
-    check_comparison(kind, name)
-    animated = kind in ("gif", "webp")
-    side, crf = _ANIMATED_SIDE if animated else LONGEST, options.crf
+    animated = shown.kind in ANIMATIONS
+    side, rate = (_ANIMATED_SIDE, _ANIMATED_RATE) if animated else (LONGEST, 30.0)
+    crf = options.crf
     while True:
-        if animated:
-            pictures = list(compared(blurry, frames, order, options, side, _ANIMATED_RATE))
-            shown = range(len(pictures))
-            if kind == "gif":
-                save_gif(pictures, shown, path, _ANIMATED_RATE)
-            else:
-                save_webp(pictures, shown, path, _ANIMATED_RATE)
-        else:
-            composed = compared(blurry, frames, order, options, side)
-            first = next(composed)
-            size = first.shape[:2]
-            webm = kind == "webm"
-            encode(chain([first], composed), size, path, 30.0, crf, name, webm=webm)
+        pictures = Comparison(blurry, shown.frames, shown.order, options, side, rate)
+        order = range(len(pictures))
+        save(replace(shown, frames=pictures, order=order, fps=rate, crf=crf), path)
         length = path.stat().st_size
         if length <= LARGEST or crf >= _WORST or side <= 2 * _GAP:
             return
@@ -88,15 +82,10 @@ def save_comparison(
             crf = min(_WORST, crf + 4)
 
 
-def compared(
-    blurry: Pixels,
-    frames: Sequence[Pixels],
-    order: Sequence[int],
-    options: ClipOptions,
-    side: int = LONGEST,
-    rate: float = 30.0,
-) -> Iterator[Pixels]:
-    """Compose the pictures of a clip of a photo against its frames.
+class Comparison(Sequence[Pixels]):
+    """The pictures of a clip of a photo against its frames, each composed when it is asked for.
+
+    They are (H', W', 3) uint8 with even sides, of one round that ends where it begins.
 
     Args:
         blurry: the photo, (H, W, 3) uint8 sRGB.
@@ -105,33 +94,48 @@ def compared(
         options: what to compare how, and at how many frames per second.
         side: longest side of the pictures [px].
         rate: pictures per second.
-
-    Yields:
-        Pictures, (H', W', 3) uint8 with even sides, of one round that ends where it begins.
     """
-    if options.square:
-        blurry, frames = _squares(blurry, frames)
-    height, width = blurry.shape[:2]
-    upright = height > width
-    wide, high = width, height
-    if options.compare == "side":
-        wide, high = (2 * width, height) if upright or height == width else (width, 2 * height)
-    scale = min(1.0, (side - _GAP) / max(wide, high))
-    size = (max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2))
-    left, *right = (
-        Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
-        for image in [blurry, *frames]
-    )
-    if options.caption:
-        for image, text in [(left, "blurred"), *((image, "sharp") for image in right)]:
-            _label(image, text, at_right=image is not left and options.compare == "wipe")
-    lap = len(order) / options.fps
-    seconds = lap * max(1, round(ROUND / lap))
-    count = max(2, round(seconds * rate))
-    for number in range(count):
-        at = number / count
-        frame = right[order[int(at * seconds * options.fps) % len(order)]]
-        yield _picture(options.compare, left, frame, at)
+
+    def __init__(
+        self,
+        blurry: Pixels,
+        frames: Sequence[Pixels],
+        order: Sequence[int],
+        options: ClipOptions,
+        side: int = LONGEST,
+        rate: float = 30.0,
+    ) -> None:
+        if options.square:
+            blurry, frames = _squares(blurry, frames)
+        height, width = blurry.shape[:2]
+        upright = height > width
+        wide, high = width, height
+        if options.compare == "side":
+            wide, high = (2 * width, height) if upright or height == width else (width, 2 * height)
+        scale = min(1.0, (side - _GAP) / max(wide, high))
+        size = (max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2))
+        self.left, *self.right = (
+            Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+            for image in [blurry, *frames]
+        )
+        self.how, self.order, self.fps = options.compare, order, options.fps
+        if options.caption:
+            _label(self.left, "blurred", at_right=False)
+            for image in self.right:
+                _label(image, "sharp", at_right=self.how == "wipe")
+        lap = len(order) / options.fps
+        self.seconds = lap * max(1, round(ROUND / lap))
+        self.length = max(2, round(self.seconds * rate))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < self.length:
+            raise IndexError(number)
+        at = number / self.length
+        frame = self.right[self.order[int(at * self.seconds * self.fps) % len(self.order)]]
+        return _picture(self.how, self.left, frame, at)
 
 
 def _picture(how: str | None, left: Image.Image, right: Image.Image, at: float) -> Pixels:

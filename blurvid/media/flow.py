@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from blurvid.atomic import replacing
 from blurvid.flow import Field
-from blurvid.targets import check_besides
 
 _MAGIC = b"PIEH"
 """First bytes of a .flo file; as a little-endian float32, 202021.25."""
@@ -25,38 +23,23 @@ _LEGEND = 120
 _FONT = 18
 
 
-def write_flow(field: Field, target: Path, *, overwrite: bool = False) -> Path:
-    """Write a flow by what the file is called.
+def save_flow(field: Field, path: Path) -> None:
+    """Write a flow to a file that is new, by its suffix.
 
     `.flo` (Middlebury) and `.npy` ((H, W, 2) float32) hold the displacements at full size [px],
     x to the right, y downwards. `.png` is a picture of at most 1280 px: hue is direction,
     saturation length, as the legend below it says.
-
-    Args:
-        field: the flow.
-        target: the file; its folder is made if missing.
-        overwrite: replace an existing file.
-
-    Returns:
-        The file.
-
-    Raises:
-        OptionError: another suffix.
-        OutputError: the file exists already, or cannot be written.
     """
-    target = check_besides("flow", target, overwrite)
-    suffix = target.suffix.lower()
-    with replacing([target]) as (temporary,), temporary.open("xb") as file:
+    suffix = path.suffix.lower()
+    with path.open("xb") as file:
         if suffix == ".png":
             flow_picture(field).save(file, format="PNG")
-            return target
-        if suffix == ".npy":
+        elif suffix == ".npy":
             np.save(file, flow_array(field))
         else:
             height, width = field.size
             file.write(_MAGIC + np.array([width, height], "<i4").tobytes())
             file.write(flow_array(field).data)
-    return target
 
 
 def flow_array(field: Field) -> NDArray[np.float32]:

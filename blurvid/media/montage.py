@@ -1,4 +1,4 @@
-"""A photo and its frames on one sheet, with crops of where most is going on."""
+"""A photo and its frames on one sheet, with crops of where most moves, or small in a strip."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from blurvid.atomic import replacing
+from blurvid.config import FRAMES
 from blurvid.media.clip import flat_frames
 from blurvid.media.compare import busiest
 from blurvid.media.photo import Photo
 from blurvid.media.png import save_png
-from blurvid.targets import check_besides
 
 Pixels = NDArray[np.uint8]
 
+_STRIP_SIDE, _STRIP_QUALITY = 480, 82
+"""Longest side of a picture of a strip [px], and what WebP makes of it."""
 _COLUMNS = 4
 _CELL = 480
 """Longest side of an image on the sheet [px]; crops are about as large."""
@@ -33,7 +34,7 @@ _FONT = 22
 _MARK = (255, 196, 0)
 
 
-def write_montage(frames: Tensor, target: Path, photo: Photo, *, overwrite: bool = False) -> Path:
+def save_montage(frames: Tensor, path: Path, photo: Photo) -> None:
     """Write a sheet with a photo and its frames, labelled, each with a crop below it.
 
     The crop is taken where the first and the last frame differ most on average; it is enlarged
@@ -41,27 +42,17 @@ def write_montage(frames: Tensor, target: Path, photo: Photo, *, overwrite: bool
 
     Args:
         frames: (T, 3, H, W) float RGB, nominally in [0, 1], on any device.
-        target: a file ending in `.png`; its folder is made if missing.
+        path: a file that must be new.
         photo: what the frames came from, H x W as they are.
-        overwrite: replace an existing file.
-
-    Returns:
-        The file.
 
     Raises:
-        OptionError: another suffix.
-        OutputError: the file exists already, or cannot be written.
         ValueError: frames of another shape, or with NaN values.
     """
     if frames.ndim != 4 or 0 in frames.shape or frames.shape[1:] != photo.pixels.shape:
         shape = (tuple(frames.shape), tuple(photo.pixels.shape))
         raise ValueError(f"frames of shape {shape[0]} of a photo of shape {shape[1]}")
-    target = check_besides("montage", target, overwrite)
     (blurry,) = flat_frames(photo.pixels[None], photo)
-    page = montage(blurry, flat_frames(frames, photo))
-    with replacing([target]) as (temporary,):
-        save_png(page, temporary, None)
-    return target
+    save_png(montage(blurry, flat_frames(frames, photo)), path, None)
 
 
 def montage(blurry: Pixels, frames: Sequence[Pixels]) -> Tensor:
@@ -151,3 +142,26 @@ def _text(text: str, width: int) -> Image.Image:
 def _tensor(image: Image.Image) -> Tensor:
     """(3, H, W) float in [0, 1]."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+
+
+def save_strip(frames: Tensor, path: Path, photo: Photo) -> None:
+    """Write a photo and at most seven of its frames below one another, small, as WebP.
+
+    One picture for all of them is one file to load, and a page plays it by moving it.
+
+    Args:
+        frames: (T, 3, H, W) float RGB, nominally in [0, 1], on any device.
+        path: a file that is new.
+        photo: what the frames came from, H x W as they are.
+    """
+    (blurry,) = flat_frames(photo.pixels[None], photo)
+    picked = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int)
+    pictures = [Image.fromarray(blurry)]
+    pictures += [Image.fromarray(frame) for frame in flat_frames(frames[picked.tolist()], photo)]
+    for picture in pictures:
+        picture.thumbnail((_STRIP_SIDE, _STRIP_SIDE), Image.Resampling.LANCZOS, reducing_gap=3)
+    width, height = pictures[0].size
+    strip = Image.new("RGB", (width, height * len(pictures)))
+    for number, picture in enumerate(pictures):
+        strip.paste(picture, (0, number * height))
+    strip.save(path, "webp", quality=_STRIP_QUALITY)

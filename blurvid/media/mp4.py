@@ -40,8 +40,6 @@ _FINEST = 10**9
 _CLOCK = 90_000
 """Ticks a second in which a file tells when a track begins."""
 _LOSSLESS = {"qp": "0", "preset": "ultrafast"}
-
-
 _WORST_H264, _WORST_VP9 = 51, 63
 """Largest crf of each encoder."""
 _VP9 = {"row-mt": "1", "cpu-used": "4", "deadline": "good", "b": "0"}

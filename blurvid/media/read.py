@@ -11,14 +11,16 @@ import threading
 import warnings as python_warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO, TypeAlias
 
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
+from torch import Tensor
 
-from blurvid.errors import DeviceError, InputError
+from blurvid.errors import DeviceError, InputError, reason
 from blurvid.files import is_video
 from blurvid.media.cut import ended_jpeg, ends_early, load_part, only_end_missing
-from blurvid.media.decode import photo_from_image, photo_from_values
+from blurvid.media.decode import photo_from_array, photo_from_image, photo_from_values
 from blurvid.media.deep import deep_png, deep_tiff, described, make_room
 from blurvid.media.heif import HeifPhoto, is_heif
 from blurvid.media.ifd import TiffReader
@@ -26,9 +28,10 @@ from blurvid.media.metadata import ORIENTATION, Metadata, metadata_of, metadata_
 from blurvid.media.photo import Photo
 from blurvid.media.repair import repaired_png
 from blurvid.media.told import heif_codes, png_codes
-from blurvid.reasons import reason
 from blurvid.runtime import lacks_memory
 
+PhotoLike: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | Photo
+"""What a photo may come as."""
 MAX_PIXELS = 400_000_000
 """Larger images are refused before they are decoded."""
 MAX_BYTES = 1 << 32
@@ -40,6 +43,9 @@ MAX_WORK = 8_000_000_000
 _UNWANTED = frozenset({"EPS"})
 """Pillow reads these by running another program on the file."""
 _SEVERAL = "holds several frames or pages; only the first is used"
+_RAW = "is a raw photo; develop it to JPEG, PNG or TIFF first"
+_RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb")
+"""Of Fujifilm, Panasonic, Olympus and Sigma; others are TIFF files, or media files of Canon."""
 _CUT = "is truncated: a part of the picture is missing"
 _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it would write to stderr itself
@@ -77,6 +83,31 @@ def read_photo(
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: {reason(error)}") from error
     return _read(source, name or "-", allow_truncated)
+
+
+def as_photo(photo: PhotoLike) -> Photo:
+    """Open a photo, whatever it comes as.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if isinstance(photo, Photo):
+        return photo
+    value: Any = photo
+    opened = isinstance(value, str | Path) or hasattr(value, "read")
+    return read_photo(value) if opened else photo_from_array(value)
+
+
+def photo_size(path: Path) -> tuple[int, int] | None:
+    """Height and width of a photo [px], as stored; None where its first bytes do not tell.
+
+    What is wrong with it, reading it tells.
+    """
+    with contextlib.suppress(Exception):  # decoders raise anything on damaged files
+        if path.is_file():
+            with path.open("rb") as file, _open(file, file.read(512)) or Image.Image() as image:
+                return image.size[::-1] if all(image.size) else None
+    return None
 
 
 def _read(file: BinaryIO | IO[bytes], name: str, partial: bool) -> Photo:
@@ -259,7 +290,7 @@ def _read_tiff(stream: IO[bytes], start: bytes, name: str) -> Photo | None:
     subfile = tiff.number(tags.get(_SUBFILE_TYPE), 0)
     reduced = subfile & 1 and _SUB_DIRECTORIES in tags
     if _DNG_VERSION in tags or reduced or start[8:10] == b"CR":
-        raise InputError(f"{name}: is a raw photo; develop it to JPEG, PNG or TIFF first")
+        raise InputError(f"{name}: {_RAW}")
     deep = deep_tiff(stream, tiff, tags)
     if deep is None:
         return None
@@ -299,6 +330,8 @@ def _what_else(stream: IO[bytes], start: bytes, name: str) -> str:
         return "the file is empty"
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the photo; run `git lfs pull`"
+    if start.startswith(_RAW_STARTS) or start[4:12] == b"ftypcrx ":
+        return _RAW
     if start[:2] in (b"II", b"MM"):
         with contextlib.suppress(ValueError):
             tiff = TiffReader(stream)

@@ -10,6 +10,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from blurvid.media.color import on_white
 from blurvid.media.scaling import video_filter
 
 # Numbers of ISO/IEC 23091-2, as FFmpeg gives them.
@@ -27,15 +28,21 @@ def beyond_bt709(frame: VideoFrame) -> str:
     return _HDR.get(frame.color_trc) or _WIDE.get(frame.color_primaries, "")
 
 
+def has_alpha(frame: VideoFrame) -> bool:
+    """Whether a frame may be partly transparent."""
+    return any(component.is_alpha for component in frame.format.components)
+
+
 class Converter:
-    """Frames to RGB of BT.709, scaled by `scaling.FILTER`.
+    """Frames to RGB of BT.709, on white where they are transparent, scaled by `scaling.FILTER`.
 
     Args:
         scale: size as a share of the video's.
+        opaque: what is said of transparency means nothing.
     """
 
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
+    def __init__(self, scale: float, opaque: bool = False) -> None:
+        self.scale, self.opaque = scale, opaque
         self.kind: tuple[object, ...] = ()
         self.graph = av.filter.Graph()
 
@@ -53,20 +60,23 @@ class Converter:
             f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1"
             f":colorspace={frame.colorspace}:range={frame.color_range}"
         )
+        alpha = has_alpha(frame) and not self.opaque
         kind = (args, mapped)
         if kind != self.kind:
             graph = av.filter.Graph()
             nodes = [
                 graph.add("buffer", args),
                 graph.add("scale", video_filter(self.scale) + mapped),
-                graph.add("format", "gbrp"),  # twice as fast as straight to rgb24
-                graph.add("format", "rgb24"),
+                # Twice as fast as straight to the last format.
+                graph.add("format", "gbrap" if alpha else "gbrp"),
+                graph.add("format", "rgba" if alpha else "rgb24"),
                 graph.add("buffersink"),
             ]
             graph.link_nodes(*nodes).configure()
             self.kind, self.graph = kind, graph
         self.graph.vpush(frame)
-        return np.asarray(self.graph.vpull().to_ndarray(), np.uint8)
+        pixels = np.asarray(self.graph.vpull().to_ndarray(), np.uint8)
+        return on_white(pixels) if alpha else pixels
 
 
 def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:

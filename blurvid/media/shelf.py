@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blurvid.atomic import remove_stale, replacing
-from blurvid.errors import OutputError
-from blurvid.locks import locked
-from blurvid.reasons import reason
+from blurvid.atomic import locked, remove_stale, replacing
+from blurvid.errors import OutputError, reason
 
 _ABOUT = "run.json"
 _LOG = "joints.jsonl"

@@ -10,20 +10,54 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from blurvid.atomic import replacing
 from blurvid.config import FRAME_FORMATS, JPEG_QUALITY
 from blurvid.errors import OutputError
-from blurvid.media.beside import iptc_fits_jpeg, jpeg_segments
-from blurvid.media.color import profile_space, srgb_converter
+from blurvid.media.beside import dpi_of_exif, iptc_fits_jpeg, jpeg_segments
+from blurvid.media.color import on_white, profile_space, srgb_converter
+from blurvid.media.metadata import EXIF_PREFIX
 from blurvid.media.photo import Photo
 from blurvid.media.png import frame_pixels, save_png
 from blurvid.media.scaling import LARGEST, fitting
 from blurvid.media.tiff import save_tiff
+from blurvid.targets import check_file, still_kind
 
 _LABELS = {"jpg": "JPEG", "webp-frames": "WebP"}
 _JPEG_BLOCK = 65_502
 """Longest EXIF block and XMP packet [bytes] that a JPEG file holds, less their headers."""
+_NO_DPI = (72, 72)
+"""Pixels an inch of files that do not know."""
 _WEBP_EFFORT = {"method": 2, "quality": 20}
 """A third of the time of Pillow's defaults, for files less than 1 % larger (lossless)."""
+
+
+def write_still(
+    image: Tensor, target: Path, photo: Photo | None = None, *, overwrite: bool = False
+) -> Path:
+    """Write one picture with what its photo came with, as far as the format can.
+
+    It appears under its name when it is whole.
+
+    Args:
+        image: (3, H, W) float RGB, nominally in [0, 1], on any device.
+        target: a file whose suffix names its kind; its folder is made if missing.
+        photo: what it came from.
+        overwrite: replace an existing file.
+
+    Returns:
+        The file written.
+
+    Raises:
+        OptionError: an unknown suffix.
+        OutputError: the file exists already, or cannot be written.
+        ValueError: another shape or size than the photo's, or NaN values.
+    """
+    target = Path(target)
+    kind = still_kind(target)
+    check_file(target, overwrite)
+    with replacing([target]) as (temporary,):
+        save_still(image, temporary, photo, kind, target)
+    return target
 
 
 def save_still(image: Tensor, path: Path, photo: Photo | None, kind: str, name: Path) -> None:
@@ -61,8 +95,7 @@ def _save_shallow(image: Tensor, path: Path, photo: Photo | None, kind: str, nam
     if jpeg:
         options |= {"format": "JPEG", "quality": JPEG_QUALITY, "subsampling": "4:4:4"}
         if pixels.shape[2:] in ((2,), (4,)):  # JPEG has no alpha: the frame goes on white
-            solid = pixels[..., -1:] / np.float32(255)
-            pixels = np.round(pixels[..., :-1] * solid + 255 * (1 - solid)).astype(np.uint8)
+            pixels = on_white(pixels)
             pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     else:
         options |= {"format": "WEBP", "lossless": True, "exact": True, **_WEBP_EFFORT}
@@ -100,6 +133,10 @@ def _blocks(photo: Photo, jpeg: bool) -> dict[str, Any]:
         long = photo.xmp if photo.xmp is not None and len(photo.xmp) > _JPEG_BLOCK else None
         found["extra"], short = jpeg_segments(iptc, long)
         found["xmp"] = short or photo.xmp
+    elif photo.exif is None and photo.dpi is not None:  # its one place for pixels an inch
+        exif = Image.Exif()
+        exif[282], exif[283], exif[296] = *photo.dpi, 2
+        found["exif"] = exif.tobytes()
     return {key: block for key, block in found.items() if block is not None}
 
 
@@ -131,6 +168,10 @@ def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
             lost.append("its EXIF block is too long for JPEG frames; it is left out")
         if photo.iptc is not None and not iptc_fits_jpeg(photo.iptc):
             lost.append("its IPTC records are too long for JPEG frames; they are left out")
-    elif photo.iptc is not None:
+        return tuple(lost)
+    if photo.iptc is not None:
         lost.append("WebP frames have no place for IPTC records; they are left out")
+    if photo.dpi not in (None, _NO_DPI) and photo.exif is not None:
+        if dpi_of_exif(photo.exif.removeprefix(EXIF_PREFIX)) is None:
+            lost.append("WebP frames keep pixels an inch in EXIF, which has none; left out")
     return tuple(lost)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
-from collections.abc import Iterator
-from typing import IO, TypeAlias
+from typing import IO
+
+import av
 
 from blurvid.media.ifd import RATIONAL, Entry, TiffReader
 from blurvid.media.profile import ADOBE, Codes, Colours, of_png
+from blurvid.media.video import MAX_PIXELS, refuse
 
 _EXIF, _INTEROPERABILITY = 0x8769, 0xA005
 _WHITE_POINT, _PRIMARIES, _COLOUR_SPACE, _GAMMA, _INDEX = 0x13E, 0x13F, 0xA001, 0xA500, 1
 _ADOBE_SPACE, _UNCALIBRATED = 2, 0xFFFF
 _ADOBE_GAMMA = 563 / 256
-_MOST_CHUNKS, _MOST_BOXES = 1000, 10_000
-_LONGEST_HEAD = 1 << 24
-"""Longest `meta` box [bytes] that is looked through."""
-
-_Box: TypeAlias = tuple[bytes, bytes]
-"""Kind and content."""
+_MOST_CHUNKS = 1000
+_UNSPECIFIED, _FULL = 2, 2
+"""As FFmpeg counts primaries and ranges."""
+_FFMPEG = {"max_pixels": str(MAX_PIXELS)}
 
 
 def of_exif(exif: bytes) -> Colours | None:
@@ -74,81 +74,13 @@ def png_codes(stream: IO[bytes]) -> Codes | None:
 
 
 def heif_codes(stream: IO[bytes]) -> Codes | None:
-    """Code points of the main picture of an AVIF or HEIC file (ISO/IEC 23008-12, `colr`).
-
-    Returns:
-        None where its properties hold none, or cannot be read.
-    """
-    with contextlib.suppress(ValueError, LookupError, struct.error):
-        for kind, content in _properties(stream):
-            if kind == b"colr" and content[:4] == b"nclx":
-                primaries, transfer, matrix, full = struct.unpack_from(">HHHB", content, 4)
-                return primaries, transfer, matrix, bool(full & 0x80)
+    """Code points of an AVIF or HEIC picture; None where it tells none, or is damaged."""
+    stream.seek(0)
+    with contextlib.suppress(av.FFmpegError, OSError, LookupError, ValueError):
+        with av.open(
+            stream, format="mov", options=_FFMPEG, metadata_errors="replace", io_open=refuse
+        ) as file:
+            about = file.streams.video[0].codec_context
+            codes = about.color_primaries, about.color_trc, about.colorspace
+            return None if codes[0] == _UNSPECIFIED else (*codes, about.color_range == _FULL)
     return None
-
-
-def _properties(stream: IO[bytes]) -> list[_Box]:
-    """Properties of the main picture."""
-    meta = dict(_boxes(_meta(stream)[4:]))
-    version, *_ = meta[b"pitm"]
-    main = int.from_bytes(meta[b"pitm"][4 : 6 if version == 0 else 8], "big")
-    shelf = list(_boxes(meta[b"iprp"]))
-    known = list(_boxes(dict(shelf)[b"ipco"]))
-    found: list[_Box] = []
-    for kind, content in shelf:
-        if kind == b"ipma":
-            found += [
-                known[index - 1] for index in _links(content, main) if 0 < index <= len(known)
-            ]
-    return found
-
-
-def _links(content: bytes, item: int) -> Iterator[int]:
-    """Numbers of the properties that an `ipma` box gives to an item."""
-    version, wide = content[0], content[3] & 1
-    name, link, at = (">H" if version == 0 else ">I"), (">H" if wide else ">B"), 8
-    for _ in range(min(int.from_bytes(content[4:8], "big"), _MOST_BOXES)):
-        (owner,) = struct.unpack_from(name, content, at)
-        at += struct.calcsize(name)
-        count = content[at]
-        links = struct.unpack_from(f">{count}{link[1]}", content, at + 1)
-        at += 1 + count * struct.calcsize(link)
-        if owner == item:
-            yield from (number & (0x7FFF if wide else 0x7F) for number in links)
-
-
-def _meta(stream: IO[bytes]) -> bytes:
-    """Content of the file's `meta` box."""
-    end = stream.seek(0, io.SEEK_END)
-    at = 0
-    for _ in range(_MOST_CHUNKS):
-        stream.seek(at)
-        size, kind, start = _box_head(stream.read(16), end - at)
-        if kind == b"meta" and size <= _LONGEST_HEAD:
-            stream.seek(at + start)
-            return stream.read(size - start)
-        at += size
-    raise ValueError("no meta box")
-
-
-def _boxes(content: bytes) -> Iterator[_Box]:
-    at = 0
-    for _ in range(_MOST_BOXES):
-        if at + 8 > len(content):
-            return
-        size, kind, start = _box_head(content[at : at + 16], len(content) - at)
-        yield kind, content[at + start : at + size]
-        at += size
-
-
-def _box_head(head: bytes, rest: int) -> tuple[int, bytes, int]:
-    """Size and kind of a box, and where its content begins."""
-    size, kind = struct.unpack_from(">I4s", head)
-    start = 8
-    if size == 1:
-        (size,) = struct.unpack_from(">Q", head, 8)
-        start = 16
-    size = size or rest
-    if not start <= size <= rest:
-        raise ValueError("a box longer than the file")
-    return size, kind, start

@@ -33,6 +33,8 @@ _ABOUT = {
     "com.apple.quicktime.creationdate": "date",
 }
 """Words about a video by their names in files, and in an MP4."""
+_CAMERA = ("make", "model")
+"""Words that phones write, and an MP4 has no place for."""
 _SLOWEST, _FASTEST = 0.5, 2.0
 """Tempos of one `atempo` of FFmpeg; slower ones are made by several, faster ones lose samples."""
 _MILLISECOND = Fraction(1, 1000)
@@ -60,6 +62,7 @@ def write_tracks(
     with open_video(source) as (container, video):
         # (A chapter's title is in a data track of an MP4.)
         words = {key.lower(): value for key, value in container.metadata.items()}
+        last = {key.rpartition(".")[2] for key in words}
         about = {own: words[key] for key, own in _ABOUT.items() if key in words}
         chapters = container.chapters()
         others = [stream for stream in container.streams if stream.index != video.index]
@@ -78,8 +81,9 @@ def write_tracks(
             silent = begins is None
             if begins is not None:
                 start, taken = begins, index
-    if names:
-        warnings.append(f"left out: {', '.join(names.values())}")
+    camera = (f"the {word} of the camera" for word in _CAMERA if word in last)
+    if left := [*names.values(), *camera]:
+        warnings.append(f"left out: {', '.join(left)}")
     return Tracks(
         sound=None if taken is None else path,
         about=about,

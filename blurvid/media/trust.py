@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from blurvid.atomic import replacing
 from blurvid.flow.sampling import limited
 from blurvid.media.clip import flat_frames
 from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 from blurvid.media.photo import Photo
-from blurvid.targets import check_besides
 
 _PICTURE_SIDE = 1280
 """Larger photos are drawn at this long side [px]."""
@@ -26,35 +24,20 @@ _PALE = 0.35
 """How much is left of the photo below a map."""
 
 
-def write_trust(maps: TrustMaps, target: Path, photo: Photo, *, overwrite: bool = False) -> Path:
-    """Write maps by what the file is called.
+def save_trust(maps: TrustMaps, path: Path, photo: Photo) -> None:
+    """Write maps to a file that is new, by its suffix.
 
     `.npy` holds (H, W, 2) float32, errors of the frames as they are expected and of their average
     as it is, both root mean squares, 1 being white. `.png` draws both over the photo, at most
     1280 px wide and high each, with what the colours mean.
-
-    Args:
-        maps: the errors.
-        target: the file; its folder is made if missing.
-        photo: what the frames came from.
-        overwrite: replace an existing file.
-
-    Returns:
-        The file.
-
-    Raises:
-        OptionError: another suffix.
-        OutputError: the file exists already, or cannot be written.
     """
-    target = check_besides("trust", target, overwrite)
     height, width = photo.pixels.shape[-2:]
-    with replacing([target]) as (temporary,), temporary.open("xb") as file:
-        if target.suffix.lower() == ".png":
+    with path.open("xb") as file:
+        if path.suffix.lower() == ".png":
             trust_picture(maps, photo).save(file, format="PNG")
-            return target
-        planes = (_full(plane, height, width) for plane in (maps.error, maps.reblur))
-        np.save(file, np.stack(list(planes), axis=-1))
-    return target
+        else:
+            planes = (_full(plane, height, width) for plane in (maps.error, maps.reblur))
+            np.save(file, np.stack(list(planes), axis=-1))
 
 
 def _full(plane: Tensor, height: int, width: int) -> NDArray[np.float32]:

@@ -16,11 +16,10 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from blurvid.errors import InputError
+from blurvid.errors import InputError, reason
 from blurvid.files import content_of, is_special
-from blurvid.media.rgb import Converter, beyond_bt709, transposed, upright
+from blurvid.media.rgb import Converter, beyond_bt709, has_alpha, transposed, upright
 from blurvid.media.timing import Span, Timing, frame_time, timing_of
-from blurvid.reasons import reason
 
 Pixels = NDArray[np.uint8]
 
@@ -33,6 +32,9 @@ _CONTAINERS = (
     "ogg,mxf,gif,yuv4mpegpipe,ivf,obu,nut"
 )
 """Formats that hold a video themselves: a playlist that poses as one opens other files."""
+
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that know of transparency."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class VideoInfo:
     interlaced: bool = False
     colours: str = ""
     """Name of colours that are brought to BT.709 with loss: PQ or HLG (HDR), or wide primaries."""
+    alpha: bool = False
+    """Whether frames may be partly transparent; they are put on white."""
 
 
 def holds_video(path: Path | str) -> bool:
@@ -95,8 +99,8 @@ def video_info(path: Path, span: Span | None = None) -> VideoInfo:
         aspect = ratio.numerator, ratio.denominator
         if transposed(frame):
             aspect = aspect[::-1]
-        fields = frame.interlaced_frame
-        return VideoInfo((height, width), timing, aspect, fields, beyond_bt709(frame))
+        fields, alpha = frame.interlaced_frame, has_alpha(frame) and not _is_raw(stream)
+        return VideoInfo((height, width), timing, aspect, fields, beyond_bt709(frame), alpha)
 
 
 def read_video(path: Path, scale: float = 1.0) -> Iterator[Pixels]:
@@ -124,7 +128,7 @@ def timed_frames(
         InputError: missing, not a video, without a frame that can be decoded, or too long.
     """
     with open_video(path) as (container, stream):
-        convert = Converter(scale)
+        convert = Converter(scale, opaque=_is_raw(stream))
         count = 0
         if timing is not None and timing.cut:
             _seek(container, stream, timing.start)
@@ -163,7 +167,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 "r",
                 options={"format_whitelist": _CONTAINERS, "max_pixels": str(MAX_PIXELS)},
                 metadata_errors="replace",
-                io_open=_refuse,
+                io_open=refuse,
             ) as container,
         ):
             for stream in container.streams.video:
@@ -182,12 +186,29 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
     """Frames of one stream of pictures or sound; what is damaged is passed over."""
+    decoder = _decoder(stream)
     for packet in container.demux(stream):
         try:
-            frames = packet.decode()
+            frames = decoder.decode(packet)
         except av.error.InvalidDataError:
             continue
         yield from frames
+
+
+def _decoder(stream: Any) -> Any:
+    """What decodes a stream: of VP8 and VP9, FFmpeg's own decoders pass over transparency."""
+    told = {key.lower(): value for key, value in stream.metadata.items()}
+    name = stream.codec_context.name
+    if name not in _WITH_ALPHA or told.get("alpha_mode") != "1":
+        return stream.codec_context
+    decoder = av.CodecContext.create(_WITH_ALPHA[name], "r")
+    decoder.options, decoder.thread_count = stream.codec_context.options, 0
+    return decoder
+
+
+def _is_raw(stream: VideoStream) -> bool:
+    """Whether pixels are stored as they are: the fourth byte of each mostly means nothing."""
+    return stream.codec_context.name == "rawvideo"
 
 
 def _seek(container: InputContainer, stream: VideoStream, time: Fraction) -> None:
@@ -205,7 +226,8 @@ def _seek(container: InputContainer, stream: VideoStream, time: Fraction) -> Non
             return
 
 
-def _refuse(url: str, flags: int, options: dict[str, str]) -> None:
+def refuse(url: str, flags: int, options: dict[str, str]) -> None:
+    """Open no other file than the one that was named."""
     raise PermissionError(13, "a video that refers to other files is not read")
 
 

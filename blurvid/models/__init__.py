@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ from blurvid.config import (
     MotionModelSpec,
 )
 from blurvid.errors import OptionError
-from blurvid.models.beyond import Onward, onward_of
 from blurvid.models.cascade import Cascade
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.models.middle import (
@@ -41,14 +40,12 @@ __all__ = [
     "GuidedCascade",
     "MotionMiddle",
     "MotionModel",
-    "Onward",
     "SelfEnsemble",
     "SequenceModel",
     "Spec",
     "Trainable",
     "build",
     "middle_of",
-    "onward_of",
     "order_agreement",
     "parts",
 ]
@@ -64,23 +61,13 @@ class SequenceModel(Protocol):
     size_multiple: int
     """Divides the height and width that the model accepts."""
 
-    @property
-    def can_strip(self) -> bool:
-        """Whether `fill` can save memory."""
-
     def __call__(self, y: Tensor, /) -> Tensor:
         """Turn y (B, 3, H, W) into frames (B, T, 3, H, W)."""
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Turn y (1, 3, H, W) into frames (T, 3, H, W) in `out`, on whatever device that is.
+    def fill(self, out: Tensor, y: Tensor) -> None:
+        """Turn y (1, 3, H, W) into frames (T, 3, H, W) in `out`, on whatever device that is."""
 
-        A `step` (rows of features at a time) saves memory and changes nothing but rounding.
-        """
-
-    def maker(self, frames: Collection[int], /) -> str:
-        """Name what makes the first of some frames, counted from 1, for messages."""
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
 
 

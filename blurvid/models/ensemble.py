@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,34 +44,24 @@ class SelfEnsemble:
         self.name, self.count = model.name, model.count
         self.size_multiple = model.size_multiple
 
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the first of some frames; a turned order keeps pairs together."""
-        return self.model.maker(frames)
-
-    @property
-    def can_strip(self) -> bool:
-        """Whether `fill` can save memory."""
-        return self.model.can_strip
-
     def __call__(self, y: Tensor, /) -> Tensor:
         """Turn y (B, 3, H, W) into frames (B, T, 3, H, W)."""
         out = y.new_empty((y.shape[0], self.count, *y.shape[1:]), dtype=torch.float32)
         for frames, image in zip(out, y, strict=True):
-            self.fill(frames, image.unsqueeze(0), None)
+            self.fill(frames, image.unsqueeze(0))
         return out
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+    def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image.
 
         Args:
             out: the frames go there, (T, 3, H, W) float32, on any device.
             y: one blurry image, (1, 3, H, W).
-            step: how the model saves memory, see there.
         """
-        self.model.fill(out, y, step)
+        self.model.fill(out, y)
         answer = torch.empty_like(out)
         for axes in FLIPS[self.passes]:
-            self.model.fill(answer, y.flip(axes), step)
+            self.model.fill(answer, y.flip(axes))
             for frame in answer:  # one by one: all at once would take as much memory again
                 frame.copy_(frame.flip(axes))
             turned = order_agreement(answer, out) < 0
@@ -82,10 +71,10 @@ class SelfEnsemble:
                 frame += answer[i]
         out /= self.passes
 
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
         answer = 4 * 3 * (self.count + 1) * height * width
-        return answer + self.model.memory(height, width, feature_size, step)
+        return answer + self.model.memory(height, width, feature_size)
 
 
 def order_agreement(frames: Tensor, reference: Tensor) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -29,23 +28,14 @@ class CascadeMiddle(OneFrame):
         super().__init__()
         self.cascade = cascade
         self.name, self.size_multiple = cascade.name, cascade.size_multiple
-        self.can_strip = cascade.can_strip
 
-    def forward(self, y: Tensor, step: int | None = None) -> Tensor:
+    def forward(self, y: Tensor) -> Tensor:
         """Deblur images."""
-        return self.cascade.predict("middle", y, {}, step=step)[MIDDLE].unsqueeze(1)
+        return self.cascade.predict("middle", y, {})[MIDDLE].unsqueeze(1)
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Deblur one image, see `SequenceModel`."""
-        out.copy_(self(y, step)[0])
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return self.cascade.maker([MIDDLE])
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
-        return self.cascade.stage_memory("middle", height, width, feature_size, step)
+        return self.cascade.stage_memory("middle", height, width, feature_size)
 
 
 class DirectMiddle(OneFrame):
@@ -60,7 +50,7 @@ class DirectMiddle(OneFrame):
         """Deblur images."""
         return self.net.middle(y).unsqueeze(1)
 
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
         return self.net.trunk_memory(height, width, feature_size)
 
@@ -79,28 +69,19 @@ class MotionMiddle(OneFrame):
             self.model.fill_middle(frame, image.unsqueeze(0))
         return out
 
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
-        return self.model.memory(height, width, feature_size, step)
+        return self.model.memory(height, width, feature_size)
 
 
-class _Given(OneFrame):
-    """A middle frame that nobody has to make."""
-
-    name = "given"
-
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return "the middle frame that is given"
-
-
-class GivenPicture(_Given):
+class GivenPicture(OneFrame):
     """A middle frame of the user's at whatever size it is asked for, for the motion model.
 
     Args:
         frame: (3, H, W), in [0, 1].
     """
 
+    name = "given"
     frame: Tensor
 
     def __init__(self, frame: Tensor) -> None:
@@ -112,8 +93,10 @@ class GivenPicture(_Given):
         return resize(self.frame, (y.shape[-2], y.shape[-1])).unsqueeze(1).expand_as(y[:, None])
 
 
-class GivenMiddle(_Given):
+class GivenMiddle(OneFrame):
     """A middle frame that stands behind the photo's channels, (B, 6, H, W) -> (B, 1, 3, H, W)."""
+
+    name = "given"
 
     def forward(self, y: Tensor) -> Tensor:
         """The frame."""
@@ -147,25 +130,16 @@ class GuidedCascade(nn.Module):
         self.name = cascade.name
         self.size_multiple = math.lcm(cascade.size_multiple, middle.size_multiple)
 
-    @property
-    def can_strip(self) -> bool:
-        """Whether `fill` can save memory."""
-        return self.cascade.can_strip
-
     def forward(self, y: Tensor) -> Tensor:
         """Extract the seven frames of y."""
         return self.cascade(y[:, :PHOTO], middle=lambda _: self.middle(y)[:, 0])  # type: ignore[no-any-return]
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+    def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image, see `SequenceModel`."""
-        self.middle.fill(out[MIDDLE - 1 : MIDDLE], y, step)
-        self.cascade.fill(out, y[:, :PHOTO], step, has_middle=True)
+        self.middle.fill(out[MIDDLE - 1 : MIDDLE], y)
+        self.cascade.fill(out, y[:, :PHOTO], has_middle=True)
 
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the first of some frames."""
-        return (self.middle if MIDDLE in frames else self.cascade).maker(frames)
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
         size = (height, width, feature_size)
-        return max(self.cascade.memory(*size, step), self.middle.memory(*size, step))
+        return max(self.cascade.memory(*size), self.middle.memory(*size))

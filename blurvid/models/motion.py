@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -72,7 +72,6 @@ class MotionModel(nn.Module):
     name = "motion"
     count = FRAMES
     size_multiple = 1
-    can_strip = False
 
     def __init__(
         self,
@@ -139,7 +138,7 @@ class MotionModel(nn.Module):
                 out[..., *target] = part[..., *kept]
             yield crisp(out.lerp_(picture, rest).clamp_(0, 1), goal)[0]
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+    def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image, see `SequenceModel`."""
         self._fill(out, y, TIMES)
 
@@ -153,22 +152,17 @@ class MotionModel(nn.Module):
             for target, frame in zip(out, self.frames(y, self.fit(y), times), strict=True):
                 target.copy_(frame)
 
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frames."""
-        return "the motion model"
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes], as measured.
 
         Args:
             height: H.
             width: W.
             feature_size: bytes of one value of the features.
-            step: nothing can be saved by it.
         """
         pixels = height * width
         restored = min(pixels, TILE_PIXELS) * TILE_BYTES[feature_size]
-        sharpened = self.middle.memory(height, width, feature_size, None)
+        sharpened = self.middle.memory(height, width, feature_size)
         sought = max(sharpened, min(pixels, WORK) * SOUGHT_BYTES)
         most = max(
             HELD_BYTES["picture"] * pixels + restored, HELD_BYTES["motion"] * pixels + sought
@@ -181,7 +175,7 @@ class MotionModel(nn.Module):
         whole = _padded(y, self.middle.size_multiple)
         out = torch.empty_like(whole)
         with autocast(y.device, self.dtype):
-            SelfEnsemble(self.middle, self.passes).fill(out, whole, None)
+            SelfEnsemble(self.middle, self.passes).fill(out, whole)
         return _finite(out)[..., :height, :width].clamp(0, 1)
 
     def propose(self, middle: Tensor, y: Tensor) -> Proposal:

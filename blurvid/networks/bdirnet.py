@@ -5,7 +5,8 @@ hand. From it: a network that distills blur from an image by comparing images of
 quality of the same scene, with statistical anti-interference distilling (SAID), and a network
 that reconstructs the sharp image, with anti-interference reconstruction (SAIR). Everything
 else, the inside of both modules included, is ours, after what is closest in the literature and
-named beside each part. None of it reproduces the paper's networks or figures.
+named beside each part. None of it reproduces the paper's networks or figures. For use with the
+released weights: what it was trained by is no longer here.
 """
 
 from __future__ import annotations
@@ -15,19 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.config import BDIRSpec
-from blurvid.errors import OptionError
-from blurvid.networks.direct import DirectNet
 from blurvid.networks.one_frame import OneFrame
 from blurvid.networks.unet import PlainBlock, UNet
 
 MOST_LOG = 6.0
 """Bound of the logarithm of a standard deviation, so that flat channels stay finite."""
-NEAR_IDENTITY = 3.0
-"""Logit at which SAID's gates begin: most of the image's own statistics pass."""
-WEAK = -2.0
-"""Logit of SAIR's share at the start."""
-ALMOST = 5.0
-"""Logit of what passes unchanged in a network that begins as another one."""
 SQUEEZE = 4
 """Channels per hidden unit of SAID's gates."""
 
@@ -104,8 +97,6 @@ class SAID(nn.Module):
         hidden = max(4, channels // SQUEEZE)
         self.squeeze = nn.Conv2d(2 * channels, hidden, 1)
         self.excite = nn.Conv2d(hidden, 2 * channels, 1)
-        nn.init.zeros_(self.excite.weight)
-        nn.init.constant_(self.excite.bias, NEAR_IDENTITY)  # type: ignore[arg-type]
         self.log_deviation = nn.Parameter(torch.zeros(channels, 1, 1))
         self.mean = nn.Parameter(torch.zeros(channels, 1, 1))
 
@@ -138,9 +129,7 @@ class SAIR(nn.Module):
         self.side = side
         self.mix = nn.Conv2d(content, channels, 1)
         self.modulate = nn.Conv2d(channels, 2 * channels, 3, padding=1)
-        nn.init.zeros_(self.modulate.weight)
-        nn.init.zeros_(self.modulate.bias)  # type: ignore[arg-type]
-        self.share = nn.Parameter(torch.full((channels, 1, 1), WEAK))
+        self.share = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, x: Tensor, content: Tensor) -> Tensor:
         mean, deviation = local_statistics(x, self.side)
@@ -152,75 +141,56 @@ class SAIR(nn.Module):
 
 
 class DistillNet(UNet):
-    """Image to features in which its blur should not be seen any more; the same net for all views.
+    """Image to features in which its blur should not be seen any more.
 
     `net(x)`, (B, 3, H, W) -> Z (B, C, H/r, W/r) and Zc (B, C', H/s, W/s), C and C' the channels
-    of the first and last level, s the `size_multiple`. What RecNet gets of the image is these, so
-    that the comparison of views there (`losses.invariance` and others) sees all of it.
+    of the first and last level, s the `size_multiple`, which divides H and W.
     """
 
     spec: BDIRSpec
 
-    def __init__(self, spec: BDIRSpec | None = None) -> None:
-        super().__init__(spec or BDIRSpec())
-        spec = self.spec
+    def __init__(self, spec: BDIRSpec) -> None:
+        super().__init__(spec)
         # The encoder's levels from fine to coarse, then the features Z
         places = [(c, spec.factor * 2**level) for level, c in enumerate(spec.channels)]
         places.append((spec.channels[0], spec.factor))
-        self.said = nn.ModuleList(
-            SAID(c, max(1, spec.window // step)) if spec.distill else nn.Identity()
-            for c, step in places
-        )
+        self.said = nn.ModuleList(SAID(c, max(1, spec.window // step)) for c, step in places)
 
     def settle(self, place: int, features: Tensor) -> Tensor:
         found: Tensor = self.said[place](features)
         return found
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Distill an image.
-
-        Args:
-            x: (B, 3, H, W), RGB, nominally in [0, 1]; `size_multiple` divides H and W.
-
-        Returns:
-            Z and Zc.
-        """
         features, content = self.features(x)
         return self.said[-1](features), content
 
 
 class RecNet(nn.Module):
-    """Features to the sharp image, `(Z, Zc) -> (B, 3, H, W)`, to be added to what is skipped."""
+    """Features to the residual of the sharp image, `(Z, Zc) -> (B, 3, H, W)`."""
 
-    def __init__(self, spec: BDIRSpec | None = None) -> None:
+    def __init__(self, spec: BDIRSpec) -> None:
         super().__init__()
-        self.spec = spec = spec or BDIRSpec()
+        self.factor = spec.factor
         channels, content = spec.channels[0], spec.channels[-1]
         self.stem = nn.Conv2d(channels, channels, 3, padding=1)
-        self.blocks = nn.ModuleList(PlainBlock(channels, 3) for _ in range(spec.rec_blocks))
+        self.blocks = nn.ModuleList(PlainBlock(channels) for _ in range(spec.rec_blocks))
         side = max(1, spec.window // spec.factor)
-        self.sair = nn.ModuleList(
-            SAIR(channels, content, side) for _ in range(spec.rec_blocks if spec.reconstruct else 0)
-        )
+        self.sair = nn.ModuleList(SAIR(channels, content, side) for _ in range(spec.rec_blocks))
         self.head = nn.Conv2d(channels, 3 * spec.factor**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, content: Tensor) -> Tensor:
         x = self.stem(features)
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if self.sair:
-                x = self.sair[i](x, content)
-        return F.pixel_shuffle(self.head(x), self.spec.factor)
+        for block, sair in zip(self.blocks, self.sair, strict=True):
+            x = sair(block(x), content)
+        return F.pixel_shuffle(self.head(x), self.factor)
 
 
 class BDIRNet(OneFrame):
     """Blurry image to its middle frame, (B, 3, H, W) -> (B, 1, 3, H, W), not clamped.
 
-    `size_multiple` divides H and W. Only a small version of the image is added to the output:
-    could features that are the same for blurry and sharp views tell the residual between them, it
-    would be nothing for one and everything for the other.
+    `size_multiple` divides H and W.
     """
 
     name = "bdirnet"
@@ -228,69 +198,17 @@ class BDIRNet(OneFrame):
     def __init__(self, spec: BDIRSpec | None = None) -> None:
         super().__init__()
         self.spec = spec = spec or BDIRSpec()
-        if spec.skip < 1 or spec.rec_blocks < 0 or spec.window < 1:
-            raise OptionError("skip and window must be at least 1, rec_blocks at least 0")
         self.distill, self.reconstruct = DistillNet(spec), RecNet(spec)
         self.size_multiple = self.distill.size_multiple
 
-    @torch.no_grad()
-    def begin_with(self, other: DirectNet) -> None:
-        """Begin as the middle frame of a direct network of the same shape, before training.
-
-        The U-Net is taken over, and what comes behind it lets its features pass to that network's
-        head; with `skip` 1 the middle frame is the same but for what `ALMOST` leaves open.
-
-        Args:
-            other: the network.
-        """
-        own, given = self.distill.state_dict(), other.state_dict()
-        self.distill.load_state_dict(own | {k: v for k, v in given.items() if k in own})
-        head, bias = other.middle_head()
-        self.reconstruct.head.weight.copy_(head)
-        assert self.reconstruct.head.bias is not None and self.reconstruct.stem.bias is not None
-        self.reconstruct.head.bias.copy_(bias)
-        nn.init.dirac_(self.reconstruct.stem.weight)
-        nn.init.zeros_(self.reconstruct.stem.bias)
-        for module in self.modules():
-            if isinstance(module, SAID):
-                nn.init.constant_(module.excite.bias, ALMOST)  # type: ignore[arg-type]
-            elif isinstance(module, SAIR):
-                nn.init.constant_(module.share, -ALMOST)
-        for block in self.reconstruct.blocks:
-            assert isinstance(block, PlainBlock)
-            nn.init.zeros_(block.conv2.weight)
-
     def forward(self, y: Tensor) -> Tensor:
-        """Deblur images.
+        """Deblur images, (B, 3, H, W), RGB, nominally in [0, 1]."""
+        detail: Tensor = self.reconstruct(*self.distill(y))
+        return (y + detail.to(y.dtype)).unsqueeze(1)
 
-        Args:
-            y: (B, 3, H, W), RGB, nominally in [0, 1].
-
-        Returns:
-            The frame x[4], (B, 1, 3, H, W), not clamped.
-        """
-        return self.render(y, *self.distill(y)).unsqueeze(1)
-
-    def render(self, y: Tensor, features: Tensor, content: Tensor) -> Tensor:
-        """Make the sharp image of what `distill` gave of y, or of another view of it."""
-        detail: Tensor = self.reconstruct(features, content)
-        return self.skipped(y) + detail.to(y.dtype)
-
-    def skipped(self, y: Tensor) -> Tensor:
-        """What of the image needs no network, (B, 3, H, W): its means over small squares."""
-        p = self.spec.skip
-        if p == 1:
-            return y
-        small = F.avg_pool2d(y, p, ceil_mode=True, count_include_pad=False)
-        size = (small.shape[-2] * p, small.shape[-1] * p)
-        grown = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
-        return grown[..., : y.shape[-2], : y.shape[-1]]
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]; see `FrameNet`."""
         trunk = self.distill.trunk_memory(height, width, feature_size)
-        maps = self.distill.maps(height, width, 4)  # statistics are float32
-        # Statistics, gates and what they make of the features of a level, at the same time
-        said = 12 * max(maps) if self.spec.distill or self.spec.reconstruct else 4 * maps[0]
-        image = 3 * 4 * 3 * height * width
-        return int(trunk + said + image)
+        # Statistics, gates and what they make of the features of a level at a time, in float32
+        said = 12 * max(self.distill.maps(height, width, 4))
+        return int(trunk + said + 3 * 4 * 3 * height * width)

@@ -8,18 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from blurvid.networks.rows import (
-    Activated,
-    Convolved,
-    Rows,
-    Statistics,
-    Stored,
-    Summed,
-    statistics,
-    store,
-    update,
-)
-
 EPS = 1e-5
 """Added to variances, as torch does by default."""
 
@@ -83,33 +71,6 @@ class ResidualBlock(nn.Module):
         out: Tensor = x + short + long
         return out
 
-    def update(
-        self, x: Stored, known: Statistics, step: int, spare: Tensor | None = None
-    ) -> Statistics:
-        """Replace features by what `forward` gives, strip by strip.
-
-        Args:
-            x: features, changed in place.
-            known: their statistics.
-            step: rows at a time.
-            spare: memory for another map of this size, overwritten; None takes new one.
-
-        Returns:
-            The statistics of the new ones.
-        """
-        inner = Convolved(self.conv2, Activated(self.norm2, known, x))
-        return update(x, self._residual(x, known, *store(inner, step, spare)), step)
-
-    def rows(self, x: Rows, step: int) -> Rows:
-        """`forward` row by row, with nothing stored, so that much is computed twice."""
-        known = statistics(x, step)
-        inner = Convolved(self.conv2, Activated(self.norm2, known, x))
-        return Summed(x, self._residual(x, known, inner, statistics(inner, step)))
-
-    def _residual(self, x: Rows, known: Statistics, inner: Rows, found: Statistics) -> Rows:
-        short = Convolved(self.conv1, Activated(self.norm1, known, x))
-        return Summed(short, Convolved(self.conv3, Activated(self.norm3, found, inner)))
-
 
 class FusionBlock(nn.Module):
     """Pre-activated 1x1 and 3x3 convolutions side by side, added.
@@ -129,8 +90,3 @@ class FusionBlock(nn.Module):
         short = self.conv1(next(activations))
         out: Tensor = short + self.conv2(next(activations))
         return out
-
-    def rows(self, x: Rows, known: Statistics) -> Rows:
-        """`forward` row by row, for features whose statistics are known."""
-        short = Convolved(self.conv1, Activated(self.norm1, known, x))
-        return Summed(short, Convolved(self.conv2, Activated(self.norm2, known, x)))

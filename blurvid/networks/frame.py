@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.networks.blocks import FusionBlock, InstanceNorm, ResidualBlock, activate, conv
-from blurvid.networks.rows import (
-    Activated,
-    Convolved,
-    Joined,
-    Rows,
-    Stored,
-    add_to,
-    statistics,
-    store,
-)
 
 PLAIN = (1, 1)
-
-STRIP, HEAD_STRIP = 32, 16
-"""Rows in a strip of features and of the head, where memory does not ask for fewer: so many stay
-in the cache of a CPU (16 to 64 took the same time within the noise)."""
 
 
 @dataclass(frozen=True)
@@ -134,29 +119,16 @@ class FrameNet(nn.Module):
             last,
         )
 
-    def forward(self, *images: Tensor, step: int | None = None) -> Tensor:
+    def forward(self, *images: Tensor) -> Tensor:
         """Predict the frame next to the last image.
 
         Args:
             images: the blurry image y, then the frames to lean on; the last is the anchor.
                 Each (B, 3, H, W), RGB, nominally in [0, 1]; r divides H and W.
-            step: take less memory for the same, without gradients: image by image and colour
-                by colour, in strips of so many rows of features. Beside the images, two maps of
-                the features of one colour are stored, and two images. Of the head, whose
-                maps are the largest, the costly layers are computed up to three times instead.
-                None takes what is fast: on a CPU strips, too, where no gradients are asked for,
-                but the maps of the head are stored.
 
         Returns:
             The frame, (B, 3, H, W), not clamped.
         """
-        if step is not None or (self._prefers_strips() and not torch.is_grad_enabled()):
-            with torch.no_grad():
-                one = [
-                    self._in_strips([x[i : i + 1] for x in images], step)
-                    for i in range(len(images[0]))
-                ]
-            return one[0] if len(one) == 1 else torch.cat(one)
         b, c, h, w = images[-1].shape
         r = self.spec.factor
         # (B, 3, H, W) -> (3B, r², H/r, W/r): each colour is handled alone by the same weights
@@ -172,82 +144,18 @@ class FrameNet(nn.Module):
         out: Tensor = images[-1] + self.head(rgb)
         return out
 
-    def _prefers_strips(self) -> bool:
-        """Whether strips are the fast way, too: on a CPU, where they stay in the cache."""
-        return next(self.parameters()).device.type == "cpu"
-
-    def _in_strips(self, images: list[Tensor], step: int | None) -> Tensor:
-        """`forward` for one image; a `step` of None stores the maps of the head."""
-        detail = torch.stack(
-            [
-                self._detail([x[:, colour : colour + 1] for x in images], step or STRIP)
-                for colour in range(3)
-            ]
-        )
-        rgb = F.pixel_shuffle(detail, self.spec.factor).transpose(0, 1)
-        del detail
-        first, block, norm, _, last = self.head
-        assert isinstance(first, nn.Conv2d) and isinstance(norm, InstanceNorm)
-        assert isinstance(block, ResidualBlock | FusionBlock) and isinstance(last, nn.Conv2d)
-        features: Rows = Convolved(first, Stored(rgb))
-        if step is None:
-            step = HEAD_STRIP
-            features, known = store(features, step)
-            if isinstance(block, ResidualBlock):
-                known = block.update(features, known, step)
-            else:
-                features, known = store(block.rows(features, known), step)
-        else:
-            if isinstance(block, ResidualBlock):
-                features = block.rows(features, step)
-            else:
-                features = block.rows(features, statistics(features, step))
-            known = statistics(features, step)
-        out = images[-1].clone()
-        add_to(out, Convolved(last, Activated(norm, known, features)), step)
-        return out
-
-    def _detail(self, images: list[Tensor], step: int) -> Tensor:
-        """The planes of one colour before the head, (r², H/r, W/r) float32."""
-        planes = [F.pixel_unshuffle(x, self.spec.factor) for x in images]
-        layers = cast(Iterable[nn.Conv2d], self.extract)
-        parts = [Convolved(layer, Stored(x)) for layer, x in zip(layers, planes, strict=True)]
-        detail = planes[-1].clone()
-        features, known = store(Joined(*parts), step)
-        del planes, parts
-        spare = torch.empty_like(features.values)
-        for refine, fuse in zip(self.refine, self.fuse, strict=True):
-            assert isinstance(refine, nn.Sequential) and isinstance(fuse, FusionBlock)
-            for block in refine:
-                assert isinstance(block, ResidualBlock)
-                known = block.update(features, known, step, spare)
-            add_to(detail, fuse.rows(features, known), step)
-        return detail[0]
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `forward` takes for one image, its frame included [bytes].
 
         Args:
             height: H.
             width: W.
             feature_size: bytes of one value of the features.
-            step: as for `forward`.
         """
-        pixels, r = height * width, self.spec.factor
+        pixels = height * width
         image = 4 * 3 * pixels
-        features = self.spec.channels * pixels / r**2
-        full = self.spec.head * pixels
-        if step is None and not self._prefers_strips():
-            copies = 3 * len(self.spec.extract) * 4 * pixels
-            # Normalized maps are float32 whatever the features are.
-            held = 4 * feature_size + 4
-            body = 3 * features * held + copies + 2 * image
-            return round(max(body, full * held + 4 * image))
-        reach = max(sum(dilations) for group in self.spec.groups for dilations in group)
-        value = 2 * 4 + 3 * feature_size
-        strip = ((step or STRIP) + 2 * reach) * width / r * self.spec.channels * value
-        body = 2 * features * feature_size + strip + 2 * image
-        top = ((step or HEAD_STRIP) + 6) * width * self.spec.head * value
-        if step is None:
-            top += 2 * full * feature_size
-        return round(max(body, top + 3 * image))
+        copies = 3 * len(self.spec.extract) * 4 * pixels
+        # Normalized maps are float32 whatever the features are.
+        held = 4 * feature_size + 4
+        body = 3 * self.spec.channels * pixels / self.spec.factor**2 * held + copies + 2 * image
+        return round(max(body, self.spec.head * pixels * held + 4 * image))

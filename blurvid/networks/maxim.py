@@ -7,7 +7,7 @@ Apache-2.0), whose weights fit (`weights.maxim`). Features are channels last, se
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -206,7 +206,6 @@ class Maxim(nn.Module):
 
     name = "maxim"
     count = 1
-    can_strip = False
     size_multiple = 64  # the bottleneck is at 1/8, in blocks of 8
 
     def __init__(self, spec: MaximSpec | None = None) -> None:
@@ -241,13 +240,12 @@ class Maxim(nn.Module):
         assert isinstance(state, Tensor)
         return (y + state.permute(0, 3, 1, 2)).unsqueeze(1)
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
+    def fill(self, out: Tensor, y: Tensor) -> None:
         """Deblur as `forward` does, in overlapping tiles where the image is larger than one.
 
         Args:
             out: the frame goes there, (1, 3, H, W) float32, on any device.
             y: one blurry image, (1, 3, H, W).
-            step: nothing can be saved by it.
         """
         rows, columns = (spans(length) for length in y.shape[-2:])
         run = cast(self, y.device)
@@ -260,11 +258,7 @@ class Maxim(nn.Module):
                 place = (..., slice(top, top + len(down)), slice(left, left + len(across)))
                 out[place] += (down[:, None] * across).to(out) * run(y[place])[0].to(out)
 
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return "the maxim model"
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes], as measured."""
         seen = min(height, TILES[-1]) * min(width, TILES[-1])
         return seen * self.spec.features * feature_size * HELD[feature_size]

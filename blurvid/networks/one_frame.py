@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from torch import Tensor, nn
 
 
@@ -13,16 +11,11 @@ class OneFrame(nn.Module):
     name: str
     count = 1
     size_multiple = 1
-    can_strip = False
 
-    def fill(self, out: Tensor, y: Tensor, step: int | None) -> None:
-        """Deblur one image; nothing is saved by a `step` unless `can_strip` says so."""
+    def fill(self, out: Tensor, y: Tensor) -> None:
+        """Deblur one image."""
         out.copy_(self(y)[0])
 
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return f"the {self.name} model"
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
         return 0

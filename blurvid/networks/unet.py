@@ -24,10 +24,10 @@ BRANCH_GAIN = 0.2
 class PlainBlock(nn.Module):
     """`x + conv(relu(conv(x)))`, `(B, C, H, W) -> (B, C, H, W)`."""
 
-    def __init__(self, channels: int, kernel: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, kernel, padding=kernel // 2)
-        self.conv2 = nn.Conv2d(channels, channels, kernel, padding=kernel // 2)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.kaiming_normal_(self.conv1.weight, nonlinearity="relu")
         nn.init.kaiming_normal_(self.conv2.weight, nonlinearity="linear")
         with torch.no_grad():
@@ -99,13 +99,8 @@ def _gate(x: Tensor) -> Tensor:
     return first * second
 
 
-BLOCKS: dict[str, type[PlainBlock] | type[NafBlock]] = {"plain": PlainBlock, "naf": NafBlock}
-"""Residual blocks by their names in `UNetSpec`."""
-
-
-def _level(spec: UNetSpec, channels: int, blocks: int) -> nn.Sequential:
-    block = BLOCKS[spec.block]
-    return nn.Sequential(*(block(channels, spec.kernel) for _ in range(blocks)))
+def _level(channels: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(PlainBlock(channels) for _ in range(blocks)))
 
 
 class UNet(nn.Module):
@@ -116,22 +111,17 @@ class UNet(nn.Module):
         r, widths, blocks = spec.factor, spec.channels, spec.blocks
         if len(widths) != len(blocks) or not widths:
             raise OptionError(f"{len(widths)} levels of channels, but {len(blocks)} of blocks")
-        if spec.block not in BLOCKS or spec.kernel < 1 or spec.kernel % 2 == 0:
-            raise OptionError(
-                f"no block named {spec.block!r} with a kernel of {spec.kernel}; there are "
-                f"{', '.join(BLOCKS)}, with odd kernels"
-            )
         self.spec = spec
         self.size_multiple = r * 2 ** (len(widths) - 1)
         self.stem = nn.Conv2d(3 * r * r, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(
-            _level(spec, c, n) for c, n in zip(widths[:-1], blocks[:-1], strict=True)
+            _level(c, n) for c, n in zip(widths[:-1], blocks[:-1], strict=True)
         )
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.bottom = _level(spec, widths[-1], blocks[-1])
+        self.bottom = _level(widths[-1], blocks[-1])
         reverse = list(zip(widths, blocks, strict=True))[-2::-1]
         self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for b, a in _descending(widths))
-        self.decoder = nn.ModuleList(_level(spec, c, n) for c, n in reverse)
+        self.decoder = nn.ModuleList(_level(c, n) for c, n in reverse)
 
     def features(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Find the features of an image.
@@ -168,10 +158,9 @@ class UNet(nn.Module):
             feature_size: bytes of one value of the features.
         """
         maps = self.maps(height, width, feature_size)
-        # A block holds its input and what its two convolutions give; gates double the channels.
-        held = 3 if self.spec.block == "plain" else 6
+        # A block holds its input and what its two convolutions give.
         trunk = max(
-            sum(maps[:level]) + held * maps[level] + sum(maps[level + 1 : level + 2])
+            sum(maps[:level]) + 3 * maps[level] + sum(maps[level + 1 : level + 2])
             for level in range(len(maps))
         )
         return int(trunk + 2 * 4 * 3 * height * width)

@@ -17,19 +17,16 @@ from torch import Tensor
 
 from blurvid import media, runtime
 from blurvid.blur import average_frames, psnr_of
-from blurvid.config import DEFAULT_GAMMA, FRAMES, ClipOptions, OrderOptions
-from blurvid.errors import OptionError, OutputError
+from blurvid.config import DEFAULT_GAMMA, FRAMES, MODELS, ClipOptions, OrderOptions
+from blurvid.errors import OptionError, OutputError, reason
 from blurvid.flow import Field, Motion, measure, rough
 from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of
-from blurvid.pipeline.memory import constrain_pieces, in_pieces, room_for
-from blurvid.pipeline.more import resample
-from blurvid.pipeline.order import arrange
-from blurvid.pipeline.replay import movables
+from blurvid.pipeline.memory import in_pieces, room_for
+from blurvid.pipeline.order import arrange, movables
 from blurvid.pipeline.trust import Trust, assess, reblur_map
 from blurvid.pipeline.verdict import Verdict, judge
-from blurvid.reasons import reason
-from blurvid.recipe import Recipe, check_frames
+from blurvid.recipe import Recipe, check_beyond, check_frames
 from blurvid.targets import check_besides, kind_of
 
 
@@ -81,38 +78,37 @@ class Clip:
         """The seven frames that the model gave."""
         return self.tensor if self.seven is None else self.seven
 
-    def resample(self, count: int) -> Clip:
-        """Spread another number of frames evenly over the exposure.
+    def resample(self, count: int, beyond: int = 0) -> Clip:
+        """Render another number of frames, evenly over the exposure, of the motion that was fitted.
 
-        Where the motion was fitted, all are rendered from it. Elsewhere the first and the last
-        frame stay; those at the times of the seven are these, bit by bit, others are made of the
-        two beside them by their motion. What is known of the clip (re-blur, motion, trust) stays
-        that of the seven. Frames beyond the exposure are left out.
+        What is known of the clip (re-blur, motion, trust) stays that of the seven.
 
         Args:
-            count: how many, 3 to 49.
+            count: how many over the exposure, 3 to 49.
+            beyond: how many more at each end, 0 to 4, with seven within: everything moves on as it
+                did.
 
         Returns:
             A clip of so many frames.
 
         Raises:
-            OptionError: no such number, or a clip of a single frame.
+            OptionError: no such number, or no motion was fitted.
         """
-        own = self._own
-        if len(own) != FRAMES:
-            raise OptionError(f"{count} frames need the {FRAMES} of a sequence, not {len(own)}")
         check_frames(count)
-        recipe = dataclasses.replace(self.recipe, frames=count, beyond=0)
-        if count == FRAMES:
+        check_beyond(beyond, count)
+        recipe = dataclasses.replace(self.recipe, frames=count, beyond=beyond)
+        own, fitted = self._own, self.fitted
+        if count == len(own) and not beyond:
             return dataclasses.replace(self, tensor=own, seven=None, recipe=recipe)
+        if fitted is None:
+            raise OptionError(f"other frames are of the {MODELS[0]} model, of a whole photo")
         with runtime.memory_guard(torch.device("cpu")):
-            out = room_for(own.shape[-2], own.shape[-1], count, self.host_memory)
-            if self.fitted is None:
-                resample(own, count, out)
-            else:
-                self.fitted.render(times_of(count), out)
-                if recipe.quality.constraint is not None:
-                    constrain_pieces(out, self.photo.pixels, recipe.quality.constraint)
+            height, width = own.shape[-2:]
+            out = room_for(height, width, count + 2 * beyond, self.host_memory)
+            fitted.render(times_of(count, beyond), out)
+            if beyond:
+                for i, frame in enumerate(own):
+                    out[beyond + i] = frame
         return dataclasses.replace(self, tensor=out, seven=own, recipe=recipe)
 
     def face(self, direction: str) -> Clip:
@@ -180,14 +176,11 @@ class Clip:
     def reblur_psnr(self) -> float:
         """How well the average of the frames explains the photo [dB]; inf if exactly.
 
-        The response of the photo's camera is not known; that of the constraint stands for it,
-        gamma 2.2 where there was none.
+        The response of the photo's camera is not known; gamma 2.2 stands for it.
         """
-        gamma = self.recipe.quality.constraint
-        gamma = DEFAULT_GAMMA if gamma is None else gamma
         # In pieces: light of all frames at once would take twice their memory.
         errors = [
-            (average_frames(frames, gamma) - seen).square().sum(dtype=torch.float64)
+            (average_frames(frames, DEFAULT_GAMMA) - seen).square().sum(dtype=torch.float64)
             for frames, seen in in_pieces(self._own, self.photo.pixels)
         ]
         return float(psnr_of(torch.stack(errors).sum() / self.photo.pixels.numel()))
@@ -197,14 +190,11 @@ class Clip:
 
         The same for the seven frames in any order of time.
         """
-        if self.trusted is not None:
-            return self.trusted
-        return self._assessed
+        return self.trusted or self._assessed
 
     @functools.cached_property
     def _assessed(self) -> Trust:
-        fixed = self.recipe.quality.scale != "auto"
-        fitted = self.fitted is not None
+        fixed, fitted = self.recipe.quality.scale != "auto", self.fitted is not None
         return assess(self._own, self.photo.pixels, self.scale, fixed=fixed, any_length=fitted)
 
     @functools.cached_property
@@ -222,13 +212,20 @@ class Clip:
     @functools.cached_property
     def reblur_map(self) -> Tensor:
         """Where the average of the frames does not explain the photo, see `trust.reblur_map`."""
-        return reblur_map(self._own, self.photo.pixels, self.recipe.quality.constraint)
+        return reblur_map(self._own, self.photo.pixels)
 
-    def save_trust(self, target: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the maps of `trust` and re-blur: as `.npy`, or drawn over the photo as `.png`.
+    def save_beside(
+        self, kind: str, target: str | Path, *, reverse: bool = False, overwrite: bool = False
+    ) -> Path:
+        """Write something besides the frames.
 
         Args:
-            target: a file; the suffix names the kind.
+            kind: `flow`, the motion during the exposure (`.flo`, `.npy` or, in colours, `.png`);
+                `trust`, the maps of `trust` and re-blur (`.npy` or, over the photo, `.png`);
+                `montage`, one sheet with the photo, its frames, and crops of where most moves
+                (`.png`); `contact`, the same small, one below the other (`.webp`).
+            target: a file.
+            reverse: measure the motion from frame 7 to frame 1.
             overwrite: replace an existing file.
 
         Returns:
@@ -238,8 +235,18 @@ class Clip:
             OutputError: the file exists, or cannot be written.
             OptionError: another suffix.
         """
-        maps = media.TrustMaps(self.trust().error, self.reblur_map)
-        return media.write_trust(maps, Path(target), self.photo, overwrite=overwrite)
+        target = check_besides(kind, Path(target), overwrite)
+        with media.replacing([target]) as (path,):
+            if kind == "flow":
+                media.save_flow(self._field(reverse), path)
+            elif kind == "trust":
+                maps = media.TrustMaps(self.trust().error, self.reblur_map)
+                media.save_trust(maps, path, self.photo)
+            elif kind == "montage":
+                media.save_montage(self.tensor, path, self.photo)
+            else:
+                media.save_strip(self.tensor, path, self.photo)
+        return target
 
     def flow(self, reverse: bool = False) -> NDArray[np.float32]:
         """Motion during the exposure: where each pixel of frame 1 is in frame 7.
@@ -258,26 +265,6 @@ class Clip:
     def motion(self, reverse: bool = False) -> Motion:
         """The same in a few numbers: dominant motion, median, 95th percentile, longest [px]."""
         return self._field(reverse).motion
-
-    def save_flow(
-        self, target: str | Path, *, reverse: bool = False, overwrite: bool = False
-    ) -> Path:
-        """Write the motion during the exposure as `.flo`, `.npy` or, in colours, as `.png`.
-
-        Args:
-            target: a file; the suffix names the kind.
-            reverse: measure from frame 7 to frame 1.
-            overwrite: replace an existing file.
-
-        Returns:
-            The file written.
-
-        Raises:
-            OutputError: the file exists, or cannot be written.
-            OptionError: another suffix.
-        """
-        target = check_besides("flow", Path(target), overwrite)
-        return media.write_flow(self._field(reverse), target, overwrite=overwrite)
 
     @functools.cached_property
     def _fields(self) -> dict[bool, Field]:
@@ -328,7 +315,7 @@ class Clip:
             stem=stem or stem_of(self.photo),
             overwrite=overwrite,
             kind=kind,
-            **(self._told() if kind == "html" else {}),
+            notes=self._notes() if kind == "html" else None,
         )
 
     def show(self) -> None:
@@ -347,56 +334,28 @@ class Clip:
             raise OutputError(f"no browser to show {path} in")
 
     def save_still(self, target: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the middle frame as a picture, with what the photo came with.
-
-        Args:
-            target: `.png`, `.tif`, `.jpg` or `.webp`.
-            overwrite: replace an existing file.
-
-        Returns:
-            The file written.
-
-        Raises:
-            OutputError: the file exists already, or cannot be written.
-            OptionError: another suffix.
-        """
+        """Write the middle frame, with what the photo came with; the suffix says how."""
         frame = self.tensor[len(self.tensor) // 2]
         return media.write_still(frame, Path(target), self.photo, overwrite=overwrite)
 
-    def save_montage(self, target: str | Path, *, overwrite: bool = False) -> Path:
-        """Write one sheet with the photo and its frames, and crops of where most moves.
-
-        Args:
-            target: a file ending in `.png`.
-            overwrite: replace an existing file.
-
-        Returns:
-            The file written.
-
-        Raises:
-            OutputError: the file exists already, or cannot be written.
-            OptionError: another suffix.
-        """
-        return media.write_montage(self.tensor, Path(target), self.photo, overwrite=overwrite)
-
-    def _told(self) -> dict[str, Any]:
+    def _notes(self) -> media.Notes:
         """What a player shows besides: how the frames came about, and what moves on its own."""
         trust, recipe = self.trust(), self.recipe
         part = {} if recipe.part.region is None else {"region": str(recipe.part.region)}
         stem = "photo" if self.photo.name == "-" else Path(self.photo.name).stem or "photo"
         outputs = {end.upper(): shlex.quote(f"{stem}.{end}") for end in ("mp4", "gif", "webp")}
-        return {
-            "facts": {
+        return media.Notes(
+            {
                 **part,
                 "model": recipe.model,
                 "weights": recipe.weights.name,
                 "re-blur PSNR": f"{min(self.reblur_psnr, 999.0):.1f} dB",
             },
-            "verdict": None if self.verdict is None else self.verdict.text,
-            "maps": media.TrustMaps(trust.error, self.reblur_map),
-            "objects": movables(self._own, self._field(False)),
-            "origin": media.Origin(recipe.command(self.photo.name), outputs),
-        }
+            None if self.verdict is None else self.verdict.text,
+            movables(self._own, self._field(False)),
+            media.TrustMaps(trust.error, self.reblur_map),
+            media.Origin(recipe.command(self.photo.name), outputs),
+        )
 
 
 def stem_of(photo: media.Photo) -> str:

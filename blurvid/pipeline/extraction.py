@@ -1,39 +1,72 @@
-"""One photo to its clip: its part, the scale, middle frame, trust, order of time, more frames."""
+"""One photo to its clip: a loaded model, in whatever memory there is."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import time
-from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
 
 import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from blurvid import media, runtime
 from blurvid.config import FRAMES, MIDDLE
-from blurvid.errors import InputError
-from blurvid.models import SequenceModel, onward_of
+from blurvid.errors import BlurvidError, DeviceError, InputError
+from blurvid.models import MotionMiddle, MotionModel, SelfEnsemble, SequenceModel
 from blurvid.pipeline.clip import Clip
-from blurvid.pipeline.fitted import Fitted, Knowledge, times_of
-from blurvid.pipeline.memory import room_for
-from blurvid.pipeline.more import extend
+from blurvid.pipeline.fitted import Fitted, hints_of, times_of
+from blurvid.pipeline.memory import (
+    FRAME_SIZE,
+    Plan,
+    frames_on_disk,
+    plan,
+    room_for,
+)
 from blurvid.pipeline.order import arrange
 from blurvid.pipeline.part import MARGIN, part_of
-from blurvid.pipeline.running import Found, Runner
 from blurvid.pipeline.scale import extract_scaled
+from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.pipeline.trust import assess
 from blurvid.recipe import Recipe
+from blurvid.trajectory import Progress
 
-PhotoLike: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | media.Photo
-"""What a photo may come as."""
+FITTING = 0.9
+"""Share of the time that a fit takes, about; the rest is for frames."""
+ATTEMPTS = 4
+"""Where memory runs out all the same, each is made in half of what the one before was to take."""
 
 
-class Extractor(Runner):
-    """A loaded model on its device, for many photos. `pipeline.opening` makes them."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """Frames of a bare image, and how they came about."""
+
+    frames: Tensor
+    """x[1..7], or x[4] alone, (T, 3, H, W) float32 in [0, 1], on the CPU."""
+    dtype: torch.dtype
+    """Precision of the features."""
+    device: torch.device
+    tiles: int = 1
+    scale: float = 1.0
+    warnings: tuple[str, ...] = ()
+    fitted: Fitted | None = None
+    """What the frames were rendered from, where they were."""
+
+
+class Extractor:
+    """A loaded model on its device, for many photos. `pipeline.opened` makes them.
+
+    Args:
+        model: what gives the frames, on its device.
+        recipe: what is done with it.
+        device: where it is.
+        dtype: precision of the features.
+        max_memory: most to take of the device [bytes].
+        given: the middle frame, (3, H, W) in [0, 1], where it is a picture.
+    """
+
+    on_progress: Progress | None = None
+    """Told what begins in an image, and the share of it that is done."""
 
     def __init__(
         self,
@@ -44,26 +77,31 @@ class Extractor(Runner):
         max_memory: int | None = None,
         given: Tensor | None = None,
     ) -> None:
-        """Take up a model.
-
-        Args:
-            model: what gives the frames, on its device.
-            recipe: what is done with it.
-            device: where it is.
-            dtype: precision of the features.
-            max_memory: most to take of the device [bytes].
-            given: the middle frame, (3, H, W) in [0, 1], where it is a picture.
-        """
-        quality = recipe.quality
-        super().__init__(model, device, dtype, max_memory, quality.passes, quality.constraint)
-        self.recipe, self.given = recipe, given
+        self.network, self.recipe, self.given = model, recipe, given
+        self.device, self.dtype, self.max_memory = device, dtype, max_memory
         self.flips = tuple(media.region(value) for value in recipe.order.flips)
-        region = recipe.part.region
+        region, passes = recipe.part.region, recipe.quality.passes
         self.part = None if region is None else media.region(region)
-        if self.fitting is not None:
-            self.hints = Knowledge.of(recipe.hints)
+        self.fitting: MotionModel | None = None
+        """The model that fits motion, where it is one that does."""
+        self.still = tuple(media.region(value) for value in recipe.hints.still)
+        if isinstance(model, MotionModel | MotionMiddle):
+            self.fitting = model if isinstance(model, MotionModel) else model.model
+            self.fitting.passes = passes
+        plain = passes == 1 or self.fitting is not None
+        self.model = model if plain else SelfEnsemble(model, passes)
 
-    def __call__(self, photo: PhotoLike) -> Clip:
+    @property
+    def host_memory(self) -> int | None:
+        """Most memory of the process [bytes], where it is that which was limited, not a GPU's."""
+        return self.max_memory if self.device.type == "cpu" else None
+
+    def tell(self, stage: str, share: float) -> None:
+        """Say what begins, and the share of the whole that is done, to whom it is of interest."""
+        if self.on_progress is not None:
+            self.on_progress(stage, share)
+
+    def __call__(self, photo: media.PhotoLike) -> Clip:
         """Extract the frames of a photo.
 
         Args:
@@ -72,10 +110,9 @@ class Extractor(Runner):
         Raises:
             InputError: an unreadable photo, or a region outside of it.
             DeviceError: too little memory.
-            BlurvidError: the network gives values that are not finite even in float32; the
-                message names the stage that gave them first.
+            BlurvidError: the network gives values that are not finite even in float32.
         """
-        photo = as_photo(photo)
+        photo = media.as_photo(photo)
         if self.part is not None:
             return self._of_part(photo, self.part)
         started = time.perf_counter()
@@ -85,48 +122,49 @@ class Extractor(Runner):
         warnings = photo.warnings + found.warnings
         with runtime.memory_guard(torch.device("cpu")):
             if sequence:
+                fixed, any_length = self.recipe.quality.scale != "auto", fitted is not None
                 trust = assess(
-                    frames,
-                    photo.pixels,
-                    found.scale,
-                    fixed=self.recipe.quality.scale != "auto",
-                    any_length=fitted is not None,
+                    frames, photo.pixels, found.scale, fixed=fixed, any_length=any_length
                 )
             if order.direction != "auto" or self.flips:
                 field = fitted.field if fitted else None
                 turned = arrange(frames, order.direction, self.flips, field)
                 fitted = fitted and fitted.arranged(turned.whole, turned.masks)
                 warnings += turned.notes
-        names = tuple(region.name for region in self.flips)
-        recipe = dataclasses.replace(
-            self.recipe,
-            order=dataclasses.replace(order, flips=names),
-            precision=str(found.dtype).removeprefix("torch."),
-            frames=len(frames),
-            beyond=0,
-        )
         clip = Clip(
             tensor=frames,
             photo=photo,
-            recipe=recipe,
+            recipe=dataclasses.replace(
+                self.recipe,
+                order=dataclasses.replace(order, flips=tuple(flip.name for flip in self.flips)),
+                precision=str(found.dtype).removeprefix("torch."),
+                frames=len(frames),
+                beyond=0,
+            ),
             device=runtime.describe(found.device),
+            warnings=tuple(dict.fromkeys(warnings)),
             tiles=found.tiles,
             scale=found.scale,
             trusted=trust,
             fitted=fitted if sequence else None,
             host_memory=self.host_memory,
         )
-        if sequence and self.recipe.frames != FRAMES:
-            clip = clip.resample(self.recipe.frames)
-        if self.recipe.beyond:
-            more, told = self.extended(
-                frames, photo.pixels, self.recipe.beyond, found.scale, clip.fitted
-            )
-            recipe = dataclasses.replace(recipe, beyond=self.recipe.beyond)
-            clip = dataclasses.replace(clip, tensor=more, seven=frames, recipe=recipe)
-            warnings += told
-        seconds = time.perf_counter() - started
-        return dataclasses.replace(clip, seconds=seconds, warnings=tuple(dict.fromkeys(warnings)))
+        if self.recipe.count not in (1, FRAMES):
+            clip = clip.resample(self.recipe.frames, self.recipe.beyond)
+        return dataclasses.replace(clip, seconds=time.perf_counter() - started)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse a photo that there is too little memory for, before its pixels are read.
+
+        That is where all of it has to be seen at a time, and no GPU comes first.
+
+        Raises:
+            DeviceError: too little memory.
+        """
+        whole = self.part is None and self.recipe.quality.scale in ("auto", 1)
+        if self.fitting is not None and whole and self.device.type == "cpu":
+            room = runtime.room(self.device, self.max_memory)
+            self._plan(height, width, self.device, self.dtype, room)
 
     def _of_part(self, photo: media.Photo, region: media.Region) -> Clip:
         """Do what is asked for of a region, as if it were the photo but for a margin."""
@@ -136,59 +174,10 @@ class Extractor(Runner):
         inner = copy.copy(self)
         inner.part = None
         inner.flips = tuple(flip.within(seen, height, width) for flip in self.flips)
-        if self.hints is not None:
-            still = tuple(rest.within(seen, height, width) for rest in self.hints.still)
-            inner.hints = dataclasses.replace(self.hints, still=still)
+        inner.still = tuple(rest.within(seen, height, width) for rest in self.still)
         clip = part_of(inner(media.cropped(photo, seen)), photo, part, seen, self.recipe.part.paste)
         told = dataclasses.replace(self.recipe.part, region=part.name)
         return dataclasses.replace(clip, recipe=dataclasses.replace(clip.recipe, part=told))
-
-    def extended(
-        self,
-        frames: Tensor,
-        y: Tensor,
-        count: int,
-        scale: float = 1.0,
-        fitted: Fitted | None = None,
-    ) -> tuple[Tensor, tuple[str, ...]]:
-        """Add frames before and after the exposure, at the spacing of the seven.
-
-        Where the motion was fitted, they are rendered from it. A cascade applies its outermost
-        network to its own frames again; for other models everything moves on as it did between the
-        two outermost frames.
-
-        Args:
-            frames: x[1..7], (7, 3, H, W), RGB, in [0, 1], on the CPU, in any order of time.
-            y: the blurry image, (3, H, W), RGB in [0, 1].
-            count: how many at each end.
-            scale: size at which the model saw the image, and sees it again.
-            fitted: what the seven were rendered from, where they were.
-
-        Returns:
-            x[1 - count .. 7 + count], (7 + 2 count, 3, H, W) in [0, 1], and what the user should
-            know.
-        """
-        warnings: dict[str, None] = {}
-        net = onward_of(self.network)
-        predict = None
-        if net is not None:
-            # With its own plan of memory: fit, strips, tiles and precision are as for the seven.
-            step = Runner(net, self.device, self.dtype, self.max_memory)
-
-            def predict(images: Tensor) -> Tensor:
-                found = step.frames(images)
-                warnings.update(dict.fromkeys(found.warnings))
-                return found.frames
-
-        with runtime.memory_guard(torch.device("cpu")):
-            out = room_for(y.shape[-2], y.shape[-1], FRAMES + 2 * count, self.host_memory)
-            if fitted is not None:
-                fitted.render(times_of(FRAMES, count), out)
-            for i, frame in enumerate(frames):
-                out[count + i] = frame
-            if fitted is None:
-                extend(out, count, y, scale, predict)
-        return out, tuple(warnings)
 
     def scaled(self, y: Tensor) -> Found:
         """Extract frames at the scale asked for, `auto` choosing one, and bring them to full size.
@@ -206,42 +195,156 @@ class Extractor(Runner):
 
         given, seen, wanted = self.given, y, self.recipe.quality.scale
         if given is not None:
-            self._check_given(given, y)
+            if given.shape != y.shape:
+                sizes = [f"{image.shape[-1]}x{image.shape[-2]}" for image in (given, y)]
+                name = self.recipe.middle.name if self.recipe.middle else "given"
+                text = f"{name}: the middle frame has {sizes[0]} px, the photo {sizes[1]} px"
+                raise InputError(text)
             if self.fitting is None:
                 seen = torch.cat([y, given])
         # One frame shows no motion to measure, and what fits motion has sizes of its own.
-        plain = self.model.count == 1 or self.fitting is not None
-        if wanted == "auto" and plain:
+        if wanted == "auto" and (self.model.count == 1 or self.fitting is not None):
             wanted = 1.0
         with runtime.memory_guard(torch.device("cpu")):
-            frames, scale = extract_scaled(seen, run, wanted, self._room_for)
+            frames, scale = extract_scaled(
+                *(seen, run, wanted),
+                lambda height, width: room_for(height, width, self.model.count, self.host_memory),
+            )
             assert last is not None
-            if scale != 1:
-                if given is not None:
-                    frames[MIDDLE - 1] = given
-                self._finish(frames, y)
+            if scale != 1 and given is not None:
+                frames[MIDDLE - 1] = given
         return dataclasses.replace(last, frames=frames, scale=scale)
 
-    def _check_given(self, frame: Tensor, y: Tensor) -> None:
-        """Refuse a middle frame of another size than the photo."""
-        if frame.shape != y.shape:
-            sizes = [f"{image.shape[-1]}x{image.shape[-2]}" for image in (frame, y)]
-            name = self.recipe.middle.name if self.recipe.middle else "given"
-            raise InputError(f"{name}: the middle frame has {sizes[0]} px, the photo {sizes[1]} px")
+    @torch.no_grad()
+    def frames(self, y: Tensor) -> Found:
+        """Extract frames from a bare image.
 
-    def _room_for(self, height: int, width: int) -> Tensor:
-        """Room for the frames, on disk where there is too little memory."""
-        return room_for(height, width, self.model.count, self.host_memory)
+        Args:
+            y: blurry image, (3, H, W), RGB in [0, 1], on the CPU; where the middle frame is given,
+                that behind it, (6, H, W).
+
+        Raises:
+            DeviceError: too little memory.
+            BlurvidError: the network gives values that are not finite even in float32.
+        """
+        height, width = y.shape[-2:]
+        fitted = fit(y, self.model.size_multiple).unsqueeze(0)
+        for dtype in dict.fromkeys((self.dtype, torch.float32)):
+            found = self._fill(fitted, dtype)
+            if all(frame.isfinite().all() for frame in found.frames):
+                break
+        else:
+            raise BlurvidError(
+                f"the {self.model.name} model gave values that are not finite (NaN or infinity)"
+            )
+        for frame in found.frames:
+            frame.clamp_(0, 1)
+        with runtime.memory_guard(found.device):
+            frames = found.frames.cpu()[..., :height, :width]
+        warnings = found.warnings
+        if dtype != self.dtype and found.device == self.device:
+            warnings += ("half precision overflowed; done in float32",)
+        return dataclasses.replace(found, frames=frames, warnings=warnings)
+
+    def _fill(self, y: Tensor, dtype: torch.dtype) -> Found:
+        """Run the model on (1, 3, H, W); out of memory, in smaller pieces, then on the CPU."""
+        room = runtime.room(self.device, self.max_memory)
+        problem: DeviceError | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                how = self._plan(y.shape[-2], y.shape[-1], self.device, dtype, room)
+            except DeviceError as error:
+                problem = problem or error
+                break
+            try:
+                found = self._run(y, self.device, dtype, how)
+            except DeviceError as error:
+                # The traceback would keep what the failed attempt had in its hands.
+                problem = problem or DeviceError(str(error))
+                pixels = y.shape[-2] * y.shape[-1]
+                frames = 0 if how.on_disk else self.model.count * FRAME_SIZE * pixels
+                room = (how.memory + frames) // 2
+                continue
+            return (
+                found
+                if problem is None
+                else _warned(found, "memory ran out; done in smaller pieces")
+            )
+        assert problem is not None
+        if self.device.type == "cpu" or not isinstance(self.network, nn.Module):
+            raise problem
+        cpu = torch.device("cpu")
+        runtime.place(self.network, cpu)
+        try:
+            how = self._plan(y.shape[-2], y.shape[-1], cpu, torch.float32, runtime.room(cpu))
+            found = self._run(y, cpu, torch.float32, how)
+        finally:
+            runtime.place(self.network, self.device)
+        return _warned(found, f"{self.device} has too little memory; done on the CPU")
+
+    def _plan(
+        self, height: int, width: int, device: torch.device, dtype: torch.dtype, room: int
+    ) -> Plan:
+        """Choose how to run the model on (1, 3, H, W) in so many bytes of `room`."""
+        return plan(
+            *(self.model, height, width, dtype.itemsize, room),
+            # Only CUDA devices have memory of their own; that of MPS is the host's.
+            host=runtime.room(torch.device("cpu")) if device.type == "cuda" else None,
+            whole=self.fitting is not None,
+        )
+
+    def _run(self, y: Tensor, device: torch.device, dtype: torch.dtype, how: Plan) -> Found:
+        """Run the model on (1, 3, H, W) as planned; the frames are where the plan says."""
+        height, width = y.shape[-2:]
+        shape = (self.model.count, 3, height, width)
+        near = how.near and self.fitting is None
+        with runtime.memory_guard(device):
+            if how.on_disk:
+                out = frames_on_disk(height, width, shape[0])
+            else:
+                out = torch.empty(shape, device=device if near else torch.device("cpu"))
+            if self.fitting is not None:
+                return self._fit(self.fitting, out, y.to(device), dtype)
+            self.tell("frames", 0.0)
+            with runtime.autocast(device, dtype):
+                if how.side is None:
+                    self.model.fill(out, y.to(device))
+                    return Found(out, dtype, device)
+                tiles = fill_in_tiles(self.model, out, y, how.side, device)
+        found = Found(out, dtype, device, tiles)
+        told = f"too little memory for the whole; seen in {tiles} overlapping tiles"
+        return _warned(found, told) if tiles > 1 else found
+
+    def _fit(self, model: MotionModel, out: Tensor, y: Tensor, dtype: torch.dtype) -> Found:
+        """Fit the motion of (1, 3, H, W) and render frames into `out`."""
+        hints, notes = hints_of(self.recipe.hints.motion, self.still, y.shape[-2], y.shape[-1])
+        model.dtype = dtype
+        try:
+            found = model.fit(y, lambda stage, share: self.tell(stage, FITTING * share), hints)
+        except OverflowError:  # to be seen in the frames, as of other models
+            return Found(out.fill_(torch.nan), dtype, y.device, warnings=notes)
+        self.tell("frames", FITTING)
+        fitted = Fitted.of(model, y, found)
+        fitted.render(times_of(len(out)), out)
+        return Found(out, dtype, y.device, warnings=notes, fitted=fitted)
 
 
-def as_photo(photo: PhotoLike) -> media.Photo:
-    """Open a photo, whatever it comes as.
+def _warned(found: Found, warning: str) -> Found:
+    return dataclasses.replace(found, warnings=(*found.warnings, warning))
 
-    Raises:
-        InputError: it cannot be read.
+
+def fit(y: Tensor, multiple: int) -> Tensor:
+    """Pad (C, H, W) to the right and below by reflection until `multiple` divides both sides.
+
+    Returns:
+        (C, H', W'); the image is the upper left part of it, or all of it and no copy.
     """
-    if isinstance(photo, media.Photo):
-        return photo
-    value: Any = photo
-    opened = isinstance(value, str | Path) or hasattr(value, "read")
-    return media.read_photo(value) if opened else media.photo_from_array(value)
+    if not any(side % multiple for side in y.shape[-2:]):
+        return y
+    y = y.unsqueeze(0)
+    for _ in range(2):  # reflection reaches at most side - 1 pixels far at a time
+        right, below = (-side % multiple for side in (y.shape[-1], y.shape[-2]))
+        right, below = min(right, y.shape[-1] - 1), min(below, y.shape[-2] - 1)
+        y = F.pad(y, (0, right, 0, below), mode="reflect")
+    right, below = (-side % multiple for side in (y.shape[-1], y.shape[-2]))
+    return F.pad(y, (0, right, 0, below), mode="replicate")[0]

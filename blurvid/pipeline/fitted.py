@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid import media
-from blurvid.config import FRAMES, MotionHints
+from blurvid.config import FRAMES
 from blurvid.errors import OptionError
 from blurvid.flow import Field
 from blurvid.flow.pyramid import FLOW_SIDE
@@ -99,46 +99,34 @@ class Fitted:
         return Field(ways[0][0] * scale.view(2, 1, 1), (height, width))
 
 
-@dataclasses.dataclass(frozen=True)
-class Knowledge:
-    """What the user knows of the motion, in any photo."""
+def hints_of(
+    way: tuple[float, float] | None, still: Sequence[media.Region], height: int, width: int
+) -> tuple[Hints | None, tuple[str, ...]]:
+    """What the user knows of the motion, for a photo of H x W, and what the user should know.
 
-    motion: tuple[float, float] | None
-    still: tuple[media.Region, ...]
+    Args:
+        way: of the picture as a whole, from the first frame to the last [px].
+        still: what stays at rest: rectangles and masks.
+        height: H.
+        width: W.
 
-    @classmethod
-    def of(cls, hints: MotionHints) -> Knowledge:
-        """Understand hints.
-
-        Raises:
-            OptionError: a region that is none, or a point.
-            InputError: a mask that cannot be read.
-        """
-        regions = tuple(media.region(value) for value in hints.still)
-        for region in regions:
-            if region.mask is None and len(region.edges) < 4:
-                raise OptionError(f"what stays at rest is a rectangle or a mask, not {region.name}")
-        return cls(hints.motion, regions)
-
-    def __bool__(self) -> bool:
-        return self.motion is not None or bool(self.still)
-
-    def of_photo(self, height: int, width: int) -> tuple[Hints | None, tuple[str, ...]]:
-        """The hints for a photo, and what the user should know.
-
-        Raises:
-            InputError: a region outside of the photo.
-        """
-        if not self:
-            return None, ()
-        found = [region.of(height, width) for region in self.still]
-        still = None
-        for mask, _ in found:
-            still = mask if still is None else still | mask
-        # From the first frame to the last, everything moves by -2 a.
-        shift = None if self.motion is None else (-self.motion[0] / 2, -self.motion[1] / 2)
-        notes = tuple(note for _, notes in found for note in notes)
-        return Hints(shift, None if still is None else still[None, None].float()), notes
+    Raises:
+        OptionError: a point.
+        InputError: a region outside of the photo.
+    """
+    if way is None and not still:
+        return None, ()
+    mask: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    for region in still:
+        if region.mask is None and len(region.edges) < 4:
+            raise OptionError(f"what stays at rest is a rectangle or a mask, not {region.name}")
+        found, told = region.of(height, width)
+        mask = found if mask is None else mask | found
+        notes += told
+    # From the first frame to the last, everything moves by -2 a.
+    shift = None if way is None else (-way[0] / 2, -way[1] / 2)
+    return Hints(shift, None if mask is None else mask[None, None].float()), notes
 
 
 def times_of(count: int = FRAMES, beyond: int = 0) -> list[float]:

@@ -13,13 +13,10 @@ import torch
 from torch import Tensor
 
 from blurvid import runtime
-from blurvid.blur import constrain
-from blurvid.config import FAST, FRAMES, Gamma
+from blurvid.config import FAST, FRAMES
 from blurvid.errors import DeviceError
 from blurvid.models import SequenceModel
 
-STEPS = (64, 16, 4)
-"""Rows of features in a strip, to be tried one after the other."""
 SIDES = (2560, 1280, 640)
 """Sides of tiles [px], to be tried one after the other, less what the model's multiple leaves."""
 FRAME_SIZE = 4 * 3
@@ -33,8 +30,6 @@ PIXELS_AT_ONCE = 1 << 16
 class Plan:
     """How a model sees one photo."""
 
-    step: int | None = None
-    """Rows of features at a time, see `SequenceModel.fill`; None takes all."""
     side: int | None = None
     """Side of the tiles [px]; None sees the whole photo."""
     on_disk: bool = False
@@ -53,14 +48,13 @@ def plan(
     feature_size: int,
     room: int,
     *,
-    roomy: int | None = None,
     host: int | None = None,
     whole: bool = False,
 ) -> Plan:
     """Choose how a model sees a photo: as much of it at a time as there is room for.
 
-    What gives exact results comes first: the whole photo in one go, in strips, its frames on disk;
-    tiles come last, whose statistics are their own.
+    What gives exact results comes first: the whole photo, its frames in memory or on disk; tiles
+    come last, whose statistics are their own.
 
     Args:
         model: the model.
@@ -68,7 +62,6 @@ def plan(
         width: the same.
         feature_size: bytes of one value of the features.
         room: memory that may be taken [bytes], for the frames too where `host` is None.
-        roomy: memory up to which the whole photo is seen in one go; `room` if None.
         host: room for the frames, where they do not lie on the model's device.
         whole: whether the model has to see all of the photo.
 
@@ -77,7 +70,6 @@ def plan(
     """
     pixels = height * width
     frames, image = model.count * FRAME_SIZE * pixels, FRAME_SIZE * pixels
-    steps = (None, *STEPS) if model.can_strip else (None,)
     least = 0
     for side in (None,) if whole else (None, *SIDES):
         if side is not None:
@@ -92,13 +84,11 @@ def plan(
                 continue
             # Elsewhere, the frames that a network sees have to be brought to it.
             left = room - image - tile - (stored if host is None else 2 * image)
-            for step in steps:
-                need = model.memory(rows, columns, feature_size, step)
-                in_one_go = step is None and model.can_strip and roomy is not None
-                if need <= (min(left, roomy) if in_one_go and roomy is not None else left):
-                    near = host is not None and not on_disk and need + frames <= left
-                    return Plan(step, side, on_disk, near, memory=need + tile + image)
-                least = need + tile + image
+            need = model.memory(rows, columns, feature_size)
+            if need <= left:
+                near = host is not None and not on_disk and need + frames <= left
+                return Plan(side, on_disk, near, memory=need + tile + image)
+            least = need + tile + image
     raise DeviceError(
         f"{width} x {height} pixels take {gigabytes(least)} of memory at least, but only "
         f"{gigabytes(room)} may be taken; allow more, "
@@ -128,12 +118,6 @@ def in_pieces(frames: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     step = max(1, PIXELS_AT_ONCE // y.shape[-1])
     for top in range(0, y.shape[-2], step):
         yield frames[..., top : top + step, :], y[..., top : top + step, :]
-
-
-def constrain_pieces(frames: Tensor, y: Tensor, gamma: Gamma) -> None:
-    """Make frames average to the photo, in place, see `blur.constrain`."""
-    for piece, seen in in_pieces(frames, y):
-        piece.copy_(constrain(piece, seen, gamma))
 
 
 def gigabytes(size: int) -> str:

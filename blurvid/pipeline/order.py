@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from blurvid.flow import Field, find_objects, measure
+from blurvid.flow import Field, find_objects, measure, middle_of, region_of
 from blurvid.flow.field import STILL
-from blurvid.flow.seam import flip
-from blurvid.media import Region
+from blurvid.flow.sampling import limited
+from blurvid.flow.seam import SEAM_SIDE, flip, weights
+from blurvid.media import Movable, Region
 
+_WHOLE = 0.95
+"""An object that is more of the photo than this is the photo."""
 _AXES = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 
@@ -91,3 +94,25 @@ def _reverse(frames: Tensor) -> None:
         first = frames[i].clone()
         frames[i].copy_(frames[last - i])
         frames[last - i].copy_(first)
+
+
+def movables(frames: Tensor, field: Field) -> list[Movable]:
+    """Find what can be turned around in a player.
+
+    Args:
+        frames: (7, 3, H, W), RGB, in [0, 1].
+        field: their motion.
+    """
+    height, width = frames.shape[-2:]
+    labels = find_objects(field)
+    found = []
+    for number in range(1, int(labels.max()) + 1):
+        share = float((labels == number).float().mean())
+        if not 0 < share <= _WHOLE:
+            continue
+        mask = weights(frames, region_of(labels, number, height, width))
+        mask = limited(mask[None, None], SEAM_SIDE)[0, 0]
+        x, y = middle_of(labels, number)
+        levels = mask.mul(255).round().byte().numpy()
+        found.append(Movable(levels, f"{100 * x:.1f}%,{100 * y:.1f}%"))
+    return found

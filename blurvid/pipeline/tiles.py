@@ -25,7 +25,6 @@ def fill_in_tiles(
     out: Tensor,
     y: Tensor,
     side: int,
-    step: int | None,
     device: torch.device,
 ) -> int:
     """Extract frames tile by tile.
@@ -38,7 +37,6 @@ def fill_in_tiles(
         out: the frames go there, (T, 3, H, W) float32; `model.size_multiple` divides H and W.
         y: the blurry image, (1, 3, H, W).
         side: of the tiles [px], a multiple too, and larger than 2 `MARGIN` + `RAMP`.
-        step: how the model saves memory.
         device: where the model is.
 
     Returns:
@@ -51,7 +49,7 @@ def fill_in_tiles(
         for left, right, across in columns:
             seen = y[..., top:bottom, left:right].to(device)
             tile = out.new_empty((len(out), 3, *seen.shape[-2:]))
-            model.fill(tile, seen, step)
+            model.fill(tile, seen)
             there = out[..., top:bottom, left:right]
             # Where nothing is yet, zeros say nothing about the order.
             turned = order_agreement(tile, there) < 0

@@ -14,7 +14,8 @@ from torch import Tensor
 from blurvid.blur import average_frames
 from blurvid.config import DEFAULT_GAMMA, Gamma
 from blurvid.errors import InputError
-from blurvid.flow import neighboring, warp
+from blurvid.exposure import sample
+from blurvid.flow import neighboring
 from blurvid.flow.pyramid import LUMA
 from blurvid.pipeline.memory import PIXELS_AT_ONCE
 from blurvid.pipeline.scale import LEAST_SIDE, SCALES, TRAINED_MOTION
@@ -118,8 +119,7 @@ def assess(
         any_length: the model knows motion of any length.
 
     Returns:
-        The trust. It does not depend on the response of the photo's camera, and frames made to
-        average to the photo are not believed for that.
+        The trust. It does not depend on the response of the photo's camera.
 
     Raises:
         InputError: a single frame.
@@ -212,21 +212,20 @@ def _cells(frames: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def reblur_map(frames: Tensor, y: Tensor, gamma: Gamma | None = None) -> Tensor:
+def reblur_map(frames: Tensor, y: Tensor, gamma: Gamma = DEFAULT_GAMMA) -> Tensor:
     """Tell where the average of the frames does not explain the photo.
 
     Args:
         frames: x[1..7], (7, 3, H, W), RGB, in [0, 1].
         y: the photo, (3, H, W).
-        gamma: response of the photo's camera; `DEFAULT_GAMMA` where it is not known.
+        gamma: response of the photo's camera.
 
     Returns:
         Root mean square of the difference in each cell, (h, w) float32, as `Trust.error`.
     """
-    response = DEFAULT_GAMMA if gamma is None else gamma
 
     def look(piece: Tensor, seen: Tensor, skip: int) -> Tensor:
-        average = average_frames(piece[..., ::skip, :].float(), response)
+        average = average_frames(piece[..., ::skip, :].float(), gamma)
         return (average - seen[..., ::skip, :]).square().mean(dim=0, keepdim=True)
 
     return _means(frames, y, look)[0].sqrt()
@@ -267,7 +266,7 @@ def _motion(frames: Tensor) -> tuple[Tensor, Tensor]:
         size = max(1, round(height * scale)), max(1, round(width * scale))
         ends = [F.interpolate(x, size=size, mode="bilinear", antialias=True) for x in ends]
     flow = neighboring(*ends)
-    missed = (warp(ends[1], flow) - ends[0]).square().mean(dim=1)[0]
+    missed = (sample(ends[1], flow) - ends[0]).square().mean(dim=1)[0]
     return flow[0].norm(dim=0) / scale, missed
 
 

@@ -164,6 +164,8 @@ def extract_video(
         options = replace(options, audio="drop")
     if info.colours:
         warn(f"its colours ({info.colours}) are mapped to BT.709")
+    if info.alpha:
+        warn("what is transparent in it is put on white")
     if info.interlaced:
         warn("its frames are interlaced: deinterlace them first (ffmpeg -vf bwdif)")
     started = time.perf_counter()

@@ -4,8 +4,7 @@ No module here loads torch.
 """
 
 from blurvid.planning.gate import Gate, Outcome, identities
-from blurvid.planning.naming import FIELDS
-from blurvid.planning.plan import Job, folder_of, plan, share
+from blurvid.planning.plan import FIELDS, Job, folder_of, plan, share
 from blurvid.planning.sources import STDIN, read_list
 
 __all__ = [

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blurvid.errors import InputError
+from blurvid.errors import InputError, reason
 from blurvid.files import is_photo, is_special, list_photos, natural_key
-from blurvid.reasons import reason
 
 STDIN = "-"
 _MAGIC = frozenset("*?[")
@@ -172,19 +171,34 @@ def _in_folder(
 
 
 def _matching(pattern: Path, avoided: frozenset[Path]) -> Iterator[Found]:
-    """Photos that a pattern matches, and those in folders that it matches."""
+    """Photos that a pattern matches, and those in folders that it matches.
+
+    As for a shell, hidden ones only where the pattern names a dot. Links to folders are followed
+    where a part of the pattern names them, but not by `**`, which would go round in circles.
+    """
     parts = pattern.parts
     fixed = next(number for number, part in enumerate(parts) if _MAGIC & set(part))
     base = Path(*parts[:fixed])
+    hidden = any(part.startswith(".") for part in parts[fixed:])
     photos: set[Path] = set()
     problems: list[InputError] = []
-    for path in _expanded(base, parts[fixed:], avoided, problems):
+
+    @functools.cache
+    def left_out(folder: Path) -> bool:
+        return folder.resolve() in avoided or (folder != base and left_out(folder.parent))
+
+    for path in base.glob(os.path.join(*parts[fixed:])):  # noqa: PTH118 - a pattern
+        below = path.relative_to(base).parts
+        if not hidden and any(part.startswith(".") for part in below):
+            continue
         if path.is_dir():
-            if path.is_symlink() and "**" in parts:
-                continue  # it may lead back to where it lies
-            photos.update(list_photos(path, True, avoided, problems.append))
-        elif is_photo(path) and not is_special(path):
+            if not (path.is_symlink() and "**" in parts) and not left_out(path):
+                photos.update(list_photos(path, True, avoided, problems.append))
+        elif is_photo(path) and not is_special(path) and not left_out(path.parent):
             photos.add(path)
+    if "**" in parts and base.is_dir():  # of what cannot be read, `glob` says nothing
+        list_photos(base, True, avoided, problems.append)
+        problems = list({str(problem): problem for problem in problems}.values())
     if not photos and not problems:
         nothing = "no such file or folder, and no photo that this pattern matches"
         problems.append(InputError(f"{pattern}: {nothing}"))
@@ -192,41 +206,3 @@ def _matching(pattern: Path, avoided: frozenset[Path]) -> Iterator[Found]:
         yield Found(photo, _below(photo.relative_to(base)), in_folder=True)
     for problem in problems:
         yield Found(pattern, Path("photo"), in_folder=True, error=problem)
-
-
-def _expanded(
-    folder: Path, parts: tuple[str, ...], avoided: frozenset[Path], problems: list[InputError]
-) -> Iterator[Path]:
-    """What a pattern matches below a folder; as for a shell, no hidden files.
-
-    Links to folders are followed where a part of the pattern names them, but not by `**`, which
-    would go round in circles.
-    """
-    first, rest = parts[0], parts[1:]
-    entries: list[Path] = []
-    try:
-        if not _MAGIC & set(first):
-            entries = [folder / first] if os.path.lexists(folder / first) else []
-        elif folder.is_dir():
-            entries = [
-                entry
-                for entry in folder.iterdir()
-                if entry.name.startswith(".") <= first.startswith(".")
-                and not (avoided and entry.is_dir() and entry.resolve() in avoided)
-            ]
-    except OSError as error:
-        problems.append(InputError(f"{folder}: {reason(error)}"))
-    if first == "**" and rest:
-        yield from _expanded(folder, rest, avoided, problems)
-    for entry in entries:
-        if first == "**":
-            if entry.is_dir():
-                if not entry.is_symlink():
-                    yield from _expanded(entry, parts, avoided, problems)
-            elif not rest:
-                yield entry
-        elif entry.name == first or fnmatch.fnmatch(entry.name, first):
-            if rest:
-                yield from _expanded(entry, rest, avoided, problems)
-            else:
-                yield entry

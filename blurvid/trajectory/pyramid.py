@@ -19,6 +19,7 @@ from torch import Tensor
 from blurvid.trajectory.choose import Answer, choose, deblurred, steady
 from blurvid.trajectory.consensus import oriented
 from blurvid.trajectory.deconvolution import Prior, solve
+from blurvid.trajectory.grain import denoised, noise_of
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, refine
 from blurvid.trajectory.sampling import blur, resize
@@ -158,10 +159,12 @@ def fit(
         hints: what is known of the motion.
 
     Returns:
-        Picture, middle frame and motion at the photo's size.
+        Picture, middle frame and motion at the photo's size; without the noise, if it was strong.
     """
     tell, known = progress or _silent, hints or Hints()
     tell("look", 0.0)
+    if noise_of(y):
+        y = denoised(y)
     levels = count_levels(y, networks, known.shift)
     height, width = y.shape[-2:]
     sizes = [_size(height, width, k) for k in range(levels - 1, -1, -1)]

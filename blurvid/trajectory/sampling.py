@@ -29,7 +29,7 @@ Sampling = Literal["bilinear", "bicubic"]
 bicubic hardly (0.88)."""
 
 
-MOST_CRISP = 0.8
+MOST_CRISP = 1.2
 """Most of an image's own detail that is added to it again."""
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from blurvid.weights.foreign import load_foreign
     from blurvid.weights.maxim import import_maxim, is_maxim
     from blurvid.weights.onnx import export_onnx, onnx_parts
-    from blurvid.weights.specs import spec_of, spec_problem
+    from blurvid.weights.specs import spec_from, spec_of, spec_problem
     from blurvid.weights.store import load, save
 
 _LATER = {
@@ -26,7 +26,7 @@ _LATER = {
     "foreign": ("load_foreign",),
     "maxim": ("import_maxim", "is_maxim"),
     "onnx": ("export_onnx", "onnx_parts"),
-    "specs": ("spec_of", "spec_problem"),
+    "specs": ("spec_from", "spec_of", "spec_problem"),
     "store": ("load", "save"),
 }
 """Modules that load torch, which finding a set does without, and the names that they hold."""
@@ -50,6 +50,7 @@ __all__ = [
     "load_foreign",
     "onnx_parts",
     "save",
+    "spec_from",
     "spec_of",
     "spec_problem",
     "verify",

@@ -7,7 +7,7 @@ ship with this package; users download them and turn them into a weight set of t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,18 +86,12 @@ class ImportReport:
     files: tuple[ImportedFile, ...]
     """In the order of the stages."""
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """A line for each file that is not the published one."""
-        return tuple(f"{file.path} {file.verdict}" for file in self.files if not file.matches)
-
 
 def import_authors(
     files: Sequence[str | Path],
     name: str = "jin2018",
     *,
     overwrite: bool = False,
-    on_file: Callable[[ImportedFile], None] | None = None,
 ) -> ImportReport:
     """Turn the authors' four checkpoints into a weight set of the cascade in the cache.
 
@@ -108,7 +102,6 @@ def import_authors(
         files: the four `.pth` files.
         name: name of the set.
         overwrite: replace a set of that name.
-        on_file: called after each file has been read.
 
     Returns:
         The set, and for each file whether it is the published one.
@@ -138,8 +131,6 @@ def import_authors(
         fill(modules[stage], ours)
         digest = sha256_of(path)
         found[stage] = ImportedFile(path, stage, digest, digest == PUBLISHED[stage])
-        if on_file is not None:
-            on_file(found[stage])
     missing = [stage for stage in STAGES if stage not in found]
     if missing:
         raise WeightsError(f"missing among the files to import: {_titles(missing)}")

@@ -8,10 +8,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from blurvid.errors import WeightsError
 from blurvid.weights.describe import MAX_SET_BYTES, NAME, SET_FILE, WeightSet, parse_info, read_set
@@ -34,14 +32,13 @@ def fetch(
 ) -> WeightSet:
     """Get a weight set and keep it in the cache.
 
-    Every file is compared with its SHA-256 in `set.json`, and the model is loaded once, before
-    the set is put in its place.
+    The model is loaded once, every file compared with its SHA-256 in `set.json`, before the set is
+    put in its place.
 
     Args:
-        url: https or file address of a zip archive with one weight set in it, or of a `set.json`
-            that has its files beside it.
+        url: https or file address of a zip archive with one weight set in it.
         name: name in the cache; None keeps the name that the set has.
-        sha256: SHA-256 that the file at `url` must have.
+        sha256: SHA-256 that the archive must have.
         overwrite: replace a cached set of that name.
 
     Returns:
@@ -57,8 +54,8 @@ def fetch(
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256.strip().lower():
         raise WeightsError(f"{url} has the SHA-256 {digest}, not the one asked for; not kept")
-    read = _reader(url, data)
-    info = parse_info(url, read(SET_FILE, MAX_SET_BYTES))
+    archive = _Archive(url, data)
+    info = parse_info(url, archive.read(SET_FILE, MAX_SET_BYTES))
     info["name"] = kept = name or info["name"]
     if not NAME.fullmatch(kept):
         raise WeightsError(f"{url}: the set needs another name than {kept!r}; give one")
@@ -67,13 +64,7 @@ def fetch(
 
     def write(staging: Path) -> None:
         for entry in info["files"].values():
-            content = read(entry["file"], entry["bytes"])
-            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-                raise WeightsError(
-                    f"{entry['file']} at {url} does not have the SHA-256 in {SET_FILE}; "
-                    "it is damaged or was changed, nothing was kept"
-                )
-            (staging / entry["file"]).write_bytes(content)
+            (staging / entry["file"]).write_bytes(archive.read(entry["file"], entry["bytes"]))
         write_info(staging, info)
         try:
             load(read_set(staging, "cache"))
@@ -82,33 +73,6 @@ def fetch(
 
     install(sets_dir() / kept, write, overwrite=overwrite)
     return find(kept)
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to addresses that could have been asked for themselves."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        try:
-            _check_address(newurl)
-            # whatever answers on the network must not send us to a service of this machine
-            if _is_loopback(newurl) and not _is_loopback(req.full_url):
-                raise WeightsError(f"{req.full_url} redirects to {newurl}, which is not followed")
-        except WeightsError:
-            fp.close()
-            raise
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _is_loopback(url: str) -> bool:
-    return urllib.parse.urlsplit(url).hostname in LOOPBACK
 
 
 def _check_address(url: str) -> None:
@@ -127,11 +91,9 @@ def _check_address(url: str) -> None:
 def _download(url: str, limit: int) -> bytes:
     """Get what is at an address, at most so many bytes."""
     _check_address(url)
-    # a proxy has its own idea of what the loopback address is
-    proxies = urllib.request.ProxyHandler({} if _is_loopback(url) else None)
-    opener = urllib.request.build_opener(proxies, _Redirects)
     try:
-        with opener.open(url, timeout=TIMEOUT) as response:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            _check_address(response.url)  # where it was led to
             data: bytes = response.read(limit + 1)
             # a connection that breaks off early ends like a complete one, but for the count
             missing = 0 if len(data) > limit else getattr(response, "length", 0)
@@ -148,34 +110,27 @@ def _download(url: str, limit: int) -> bytes:
     return data
 
 
-def _reader(url: str, data: bytes) -> Callable[[str, int], bytes]:
-    """What gives files of a set: of a zip archive, or a set.json with files beside it.
+class _Archive:
+    """A zip archive with one weight set in it."""
 
-    It takes a name and the most bytes that are wanted, and may give one more.
-    """
-    if data.lstrip().startswith(b"{"):
-
-        def beside(name: str, limit: int) -> bytes:
-            address = urllib.parse.urljoin(url, urllib.parse.quote(name))
-            return data if name == SET_FILE else _download(address, limit)
-
-        return beside
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except zipfile.BadZipFile:
-        raise WeightsError(f"{url} is neither a zip archive nor a {SET_FILE}") from None
-    names = archive.namelist()
-    roots = [path.parent for path in map(PurePosixPath, names) if path.name == SET_FILE]
-    if len(roots) != 1:
-        raise WeightsError(f"{url} holds {len(roots)} weight sets instead of one")
-
-    def within(name: str, limit: int) -> bytes:
-        if str(roots[0] / name) not in names:
-            raise WeightsError(f"{url} lacks {name}")
+    def __init__(self, url: str, data: bytes) -> None:
+        self.url = url
         try:
-            with archive.open(str(roots[0] / name)) as file:
+            self.archive = zipfile.ZipFile(io.BytesIO(data))
+        except zipfile.BadZipFile:
+            raise WeightsError(f"{url} is not a zip archive") from None
+        self.names = self.archive.namelist()
+        roots = [path.parent for path in map(PurePosixPath, self.names) if path.name == SET_FILE]
+        if len(roots) != 1:
+            raise WeightsError(f"{url} holds {len(roots)} weight sets instead of one")
+        self.root = roots[0]
+
+    def read(self, name: str, limit: int) -> bytes:
+        """A file of the set, or one byte more than the limit."""
+        if str(self.root / name) not in self.names:
+            raise WeightsError(f"{self.url} lacks {name}")
+        try:
+            with self.archive.open(str(self.root / name)) as file:
                 return file.read(limit + 1)
         except Exception as error:  # of any kind: libraries raise a dozen
-            raise WeightsError(f"{url} is a damaged archive: {error}") from None
-
-    return within
+            raise WeightsError(f"{self.url} is a damaged archive: {error}") from None

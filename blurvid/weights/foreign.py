@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,7 @@ class ForeignDeblurrer(OneFrame):
         """Deblur images."""
         return self.descriptor(y).unsqueeze(1)  # type: ignore[no-any-return]
 
-    def maker(self, frames: Collection[int]) -> str:
-        """Name what makes the frame."""
-        return self.name
-
-    def memory(self, height: int, width: int, feature_size: int, step: int | None) -> int:
+    def memory(self, height: int, width: int, feature_size: int) -> int:
         """Guess the most that `fill` takes besides its arguments [bytes]."""
         return height * width * BYTES_PER_PIXEL * feature_size // 4
 

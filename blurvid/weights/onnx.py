@@ -215,7 +215,7 @@ def _exported(part: Part, about: Mapping[str, str]) -> bytes:
         for given in part.inputs.values()
         for axes in [((2, h), (3, w))]
     )
-    with _quiet(), torch.enable_grad():  # without gradients a CPU takes strips, which are a loop
+    with _quiet():
         program = torch.onnx.export(
             _Called(part).eval(),
             _examples(part, (1, 2)),

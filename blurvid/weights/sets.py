@@ -13,9 +13,9 @@ from typing import Literal
 
 import platformdirs
 
+from blurvid.atomic import locked
 from blurvid.config import MODELS, TRAINED
 from blurvid.errors import OutputError, WeightsError
-from blurvid.locks import locked
 from blurvid.weights.describe import NAME, SET_FILE, Origin, WeightSet, read_set
 
 PATIENCE = 60.0

@@ -19,6 +19,11 @@ MOTION_LEVELS = 5, 4
 MOST = {"factor": 16, "kernel": 31, "stages": 3, "width": 4, "reach": 64}
 MOST_OF_OTHERS = 2048
 """Largest number of each field; the least is above 0, or 0 blocks."""
+SETTLED = {
+    "block": "plain", "kernel": 3, "distill": True, "reconstruct": True, "skip": 1,
+    "contexts": "sequential",
+}  # fmt: skip
+"""What older sets tell, that was a choice once."""
 
 Kind = TypeVar("Kind")
 
@@ -31,9 +36,18 @@ def spec_of(weight_set: WeightSet) -> Spec:
     """
     given = weight_set.info.get("spec")
     try:
-        return _made(SPECS[weight_set.model], {} if given is None else given)
+        return spec_from(weight_set.model, {} if given is None else given)
     except ValueError as error:
         raise WeightsError(f"{weight_set.path / SET_FILE}: in spec, {error}") from None
+
+
+def spec_from(model: str, given: object) -> Spec:
+    """Shape of a model from plain values.
+
+    Raises:
+        ValueError: it is malformed, or larger than is believed.
+    """
+    return _made(SPECS[model], given)
 
 
 def spec_problem(spec: Spec) -> str | None:
@@ -52,6 +66,11 @@ def _made(kind: type[Kind], given: object) -> Kind:
         ValueError: one of them is not believed, or unknown.
     """
     hints = typing.get_type_hints(kind)
+    if isinstance(given, dict):
+        settled = [
+            k for k in given.keys() & SETTLED.keys() - hints.keys() if given[k] == SETTLED[k]
+        ]
+        given = {key: value for key, value in given.items() if key not in settled}
     if not isinstance(given, dict) or not given.keys() <= hints.keys():
         raise ValueError(f"there can be {', '.join(hints)}")
     made = kind(**{name: _value(name, hints[name], value) for name, value in given.items()})

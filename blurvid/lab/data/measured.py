@@ -16,6 +16,7 @@ from torch import Tensor
 from blurvid import flow, media, runtime, weights
 from blurvid.config import FRAMES, MIDDLE
 from blurvid.errors import InputError, OutputError
+from blurvid.flow import sequence_motion
 from blurvid.lab.data.windows import StoredWindow, find_clips, is_window_folder, read_windows
 from blurvid.lab.options import PathOptions
 from blurvid.media import replacing
@@ -30,6 +31,8 @@ EVERY = 8
 """One of so many clips is held out where none is named."""
 APART = 6
 """Windows of a clip from one that validates to the next: neighbours show the same."""
+FAR, SCALE = 0.6, (0.5, 1.0)
+"""Share of windows that are looked at from afar, scaled by a factor between these."""
 PACE = (0.4, 4.0)
 """Windows are drawn in proportion to the root of their mean motion [px], within these bounds."""
 
@@ -94,23 +97,23 @@ class MeasuredWindows:
     Args:
         windows: of seven sharp frames each.
         device: where they are kept, about 5 MB each.
+        measure: measure the path of every place; else a window has one for all of it, which tells
+            its order of time.
     """
 
-    def __init__(self, windows: Sequence[StoredWindow], device: torch.device) -> None:
+    def __init__(
+        self, windows: Sequence[StoredWindow], device: torch.device, measure: bool = True
+    ) -> None:
         self.windows, self.device = windows, device
         with runtime.single_threaded_pool(min(16, runtime.processors())) as pool:
-            loaded = [(frames.to(device), kept) for frames, kept in pool.map(_load, windows)]
-        self.frames = [frames for frames, _ in loaded]
-        self.paths = self._measured([kept for _, kept in loaded])
+            loaded = list(pool.map(_load, windows))
+            rough = [] if measure else [p.to(device) for p in pool.map(_rough, windows, loaded)]
+        self.frames = [frames.to(device) for frames in loaded]
+        self.paths = self._measured(list(map(_place, loaded))) if measure else rough
         pace = torch.stack([path[:2].float().norm(dim=0).mean() for path in self.paths])
         self.shares = pace.clamp(*PACE).sqrt()
 
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def draw(
-        self, batch: int, size: int, options: PathOptions, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Cut random squares, some of them from afar.
 
         Returns:
@@ -122,7 +125,7 @@ class MeasuredWindows:
         g = generator
         chosen = torch.multinomial(self.shares, batch, replacement=True, generator=g).tolist()
         draws = torch.rand(batch, 4, generator=g, device=g.device).tolist()
-        rows = [self._cut(i, size, options, d) for i, d in zip(chosen, draws, strict=True)]
+        rows = [self._cut(i, size, d) for i, d in zip(chosen, draws, strict=True)]
         frames, paths = zip(*rows, strict=True)
         return torch.stack(frames), torch.stack(paths)
 
@@ -134,9 +137,12 @@ class MeasuredWindows:
             full = F.interpolate(part, (height, width), mode="bilinear", align_corners=False)
             yield frames[None, ..., :height, :width].float() / 255, full
 
-    def _cut(
-        self, index: int, size: int, options: PathOptions, draws: Sequence[float]
-    ) -> tuple[Tensor, Tensor]:
+    def describe(self, which: str = "") -> str:
+        """Say how much there is."""
+        clips = len({window.clip for window in self.windows})
+        return f"{len(self.windows)} windows of {clips}{which} clips"
+
+    def _cut(self, index: int, size: int, draws: Sequence[float]) -> tuple[Tensor, Tensor]:
         frames, path = self.frames[index], self.paths[index]
         height, width = frames.shape[-2:]
         least = min(height, width)
@@ -145,8 +151,8 @@ class MeasuredWindows:
                 f"{self.windows[index].name}: {width}x{height} px is smaller than the crop of "
                 f"{size} px"
             )
-        low, high = options.scale
-        scale = low + (high - low) * draws[1] if draws[0] < options.shrunk else 1.0
+        low, high = SCALE
+        scale = low + (high - low) * draws[1] if draws[0] < FAR else 1.0
         side = min(least // CELL, round(size / scale / CELL)) * CELL
         top, left = (
             int(draw * ((length - side) // CELL + 1)) * CELL
@@ -207,15 +213,29 @@ def _stacked(path: Path, load: object) -> Tensor:
     return torch.stack(frames)
 
 
-def _load(window: StoredWindow) -> tuple[Tensor, Path]:
-    """The frames of a window, cut, (7, 3, H, W) uint8, and where their paths are kept."""
+def _load(window: StoredWindow) -> Tensor:
+    """The frames of a window, cut, (7, 3, H, W) uint8."""
     frames = window.sharp()
     for axis, most in zip((-2, -1), LARGEST, strict=True):
         length = min(most, frames.shape[axis] // CELL * CELL)
         frames = frames.narrow(axis, (frames.shape[axis] - length) // 2, length)
-    levels = (frames * 255).round().to(torch.uint8).contiguous()
-    digest = hashlib.sha256(levels.numpy().tobytes()).hexdigest()
-    return levels, weights.cache_dir() / "paths" / f"{digest[:32]}.npy"
+    return (frames * 255).round().to(torch.uint8).contiguous()
+
+
+def _place(frames: Tensor) -> Path:
+    """Where the paths of a window are kept."""
+    digest = hashlib.sha256(frames.numpy().tobytes()).hexdigest()
+    return weights.cache_dir() / "paths" / f"{digest[:32]}.npy"
+
+
+def _rough(window: StoredWindow, frames: Tensor) -> Tensor:
+    """One path for all of a window, as a view of the size of measured ones."""
+    motion = window.record.get("motion")
+    if motion is None:
+        total, _ = sequence_motion(frames)
+        motion = {"dx": total.dx, "dy": total.dy}
+    path = torch.tensor([-motion["dx"] / 2, -motion["dy"] / 2, 0.0, 0.0]).view(4, 1, 1)
+    return path.expand(4, frames.shape[-2] // CELL, frames.shape[-1] // CELL)
 
 
 def _keep(path: Tensor, place: Path) -> None:

@@ -1,61 +1,132 @@
-"""Where training windows come from, and what is done to them before a network sees them."""
+"""What networks learn from: windows of clips and photos under simulated motion, as batches."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Protocol, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from blurvid import runtime, weights
+from blurvid.config import FRAMES
 from blurvid.errors import InputError
-from blurvid.lab.data.moving import open_moving
-from blurvid.lab.data.pool import WindowSource
-from blurvid.lab.data.replay import ReplaySource
+from blurvid.exposure import GAMMA
+from blurvid.lab.data.measured import MeasuredWindows, held_out, is_clip_folder, read_moving
 from blurvid.lab.data.stills import StillPool, read_stills
-from blurvid.lab.data.supply import Batch, Source
-from blurvid.lab.data.windows import is_window_folder, read_windows
-from blurvid.lab.options import CameraOptions, MotionOptions, TrainOptions
-from blurvid.lab.synth import IDEAL, develop
+from blurvid.lab.data.windows import StoredWindow, is_window_folder
+from blurvid.lab.options import TrainOptions
+from blurvid.lab.synth import average, develop, draw_gammas, margin, simulate
+from blurvid.models import SequenceModel, middle_of
+
+Batch: TypeAlias = tuple[Tensor, ...]
+"""What a step learns from: y (B, 3, S, S) and x (B, 7, 3, S, S), RGB in [0, 1]. For the motion
+model also m, the middle frame of a deblurrer, (B, 3, S, S); path, a and b of each pixel,
+(B, 4, S, S) [px]; and looks, of how many instants each exposure is made, (B,), on the CPU."""
+
+DOWNWARDS = 0.4
+"""How much downwards counts, when the order of time is fixed by where most of the picture goes."""
+MULTIPLE = 32
+"""Divides the sides of what validates [px]."""
 
 
-class SimulatedSource:
-    """Windows simulated from stills.
+class Source(Protocol):
+    """An endless supply of batches."""
+
+    def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
+        """Draw a batch, on the device."""
+
+    def validation(self) -> Iterator[Batch]:
+        """Give what is never drawn, one window at a time."""
+
+    def describe(self) -> str:
+        """Say in a few words what the batches are made of, for the model card."""
+
+
+class TrainingSource:
+    """Batches of windows and of stills that are moved.
+
+    In canonical order, time is such that most of a picture goes one way: to the right, or for the
+    motion model, which tells where content comes from, to the left.
 
     Args:
-        pool: the stills.
-        motion: how they move.
-        camera: what takes them.
+        windows: to train on; None: stills only.
+        kept: to validate on.
+        stills: that are moved; None: windows only.
+        middle: the deblurrer, for the motion model.
+        options: the run.
+
+    Raises:
+        InputError: nothing to train on.
     """
 
     def __init__(
-        self, pool: StillPool, motion: MotionOptions, camera: CameraOptions = IDEAL
+        self,
+        windows: MeasuredWindows | None,
+        kept: MeasuredWindows | None,
+        stills: StillPool | None,
+        middle: SequenceModel | None,
+        options: TrainOptions,
     ) -> None:
-        self.pool, self.motion, self.camera = pool, motion, camera
-
-    def draw(self, batch: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        rendered = self.pool.render(batch, size, self.motion, generator, self.camera)
-        return rendered.blurry, rendered.frames
-
-    def describe(self) -> str:
-        return f"simulated motion of {len(self.pool)} still photos"
-
-
-class AugmentedSource:
-    """Another source's windows with shuffled colours, noise and compression (`augment`)."""
-
-    def __init__(self, source: Source, camera: CameraOptions) -> None:
-        self.source, self.camera = source, camera
+        if windows is None and stills is None:
+            raise InputError("no windows and no photos to train on")
+        self.windows, self.kept, self.stills = windows, kept, stills
+        self.middle, self.options = middle, options
+        self.motion = options.motion
+        if options.model != "motion":
+            order = "canonical" if options.order == "canonical" else "random"
+            self.motion = replace(options.motion, order=order)  # type: ignore[arg-type]
 
     def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
-        y, x = self.source.draw(batch, size, generator)
-        return augment(y, x, self.camera, generator)
+        g, motion, camera = generator, self.motion, self.options.camera
+        count = batch if self.stills is None else 0
+        if self.windows and self.stills:  # of a batch of one, now and then
+            coin = torch.rand(1, generator=g, device=g.device).item()
+            count = int(batch * self.options.windows + coin)
+        parts = []
+        if self.windows and count:
+            x, path = _turned(*self.windows.draw(count, size, g), g)
+            parts.append((average(x, draw_gammas(count, motion, g)), x, path))
+        if self.stills and batch > count:
+            side = size + 2 * margin(motion)
+            layers = self.stills.draw(2 * (batch - count), side, motion.source_scale, g)
+            moved = simulate(layers.view(-1, 2, 3, side, side), motion, camera, g)
+            parts.append((moved.blurry, moved.frames, moved.path))
+        y, x, path = (torch.cat(part) for part in zip(*parts, strict=True))
+        sign = direction(path)
+        if self.options.order != "canonical":
+            coins = torch.rand(batch, generator=g, device=y.device) < 0.5
+            sign = torch.where(coins, 1.0, -1.0)
+        elif self.middle is None:
+            sign = -sign
+        x = reversed_where(x, sign)
+        if self.middle is None:
+            y, x = recoloured(y, x, g)
+            return develop(y, camera, g), x.contiguous()
+        y = (develop(y, camera, g) * 255).round() / 255
+        path = torch.cat([path[:, :2] * sign.view(-1, 1, 1, 1), path[:, 2:]], dim=1)
+        looks = [FRAMES] * count + [FRAMES * motion.sub_frames] * (batch - count)
+        return y, x.contiguous(), deblurred(self.middle, y), path.contiguous(), torch.tensor(looks)
+
+    def validation(self) -> Iterator[Batch]:
+        """Windows of clips that are never drawn, in gamma 2.2, without noise."""
+        if self.kept is None or self.middle is None:
+            return
+        for x, path in self.kept.whole(MULTIPLE):
+            gamma = torch.full((1, 1, 1, 1), GAMMA, device=x.device)
+            y = (average(x, gamma) * 255).round() / 255
+            yield y, x, deblurred(self.middle, y), path, torch.tensor([FRAMES])
 
     def describe(self) -> str:
-        return self.source.describe()
+        told = [self.windows.describe()] if self.windows else []
+        if self.stills:
+            told.append(f"{len(self.stills)} still photos under simulated motion")
+        text = " and ".join(told)
+        return text + (f"; {self.kept.describe(' other')} for validation" if self.kept else "")
 
 
 class PrefetchSource:
@@ -106,82 +177,84 @@ class PrefetchSource:
         self.stream.synchronize()  # this thread waits, the network's launches go on
         return result
 
+    def validation(self) -> Iterator[Batch]:
+        return self.source.validation()
+
     def describe(self) -> str:
         return self.source.describe()
-
-
-class MixedSource:
-    """Whole batches from one of two sources.
-
-    Args:
-        first: one of them.
-        second: the other.
-        share: of the batches that are the first one's.
-    """
-
-    def __init__(self, first: Source, second: Source, share: float) -> None:
-        self.sources, self.share = (first, second), share
-
-    def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
-        draw = torch.rand(1, generator=generator, device=generator.device).item()
-        return self.sources[draw >= self.share].draw(batch, size, generator)
-
-    def describe(self) -> str:
-        return "; ".join(source.describe() for source in self.sources)
 
 
 def open_source(data: Sequence[Path], options: TrainOptions, device: torch.device) -> Source:
     """Open what a run is to be trained on.
 
     Args:
-        data: folders of windows (made by `blurvid synth`), and sharp photos (files, folders,
-            tar archives), which are blurred by simulated motion; both are augmented. For the
-            motion model also folders of videos of seven frames.
+        data: folders of windows (made by `blurvid synth`) or of videos of seven frames, and sharp
+            photos (files, folders, tar archives), which are blurred by simulated motion.
         options: the run.
-        device: where the windows are wanted.
+        device: where everything is kept.
 
     Raises:
         InputError: nothing usable, or something unreadable.
+        WeightsError: the deblurrer of a motion model is not there.
     """
-    order: Literal["canonical", "random"] = (
-        "canonical" if options.order == "canonical" else "random"
+    for path in data:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+    moving = [path for path in data if is_window_folder(path) or is_clip_folder(path)]
+    photos = [path for path in data if path not in moving]
+    training, kept = read_moving(moving), list[StoredWindow]()
+    measure, middle = options.model == "motion", None
+    if measure:
+        training, kept = held_out(training, options.paths)
+        middle = middle_of(weights.load(weights.find(options.paths.middle), device))
+    return PrefetchSource(
+        TrainingSource(
+            MeasuredWindows(training, device, measure) if training else None,
+            MeasuredWindows(kept, device, measure) if kept else None,
+            StillPool(list(read_stills(photos)), device) if photos else None,
+            middle,
+            options,
+        )
     )
-    if options.model == "motion":
-        return PrefetchSource(ReplaySource(open_moving(data, options, device), options.reuse))
-    sources: list[Source] = []
-    windows = [path for path in data if path.is_dir() and is_window_folder(path)]
-    stills = [path for path in data if path not in windows]
-    if windows:
-        listed = [window for path in windows for window in read_windows(path)]
-        sources.append(WindowSource(listed, device, order, flips=True))
-    if stills:
-        for path in stills:
-            if not path.exists():
-                raise InputError(f"{path}: no such file or folder")
-        motion = replace(options.motion, order=order)
-        pool = StillPool(list(read_stills(stills)), device)
-        simulated = SimulatedSource(pool, motion, options.camera)
-        sources.append(ReplaySource(simulated, options.reuse))
-    both = len(sources) == 2
-    source = MixedSource(sources[0], sources[1], options.windows) if both else sources[0]
-    return PrefetchSource(AugmentedSource(source, options.camera))
 
 
-def augment(
-    y: Tensor, x: Tensor, camera: CameraOptions, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Shuffle the colour channels of each sample, add noise and compression to y.
+@torch.no_grad()
+def deblurred(middle: SequenceModel, y: Tensor) -> Tensor:
+    """Middle frames of photos, (B, 3, H, W) -> the same, in [0, 1]."""
+    height, width = y.shape[-2:]
+    right, below = -width % middle.size_multiple, -height % middle.size_multiple
+    whole = F.pad(y, (0, right, 0, below), mode="replicate")
+    with runtime.autocast(y.device, runtime.resolve_precision("auto", y.device)):
+        found = middle(whole)[:, 0]
+    return found.float()[..., :height, :width].clamp(0, 1).contiguous()
 
-    The paper (section 7) does the first two. Rotations and flips come before: of photos before
-    they move, of windows where they are cut.
 
-    Args:
-        y: blurry images, (B, 3, H, W).
-        x: frames, (B, 7, 3, H, W).
-        camera: how much noise and compression.
-        generator: source of randomness, on the device of y.
-    """
+def recoloured(y: Tensor, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Shuffle the colour channels of each sample, as the paper does (section 7)."""
     order = torch.rand(len(y), 3, generator=generator, device=y.device).argsort(dim=1)
     rows = torch.arange(len(y), device=y.device)[:, None]
-    y, x = y[rows, order], x.transpose(1, 2)[rows, order].transpose(1, 2)
-    return develop(y, camera, generator), x.contiguous()
+    return y[rows, order], x.transpose(1, 2)[rows, order].transpose(1, 2)
+
+
+def direction(path: Tensor) -> Tensor:
+    """Tell whether most of a picture comes from the right, (B, 4, H, W) -> 1 or -1, (B,)."""
+    a = path[:, :2]
+    along = (a[:, 0] + DOWNWARDS * a[:, 1]) * a.norm(dim=1)
+    return torch.where(along.sum((1, 2)) >= 0, 1.0, -1.0)
+
+
+def reversed_where(x: Tensor, sign: Tensor) -> Tensor:
+    """Frames (B, 7, 3, H, W) with time turned around where the sign (B,) is negative."""
+    return torch.where((sign < 0).view(-1, 1, 1, 1, 1), x.flip(1), x)
+
+
+def _turned(x: Tensor, path: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mirror windows, and swap rows and columns, each or not; all alike."""
+    across, down, swap = (torch.rand(3, generator=generator, device=x.device) < 0.5).tolist()
+    for wanted, axis, component in ((across, -1, 0), (down, -2, 1)):
+        if wanted:
+            x, path = x.flip(axis), path.flip(axis)
+            path[:, component::2] *= -1
+    if swap:
+        x, path = x.transpose(-1, -2), path.transpose(-1, -2)[:, [1, 0, 3, 2]]
+    return x, path

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from blurvid.errors import InputError
 from blurvid.lab.data.windows import in_windows
-from blurvid.lab.options import CameraOptions, MotionOptions
-from blurvid.lab.synth import IDEAL, Rendered, margin, simulate
 from blurvid.media import is_photo, list_photos, read_photo, reason
 
 _DAMAGED = (ValueError, OverflowError, EOFError, RecursionError)
@@ -151,61 +149,21 @@ class StillPool:
         Raises:
             InputError: every photo is too small.
         """
-        sources = self._cut_some(batch, size, source_scale, generator, f"crops of {size} px")
+        low, high = source_scale
+        draw = torch.rand(1, generator=generator, device=self.device).item()
+        least = math.ceil(size * min(low, 1.0))
+        side = math.ceil(size * (low + (high - low) * draw))
+        photos = self.usable(side)
+        while not photos and side > least:
+            side = max(least, int(side * 0.9))
+            photos = self.usable(side)
+        if not photos:
+            raise InputError(f"every photo is smaller than {least} px, which crops of {size} need")
+        draws = torch.rand(batch, 5, generator=generator, device=self.device)
+        chosen = (draws[:, 0] * len(photos)).long()
+        numbers = torch.tensor(photos, device=self.device)[chosen]
+        sources = self.cut(numbers, side, draws[:, 1:]).float().div_(255)
         crops = F.interpolate(
             sources, size=(size, size), mode="bicubic", antialias=True, align_corners=False
         )
         return crops.clamp_(0, 1)
-
-    def render(
-        self,
-        batch: int,
-        size: int,
-        options: MotionOptions,
-        generator: torch.Generator,
-        camera: CameraOptions = IDEAL,
-    ) -> Rendered:
-        """Blur a batch of random crops.
-
-        Args:
-            batch: samples.
-            size: side of the square images [px].
-            options: the motion.
-            generator: source of randomness, on the pool's device.
-            camera: its shutter, saturation and defocus.
-
-        Raises:
-            InputError: every photo is too small for this size and motion.
-        """
-        smallest = size + 2 * margin((size, size), options)
-        what = f"crops of {size} px and paths of {options.max_path:g} px"
-        count = batch * options.layers
-        sources = self._cut_some(count, smallest, options.source_scale, generator, what)
-        sources = sources.reshape(batch, options.layers, *sources.shape[1:])
-        return simulate(sources, (size, size), options, generator, camera)
-
-    def _cut_some(
-        self,
-        count: int,
-        smallest: int,
-        source_scale: tuple[float, float],
-        generator: torch.Generator,
-        what: str,
-    ) -> Tensor:
-        """Cut random squares of one size, `smallest` times a random scale, (N, 3, S, S) in [0, 1].
-
-        `what` needs them, for the message.
-        """
-        low, high = source_scale
-        draw = torch.rand(1, generator=generator, device=self.device).item()
-        side = math.ceil(smallest * (low + (high - low) * draw))
-        photos = self.usable(side)
-        while not photos and side > smallest:
-            side = max(smallest, int(side * 0.9))
-            photos = self.usable(side)
-        if not photos:
-            raise InputError(f"every photo is smaller than {smallest} px, which {what} need")
-        draws = torch.rand(count, 5, generator=generator, device=self.device)
-        chosen = (draws[:, 0] * len(photos)).long()
-        numbers = torch.tensor(photos, device=self.device)[chosen]
-        return self.cut(numbers, side, draws[:, 1:]).float().div_(255)

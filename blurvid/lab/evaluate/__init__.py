@@ -4,7 +4,6 @@ from blurvid.lab.evaluate.protocols import Benchmark, Protocol, Published, open_
 from blurvid.lab.evaluate.scores import (
     Extract,
     MeanScore,
-    Ranking,
     Report,
     Row,
     Summary,
@@ -19,7 +18,6 @@ __all__ = [
     "MeanScore",
     "Protocol",
     "Published",
-    "Ranking",
     "Report",
     "Row",
     "Summary",

@@ -13,13 +13,9 @@ from torch import Tensor
 from blurvid.blur import average_frames
 from blurvid.config import FRAMES, MIDDLE, Gamma
 from blurvid.errors import InputError
-from blurvid.flow import rough
-from blurvid.flow.pyramid import COARSEST
 from blurvid.lab.data.windows import StoredWindow
 from blurvid.lab.evaluate.windows import check_counts
-from blurvid.lab.metrics import SequenceScore, psnr, score_sequence, spearman
-from blurvid.pipeline.trust import assess
-from blurvid.pipeline.verdict import judge
+from blurvid.lab.metrics import SequenceScore, psnr, score_sequence
 
 Extract: TypeAlias = Callable[[Tensor], Tensor]
 """Gives for y (3, H, W), RGB, float32 in [0, 1], its seven frames (7, 3, H, W) in order of time;
@@ -43,10 +39,6 @@ class Row:
     """Trivial answer: the blurry image each time."""
     middle: SequenceScore
     """Trivial answer: the extracted middle frame each time."""
-    expected: float
-    """PSNR [dB] that `pipeline.trust` expects, without the truth."""
-    gain: float
-    """What `pipeline.verdict` says was gained, without the truth; NaN of photos below 16 px."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +73,6 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """How well numbers known without the truth tell better windows from worse ones."""
-
-    expected: float
-    """Spearman's rank correlation of the expected PSNR with pPSNR, 1 for the same order; NaN where
-    all windows are alike."""
-    reblur: float
-    """The same of the PSNR of the re-blur, to compare with."""
-    gain: float
-    """The same of the verdict's gain with that of pPSNR over the blurry image."""
-    error: float
-    """Mean difference between expected and true PSNR, without its sign [dB]."""
-
-
-@dataclass(frozen=True)
 class Report:
     """Scores of all windows, and their means."""
 
@@ -126,22 +103,6 @@ class Report:
         names = dict.fromkeys(map(key, self.rows))
         return {n: _summarise([row for row in self.rows if key(row) == n]) for n in names}
 
-    @property
-    def ranking(self) -> Ranking | None:
-        """How well the trust ranks the windows; None of fewer than three."""
-        rows = self.rows
-        if len(rows) < 3:
-            return None
-        true = [row.score.ppsnr for row in rows]
-        return Ranking(
-            expected=spearman([row.expected for row in rows], true),
-            reblur=spearman([row.reblur for row in rows], true),
-            gain=spearman(
-                [row.gain for row in rows], [row.score.ppsnr - row.blurry.ppsnr for row in rows]
-            ),
-            error=_average([abs(row.expected - row.score.ppsnr) for row in rows]),
-        )
-
     def to_json(self) -> dict[str, Any]:
         """Give everything as plain values.
 
@@ -156,7 +117,6 @@ class Report:
                 "mean": self.mean,
                 "groups": self.groups,
                 "clips": self.clips,
-                "trust": self.ranking,
                 "rows": self.rows,
             }
         )
@@ -200,9 +160,6 @@ def _score(extract: Extract, window: StoredWindow, gamma: Gamma) -> Row:
     if truth.shape[1:] != y.shape:
         raise InputError(f"{window.name}: blurry image and sharp frames differ in size")
     frames = _extracted(extract, window.name, y)
-    expected, gain = assess(frames.cpu(), y).psnr, math.nan
-    if min(y.shape[-2:]) >= COARSEST:
-        gain = judge(frames[MIDDLE - 1].cpu(), y, rough(frames.cpu())).gain
     y, truth = y.to(frames.device), truth.to(frames.device)
     middle = frames[MIDDLE - 1 : MIDDLE]
     return Row(
@@ -214,8 +171,6 @@ def _score(extract: Extract, window: StoredWindow, gamma: Gamma) -> Row:
         reblur=float(psnr(average_frames(frames, gamma), y)),
         blurry=score_sequence(y.expand_as(truth), truth),
         middle=score_sequence(middle.expand_as(truth), truth),
-        expected=expected,
-        gain=gain,
     )
 
 

@@ -1,10 +1,9 @@
-"""Simulated motion: what a camera would have seen had a photo's layers moved during exposure.
+"""Still photos under motion whose path is known at every pixel.
 
-Each sample is a background and some foreground layers with soft masks. Every layer follows a
-smooth path (translation that bends, speeds up and shakes, rotation, zoom); the instants are
-rendered densely, and the blurry image is their average in light. With canonical order every
-layer moves in one half of the directions, so that the seven frames are a function of the
-blurry image: a rigid layer gives the same blur both ways, and only one way is ever shown.
+Two layers, the one in front with a soft mask, each follow a smooth field of paths. What is seen at
+a pixel at time t is looked up at the pixel's own displacement, as the motion model takes it:
+frame_t(x) = m(x + a t + b t²). With canonical order every layer moves in one half of the
+directions, so that the frames are a function of the blurry image, which is the same both ways.
 """
 
 from __future__ import annotations
@@ -17,39 +16,77 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.blur import to_image, to_light
-from blurvid.config import FRAMES, Gamma
+from blurvid.config import Gamma
 from blurvid.errors import OptionError
+from blurvid.exposure import GAMMA, displacement, instants, sample
 from blurvid.lab.options import CameraOptions, MotionOptions
 from blurvid.lab.synth.camera import draw_gains, light_up, out_of_focus, shutter
-from blurvid.lab.synth.poses import (
-    BEND,
-    HASTE,
-    SHAKE,
-    Poses,
-    canonical_sign,
-    draw_poses,
-    reversed_where,
-    share_camera,
-    uniform,
-)
 
 IDEAL = CameraOptions(shuttered=0.0, lights=0.0, defocused=0.0, noise=(0.0, 0.0), compressed=0.0)
 """A camera that only averages."""
-PIXELS_AT_ONCE = 2**22
-"""Pixels rendered in one piece; whole photos are rendered an instant or a few at a time."""
+MARGIN = 0.7
+"""Pixels around a simulated picture, from where it moves in, in longest paths."""
+DARKEST = 1e-6
+"""Least light, as the response has no slope at black."""
+POWER = 1.5
+"""Path = max_path * u**POWER, u uniform: short ones are the common ones."""
+BEND = 0.35
+"""Largest bend b across a path, in half displacements..."""
+HASTE = 0.25
+"""...and along it, which is a change of speed."""
+SWING = 0.1
+"""Largest cubic part, which is at rest at t = -1, 0 and 1 and in no path, likewise."""
+TURN = 0.04
+"""Largest rotation over half of the exposure [rad]..."""
+TURNING = 0.5
+"""...and share of the layers that turn."""
+ZOOM = 0.03
+"""Largest change of scale over half of the exposure..."""
+ZOOMING = 0.3
+"""...and share of the layers that zoom."""
+UNEVEN = 0.3
+"""How much displacements differ within a layer, standard deviation..."""
+UNEVEN_SHARE = 0.5
+"""...of those where they do."""
+CELLS = 4
+"""Places along each side where that is drawn."""
 
 
 @dataclass(frozen=True)
-class Rendered:
+class Moved:
     """A batch of simulated exposures."""
 
     blurry: Tensor
-    """y, (B, 3, H, W), RGB in [0, 1]."""
+    """y, (B, 3, H, W), RGB in [0, 1]; neither noise nor compression."""
     frames: Tensor
     """x[1..7], (B, 7, 3, H, W), RGB in [0, 1]."""
-    paths: Tensor
-    """Displacement of each layer's centre from first to last instant, (B, K, 2) as (x, y) [px];
-    also of layers that a sample happens not to have."""
+    path: Tensor
+    """a and b of each pixel, (B, 4, H, W) as (x, y) [px]."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    """Displacements a t + b t² + c (t³ - t) of a layer; each (B, 2, H, W)."""
+
+    a: Tensor
+    b: Tensor
+    c: Tensor
+
+    def at(self, t: float) -> Tensor:
+        return displacement(torch.cat([self.a, self.b], dim=1), t) + self.c * (t**3 - t)
+
+
+def draw_gammas(b: int, options: MotionOptions, g: torch.Generator) -> Tensor:
+    """Draw camera responses, (B, 1, 1, 1): 2.2 for half of the samples, else from the range."""
+    drawn = uniform(*options.gammas, b, 1, 1, 1, g=g)
+    usual = torch.rand(drawn.shape, generator=g, device=g.device) < 0.5
+    return torch.where(usual, GAMMA, drawn)
+
+
+def average(frames: Tensor, gamma: Tensor) -> Tensor:
+    """Average frames (B, T, 3, H, W) in light, each sample in its own response, (B, 3, H, W)."""
+    light = frames.clamp(min=DARKEST) ** gamma.unsqueeze(1)
+    return light.mean(dim=1).clamp(DARKEST, 1) ** (1 / gamma)
 
 
 def check_motion(options: MotionOptions) -> None:
@@ -58,196 +95,133 @@ def check_motion(options: MotionOptions) -> None:
     Raises:
         OptionError: an option is out of range; the message names it.
     """
-    numbers = (
-        options.max_path, options.path_power, options.max_turn, options.max_zoom,
-        *options.source_scale,
-    )  # fmt: skip
-    shares = [share for _, share in options.gammas]
     wrong = {
         f"sub_frames must be odd, not {options.sub_frames}": options.sub_frames < 1
         or options.sub_frames % 2 == 0,
-        "motion needs at least one layer": options.layers < 1,
-        "paths, turns and scales must be finite and not negative": not all(
-            math.isfinite(number) and number >= 0 for number in numbers
+        "max_path must be finite and not negative": not 0 <= options.max_path < math.inf,
+        "still and covered must be from 0 to 1": not all(
+            0 <= share <= 1 for share in (options.still, options.covered)
         ),
-        "source_scale must be from 1 upwards": options.source_scale[0] < 1
-        or options.source_scale[1] < options.source_scale[0],
-        "still, still_samples and turning must be from 0 to 1": not all(
-            0 <= share <= 1 for share in (options.still, options.still_samples, options.turning)
+        "source_scale and gammas must be rising, from above 0": not all(
+            0 < low <= high < math.inf for low, high in (options.source_scale, options.gammas)
         ),
-        "gammas need shares above 0": not shares or min(shares) <= 0,
     }
     for text, found in wrong.items():
         if found:
             raise OptionError(text)
 
 
-def margin(size: tuple[int, int], options: MotionOptions) -> int:
-    """Pixels that sources must have around the rendered image so that no border shows.
-
-    Args:
-        size: height and width of the rendered image [px].
-        options: the motion.
-    """
-    travel = options.max_path * (0.5 * (1 + HASTE) + BEND + SHAKE)
-    radius = math.hypot(*size) / 2
-    turn = radius * (math.radians(options.max_turn) + options.max_zoom) / 2
-    return math.ceil(travel + turn) + 1
+def margin(options: MotionOptions) -> int:
+    """Pixels that layers have around the simulated picture on each side."""
+    return math.ceil(MARGIN * options.max_path) + 1
 
 
-def soft_masks(b: int, k: int, size: tuple[int, int], g: torch.Generator) -> Tensor:
-    """Draw soft blobs, (B, K, H, W) in [0, 1]."""
+def uniform(low: float, high: float, *shape: int, g: torch.Generator) -> Tensor:
+    """Draw numbers evenly between two, on the generator's device."""
+    return low + (high - low) * torch.rand(*shape, generator=g, device=g.device)
+
+
+def soft_masks(b: int, size: tuple[int, int], g: torch.Generator) -> Tensor:
+    """Draw soft blobs, (B, 1, H, W) in [0, 1]."""
     cells = int(torch.randint(3, 9, (1,), generator=g, device=g.device))
     cell = min(size) / cells
     rows, columns = (max(2, round(side / cell)) for side in size)
-    noise = torch.randn(b * k, 1, rows, columns, generator=g, device=g.device)
+    noise = torch.randn(b, 1, rows, columns, generator=g, device=g.device)
     noise = F.interpolate(noise, size, mode="bicubic", align_corners=False)
-    soft = uniform(0.7, 2.5, b * k, 1, 1, 1, g=g)  # width of the edge [px]
-    cover = uniform(-0.2, 0.7, b * k, 1, 1, 1, g=g)
-    return torch.sigmoid((noise - cover) * cell / soft).reshape(b, k, *size)
+    soft = uniform(0.7, 2.5, b, 1, 1, 1, g=g)  # width of the edge [px]
+    cover = uniform(-0.2, 0.7, b, 1, 1, 1, g=g)
+    return torch.sigmoid((noise - cover) * cell / soft)
 
 
-def _sample(layer: Tensor, poses: Poses, index: int, size: tuple[int, int], s: float) -> Tensor:
-    """Look at one layer through its poses.
-
-    Args:
-        layer: (B, C, H', W').
-        poses: where it is.
-        index: which layer it is.
-        size: height and width of the rendered image [px].
-        s: source pixels per rendered pixel.
-
-    Returns:
-        (B, C, T, H, W).
-    """
-    h, w = size
-    b, c, rows, columns = layer.shape
-    y, x = torch.meshgrid(
-        torch.arange(h, device=layer.device) - (h - 1) / 2,
-        torch.arange(w, device=layer.device) - (w - 1) / 2,
-        indexing="ij",
+def _light(image: Tensor, gamma: Gamma | Tensor) -> Tensor:
+    return (
+        image.clamp(min=DARKEST) ** gamma if isinstance(gamma, Tensor) else to_light(image, gamma)
     )
-    # Content moves by +shift and turns by +angle, so the sampling grid does the opposite.
-    angle, zoom = -poses.angle[:, index], torch.exp(-poses.log_zoom[:, index])
-    cos, sin = ((zoom * f(angle))[..., None, None] for f in (torch.cos, torch.sin))  # (B, T, 1, 1)
-    x = x - poses.shift_x[:, index, :, None, None]  # (B, T, H, W)
-    y = y - poses.shift_y[:, index, :, None, None]
-    grid = torch.stack(
-        [(cos * x - sin * y) * (2 * s / columns), (sin * x + cos * y) * (2 * s / rows)], dim=-1
-    )
-    t = grid.shape[1]
-    # The instants stand below each other in one tall image, so that no source is copied.
-    grid = grid.reshape(b, t * h, w, 2)
-    out = F.grid_sample(layer, grid, padding_mode="reflection", align_corners=False)
-    return out.reshape(b, c, t, h, w)
 
 
-def _draw_gammas(
-    b: int, gammas: tuple[tuple[Gamma, float], ...], g: torch.Generator
-) -> list[tuple[Gamma, Tensor]]:
-    """Draw a camera response for each sample; the responses and which samples have them."""
-    shares = torch.tensor([share for _, share in gammas], device=g.device)
-    choice = torch.multinomial(shares, b, replacement=True, generator=g)
-    return [(gamma, (choice == i).nonzero().flatten()) for i, (gamma, _) in enumerate(gammas)]
-
-
-def _render(
-    sources: Tensor,
-    masks: Tensor,
-    present: Tensor,
-    poses: Poses,
-    size: tuple[int, int],
-    scale: float,
-) -> Tensor:
-    """Put the layers on each other at some instants, (B, T, 3, H, W) in [0, 1].
-
-    Args:
-        sources: (B, K, 3, H', W'), from back to front.
-        masks: of the layers in front, (B, K - 1, H', W').
-        present: how many layers in front a sample has, (B,); the others are transparent.
-        poses: of all layers at these instants.
-        size: height and width of the rendered image [px].
-        scale: source pixels per rendered pixel.
-    """
-    image = _sample(sources[:, 0], poses, 0, size, scale)
-    for i in range(1, sources.shape[1]):
-        mine = (present >= i).nonzero().flatten()
-        if len(mine):
-            layer = torch.cat([sources[mine, i], masks[mine, i - 1 : i]], dim=1)
-            ours = Poses(*(p[mine] for p in vars(poses).values()))
-            front = _sample(layer, ours, i, size, scale)
-            image[mine] = torch.lerp(image[mine], front[:, :3], front[:, 3:])
-    return image.clamp_(0, 1).transpose(1, 2)
+def _image(light: Tensor, gamma: Gamma | Tensor) -> Tensor:
+    if isinstance(gamma, Tensor):
+        return light.clamp(DARKEST, 1) ** (1 / gamma)
+    return to_image(light.clamp(max=1), gamma)
 
 
 @torch.no_grad()
 def simulate(
-    sources: Tensor,
-    size: tuple[int, int],
+    layers: Tensor,
     options: MotionOptions,
+    camera: CameraOptions,
     generator: torch.Generator,
-    camera: CameraOptions = IDEAL,
-) -> Rendered:
-    """Move the layers of still photos during an exposure.
+    gamma: Gamma | None = None,
+) -> Moved:
+    """Move two layers of still photos during an exposure.
 
     Args:
-        sources: layers from back to front, (B, K, 3, H', W'), RGB in [0, 1], at least as large
-            as the image with its `margin` on each side; what is larger is rendered smaller.
-        size: height and width of the images to render [px].
+        layers: the one behind and the one in front, (B, 2, 3, H, W), RGB in [0, 1], with
+            `margin` around the picture.
         options: the motion.
-        generator: source of randomness, on the device of `sources`.
-        camera: its shutter, saturation and defocus; noise and compression are `develop`'s.
+        camera: its shutter, lights and defocus; noise and compression are `develop`'s.
+        generator: source of randomness, on the device of the layers.
+        gamma: camera response of all samples; None draws one for each.
 
     Returns:
-        Blurry images and their seven frames.
+        Exposures without the margin.
 
     Raises:
-        OptionError: sources too small, or an even number of instants per frame.
+        OptionError: motion that cannot be simulated.
     """
     check_motion(options)
-    b, k, _, rows, columns = sources.shape
-    rim = 2 * margin(size, options)
-    scale = min(rows / (size[0] + rim), columns / (size[1] + rim))
-    if scale < 1:
-        raise OptionError(
-            f"sources of {columns}x{rows} px are too small for {size[1]}x{size[0]} px and paths "
-            f"of {options.max_path:g} px; they need {size[1] + rim}x{size[0] + rim} px"
-        )
-    count = FRAMES * options.sub_frames
-    t = (2 * torch.arange(count, device=sources.device) + 1) / count - 1
-    poses, shared = share_camera(draw_poses(b, k, t, options, generator), generator)
-    net = torch.stack([p[..., -1] - p[..., 0] for p in (poses.shift_x, poses.shift_y)], dim=-1)
-    sign = canonical_sign(
-        net,
-        poses.angle[..., -1] - poses.angle[..., 0],
-        poses.log_zoom[..., -1] - poses.log_zoom[..., 0],
-        size,
-    )
-    if options.order == "random":
-        coin = torch.rand(b, k, generator=generator, device=sources.device) < 0.5
-        sign = torch.where(coin, -1.0, 1.0)
-    sign = torch.where(shared, sign[:, -1:], sign)  # one camera goes one way
-    poses = reversed_where(poses, sign < 0)
-    masks = soft_masks(b, k - 1, (rows, columns), generator) if k > 1 else sources.new_empty(0)
-    present = torch.randint(0, k, (b,), generator=generator, device=sources.device)
-    gammas = _draw_gammas(b, options.gammas, generator)
-    weight = shutter(b, options.sub_frames, camera, generator)
-    gain = draw_gains(b, camera, generator)
-    sources = out_of_focus(sources, camera, generator, scale)
-    light = torch.zeros(b, 3, *size, device=sources.device)
-    frames = []
-    at_once = max(1, PIXELS_AT_ONCE // (b * size[0] * size[1]))
-    for chunk in torch.split(torch.arange(count, device=sources.device), at_once):
-        now = Poses(*(p[..., chunk] for p in vars(poses).values()))
-        instants = _render(sources, masks, present, now, size, scale)
-        for gamma, mine in gammas:
-            bright = to_light(instants[mine], gamma)
-            if gain[mine].any():
-                bright = light_up(instants[mine], bright, gain[mine])
-                instants[mine] = to_image(bright.clamp(max=1), gamma)
-            light[mine] += torch.einsum("btchw,bt->bchw", bright, weight[mine][:, chunk])
-        frames.append(instants[:, chunk % options.sub_frames == options.sub_frames // 2])
-    blurry = torch.empty_like(light)
-    for gamma, mine in gammas:
-        blurry[mine] = to_image(light[mine].clamp(max=1), gamma)
-    return Rendered(blurry, torch.cat(frames, dim=1), net * sign.unsqueeze(-1))
+    g, b, size = generator, len(layers), (layers.shape[-2], layers.shape[-1])
+    fields = [_draw_field(b, size, options, g) for _ in range(2)]
+    mask = soft_masks(b, size, g)
+    mask = mask * (uniform(0, 1, b, 1, 1, 1, g=g) < options.covered)
+    layers = out_of_focus(layers, camera, g)
+    response = draw_gammas(b, options, g) if gamma is None else gamma
+    each = response.unsqueeze(1) if isinstance(response, Tensor) else response
+    behind, front = light_up(layers, _light(layers, each), draw_gains(b, camera, g)).unbind(1)
+    weight = shutter(b, options.sub_frames, camera, g)
+    rim = margin(options)
+    inner = (..., slice(rim, size[0] - rim), slice(rim, size[1] - rim))
+    total, frames = torch.zeros_like(behind[inner]), []
+    for i, t in enumerate(instants(weight.shape[1])):
+        over = fields[1].at(t)
+        cover = sample(mask, over)[inner]
+        seen = torch.lerp(sample(behind, fields[0].at(t))[inner], sample(front, over)[inner], cover)
+        total += seen * weight[:, i].view(-1, 1, 1, 1)
+        if i % options.sub_frames == options.sub_frames // 2:
+            frames.append(_image(seen, response))
+    paths = [torch.cat([field.a, field.b], dim=1) for field in fields]
+    path = torch.where(mask > 0.5, paths[1], paths[0])
+    return Moved(_image(total, response), torch.stack(frames, dim=1), path[inner].contiguous())
+
+
+def _draw_field(
+    b: int, size: tuple[int, int], options: MotionOptions, g: torch.Generator
+) -> _Field:
+    """Draw the displacements of a layer: a shift that may bend, turn, zoom and be uneven."""
+    shape = (b, 1, 1, 1)
+
+    def some(share: float) -> Tensor:
+        return uniform(0, 1, *shape, g=g) < share
+
+    moves = ~some(options.still)
+    reach = options.max_path / 2 * uniform(0, 1, *shape, g=g) ** POWER * moves
+    half = math.pi / (1 if options.order == "random" else 2)
+    angle = math.pi + uniform(-half, half, *shape, g=g)  # looked up where it comes from
+    along = reach * torch.cat([angle.cos(), angle.sin()], dim=1)
+    across = torch.cat([-along[:, 1:], along[:, :1]], dim=1)
+
+    def within(most: float) -> Tensor:
+        return uniform(-most, most, *shape, g=g)
+
+    rows, columns = (torch.arange(n, device=g.device) - (n - 1) / 2 for n in size)
+    place = torch.stack([columns.expand(size), rows[:, None].expand(size)])[None]
+    turned = torch.stack([-place[:, 1], place[:, 0]], dim=1)
+    noise = torch.randn(b, 1, CELLS, CELLS, generator=g, device=g.device)
+    uneven = F.interpolate(noise, size, mode="bicubic", align_corners=False)
+    even = 1 + UNEVEN * uneven.clamp(-1.5, 1.5) * some(UNEVEN_SHARE)
+    turn = within(TURN) * some(TURNING) * moves
+    zoom = within(ZOOM) * some(ZOOMING) * moves
+    a = along * even + turn * turned + zoom * place
+    bend = across * within(BEND) * uniform(0, 1, *shape, g=g) + along * within(HASTE)
+    swing = across * within(SWING) + along * within(SWING)
+    return _Field(a, bend * even, swing * even)

@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from blurvid import runtime, weights
 from blurvid.errors import OptionError
+from blurvid.lab import losses
 from blurvid.lab.data import Batch
 from blurvid.lab.options import TrainOptions
+from blurvid.lab.train.critic import PatchCritic
 from blurvid.lab.train.moving import MovingObjective
-from blurvid.lab.train.objective import AdversarialObjective, Objective, outer_frames
+from blurvid.lab.train.objective import Objective, outer_frames
 from blurvid.lab.train.settings import crop_of, spec_asked
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_moments
 from blurvid.lab.train.vgg import load_vgg
 from blurvid.models import Cascade, GivenMiddle, MotionModel, Trainable, build
-from blurvid.networks import BDIRNet, DirectNet
+from blurvid.networks import DirectNet
 
 
 class Learner:
@@ -65,7 +65,7 @@ class Learner:
         if isinstance(self.model, MotionModel):
             self.objective = MovingObjective(self.model, options)
         else:
-            assert isinstance(self.model, Cascade | DirectNet | BDIRNet)  # see `check_options`
+            assert isinstance(self.model, Cascade | DirectNet)  # see `check_options`
             self.objective = Objective(self.model, options, features)
         self.objective.to(device)
         trained = [p for p in self.objective.parameters() if p.requires_grad]
@@ -73,22 +73,14 @@ class Learner:
         self.average = AveragedModel(
             self.model, multi_avg_fn=RampedAverage(options.ema), use_buffers=False
         )
-        self.critic: AdversarialObjective | None = None
+        self.critic: PatchCritic | None = None
         self.critic_optimizer: torch.optim.AdamW | None = None
         if options.adversarial:
-            self.critic = AdversarialObjective().to(device)
+            self.critic = PatchCritic().to(device)
             self.critic_optimizer = _adamw(list(self.critic.parameters()), options)
         self._objective: Callable[..., Any] = self.objective
-        self._critic: nn.Module | None = self.critic
-
-    def begin(self) -> None:
-        """Share the work with the other processes, and compile, before the first step."""
-        wrapped: nn.Module = self.objective
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            wrapped = DistributedDataParallel(self.objective)
-            self._critic = self.critic and DistributedDataParallel(self.critic)
-        self._objective = torch.compile(wrapped) if self.options.compile else wrapped
-        self.model.train()
+        if options.compile:
+            self._objective = torch.compile(self.objective)
 
     def step(self, batch: Batch, progress: float) -> tuple[dict[str, Tensor], Tensor]:
         """Take one step.
@@ -108,7 +100,9 @@ class Learner:
             found, estimates = self._objective(*batch)
             seen = outer_frames(batch[0], batch[1], estimates) if self.critic else None
             if self.critic is not None and seen is not None:
-                fooled = self.critic.deceive(seen[0], seen[2])
+                self.critic.requires_grad_(False)
+                fooled = losses.adversarial(self.critic(seen[0], seen[2]))
+                self.critic.requires_grad_(True)
                 found = found | {"adversarial": self.options.adversarial * fooled}
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -116,9 +110,11 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(trained, self.options.clip)
         self.optimizer.step()
         self.average.update_parameters(self.model)
-        if self._critic is not None and seen is not None and self.critic_optimizer is not None:
+        if self.critic is not None and seen is not None and self.critic_optimizer is not None:
+            y, truths, estimates = seen
             with runtime.autocast(self.device, self.dtype):
-                found["critic"] = self._critic(*seen)
+                logits = self.critic(y, truths), self.critic(y, estimates.detach())
+                found["critic"] = losses.critic(*logits)
             self.critic_optimizer.zero_grad(set_to_none=True)
             found["critic"].backward()
             self.critic_optimizer.step()
@@ -163,18 +159,10 @@ class Learner:
 
 
 def _make_model(options: TrainOptions, initial: weights.WeightSet | None) -> Trainable:
-    model, asked = options.model, spec_asked(options)
-    found = build(model, asked) if initial is None else weights.load(initial)
+    found = build(options.model, spec_asked(options)) if initial is None else weights.load(initial)
     if isinstance(found, MotionModel):  # its middle frames come with the data
         found = MotionModel(GivenMiddle(), found.motion, found.restoration)
-    if initial is None:
-        return found
-    if initial.model == model:
-        return found.requires_grad_(True)
-    larger = build(model, asked)
-    assert isinstance(larger, BDIRNet) and isinstance(found, DirectNet)  # see `train.run`
-    larger.begin_with(found)
-    return larger
+    return found if initial is None else found.requires_grad_(True)
 
 
 def _multiple(model: Trainable) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from blurvid.config import MIDDLE
 from blurvid.exposure import TIMES, displacement, reblur, sample
 from blurvid.lab import losses
-from blurvid.lab.data.moving import reversed_where
+from blurvid.lab.data.source import reversed_where
 from blurvid.lab.options import TrainOptions
 from blurvid.models import MotionModel
 
@@ -28,7 +28,7 @@ PICTURE = 0.5
 
 
 class MovingObjective(nn.Module):
-    """Losses of a batch of `MovingSource`, as one module that data parallelism can wrap.
+    """Losses of a batch of `TrainingSource`, as one module.
 
     Args:
         model: the model to train; its middle network is not asked.
@@ -51,7 +51,7 @@ class MovingObjective(nn.Module):
     def forward(
         self, y: Tensor, x: Tensor, m: Tensor, path: Tensor, looks: Tensor
     ) -> tuple[dict[str, Tensor], dict[int, Tensor]]:
-        """Compute the losses of a batch, see `MovingSource`.
+        """Compute the losses of a batch, see `Batch`.
 
         Returns:
             Losses by name, to be added; and no frames, which nothing asks for.

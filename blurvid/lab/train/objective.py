@@ -9,10 +9,9 @@ from blurvid.config import FRAMES, MIDDLE, STAGES
 from blurvid.errors import OptionError
 from blurvid.lab import losses
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.train.critic import PatchCritic
 from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade
-from blurvid.networks import BDIRNet, DirectNet
+from blurvid.networks import DirectNet
 
 Estimates = dict[int, Tensor]
 
@@ -25,7 +24,7 @@ def resolve_loss(options: TrainOptions) -> str:
 
 
 class Objective(nn.Module):
-    """Estimates of a batch and their losses, as one module that data parallelism can wrap.
+    """Estimates of a batch and their losses, as one module.
 
     Each stage of the cascade has its own losses and its gradient stays within it, whether it
     is shown true frames (teacher forcing) or the model's own; all can be trained at once. The
@@ -42,7 +41,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        model: Cascade | DirectNet | BDIRNet,
+        model: Cascade | DirectNet,
         options: TrainOptions,
         features: VGGFeatures | None = None,
     ) -> None:
@@ -77,9 +76,6 @@ class Objective(nn.Module):
         truths = dict(enumerate(x.unbind(1), 1))
         if isinstance(self.model, Cascade):
             return self._cascade(self.model, y, truths)
-        if isinstance(self.model, BDIRNet):
-            middle = self.model(y)[:, 0]
-            return {"middle": self._middle(middle, truths[MIDDLE])}, {MIDDLE: middle}
         estimates = dict(enumerate(self.model(y).unbind(1), 1))
         if self.loss in losses.REGRESSIONS:
             found = {"direct": self._compare(estimates, truths)}
@@ -119,9 +115,7 @@ class Objective(nn.Module):
             trained = stage in self.stages
             if forced and not trained:
                 continue
-            # Frames that are judged one by one must not be bent so that others get better.
-            coupled = self.loss != "independent"
-            estimates = model.predict(stage, y, contexts, coupled=coupled)
+            estimates = model.predict(stage, y, contexts)
             if trained:
                 found.update(estimates)
             if not forced:  # Table 1: the stages before are done, this one makes do with them
@@ -166,28 +160,6 @@ def blend_contexts(y: Tensor, truths: Estimates, share: float) -> Estimates:
     draw = torch.rand(2, len(y), 1, 1, 1, device=y.device)
     amount = draw[0] * (draw[1] < share)
     return {i: torch.lerp(x, y, amount) for i, x in truths.items()}
-
-
-class AdversarialObjective(nn.Module):
-    """The critic's side of the adversarial losses on frames other than the middle one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.critic = PatchCritic()
-
-    def forward(self, y: Tensor, truths: Tensor, estimates: Tensor) -> Tensor:
-        """Loss of the critic, on N frames each (N, 3, H, W)."""
-        return losses.critic(self.critic(y, truths), self.critic(y, estimates.detach()))
-
-    def deceive(self, y: Tensor, estimates: Tensor) -> Tensor:
-        """Loss of the frame networks; the critic itself learns nothing from it."""
-        parameters = list(self.critic.parameters())
-        for p in parameters:
-            p.requires_grad_(False)
-        loss = losses.adversarial(self.critic(y, estimates))
-        for p in parameters:
-            p.requires_grad_(True)
-        return loss
 
 
 def outer_frames(

@@ -8,7 +8,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union
 
 from blurvid import weights
@@ -124,17 +124,7 @@ def stored_spec(options: Mapping[str, Any], model: str) -> Spec:
     """
     if options["model"] != model:
         raise OptionError(f"it is of the {options['model']} model, not of {model}")
-    default: Spec = getattr(TrainOptions(), spec_field(model))
-    return change_settings(default, list(_settings(dict(options.get(spec_field(model), {})))))
-
-
-def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Values by name, nested ones too, as `change_settings` takes them."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _settings(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}={json.dumps(value)}"
+    return weights.spec_from(model, options.get(spec_field(model), {}))
 
 
 def adopt_spec(options: TrainOptions, spec: Spec) -> TrainOptions:
@@ -167,7 +157,7 @@ def check_options(options: TrainOptions) -> None:
         options.perceptual, options.frequency, options.weight_decay, options.save_minutes,
     )  # fmt: skip
     whole = (
-        options.batch, options.log_every, options.reuse, abs(options.seed), options.crop or 0,
+        options.batch, options.log_every, abs(options.seed), options.crop or 0,
         options.max_steps or 0,
     )  # fmt: skip
     stages = STAGES_OF.get(options.model, STAGES)
@@ -187,13 +177,13 @@ def check_options(options: TrainOptions) -> None:
             or options.perceptual
             or options.frequency
         ),
-        "paths: shares must be from 0 to 1, weights, lengths and scales finite and not negative, "
-        "ranges rising from above 0, sub_frames odd": not _paths_fit(options.paths),
+        "paths: shares must be from 0 to 1, weights finite and not negative": not _paths_fit(
+            options.paths
+        ),
         "batch must be at least 1": options.batch < 1,
         "crop must be at least 1 px": options.crop is not None and options.crop < 1,
         "log_every must be at least 1": options.log_every < 1,
         "steps must not be negative": options.max_steps is not None and options.max_steps < 0,
-        "reuse must be at least 1": options.reuse < 1,
         "warmup must be from 0 to 1": not 0 <= options.warmup <= 1,
         "ema must be from 0 to 1": not 0 <= options.ema <= 1,
         "windows must be from 0 to 1": not 0 <= options.windows <= 1,
@@ -218,18 +208,7 @@ def check_options(options: TrainOptions) -> None:
 
 
 def _paths_fit(paths: PathOptions) -> bool:
-    """Whether motion with known paths can be simulated, and learned from."""
-    shares = (
-        paths.simulated, paths.shrunk, paths.still, paths.covered, paths.true_motion, paths.joined,
-    )  # fmt: skip
-    given = (paths.reach, paths.warped, paths.field, paths.surely, paths.restored)
-    ranges = (paths.gammas, paths.scale, paths.photo_scale)
-    return (
-        all(0 <= share <= 1 for share in shares)
-        and all(math.isfinite(number) and number >= 0 for number in given)
-        and all(0 < low <= high < math.inf for low, high in ranges)
-        and paths.scale[1] <= 1
-        and min(paths.margin, paths.validated) >= 0
-        and paths.sub_frames % 2 == 1
-        and paths.sub_frames > 0
+    given = (paths.warped, paths.field, paths.surely, paths.restored, paths.validated)
+    return all(0 <= share <= 1 for share in (paths.true_motion, paths.joined)) and all(
+        0 <= number < math.inf for number in given
     )

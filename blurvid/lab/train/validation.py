@@ -22,7 +22,7 @@ def validate(model: MotionModel, batches: Iterable[Batch], dtype: torch.dtype) -
 
     Args:
         model: of one pass at one size: no pyramid, no refinement.
-        batches: as `MovingSource.validation` gives them.
+        batches: as `TrainingSource.validation` gives them.
         dtype: of the networks' features.
 
     Returns:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from blurvid.errors import WeightsError
+from blurvid.weights.store import shapes_problem
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -63,23 +64,19 @@ def load_vgg(path: Path) -> VGGFeatures:
     """
     vgg = VGGFeatures()
     try:
-        tensors = {}
         with safe_open(path, framework="pt") as stored:
-            for name, wanted in vgg.state_dict().items():
-                if name not in stored.keys():
-                    raise WeightsError(f"{path}: holds no VGG16 layer {name!r}")
-                shape = tuple(stored.get_slice(name).get_shape())
-                if shape != tuple(wanted.shape):
-                    raise WeightsError(
-                        f"{path}: {name} has the shape {shape} instead of {tuple(wanted.shape)}"
-                    )
-                tensors[name] = stored.get_tensor(name).float()
-                if not tensors[name].isfinite().all():
-                    raise WeightsError(f"{path}: {name} holds values that are not finite")
+            names = vgg.state_dict().keys() & stored.keys()
+            shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in names}
+            problem = shapes_problem(vgg, shapes)
+            if problem is not None:
+                raise WeightsError(f"{path} does not fit VGG16: {problem}")
+            tensors = {name: stored.get_tensor(name).float() for name in names}
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file") from error
     except (SafetensorError, OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise WeightsError(f"{path}: cannot read VGG16 weights from it ({reason})") from error
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise WeightsError(f"{path}: holds values that are not finite")
     vgg.load_state_dict(tensors)
     return vgg

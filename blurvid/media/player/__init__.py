@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurvid.config import ClipOptions
 from blurvid.interrupts import stoppable
 from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 from blurvid.media.pages import digest, escaped, look, part_of
@@ -55,23 +56,31 @@ class Origin:
     """The command without what the player itself can change, and without an output."""
     outputs: Mapping[str, str]
     """Files that it can write, as words of a command line, by the kind's name."""
-    reverse: bool = False
-    """Whether the frames are shown in reverse of what the command gives."""
+
+
+@dataclass(frozen=True, eq=False)
+class Notes:
+    """What a player says of frames besides the frames."""
+
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Each under its name."""
+    verdict: str | None = None
+    """One sentence about what was gained, shown with the title."""
+    objects: Sequence[Movable] = ()
+    """What can be turned around by a click, larger ones first."""
+    maps: TrustMaps | None = None
+    """Where the frames can be believed, to be laid over them."""
+    origin: Origin | None = None
+    """How to make files of what is shown."""
 
 
 def save_player(
     frames: Sequence[Pixels],
     blurry: Pixels | None,
     path: Path,
-    *,
     title: str,
-    facts: Mapping[str, str],
-    fps: float,
-    bounce: bool,
-    objects: Sequence[Movable] = (),
-    maps: TrustMaps | None = None,
-    origin: Origin | None = None,
-    verdict: str | None = None,
+    options: ClipOptions,
+    notes: Notes,
 ) -> None:
     """Write a page on which the frames can be played, scrubbed, zoomed and compared.
 
@@ -84,13 +93,8 @@ def save_player(
         blurry: the photo they were extracted from, likewise; None leaves comparing out.
         path: a file that must be new.
         title: the photo's name; any characters.
-        facts: what else to say about the frames, each under its name.
-        fps: frames shown per second at first.
-        bounce: whether to play forth and back at first, or forth only, again and again.
-        objects: what can be turned around by a click, larger ones first.
-        maps: where the frames can be believed, to be laid over them; None leaves that out.
-        origin: how to make files of what is shown; None leaves that out.
-        verdict: one sentence about what was gained, shown with the title.
+        options: with what speed, and how it plays at first.
+        notes: what else to say about the frames.
 
     Raises:
         OSError: the file cannot be written.
@@ -100,25 +104,25 @@ def save_player(
     images = [("Blurred photo", "blurry", blurry)] if blurry is not None else []
     images += [(f"Frame {number}", "frame", frame) for number, frame in enumerate(frames, start=1)]
     figures = [_figure(*image) for image in stoppable(images)]
-    figures += [_object(thing) for thing in objects]
-    figures += [] if maps is None else _maps(maps)
-    told = {"size": f"{width} × {height}", **facts}
+    figures += [_object(thing) for thing in notes.objects]
+    figures += [] if notes.maps is None else _maps(notes.maps)
+    facts = {"size": f"{width} × {height}", **notes.facts}
     page = Template(_part("player.html")).substitute(
         # The page is text of its own; what it is filled with is not looked through again.
         policy=f"default-src 'none'; img-src data:; style-src {digest(style)}; "
         f"script-src {digest(script)}; base-uri 'none'; form-action 'none'",
         title=escaped(title),
-        verdict=f'<p class="verdict">{escaped(verdict)}</p>' if verdict else "",
+        verdict=f'<p class="verdict">{escaped(notes.verdict)}</p>' if notes.verdict else "",
         facts="".join(
             f"<div><dt>{escaped(name)}</dt> <dd>{escaped(value)}</dd></div>"
-            for name, value in told.items()
+            for name, value in facts.items()
         ),
         images="\n".join(figures),
-        origin="" if origin is None else _origin(origin),
-        save="" if origin is None else _save(origin),
+        origin="" if notes.origin is None else _origin(notes.origin, options.reverse),
+        save="" if notes.origin is None else _save(notes.origin),
         count=len(frames),
-        fps=f"{fps:g}",
-        mode="bounce" if bounce else "loop",
+        fps=f"{options.fps:g}",
+        mode="bounce" if options.bounce else "loop",
         style=style,
         script=script,
     )
@@ -131,9 +135,9 @@ def _part(name: str) -> str:
     return part_of(__name__, name)
 
 
-def _origin(origin: Origin) -> str:
+def _origin(origin: Origin, reverse: bool) -> str:
     """What the script needs to know for the command line."""
-    reversed_ = str(origin.reverse).lower()
+    reversed_ = str(reverse).lower()
     return f'data-command="{escaped(origin.command)}" data-reversed="{reversed_}"'
 
 

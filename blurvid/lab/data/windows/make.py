@@ -20,7 +20,6 @@ from blurvid.flow.pyramid import COARSEST
 from blurvid.lab.data.windows.clips import SourceClip, as_floats
 from blurvid.lab.data.windows.records import Record
 from blurvid.lab.options import SynthOptions
-from blurvid.lab.synth.levels import average_levels
 
 
 @dataclass(frozen=True)
@@ -148,10 +147,7 @@ def _window(
     frames = [frame.pixels() for frame in held]
     if len({frame.shape for frame in frames}) > 1:
         raise InputError(f"{clip.path}: frames of different sizes")
-    # Side by side as they came from the decoder, be it planes or pixels.
-    planar = frames[0].is_contiguous()
-    sharp = torch.stack(frames if planar else [frame.movedim(0, -1) for frame in frames])
-    sharp = sharp if planar else sharp.movedim(-1, 1)
+    sharp = torch.stack(frames)
     height, width = sharp.shape[-2:]
     if min(height, width) < (options.crop or COARSEST):
         raise InputError(
@@ -165,11 +161,7 @@ def _window(
         left = int(torch.randint(width - options.crop + 1, (), generator=generator))
         box = [left, top, options.crop, options.crop]
         sharp = sharp[..., top : top + options.crop, left : left + options.crop]
-    if sharp.dtype == torch.uint8:
-        levels = [frame.movedim(0, -1).numpy() for frame in sharp]
-        blurry = torch.from_numpy(average_levels(levels, options.gamma)).movedim(-1, 0)
-    else:
-        blurry = average_frames(sharp, options.gamma)
+    blurry = average_frames(as_floats(sharp), options.gamma)
     if options.noise > 0:
         noise = torch.randn(blurry.shape, generator=generator)
         blurry = blurry + options.noise * noise

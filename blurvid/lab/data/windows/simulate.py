@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from blurvid.lab.data.windows.clips import SourceClip, load_scaled
 from blurvid.lab.data.windows.make import Frame, Maker, Window, generator_of, record_of
 from blurvid.lab.data.windows.records import in_windows
 from blurvid.lab.options import MotionOptions, SynthOptions
-from blurvid.lab.synth import margin, simulate
+from blurvid.lab.synth import IDEAL, margin, simulate
 
 
 def find_stills(sources: Sequence[Path]) -> list[SourceClip]:
@@ -83,7 +83,6 @@ def simulate_still(
     """
     if options.frames != FRAMES:
         raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
-    motion = replace(motion, gammas=((options.gamma, 1.0),))
     photo = Frame(partial(load_scaled, still.path, options.scale))
     for number in range(1, count + 1):
         if number not in skip:
@@ -99,13 +98,13 @@ def _simulated(
     number: int,
 ) -> Window:
     g = generator_of(options, still, number)
-    back, size, box = _background(photo.pixels(), still, options, motion, g)
-    layers = [back]
-    for _ in range(motion.layers - 1):
+    back, box = _background(photo.pixels(), still, options, motion, g)
+    front = back
+    if motion.covered:
         other = others[int(torch.randint(len(others), (), generator=g))]
-        front = load_scaled(other.path, options.scale)
-        layers.append(_cover(front, (back.shape[-2], back.shape[-1])))
-    rendered = simulate(torch.stack(layers).unsqueeze(0), size, motion, g)
+        front = _cover(load_scaled(other.path, options.scale), (back.shape[-2], back.shape[-1]))
+    layers = torch.stack([back, front]).unsqueeze(0)
+    rendered = simulate(layers, motion, IDEAL, g, options.gamma)
     blurry = rendered.blurry[0]
     if options.noise > 0:
         blurry = blurry + options.noise * torch.randn(blurry.shape, generator=g)
@@ -127,14 +126,13 @@ def _background(
     options: SynthOptions,
     motion: MotionOptions,
     g: torch.Generator,
-) -> tuple[Tensor, tuple[int, int], list[int] | None]:
-    """Cut the background with room to move; the size of the image, and the crop."""
+) -> tuple[Tensor, list[int] | None]:
+    """Cut the background with room to move; it, and the crop."""
     height, width = photo.shape[-2:]
+    rim = margin(motion)
     if options.crop is not None:
         size = (options.crop, options.crop)
-        rim = margin(size, motion)
     else:
-        rim = margin((height, width), motion)  # a little more than the smaller image needs
         size = (height - 2 * rim, width - 2 * rim)
     side = [s + 2 * rim for s in size]
     if min(size) < 16 or side[0] > height or side[1] > width:
@@ -142,11 +140,11 @@ def _background(
             f"{still.path}: {width}x{height} px leave no room for paths of {motion.max_path:g} px"
         )
     if options.crop is None:
-        return photo, size, None
+        return photo, None
     top = int(torch.randint(height - side[0] + 1, (), generator=g))
     left = int(torch.randint(width - side[1] + 1, (), generator=g))
     cut = photo[:, top : top + side[0], left : left + side[1]]
-    return cut, size, [left + rim, top + rim, size[1], size[0]]
+    return cut, [left + rim, top + rim, size[1], size[0]]
 
 
 def _cover(image: Tensor, size: tuple[int, int]) -> Tensor:

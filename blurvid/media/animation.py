@@ -1,4 +1,4 @@
-"""Frames to an animated GIF with one palette for all of them."""
+"""Frames to an animated GIF, with one palette for all of them, or WebP, with all colours."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ Pixels = NDArray[np.uint8]
 _COLOURS = 256
 MOSAIC_PIXELS = 250_000
 """About as many pixels of all frames together are looked at to choose the palette."""
-_GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 _SETTLED = 0.01
 """Share of them that may still change their colour when k-means ends."""
+WEBP_QUALITY = 90
+"""Of libwebp, 0 to 100."""
 SHORTEST = 20
 """Shortest time of a frame [ms]; browsers slow down what claims to be faster."""
 
@@ -47,9 +49,9 @@ def save_gif(frames: Sequence[Pixels], order: Sequence[int], path: Path, fps: fl
     count = sum(frame.shape[0] * frame.shape[1] for frame in frames)
     step = max(1, int(np.ceil(np.sqrt(count / MOSAIC_PIXELS))))
     grey = all(is_grey(frame) for frame in frames)
-    palette = Palette.of([frame[::step, ::step] for frame in frames], grey)
-    indexed = [palette.indexed(frame) for frame in stoppable(frames)]
-    shown = stoppable(indexed[index] for index in order)
+    colours = GREYS if grey else colours_of([frame[::step, ::step] for frame in frames])
+    images = [indexed(frame, colours) for frame in stoppable(frames)]
+    shown = stoppable(images[index] for index in order)
     with path.open("xb") as file:
         next(shown).save(
             file,
@@ -58,7 +60,23 @@ def save_gif(frames: Sequence[Pixels], order: Sequence[int], path: Path, fps: fl
             append_images=shown,
             duration=frame_time(fps),
             loop=0,
-            palette=palette.colours.tobytes(),  # given here, it is stored once and not per frame
+            palette=colours.tobytes(),  # given here, it is stored once and not per frame
+        )
+
+
+def save_webp(frames: Sequence[Pixels], order: Sequence[int], path: Path, fps: float) -> None:
+    """Write an animation that loops for ever, as `save_gif` does; times in whole milliseconds."""
+    images = [Image.fromarray(frame) for frame in frames]
+    shown = [images[index] for index in order]
+    with path.open("xb") as file:
+        shown[0].save(
+            file,
+            format="WEBP",
+            save_all=True,
+            append_images=shown[1:],
+            duration=max(SHORTEST, round(1000 / fps)),
+            loop=0,
+            quality=WEBP_QUALITY,
         )
 
 
@@ -67,40 +85,31 @@ def is_grey(frame: Pixels) -> bool:
     return bool((frame == frame[..., :1]).all())
 
 
-class Palette:
-    """At most 256 colours, each of them once."""
-
-    def __init__(self, colours: NDArray[np.uint8]) -> None:
-        """Take (N, 3) uint8 RGB, or the 256 greys."""
-        self.colours = colours
-        self.image = Image.new("P", (1, 1))
-        self.image.putpalette(colours.tobytes())
-
-    @classmethod
-    def of(cls, parts: Sequence[Pixels], grey: bool) -> Palette:
-        """Choose the colours for pictures.
-
-        Args:
-            parts: some of their pixels, (H, W, 3) uint8 RGB of one width.
-            grey: whether all of them are grey.
-        """
-        if grey:
-            return cls(_GREYS)
-        mosaic = Image.fromarray(np.concatenate(parts))
-        # The one keeps rare hues, the other does narrow ranges such as sepia.
-        methods = Image.Quantize.MAXCOVERAGE, Image.Quantize.MEDIANCUT
-        candidates = [cls(_colours_of(mosaic, method)) for method in methods]
-        return min(candidates, key=lambda palette: _error(mosaic, palette.image))
-
-    def indexed(self, frame: Pixels) -> Image.Image:
-        """A picture as an image of indices."""
-        if self.colours is _GREYS:
-            # 256 greys need no choice, and Pillow's search for the nearest colour is a bit coarse.
-            return Image.fromarray(np.ascontiguousarray(frame[..., 0]))
-        return Image.fromarray(frame).quantize(palette=self.image, dither=Image.Dither.NONE)
+def indexed(frame: Pixels, colours: Pixels) -> Image.Image:
+    """A picture as an image of indices of colours, (N, 3)."""
+    if colours is GREYS:
+        # 256 greys need no choice, and Pillow's search for the nearest colour is a bit coarse.
+        return Image.fromarray(np.ascontiguousarray(frame[..., 0]))
+    return Image.fromarray(frame).quantize(palette=_palette(colours), dither=Image.Dither.NONE)
 
 
-def _colours_of(mosaic: Image.Image, method: Image.Quantize) -> NDArray[np.uint8]:
+def colours_of(parts: Sequence[Pixels]) -> Pixels:
+    """Choose at most 256 colours, (N, 3), for some pixels (H, W, 3) of one width."""
+    mosaic = Image.fromarray(np.concatenate(parts))
+    # The one keeps rare hues, the other does narrow ranges such as sepia.
+    methods = Image.Quantize.MAXCOVERAGE, Image.Quantize.MEDIANCUT
+    candidates = [_colours_by(mosaic, method) for method in methods]
+    return min(candidates, key=lambda colours: _error(mosaic, _palette(colours)))
+
+
+def _palette(colours: Pixels) -> Image.Image:
+    """An image with these colours, as Pillow wants it."""
+    image = Image.new("P", (1, 1))
+    image.putpalette(colours.tobytes())
+    return image
+
+
+def _colours_by(mosaic: Image.Image, method: Image.Quantize) -> Pixels:
     """Choose colours for an image by one of Pillow's methods and k-means."""
     threshold = max(1, round(_SETTLED * mosaic.width * mosaic.height))
     chosen = mosaic.quantize(
