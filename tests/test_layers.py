@@ -40,7 +40,7 @@ FLOORS = {
     "blur": 1,
     "atomic": 0.5,
     "interrupts": 1,
-    "runtime": 1,
+    "runtime": 0.5,
     "exposure": 0.5,
     "targets": 0.6,
     "files": 0.6,
