@@ -53,16 +53,6 @@ Sevens = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Step:
-    """How far a video is."""
-
-    done: int
-    """Frames of the input that are extracted."""
-    total: int
-    """About how many there are."""
-
-
-@dataclass(frozen=True)
 class SlowVideo:
     """A video that was made, and how."""
 
@@ -106,7 +96,7 @@ def extract_video(
     options: VideoOptions = VideoOptions(),
     *,
     overwrite: bool = False,
-    on_step: Callable[[Step], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> SlowVideo:
     """Make seven frames of every frame of a video, in one order of time.
@@ -121,7 +111,7 @@ def extract_video(
         extract: the loaded model; its `order` is not asked.
         options: rate, quality and sound, and which part of the video.
         overwrite: replace an existing output, and begin anew.
-        on_step: called after each frame of the input.
+        on_step: called after each frame of the input with how many are done, and of about how many.
         on_warning: called with each warning as soon as it is known: most before any work.
 
     Returns:
@@ -265,7 +255,7 @@ class _Run:
         shelf: media.Shelf,
         extract: Extractor,
         info: media.VideoInfo,
-        on_step: Callable[[Step], None] | None,
+        on_step: Callable[[int, int], None] | None,
     ) -> None:
         self.source, self.shelf, self.extract = source, shelf, extract
         self.info, self.on_step = info, on_step
@@ -369,7 +359,7 @@ class _Run:
                     self.shelf.note({"costs": weaver.costs})
                 yield from decided
             if self.on_step is not None:
-                self.on_step(Step(self.count, max(self.count, self.info.timing.count)))
+                self.on_step(self.count, max(self.count, self.info.timing.count))
         yield from weaver.finish()
 
     def _sevens(self, index: int, picture: NDArray[np.uint8]) -> Sevens:
