@@ -45,7 +45,7 @@ _DOUBTS = {
 """What is said of the reasons not to believe a frame's seven, see `trust.Trust`."""
 _LONGEST = 1e9
 """Times [s] from here on are mistakes."""
-_FORMAT = 4
+_FORMAT = 5
 """Of the work folder; another one is begun anew."""
 
 Sevens = NDArray[np.uint8]
@@ -177,7 +177,7 @@ def extract_video(
         shown = _shown(run.ticks, timing, round(tracks.offset * slower / tick))
         with media.replacing([target]) as (path,):
             if animated:
-                left = media.animate(pieces, path, target, shown, tick, info.aspect)
+                left = media.animate(pieces, path, target, shown, tick, info.size, info.aspect)
             else:
                 media.join(pieces, path, target, shown, tick, tracks)
                 left = FRAMES * run.count
@@ -295,16 +295,12 @@ class _Run:
             with media.replacing([self.shelf.piece(number)]) as (path,):
                 shown = itertools.chain([first], rest)
                 size = first.shape[0], first.shape[1]
-                if kind in ANIMATIONS:
-                    media.store(shown, size, path, fps, target)
-                else:
-                    aspect, webm = self.info.aspect, kind == "webm"
-                    media.encode(
-                        *(shown, size, path, fps, crf, target),
-                        aspect=aspect,
-                        joinable=True,
-                        webm=webm,
-                    )
+                media.encode(
+                    *(shown, size, path, fps, crf, target),
+                    aspect=self.info.aspect,
+                    joinable=True,
+                    webm=kind == "webm",
+                )
             number += 1
             self.shelf.drop(number * PIECE - _KEPT)
         return [self.shelf.piece(index) for index in range(number)]
