@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and folders in which one process writes at a time."""
+"""Files that are there whole or not at all, locks on folders, and threads that can be stopped."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import platform
 import re
 import secrets
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
 from blurvid.errors import OutputError, reason
+
+T = TypeVar("T")
 
 
 def _host() -> str:
@@ -211,3 +215,28 @@ def _give_up(lock: FileLock, path: Path) -> None:
     if sys.platform == "win32":  # where files that someone has open stay
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+_thread = threading.local()
+
+
+class Stopped(BaseException):
+    """Ends what a thread is doing; no handler of errors takes it for one."""
+
+
+def heed(wish: threading.Event) -> None:
+    """Let this thread be stopped by an event, from now on."""
+    _thread.wish = wish
+
+
+def stoppable(items: Iterable[T]) -> Iterator[T]:
+    """Go through items, as long as this thread is not to stop.
+
+    Raises:
+        Stopped: the event that this thread heeds is set.
+    """
+    wish = getattr(_thread, "wish", None)
+    for item in items:
+        if wish is not None and wish.is_set():
+            raise Stopped
+        yield item

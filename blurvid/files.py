@@ -22,6 +22,8 @@ _STILL_BRANDS = frozenset(
     (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
 )
 """Kinds of ISO media files that hold no video: HEIC, AVIF, and raw photos of Canon."""
+_HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
+"""Brands of images coded in HEVC (ISO/IEC 23008-12, annex B)."""
 _PHOTO_STARTS = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"BM"),
@@ -71,6 +73,15 @@ def starts_as(start: bytes) -> Literal["photo", "video"] | None:
     if start[::188][:2] == b"GG" or start[4::192][:2] == b"GG":
         return "video"  # MPEG transport streams, plain or of camcorders: packets of one length
     return "video" if start.startswith(_VIDEO_STARTS) else None
+
+
+def is_heif(start: bytes) -> bool:
+    """Whether a file that starts like this is a HEIC photo; AVIF, its sibling, is not."""
+    if start[4:8] != b"ftyp":
+        return False
+    length = min(int.from_bytes(start[:4], "big"), len(start))
+    brands = {start[8:12], *(start[at : at + 4] for at in range(16, length, 4))}
+    return bool(brands & _HEIF_BRANDS) or (b"mif1" in brands and b"avif" not in brands)
 
 
 def content_of(path: Path | str) -> Literal["photo", "video"] | None:

@@ -17,9 +17,9 @@ from helpers import Whole, extractor_of, plan, run_batch
 from PIL import Image
 
 from blurvid import atomic, media, planning
+from blurvid.atomic import stoppable
 from blurvid.config import ClipOptions, QualityOptions
 from blurvid.errors import InputError, OutputError
-from blurvid.interrupts import stoppable
 from blurvid.pipeline import Clip, Extractor
 
 QUICK = ClipOptions(seconds=0)

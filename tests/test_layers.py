@@ -39,7 +39,6 @@ FLOORS = {
     "flow": 1,
     "blur": 1,
     "atomic": 0.5,
-    "interrupts": 1,
     "runtime": 0.5,
     "exposure": 0.5,
     "targets": 0.6,

@@ -14,7 +14,7 @@ from blurvid import media, targets
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.media import mp4
-from blurvid.media.scaling import fitting
+from blurvid.media.stills import fitting
 
 pytestmark = pytest.mark.quick
 

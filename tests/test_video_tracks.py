@@ -15,9 +15,9 @@ from clips import pitch, shown, sound_of, write_video
 
 from blurvid import media
 from blurvid.cli.extract import extract, videos_among
-from blurvid.cli.video import targets_of
 from blurvid.config import VideoOptions
 from blurvid.pipeline import extract_video
+from blurvid.planning import plan
 from blurvid.recipe import Recipe, Source
 
 PICTURES = [np.full((16, 16, 3), level, np.uint8) for level in (40, 90, 140, 190)]
@@ -191,13 +191,13 @@ def test_a_video_from_standard_input(tmp_path, monkeypatch):
         with click.Context(extract).scope():
             videos = videos_among(["-"])
             assert len(videos) == sent
-            for path in videos:
+            for path in videos.values():
                 assert path.read_bytes() == data
-                assert targets_of(videos, None) == [Path("stdin_slow.mp4")]
         assert sent or pipe.read() == data
+    assert [job.target for job in plan(["-"], video=True)] == [Path("stdin_slow.mp4")]
     monkeypatch.setattr("sys.stdin", None)
     with click.Context(extract).scope():
-        assert videos_among(["-"]) == []
+        assert videos_among(["-"]) == {}
 
 
 def test_transparency_that_is_lost_is_named(tmp_path):

@@ -14,9 +14,9 @@ from PIL import Image
 from blurvid import media
 from blurvid.app.jobs import SMALLEST_PART, Job, Picture, Wanted
 from blurvid.app.results import Results
+from blurvid.atomic import Stopped, heed
 from blurvid.config import RunOptions
 from blurvid.errors import BlurvidError, InputError, OptionError
-from blurvid.interrupts import Stopped, heed
 from blurvid.media.clip import flat_frames
 from blurvid.pipeline import Extractor, opened
 from blurvid.recipe import Recipe

@@ -13,9 +13,9 @@ from typing import Any
 
 from blurvid import media
 from blurvid.app.results import Results
+from blurvid.atomic import Stopped
 from blurvid.config import FRAMES, MODELS, QUALITIES, OrderOptions, QualityOptions
 from blurvid.errors import InputError, OptionError
-from blurvid.interrupts import Stopped
 from blurvid.recipe import Recipe, check_frames, resolve
 
 LONGEST_NAME = 100

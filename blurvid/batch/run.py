@@ -13,10 +13,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from blurvid import media, runtime
-from blurvid.atomic import locked
+from blurvid.atomic import heed, locked
 from blurvid.batch.photo import Steps
 from blurvid.config import BATCH_PIXELS, FRAMES, MOST_WRITERS, BatchOptions, Output
-from blurvid.interrupts import heed
 from blurvid.pipeline import Clip, Extractor
 from blurvid.planning import Gate, Job, Outcome, folder_of, identities
 from blurvid.targets import check_clip_options

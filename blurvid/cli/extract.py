@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from blurvid.cli.photos import (
     standard_output,
 )
 from blurvid.cli.sections import EXTRACTION, FIRST, SectionedCommand
-from blurvid.cli.video import STDIN, extract_videos
+from blurvid.cli.video import Videos
 from blurvid.config import (
     FORMATS,
     FRAME_FORMATS,
@@ -230,24 +230,32 @@ def extract(
     common.picked_engine(how.engine, how.address, how.workers)
     recipe = asked.resolve(how.run.precision)
     if videos := videos_among(sources.photos):
-        extract_videos(videos, output, recipe, how, told, shown)
+        fixed = click.get_current_context().get_parameter_source("fps") is ParameterSource.DEFAULT
+        shown = replace(shown, fps=VideoOptions().fps) if fixed else shown
+        sources = replace(sources, lists=(), share=None)  # as the user's file may have them
+        output = Output(
+            *(output.path, output.kind),
+            overwrite=output.overwrite,
+            skip_existing=output.skip_existing,
+        )
+        go_through(sources, output, recipe, how, told, Videos(shown, videos.get("-")))
         return
     refuse_for_photos(output.clip)
     go_through(sources, output, recipe, how, told)
 
 
-def videos_among(photos: Sequence[str]) -> list[Path]:
-    """The sources as videos, or none if they are photos.
+def videos_among(photos: Sequence[str]) -> dict[str, Path]:
+    """Files of the sources that are videos, by name; empty if they are photos.
 
     Raises:
         click.UsageError: there are both, or an option that is for photos.
     """
-    videos = [Path(photo) for photo in photos if photo != "-" and _holds_video(photo)]
+    videos = {photo: Path(photo) for photo in photos if photo != "-" and _holds_video(photo)}
     if "-" in photos and (sent := _standard_input()) is not None:
-        videos.append(sent)
+        videos["-"] = sent
     if not videos:
-        return []
-    if len(videos) < len(photos):
+        return {}
+    if videos.keys() < set(photos):
         raise click.UsageError("videos and photos have to be extracted by different commands")
     ctx = click.get_current_context()
     for parameter in ctx.command.params:
@@ -279,7 +287,7 @@ def _standard_input() -> Path | None:
             return None
         folder = tempfile.TemporaryDirectory(prefix="blurvid-")
         click.get_current_context().call_on_close(folder.cleanup)
-        path = Path(folder.name) / STDIN
+        path = Path(folder.name) / "stdin"
         with path.open("wb") as file:
             shutil.copyfileobj(stream, file)
         os.utime(path, (0, 0))  # the same for a run that goes on with the work of a killed one

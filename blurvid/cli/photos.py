@@ -1,4 +1,4 @@
-"""What the commands share that turn photos into something: which photos, how, and the report."""
+"""What the commands share that turn photos or videos into something: which, how, and the report."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from blurvid.cli import common
-from blurvid.config import MOST_WRITERS, BatchOptions, Output, RunOptions
+from blurvid.config import FRAMES, MOST_WRITERS, BatchOptions, Output, RunOptions
 from blurvid.errors import BlurvidError
 from blurvid.targets import still_suffix
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from blurvid.cli.video import Videos
     from blurvid.planning import Gate, Job, Outcome
     from blurvid.recipe import Recipe
 
@@ -200,7 +201,14 @@ def _to_standard_output(command: Callable[..., None], output: Output) -> None:
             shutil.copyfileobj(file, sys.stdout.buffer)
 
 
-def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told: Told) -> None:
+def go_through(
+    sources: Sources,
+    output: Output,
+    recipe: Recipe,
+    how: How,
+    told: Told,
+    videos: Videos | None = None,
+) -> None:
     """Do the photos, tell what becomes of each, and end with the exit code of the first failure.
 
     Args:
@@ -209,6 +217,7 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
         recipe: how frames are made.
         how: where the work is done.
         told: what is said.
+        videos: that they are videos.
     """
     from blurvid.planning import Gate, identities, plan, share  # without torch
     from blurvid.targets import check_contact
@@ -220,6 +229,7 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
         listed=sources.listed(),
         model=recipe.model,
         weights=recipe.weights.name,
+        video=videos is not None,
     )
     jobs = share(whole, *sources.share) if sources.share else whole
     if not jobs:
@@ -229,7 +239,8 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
     if output.contact is not None:
         check_contact(output.contact, output.overwrite or output.skip_existing)
     started = time.perf_counter()
-    outcomes = settled(jobs, Gate(identities(whole), output), how.batch.fail_fast)
+    gate = Gate(identities(whole), output)
+    outcomes = settled(jobs, gate, how.batch.fail_fast)
     if outcomes is not None:
         for outcome in outcomes:
             _show(outcome, told, set())
@@ -238,9 +249,10 @@ def go_through(sources: Sources, output: Output, recipe: Recipe, how: How, told:
             tell(recipe)
         for warning in recipe.warnings:
             told.warn(warning)
-        outcomes = _done(jobs, whole, output, recipe, how, told)
+        outcomes = _done(jobs, whole, gate, recipe, how, told, videos)
     if len(whole) > 1 and not told.quiet:
-        common.say(_summary(outcomes, time.perf_counter() - started))
+        what = "videos" if videos else "photos"
+        common.say(_summary(outcomes, what, time.perf_counter() - started))
     if output.contact is not None:
         from blurvid.batch import write_contact
 
@@ -274,34 +286,44 @@ def settled(jobs: Sequence[Job], gate: Gate, fail_fast: bool) -> list[Outcome] |
 def _done(
     jobs: Sequence[Job],
     whole: Sequence[Job],
-    output: Output,
+    gate: Gate,
     recipe: Recipe,
     how: How,
     told: Told,
+    videos: Videos | None,
 ) -> list[Outcome]:
     """Do jobs, here or on a cluster, and show what becomes of each."""
-    ray = common.picked_engine(how.engine, how.address, how.workers)
+    ray = None if videos else common.picked_engine(how.engine, how.address, how.workers)
     options = replace(how.batch, measure=told.as_json or told.verbose)
-    one = len(jobs) < 2
+    staged = videos is not None or (len(jobs) < 2 and ray is None)
     said: set[str] = set()
 
     def early(job: Job, warning: str) -> None:
         said.add(f"{job.name}: {warning}")
         told.warn(f"{job.name}: {warning}")
 
-    with progress("photos", len(jobs), told.quiet or one) as bar:
+    with progress("photos", len(jobs), told.quiet or staged or len(jobs) < 2) as bar:
 
         def show(outcome: Outcome) -> None:
             _show(outcome, told, said)
             bar.advance(bar.task_ids[0])
 
-        with _stages(told.quiet or not one or ray is not None) as stage:
+        with _stages(told.quiet or not staged) as stage:
+            if videos is not None:
+                from blurvid.cli.video import extract_videos
+
+                return extract_videos(
+                    *(jobs, gate, videos, recipe, how.run, options),
+                    on_stage=stage,
+                    on_outcome=show,
+                    on_warning=early,
+                )
             from blurvid.batch import run, run_on_ray  # torch loads here
             from blurvid.pipeline import opened
 
             if ray is not None:
                 return run_on_ray(
-                    *(jobs, recipe, output, options, ray, how.run),
+                    *(jobs, recipe, gate.output, options, ray, how.run),
                     whole=whole,
                     on_outcome=show,
                     on_warning=early,
@@ -309,7 +331,7 @@ def _done(
             with opened(recipe, how.run) as ready:
                 ready.on_progress = stage
                 return run(
-                    *(jobs, ready, output, options),
+                    *(jobs, ready, gate.output, options),
                     whole=whole,
                     on_outcome=show,
                     on_warning=early,
@@ -324,12 +346,12 @@ def tell(recipe: Recipe) -> None:
     common.say(f"Model {recipe.model} (weights {recipe.weights.name}{known}{guide})")
 
 
-def _summary(outcomes: Sequence[Outcome], seconds: float) -> str:
+def _summary(outcomes: Sequence[Outcome], what: str, seconds: float) -> str:
     """What became of a batch."""
     skipped = sum(outcome.skipped for outcome in outcomes)
     failed = sum(outcome.error is not None for outcome in outcomes)
     done = len(outcomes) - skipped - failed
-    speed = f", {60 * done / seconds:.0f} photos a minute" if done and seconds else ""
+    speed = f", {60 * done / seconds:.0f} {what} a minute" if done and seconds else ""
     return f"{done} done, {skipped} skipped, {failed} failed in {seconds:.1f} s{speed}"
 
 
@@ -348,26 +370,38 @@ def _show(outcome: Outcome, told: Told, said: set[str]) -> None:
             told.warn(warning)
     if recipe is None or told.quiet:
         return
-    if facts["verdict"] is not None:
+    if facts.get("verdict") is not None:
         common.say(f"{name}: {facts['verdict']['text']}")
-    if not told.verbose:
-        return
+    if facts.get("audio") == "drop":
+        common.say(f"{name}: its sound is left out")
+    if told.verbose:
+        common.say(f"{name}: {', '.join(filter(None, _details(recipe, facts)))}")
+
+
+def _details(recipe: Recipe, facts: dict[str, Any]) -> list[str]:
+    """What else is told of a photo, or of a video."""
+    if "shots" in facts:
+        count, shots = facts["frames"], facts["shots"]
+        return [
+            f"{count} frames to {FRAMES * count} at {facts['fps']:g} a second",
+            f"{shots} shot{'s' if shots != 1 else ''}",
+            f"{facts['turned']} turned around",
+            f"{facts['seconds']:.1f} s",
+        ]
     parts = [
         f"{facts['width']}x{facts['height']}",
         f"{facts['seconds']:.2f} s on {facts['device']} in {recipe.precision}",
         recipe.describe(facts["scale"]),
     ]
     if facts["reblur_psnr"] is None:
-        parts.append(f"by {recipe.weights.name}")
-    else:
-        parts.append(f"re-blur {facts['reblur_psnr']:.1f} dB")
-        parts.append(f"expected {facts['trust']['psnr']:.0f} dB")
-    common.say(f"{name}: {', '.join(filter(None, parts))}")
+        return [*parts, f"by {recipe.weights.name}"]
+    trust = f"expected {facts['trust']['psnr']:.0f} dB"
+    return [*parts, f"re-blur {facts['reblur_psnr']:.1f} dB", trust]
 
 
 @contextlib.contextmanager
 def _stages(hidden: bool) -> Iterator[Callable[[str, float], None] | None]:
-    """How far the only photo is, and the time left: a bar on stderr, once it takes long."""
+    """How far one photo or video is, and the time left: a bar on stderr, once it takes long."""
     with progress("loading", None, hidden, start=False) as bar:
         if bar.disable:
             yield None

@@ -1,7 +1,7 @@
 """Dense optical flow: where every pixel of an image goes to. Parameter-free tensor maths."""
 
 from blurvid.flow.chain import Chain, Costs, Joint, Ways, against, joint, ways
-from blurvid.flow.field import Field, Motion, measure, rough, sequence_motion
+from blurvid.flow.field import Field, Motion, measure, sequence_motion
 from blurvid.flow.objects import find_objects, middle_of, region_of
 from blurvid.flow.pyramid import along, estimate, neighboring
 from blurvid.flow.sampling import pixel_grid, visible
@@ -25,7 +25,6 @@ __all__ = [
     "middle_of",
     "pixel_grid",
     "region_of",
-    "rough",
     "sequence_motion",
     "visible",
     "ways",

@@ -127,17 +127,6 @@ def sequence_motion(frames: Tensor) -> tuple[Motion, float]:
     return Field(total, (height, width)).motion, fastest
 
 
-def rough(frames: Tensor) -> Field:
-    """The motion from the first frame to the last, measured at `ROUGH_SIDE`.
-
-    Args:
-        frames: (T, 3, H, W), RGB in [0, 1]; H and W are 16 px or more.
-    """
-    small = limited(frames[[0, -1]].float(), ROUGH_SIDE)
-    size = (frames.shape[-2], frames.shape[-1])
-    return Field(neighboring(small[:1], small[1:])[0] * (size[1] / small.shape[-1]), size)
-
-
 def _cells(flow: Tensor) -> Tensor:
     """Means of a flow over cells, so that single pixels do not count as the fastest."""
     return F.avg_pool2d(flow, CELL, ceil_mode=True, count_include_pad=False)

@@ -22,13 +22,13 @@ from blurvid.media.decode import photo_from_array
 from blurvid.media.flow import flow_array, flow_picture, save_flow
 from blurvid.media.maps import TrustMaps
 from blurvid.media.montage import save_montage, save_strip, sheet
-from blurvid.media.mp4 import Tracks, encode, join, store
+from blurvid.media.mp4 import Tracks, encode, join
 from blurvid.media.photo import Photo
 from blurvid.media.player import Movable, Notes, Origin
 from blurvid.media.png import quick_png, to_uint8, write_png
 from blurvid.media.read import PhotoLike, as_photo, photo_size, read_photo
 from blurvid.media.region import Box, Region, RegionLike, cropped, region
-from blurvid.media.scaling import FILTER, FILTER_VIDEO, scaled
+from blurvid.media.rgb import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
 from blurvid.media.stills import lost_in, write_still
 from blurvid.media.timing import Span, Timing
@@ -85,7 +85,6 @@ __all__ = [
     "scaled",
     "sheet",
     "starts_as",
-    "store",
     "timed_frames",
     "to_uint8",
     "trust_picture",

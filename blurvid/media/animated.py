@@ -21,7 +21,7 @@ from blurvid.media.animation import (
     is_grey,
 )
 from blurvid.media.mp4 import writing
-from blurvid.media.scaling import fitting
+from blurvid.media.stills import fitting
 from blurvid.media.video import read_video
 
 Pixels = NDArray[np.uint8]
@@ -42,6 +42,7 @@ def animate(
     name: Path,
     shown: Sequence[int],
     tick: Fraction,
+    size: tuple[int, int],
     aspect: tuple[int, int] = (1, 1),
 ) -> int:
     """Make an animation that loops for ever of pieces of video, one picture in memory at a time.
@@ -50,11 +51,12 @@ def animate(
     is left out. In a WebP, the last picture is shown as long as the others are on average.
 
     Args:
-        pieces: made by `store`, alike.
+        pieces: made by `mp4.encode`, alike.
         path: a file; it is written over.
         name: the file to name in messages; its suffix is one of `UNITS`.
         shown: when each picture is shown [ticks], and when the last one ends.
         tick: [s].
+        size: H and W of the pictures, which in pieces have even sides.
         aspect: width to height of a pixel; those of animations are square.
 
     Returns:
@@ -69,10 +71,10 @@ def animate(
     options = {"loop": "0"}
     if kind == "gif":
         options["final_delay"] = str(end - begins[-1])
-    palette = _palette(pieces, len(shown) - 1) if kind == "gif" else None
+    palette = _palette(pieces, len(shown) - 1, size) if kind == "gif" else None
     with writing(path, name, kind, options) as out:
         stream: Any = None
-        for index, pixels in enumerate(_pictures(pieces)):
+        for index, pixels in enumerate(_pictures(pieces, size)):
             if index not in times:
                 continue
             frame = _frame(_square(pixels, aspect, kind), palette)
@@ -108,9 +110,9 @@ def shown_in(unit: Fraction, shown: Sequence[int], tick: Fraction) -> dict[int, 
     return found | {len(begins): max(end, last + least)}
 
 
-def _pictures(pieces: Sequence[Path]) -> Iterator[Pixels]:
+def _pictures(pieces: Sequence[Path], size: tuple[int, int]) -> Iterator[Pixels]:
     for piece in pieces:
-        yield from read_video(piece)
+        yield from (pixels[: size[0], : size[1]] for pixels in read_video(piece))
 
 
 def _square(pixels: Pixels, aspect: tuple[int, int], kind: str) -> Pixels:
@@ -123,14 +125,13 @@ def _square(pixels: Pixels, aspect: tuple[int, int], kind: str) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
-def _palette(pieces: Sequence[Path], count: int) -> Pixels:
+def _palette(pieces: Sequence[Path], count: int, size: tuple[int, int]) -> Pixels:
     """Colours for all pictures, chosen by a few pixels of each."""
     parts: list[Pixels] = []
     grey = True
-    for pixels in _pictures(pieces):
+    step = max(1, int(np.ceil(np.sqrt(count * size[0] * size[1] / MOSAIC_PIXELS))))
+    for pixels in _pictures(pieces, size):
         grey = grey and is_grey(pixels)
-        size = pixels.shape[0] * pixels.shape[1]
-        step = max(1, int(np.ceil(np.sqrt(count * size / MOSAIC_PIXELS))))
         parts.append(pixels[::step, ::step].copy())
     return GREYS if grey else colours_of(parts)
 

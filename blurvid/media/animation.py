@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from blurvid.interrupts import stoppable
+from blurvid.atomic import stoppable
 
 Pixels = NDArray[np.uint8]
 

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from blurvid.atomic import replacing
+from blurvid.atomic import replacing, stoppable
 from blurvid.config import ANIMATIONS, FRAME_FORMATS, ClipOptions
-from blurvid.interrupts import stoppable
 from blurvid.media.animation import save_gif, save_webp
 from blurvid.media.color import srgb_converter
 from blurvid.media.compare import Shown, Writer, save_comparison
@@ -25,8 +24,7 @@ from blurvid.media.pages import escaped
 from blurvid.media.photo import Photo
 from blurvid.media.player import Notes, save_player
 from blurvid.media.png import to_uint8
-from blurvid.media.scaling import fitted
-from blurvid.media.stills import save_still
+from blurvid.media.stills import fitted, save_still
 from blurvid.targets import check_clip_options, check_comparison, check_target, kind_of
 
 NOTEBOOK_SIDE = 640

@@ -35,14 +35,14 @@ def deep_png(image: ImageFile.ImageFile, reopen: Callable[[], Any]) -> Samples |
     """Decode a PNG with 16 bits per channel.
 
     Args:
-        image: the file, opened but not loaded.
+        image: a PNG, opened but not loaded.
         reopen: opens it again.
 
     Returns:
         (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha; None if the file
         holds something else. 16-bit grey without alpha is Pillow's mode `I;16`.
     """
-    if image.format != "PNG" or not image.tile:
+    if not image.tile:
         return None
     layout = image.tile[0].args
     if layout == "LA;16B":

@@ -11,18 +11,6 @@ from numpy.typing import NDArray
 from blurvid.errors import InputError
 from blurvid.media.metadata import Metadata, metadata_of
 
-_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"))
-"""Brands of images coded in HEVC (ISO/IEC 23008-12, annex B)."""
-
-
-def is_heif(start: bytes) -> bool:
-    """Whether a file that starts like this is a HEIC photo; AVIF, its sibling, is not."""
-    if start[4:8] != b"ftyp":
-        return False
-    length = min(int.from_bytes(start[:4], "big"), len(start))
-    brands = {start[8:12], *(start[at : at + 4] for at in range(16, length, 4))}
-    return bool(brands & _BRANDS) or (b"mif1" in brands and b"avif" not in brands)
-
 
 class HeifPhoto:
     """The main image of a HEIC file; its pixels are decoded when they are asked for."""

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from blurvid.errors import OutputError
-from blurvid.media.scaling import EXACT
+from blurvid.media.rgb import EXACT
 
 Pixels = NDArray[np.uint8]
 
@@ -39,7 +39,6 @@ _FINEST = 10**9
 """Most ticks a second of a track; a file has 32 bits for it."""
 _CLOCK = 90_000
 """Ticks a second in which a file tells when a track begins."""
-_LOSSLESS = {"qp": "0", "preset": "ultrafast"}
 _WORST_H264, _WORST_VP9 = 51, 63
 """Largest crf of each encoder."""
 _VP9 = {"row-mt": "1", "cpu-used": "4", "deadline": "good", "b": "0"}
@@ -117,34 +116,6 @@ def encode(
         for index, pixels in enumerate(frames):
             graph.vpush(VideoFrame.from_ndarray(_even(pixels)))
             frame = graph.vpull()
-            frame.pts, frame.time_base = index, 1 / rate
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode())
-
-
-def store(
-    frames: Iterable[Pixels], size: tuple[int, int], path: Path, fps: Fraction, name: Path
-) -> None:
-    """Keep frames as they come, without loss, in a video that is to be read again.
-
-    Args:
-        frames: (H, W, 3) uint8 RGB each.
-        size: H and W.
-        path: a file; it is written over.
-        fps: frames shown per second.
-        name: the file to name in messages.
-
-    Raises:
-        OutputError: FFmpeg failed; with its words.
-    """
-    height, width = size
-    rate = fps.limit_denominator(1_000_000)
-    with writing(path, name) as out:
-        stream = out.add_stream("libx264rgb", rate, _LOSSLESS, width=width, height=height)
-        assert isinstance(stream, VideoStream)
-        stream.pix_fmt = "rgb24"
-        for index, pixels in enumerate(frames):
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels))
             frame.pts, frame.time_base = index, 1 / rate
             out.mux(stream.encode(frame))
         out.mux(stream.encode())

@@ -18,11 +18,10 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from torch import Tensor
 
 from blurvid.errors import DeviceError, InputError, reason
-from blurvid.files import is_video
+from blurvid.files import is_heif, is_video
 from blurvid.media.cut import ended_jpeg, ends_early, load_part, only_end_missing
 from blurvid.media.decode import photo_from_array, photo_from_image, photo_from_values
 from blurvid.media.deep import deep_png, deep_tiff, described, make_room
-from blurvid.media.heif import HeifPhoto, is_heif
 from blurvid.media.ifd import TiffReader
 from blurvid.media.metadata import ORIENTATION, Metadata, metadata_of, metadata_of_tiff
 from blurvid.media.photo import Photo
@@ -201,7 +200,8 @@ def _read_image(
         known = _tiff_metadata(image, stream)
         if partial:
             load_part(image)
-        deep = None if partial else deep_png(image, lambda: _open(stream, start))
+        plain = partial or image.format != "PNG"
+        deep = None if plain else deep_png(image, lambda: _open(stream, start))
         if deep is None:
             return photo_from_image(image, name, known, warnings, codes)
         found = metadata_of(image.info).told(codes, image.format)
@@ -266,6 +266,8 @@ def _check_scans(size: tuple[int, int], stream: IO[bytes], name: str) -> None:
 
 def _read_heif(stream: IO[bytes], name: str) -> Photo:
     """Read a HEIC photo."""
+    from blurvid.media.heif import HeifPhoto
+
     try:
         image = HeifPhoto(stream, name)
         _check_size(image.size, name)

@@ -1,17 +1,26 @@
-"""Decoded frames of a video to RGB as displayed."""
+"""Decoded frames of a video to RGB as displayed, and the filter by which they are shrunk."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import av
 import numpy as np
+import torch.nn.functional as F
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
+from torch import Tensor
 
 from blurvid.media.color import on_white
-from blurvid.media.scaling import video_filter
+
+FILTER = "bicubic, antialiased"
+"""Cubic convolution with a = -1/2 (Keys 1981), as wide as the smaller image's pixels."""
+FILTER_VIDEO = f"{FILTER}, by ffmpeg before the conversion to RGB"
+"""The same for videos; the result is rounded to 8 bits."""
+EXACT = "bicubic+accurate_rnd+full_chroma_int"
+"""Flags of ffmpeg's scaler; its quick conversion makes every frame a level darker (measured)."""
 
 # Numbers of ISO/IEC 23091-2, as FFmpeg gives them.
 _BT709 = 1
@@ -34,7 +43,7 @@ def has_alpha(frame: VideoFrame) -> bool:
 
 
 class Converter:
-    """Frames to RGB of BT.709, on white where they are transparent, scaled by `scaling.FILTER`.
+    """Frames to RGB of BT.709, on white where they are transparent, scaled by `FILTER`.
 
     Args:
         scale: size as a share of the video's.
@@ -100,3 +109,23 @@ def upright(pixels: NDArray[Any], frame: VideoFrame) -> NDArray[Any]:
     if transposed(frame):
         pixels, a, d = pixels.swapaxes(0, 1), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def scaled_side(side: int, scale: float) -> int:
+    """Side of a scaled image [px], at least one."""
+    return max(1, math.floor(side * scale + 0.5))
+
+
+def scaled(image: Tensor, scale: float) -> Tensor:
+    """Scale an image (3, H, W) in [0, 1], by `FILTER`."""
+    if scale == 1:
+        return image
+    size = [scaled_side(side, scale) for side in image.shape[-2:]]
+    out = F.interpolate(image[None], size=size, mode="bicubic", antialias=True, align_corners=False)
+    return out[0].clamp(0, 1)  # bicubic overshoots at edges
+
+
+def video_filter(scale: float) -> str:
+    """Arguments that make FFmpeg's scaler work by `FILTER`, exactly; `scale` may be 1."""
+    width, height = (f"'max(1,floor({side}*{scale!r}+0.5))'" for side in ("iw", "ih"))
+    return f"w={width}:h={height}:param0=0:param1=0.5:flags={EXACT}"

@@ -1,12 +1,14 @@
-"""Single frames as files: PNG, TIFF, JPEG or WebP."""
+"""Single frames as files: PNG, TIFF, JPEG or WebP; and what fits into which format."""
 
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -18,7 +20,6 @@ from blurvid.media.color import on_white, profile_space, srgb_converter
 from blurvid.media.metadata import EXIF_PREFIX
 from blurvid.media.photo import Photo
 from blurvid.media.png import frame_pixels, save_png
-from blurvid.media.scaling import LARGEST, fitting
 from blurvid.media.tiff import save_tiff
 from blurvid.targets import check_file, still_kind
 
@@ -29,6 +30,16 @@ _NO_DPI = (72, 72)
 """Pixels an inch of files that do not know."""
 _WEBP_EFFORT = {"method": 2, "quality": 20}
 """A third of the time of Pillow's defaults, for files less than 1 % larger (lossless)."""
+
+LARGEST: dict[str, tuple[int, float]] = {
+    "mp4": (16_384, 139_264 * 16**2),
+    "webp": (16_383, math.inf),
+    "webp-frames": (16_383, math.inf),
+    "gif": (65_535, math.inf),
+    "jpg": (65_500, math.inf),  # as libjpeg writes it
+}
+"""Longest side of a frame [px], and most pixels: for an MP4 what x264 takes, and the macroblocks of
+the highest level of H.264, beyond which hardly anything plays."""
 
 
 def write_still(
@@ -175,3 +186,18 @@ def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
         if dpi_of_exif(photo.exif.removeprefix(EXIF_PREFIX)) is None:
             lost.append("WebP frames keep pixels an inch in EXIF, which has none; left out")
     return tuple(lost)
+
+
+def fitting(kind: str, height: int, width: int) -> tuple[int, int]:
+    """The size, in the same shape, in which a kind of file holds a frame: its own where it can."""
+    side, pixels = LARGEST.get(kind, (math.inf, math.inf))
+    scale = min(1.0, side / max(height, width), math.sqrt(pixels / (height * width)))
+    return max(1, int(height * scale)), max(1, int(width * scale))
+
+
+def fitted(frame: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
+    """A frame (H, W, 3) in the size that `fitting` gives."""
+    size = fitting(kind, *frame.shape[:2])
+    if size == frame.shape[:2]:
+        return frame
+    return np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC))

@@ -117,7 +117,7 @@ def timed_frames(
 
     Args:
         path: the file.
-        scale: size of the frames as a share of the video's, see `scaling.scaled_side`.
+        scale: size of the frames as a share of the video's, see `rgb.scaled_side`.
         timing: where it is that of a part, no other frames are given.
 
     Yields:

@@ -29,7 +29,7 @@ from blurvid.models import (
 from blurvid.models.cascade import Cascade
 from blurvid.pipeline.clip import Clip, stem_of
 from blurvid.pipeline.extraction import Extractor, fit
-from blurvid.pipeline.video import SlowVideo, Step, check_video, extract_video
+from blurvid.pipeline.video import SlowVideo, check_video, extract_video
 from blurvid.pipeline.weave import Placed, Weaver
 from blurvid.recipe import AUTO, GIVEN, Recipe, Source, resolve
 
@@ -38,7 +38,6 @@ __all__ = [
     "Extractor",
     "Placed",
     "SlowVideo",
-    "Step",
     "Weaver",
     "check_video",
     "extract",

@@ -19,7 +19,7 @@ from blurvid import media, runtime
 from blurvid.blur import average_frames, psnr_of
 from blurvid.config import DEFAULT_GAMMA, FRAMES, MODELS, ClipOptions, OrderOptions
 from blurvid.errors import OptionError, OutputError, reason
-from blurvid.flow import Field, Motion, measure, rough
+from blurvid.flow import Field, Motion, measure
 from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of
 from blurvid.pipeline.memory import in_pieces, room_for
@@ -205,9 +205,9 @@ class Clip:
         own, y = self._own, self.photo.pixels
         if min(y.shape[-2:]) < COARSEST or (len(own) < 2 and self.fitted is None):
             return None
-        field = self._field(False) if self.fitted else rough(own)
-        reasons = self.trust().reasons if len(own) > 1 else ()
-        return judge(own[len(own) // 2], y, field, reasons)
+        trust = self.trust() if len(own) > 1 else None
+        field = self._field(False) if trust is None or self.fitted else trust.field
+        return judge(own[len(own) // 2], y, field, () if trust is None else trust.reasons)
 
     @functools.cached_property
     def reblur_map(self) -> Tensor:

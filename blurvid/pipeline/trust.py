@@ -15,8 +15,9 @@ from blurvid.blur import average_frames
 from blurvid.config import DEFAULT_GAMMA, Gamma
 from blurvid.errors import InputError
 from blurvid.exposure import sample
-from blurvid.flow import neighboring
+from blurvid.flow import Field, neighboring
 from blurvid.flow.pyramid import LUMA
+from blurvid.flow.sampling import limited
 from blurvid.pipeline.memory import PIXELS_AT_ONCE
 from blurvid.pipeline.scale import LEAST_SIDE, SCALES, TRAINED_MOTION
 
@@ -71,6 +72,8 @@ class Trust:
     of the photo from top to bottom and left to right."""
     size: tuple[int, int]
     """Height and width of the photo [px]."""
+    field: Field
+    """Where everything goes, measured at `CELLS` px at most."""
     motion: float
     """95th percentile of the ways from the first frame to the last [px of the photo]."""
     texture: float
@@ -129,9 +132,10 @@ def assess(
     height, width = y.shape[-2:]
     signs = _cells(frames, y)
     most = {name: float(sign.flatten().quantile(0.99)) for name, sign in signs.items()}
-    ways, mismatch = _motion(frames)
+    field, mismatch = _motion(frames)
     if most["change"] < _UNSEEN**2:
-        ways = torch.zeros_like(ways)
+        field = Field(torch.zeros_like(field.vectors), field.size)
+    ways = field.vectors.norm(dim=0)
     shape = (signs["change"].shape[-2], signs["change"].shape[-1])
     signs["way"], signs["mismatch"] = _resized(ways, shape), _resized(mismatch, shape)
     error = torch.full(shape, FACTOR)
@@ -151,6 +155,7 @@ def assess(
         psnr=-10 * math.log10(float(error.mean())),
         error=error.sqrt(),
         size=(height, width),
+        field=field,
         motion=motion,
         texture=10 * math.log10(max(float(signs["texture"].mean()), 1e-12)),
         sharpness=sharp,
@@ -257,17 +262,13 @@ def _smooth(cells: Tensor) -> Tensor:
     return F.avg_pool2d(cells[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
 
 
-def _motion(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Lengths of the ways from first to last frame [px of full size], and what they miss."""
+def _motion(frames: Tensor) -> tuple[Field, Tensor]:
+    """Where everything goes from first to last frame, and what that misses, squared, (h, w)."""
     height, width = frames.shape[-2:]
-    scale = min(1.0, CELLS / max(height, width))
-    ends = [frames[i][None].float() for i in (0, -1)]
-    if scale < 1:
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        ends = [F.interpolate(x, size=size, mode="bilinear", antialias=True) for x in ends]
-    flow = neighboring(*ends)
-    missed = (sample(ends[1], flow) - ends[0]).square().mean(dim=1)[0]
-    return flow[0].norm(dim=0) / scale, missed
+    first, last = (limited(frames[i][None].float(), CELLS) for i in (0, -1))
+    flow = neighboring(first, last)
+    missed = (sample(last, flow) - first).square().mean(dim=1)[0]
+    return Field(flow[0] * (max(height, width) / max(first.shape[-2:])), (height, width)), missed
 
 
 def _resized(x: Tensor, shape: tuple[int, int]) -> Tensor:

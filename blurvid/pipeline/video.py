@@ -45,21 +45,11 @@ _DOUBTS = {
 """What is said of the reasons not to believe a frame's seven, see `trust.Trust`."""
 _LONGEST = 1e9
 """Times [s] from here on are mistakes."""
-_FORMAT = 4
+_FORMAT = 5
 """Of the work folder; another one is begun anew."""
 
 Sevens = NDArray[np.uint8]
 """Frames of one photo, (7, H, W, 3) RGB."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far a video is."""
-
-    done: int
-    """Frames of the input that are extracted."""
-    total: int
-    """About how many there are."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +96,7 @@ def extract_video(
     options: VideoOptions = VideoOptions(),
     *,
     overwrite: bool = False,
-    on_step: Callable[[Step], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> SlowVideo:
     """Make seven frames of every frame of a video, in one order of time.
@@ -121,7 +111,7 @@ def extract_video(
         extract: the loaded model; its `order` is not asked.
         options: rate, quality and sound, and which part of the video.
         overwrite: replace an existing output, and begin anew.
-        on_step: called after each frame of the input.
+        on_step: called after each frame of the input with how many are done, and of about how many.
         on_warning: called with each warning as soon as it is known: most before any work.
 
     Returns:
@@ -187,7 +177,7 @@ def extract_video(
         shown = _shown(run.ticks, timing, round(tracks.offset * slower / tick))
         with media.replacing([target]) as (path,):
             if animated:
-                left = media.animate(pieces, path, target, shown, tick, info.aspect)
+                left = media.animate(pieces, path, target, shown, tick, info.size, info.aspect)
             else:
                 media.join(pieces, path, target, shown, tick, tracks)
                 left = FRAMES * run.count
@@ -265,7 +255,7 @@ class _Run:
         shelf: media.Shelf,
         extract: Extractor,
         info: media.VideoInfo,
-        on_step: Callable[[Step], None] | None,
+        on_step: Callable[[int, int], None] | None,
     ) -> None:
         self.source, self.shelf, self.extract = source, shelf, extract
         self.info, self.on_step = info, on_step
@@ -305,16 +295,12 @@ class _Run:
             with media.replacing([self.shelf.piece(number)]) as (path,):
                 shown = itertools.chain([first], rest)
                 size = first.shape[0], first.shape[1]
-                if kind in ANIMATIONS:
-                    media.store(shown, size, path, fps, target)
-                else:
-                    aspect, webm = self.info.aspect, kind == "webm"
-                    media.encode(
-                        *(shown, size, path, fps, crf, target),
-                        aspect=aspect,
-                        joinable=True,
-                        webm=webm,
-                    )
+                media.encode(
+                    *(shown, size, path, fps, crf, target),
+                    aspect=self.info.aspect,
+                    joinable=True,
+                    webm=kind == "webm",
+                )
             number += 1
             self.shelf.drop(number * PIECE - _KEPT)
         return [self.shelf.piece(index) for index in range(number)]
@@ -369,7 +355,7 @@ class _Run:
                     self.shelf.note({"costs": weaver.costs})
                 yield from decided
             if self.on_step is not None:
-                self.on_step(Step(self.count, max(self.count, self.info.timing.count)))
+                self.on_step(self.count, max(self.count, self.info.timing.count))
         yield from weaver.finish()
 
     def _sevens(self, index: int, picture: NDArray[np.uint8]) -> Sevens:

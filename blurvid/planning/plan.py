@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blurvid import targets
-from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, Output
+from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, VIDEO_FORMATS, Output
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.planning.sources import STDIN, Found, find
 
@@ -26,7 +26,7 @@ _TEMPLATE = re.compile(rf"(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join(FIELDS)}){_WI
 
 @dataclass(frozen=True)
 class Job:
-    """One photo and where its frames go."""
+    """One photo or video and where its frames go."""
 
     photo: Path | None
     """None is standard input."""
@@ -75,6 +75,7 @@ def plan(
     listed: Sequence[Path] = (),
     model: str = "",
     weights: str = "",
+    video: bool = False,
 ) -> list[Job]:
     """Find the photos and say where the frames of each go.
 
@@ -86,6 +87,7 @@ def plan(
         listed: photos and folders from a list (`read_list`), whose own folders are kept.
         model: what `{model}` means in a name template.
         weights: what `{weights}` means in it.
+        video: the sources are videos, which become videos.
 
     Returns:
         One job a photo, in the order of the sources; the same for the same photos.
@@ -104,7 +106,7 @@ def plan(
     found = find(sources, listed, outside)
     many = len(found) > 1 or found[0].in_folder
     out, kind, single = output.path, output.kind, count == 1
-    kinds = FRAME_FORMATS if single else FORMATS
+    kinds = FRAME_FORMATS if single else VIDEO_FORMATS if video else FORMATS
     if kind not in (None, *kinds):
         raise OptionError(f"no format named {kind!r}; use {', '.join(kinds)}")
     suffixes = tuple(targets.STILL_SUFFIXES) if single else targets.CLIP_SUFFIXES
@@ -117,12 +119,14 @@ def plan(
             )
         if template is not None:
             raise OptionError(f"{out} is a file; a name template needs a folder")
-        if not single and out.suffix.lower() in targets.PICTURES:
+        if not single and not video and out.suffix.lower() in targets.PICTURES:
             raise OptionError(
                 f"{out}: seven frames are seven files; name a folder and choose --format, or make "
                 "one picture with blurvid deblur"
             )
         asked = targets.still_kind(out) if single else targets.kind_of(out)
+        if asked not in kinds:
+            raise OptionError(f"{out}: a video becomes a .{', .'.join(kinds)} file")
         if kind not in (None, asked):
             raise OptionError(f"{out} and --format {kind} contradict each other")
     jobs = []
@@ -136,8 +140,8 @@ def plan(
         else:
             made = kind or "mp4"
             target = (out or Path()) / base
-            frames = made in FRAME_FORMATS
-            target = target.parent if frames else target.with_name(f"{target.name}.{made}")
+            frames, ending = made in FRAME_FORMATS, "_slow" if video and out is None else ""
+            target = target.parent if frames else target.with_name(f"{target.name}{ending}.{made}")
         if output.clip.compare:
             targets.check_comparison(made, target)
         beside = {name: _besides(name, paths, base, many) for name, paths in besides.items()}

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurvid.atomic import stoppable
 from blurvid.config import ClipOptions
-from blurvid.interrupts import stoppable
 from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 from blurvid.media.pages import digest, escaped, look, part_of
 
