@@ -71,7 +71,7 @@ class Clip:
 
     def _repr_html_(self) -> str:
         """What a notebook shows of a clip: it plays."""
-        return media.animation(self.tensor, self.photo)
+        return media.html_animation(self.tensor, self.photo)
 
     @property
     def _own(self) -> Tensor:
