@@ -281,15 +281,15 @@ def write_half(path, busy):
 def test_an_interrupt_breaks_off_what_is_being_written(tmp_path, monkeypatch, saved, how, where):
     """Threads in the middle of a clip end soon, and remove their temporary files."""
     busy, ended, calls = threading.Event(), [], []
-    save_gif, here = media.clip.save_gif, threading.local()
+    save_looping, here = media.clip.save_looping, threading.local()
 
     def note(clip):
         here.whole = where == "report" and Path(clip.photo.name).stem == "0"
 
-    def endless(pixels, order, path, fps):
+    def endless(pixels, order, path, *more):
         if here.whole:  # it is told of while another clip is being written
             assert busy.wait(SOON)
-            save_gif(pixels, order, path, fps)
+            save_looping(pixels, order, path, *more)
             return
         try:
             write_half(path, busy)
@@ -307,7 +307,7 @@ def test_an_interrupt_breaks_off_what_is_being_written(tmp_path, monkeypatch, sa
             interrupt()
 
     saved.before = note
-    monkeypatch.setattr(media.clip, "save_gif", endless)
+    monkeypatch.setattr(media.clip, "save_looping", endless)
     jobs = plan([make_photos(tmp_path / "in", 5)], tmp_path / "out", "gif")
     options = {"on_outcome": interrupt} if where == "report" else {}
     with pytest.raises(how):
@@ -320,7 +320,7 @@ def test_a_second_interrupt_leaves_no_half_file_either(tmp_path, monkeypatch):
     """Impatience while the threads end: what they clean up is waited for all the same."""
     busy = threading.Event()
 
-    def slow_to_end(pixels, order, path, fps):
+    def slow_to_end(pixels, order, path, *more):
         try:
             write_half(path, busy)
         finally:
@@ -338,7 +338,7 @@ def test_a_second_interrupt_leaves_no_half_file_either(tmp_path, monkeypatch):
         if busy.wait(0.2):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(media.clip, "save_gif", slow_to_end)
+    monkeypatch.setattr(media.clip, "save_looping", slow_to_end)
     monkeypatch.setattr(threading.Thread, "join", impatient)
     jobs = plan([make_photos(tmp_path / "in", 5)], tmp_path / "out", "gif")
     with pytest.raises(KeyboardInterrupt):

@@ -497,7 +497,7 @@ def test_failed_writing_leaves_nothing(run, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(media.clip, "save_gif", full)
+    monkeypatch.setattr(media.clip, "save_looping", full)
     result = run(make_photo("a.png"), "-o", "out/a.gif")
     assert result.exit_code == 6
     assert lines(result.stderr) == ["Error: out/a.gif: not written: the disk is full"]
@@ -510,17 +510,17 @@ def test_the_end_of_a_terminal_in_a_batch(run, monkeypatch, before, code):
     """It ends like Ctrl-C, unless it was told to outlive it, as nohup does."""
     for name in "abc":
         make_photo(f"in/{name}.png")
-    save = media.clip.save_gif
+    save = media.clip.save_looping
     written = []
 
-    def hung_up(pixels, order, path, fps):
-        save(pixels, order, path, fps)
+    def hung_up(pixels, order, path, *more):
+        save(pixels, order, path, *more)
         written.append(path)
         if len(written) == 2:
             assert signal.getsignal(signal.SIGHUP) != signal.SIG_DFL  # which would end the tests
             signal.raise_signal(signal.SIGHUP)
 
-    monkeypatch.setattr(media.clip, "save_gif", hung_up)
+    monkeypatch.setattr(media.clip, "save_looping", hung_up)
     outside = signal.signal(signal.SIGHUP, before)
     try:
         result = run("in", "-o", "out", "--format", "gif", "--jobs", 0)
@@ -537,16 +537,16 @@ def test_the_end_of_a_terminal_in_a_batch(run, monkeypatch, before, code):
 def test_ctrl_c_in_a_batch(run, monkeypatch, more):
     for name in "abc":
         make_photo(f"in/{name}.png")
-    save = media.clip.save_gif
+    save = media.clip.save_looping
     written = []
 
-    def interrupted(pixels, order, path, fps):
-        save(pixels, order, path, fps)
+    def interrupted(pixels, order, path, *more):
+        save(pixels, order, path, *more)
         written.append(path)
         if len(written) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(media.clip, "save_gif", interrupted)
+    monkeypatch.setattr(media.clip, "save_looping", interrupted)
     result = run("in", "-o", "out", "--format", "gif", *more)
     assert result.exit_code == 130
     assert result.stdout == "out/a.gif\n"

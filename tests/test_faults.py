@@ -24,11 +24,11 @@ from fuzz_seeds import weight_set
 from helpers import invoke, plan
 
 from blurvid import atomic, media, planning, weights
-from blurvid.batch.run import alone
 from blurvid.errors import InputError, OutputError, WeightsError
 from blurvid.lab.data.windows import write_windows
 from blurvid.lab.options import SynthOptions
 from blurvid.lab.train.state import load_state, save_state
+from blurvid.planning import alone
 
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE = 300  # [s]; a busy machine takes long to import torch

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, ImageSequence
 from blurvid import media, targets
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
-from blurvid.media import mp4
+from blurvid.media import animation, mp4
 from blurvid.media.stills import fitting
 
 pytestmark = pytest.mark.quick
@@ -133,6 +133,8 @@ def test_a_killed_write_leaves_nothing(tmp_path, monkeypatch, target, failure):
     save = Image.Image.save
     if target == "clip.mp4":
         monkeypatch.setattr(mp4, "_even", interrupted)
+    elif target in ("clip.gif", "clip.webp"):
+        monkeypatch.setattr(animation, "_frame", interrupted)
     else:
         monkeypatch.setattr(Image.Image, "save", interrupted)
     expected = OutputError if isinstance(failure, OSError) else failure

@@ -1,7 +1,7 @@
 """Many photos: all of what `planning.plan` found done, none stopping the rest."""
 
 from blurvid.batch.contact import write_contact
-from blurvid.batch.run import run, writers_here
+from blurvid.batch.run import run
 from blurvid.batch.spread import run_on_ray
 
-__all__ = ["run", "run_on_ray", "write_contact", "writers_here"]
+__all__ = ["run", "run_on_ray", "write_contact"]

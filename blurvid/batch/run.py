@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from blurvid import media, runtime
-from blurvid.atomic import heed, locked
-from blurvid.batch.photo import Steps
-from blurvid.config import BATCH_PIXELS, FRAMES, MOST_WRITERS, BatchOptions, Output
-from blurvid.pipeline import Clip, Extractor
-from blurvid.planning import Gate, Job, Outcome, folder_of, identities
-from blurvid.targets import check_clip_options
+import torch
 
+from blurvid import media, runtime
+from blurvid.atomic import heed
+from blurvid.config import BATCH_PIXELS, FRAMES, MOST_WRITERS, BatchOptions, Output
+from blurvid.errors import BlurvidError, DeviceError
+from blurvid.flow import Motion
+from blurvid.pipeline import Clip, Extractor
+from blurvid.planning import Gate, Job, Outcome, alone, identities, named
+
+WRITING = 0.97
+"""Share of the time of a photo after which its files are written, about."""
 _TICK = 0.5
 """Longest wait at a time [s]."""
 _BYTES = 130
@@ -28,11 +32,6 @@ _FIT_BYTES = 40
 """Of these, for the fit that clips of the motion model carry."""
 _FRAME_BYTES = 15
 """Of these, for each frame where there are more or fewer than seven besides the seven."""
-
-
-def writers_here() -> int:
-    """How many threads write by default: one a processor that this process may use."""
-    return min(MOST_WRITERS, runtime.processors())
 
 
 def run(
@@ -70,12 +69,13 @@ def run(
         OptionError: an option is out of range.
         OutputError: another process is doing these jobs.
     """
-    check_clip_options(output.clip)
-    writers = writers_here() if options.writers is None else options.writers
+    writers = options.writers
+    if writers is None:
+        writers = min(MOST_WRITERS, runtime.processors())
     runtime.check_threads(writers, "threads that write", least=0)
     gate = Gate(identities(whole or jobs), output)
     steps = Steps(extract, gate, options.measure, options.allow_truncated, on_warning)
-    pixels = options.pixels or pixels_for(extract)
+    pixels = options.pixels or _most_pixels(extract)
     one = len(jobs) <= 1
     line = _overlapped(jobs, steps, 0 if one else writers, pixels, options.fail_fast)
     outcomes = []
@@ -85,6 +85,107 @@ def run(
                 on_outcome(outcome)
             outcomes.append(outcome)
     return outcomes
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What is done with one job, step by step; an `Outcome` ends it before the last."""
+
+    extractor: Extractor
+    gate: Gate
+    measure: bool = True
+    allow_truncated: bool = False
+    on_warning: Callable[[Job, str], None] | None = None
+
+    def read(self, job: Job) -> media.Photo | Outcome:
+        """Check where the frames will go, and read the photo."""
+        settled = self.gate.check(job)
+        if settled is not None:
+            return settled
+        try:
+            size = None if job.photo is None else media.photo_size(job.photo)
+            if size is not None:
+                self.extractor.check_size(*size)
+        except DeviceError as error:  # which knows no name
+            return Outcome(job, error=named(job, error))
+        try:
+            source = sys.stdin.buffer if job.photo is None else job.photo
+            return media.read_photo(source, job.name, allow_truncated=self.allow_truncated)
+        except BlurvidError as error:
+            return Outcome(job, error=error)
+
+    def known(self, job: Job, photo: media.Photo) -> tuple[str, ...]:
+        """What there is to say of a photo before the network works on it."""
+        # A comparison, which is small anyway, lacks nothing.
+        lost = () if self.gate.output.clip.compare else media.lost_in(job.kind, photo)
+        return (*photo.warnings, *lost)
+
+    def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
+        """Run the network."""
+        try:
+            known = self.known(job, photo)
+            if self.on_warning is not None:
+                for warning in known:
+                    self.on_warning(job, warning)
+            clip = self.extractor(photo)
+        except BlurvidError as error:
+            return Outcome(job, error=named(job, error))
+        return replace(clip, warnings=tuple(dict.fromkeys((*clip.warnings, *known))))
+
+    def write(self, job: Job, clip: Clip) -> Outcome:
+        """Write the frames."""
+        self.extractor.tell("writing", WRITING)
+        try:
+            with runtime.memory_guard(torch.device("cpu")):
+                return self._write(job, clip)
+        except DeviceError as error:  # too little memory; it knows no name
+            return Outcome(job, error=named(job, error))
+        except BlurvidError as error:
+            return Outcome(job, error=error)
+
+    def _write(self, job: Job, clip: Clip) -> Outcome:
+        overwrite, shown, motion = self.gate.replaces, self.gate.output.clip, None
+        if job.count == 1:
+            outputs = [clip.save_still(job.target, overwrite=overwrite)]
+        else:
+            outputs = clip.save(
+                job.target, options=shown, stem=job.stem, overwrite=overwrite, kind=job.kind
+            )
+            for kind, paths in job.besides.items():
+                for path in paths:
+                    clip.save_beside(kind, path, reverse=shown.reverse, overwrite=overwrite)
+                if kind != "contact":  # a part of the page about all
+                    outputs += paths
+            if job.besides.get("flow"):
+                motion = clip.motion(shown.reverse)
+        told = _facts(clip, self.measure, motion)
+        return Outcome(job, outputs, recipe=clip.recipe, facts=told, warnings=clip.warnings)
+
+
+def _facts(clip: Clip, measure: bool, motion: Motion | None = None) -> dict[str, Any]:
+    """What is told of a clip, as plain values.
+
+    Args:
+        clip: what was made.
+        measure: work out the re-blur PSNR and the trust.
+        motion: of the frames as they were written, where it was asked for.
+    """
+    found: dict[str, Any] = {}
+    if motion is not None:
+        found["motion"] = {name: round(value, 2) for name, value in asdict(motion).items()}
+    measure &= len(clip.tensor) > 1  # the average of a single frame explains nothing
+    return found | {
+        "width": clip.tensor.shape[-1],
+        "height": clip.tensor.shape[-2],
+        "frames": len(clip.tensor),
+        "device": clip.device,
+        "scale": clip.scale,
+        "tiles": clip.tiles,
+        "seconds": round(clip.seconds, 3),
+        "reblur_psnr": round(min(clip.reblur_psnr, 999.0), 2) if measure else None,
+        "trust": clip.trust().record() if measure else None,
+        "verdict": None if clip.verdict is None else clip.verdict.record(),
+    }
 
 
 def _overlapped(
@@ -158,11 +259,10 @@ def _overlapped(
             written.append((done, size))
             del made, done
         yield from finished(0, 0)
-    except _EnoughError:
+    except (_EnoughError, KeyboardInterrupt, SystemExit) as end:
         yield from stop()
-    except (KeyboardInterrupt, SystemExit):
-        yield from stop()
-        raise
+        if not isinstance(end, _EnoughError):
+            raise
     finally:
         list(stop())
 
@@ -197,28 +297,11 @@ def _pixels(result: media.Photo | Outcome) -> int:
     return result.pixels.shape[-2] * result.pixels.shape[-1]
 
 
-def alone(jobs: Sequence[Job]) -> AbstractContextManager[None]:
-    """Keep other processes from the same jobs; other jobs, shares of a batch too, may go on.
-
-    Raises:
-        OutputError: another process is doing these jobs.
-    """
-    if not jobs:
-        return contextlib.nullcontext()
-    targets = "\0".join(f"{job.target.absolute()}\0{job.stem}\0{job.kind}" for job in jobs)
-    key = hashlib.sha256(targets.encode(errors="surrogateescape")).hexdigest()[:16]
-    folder = folder_of(jobs)
-    return locked(folder / f".blurvid-{key}.lock", folder if len(jobs) > 1 else jobs[0].target)
-
-
-def pixels_for(extract: Extractor) -> int:
+def _most_pixels(extract: Extractor) -> int:
     """Pixels of photos in work at a time: a limit to memory leaves an eighth of it for them."""
     count = extract.recipe.count
-    size = (
-        _BYTES
-        + (_FIT_BYTES if extract.fitting else 0)
-        + (count if count != FRAMES else 0) * _FRAME_BYTES
-    )
+    others = 0 if count == FRAMES else count * _FRAME_BYTES
+    size = _BYTES + (_FIT_BYTES if extract.fitting else 0) + others
     usual = BATCH_PIXELS * _BYTES // size
     if extract.host_memory is None:
         return usual

@@ -18,8 +18,7 @@ import torch
 
 from blurvid import __version__, media, runtime
 from blurvid.batch.cluster import joined, load
-from blurvid.batch.photo import Steps, named
-from blurvid.batch.run import alone
+from blurvid.batch.run import Steps
 from blurvid.config import (
     RAY_BLOCK,
     RAY_SHARES,
@@ -31,9 +30,8 @@ from blurvid.config import (
 )
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.pipeline import opened
-from blurvid.planning import Gate, Job, Outcome, folder_of, identities
+from blurvid.planning import Gate, Job, Outcome, alone, folder_of, identities, named
 from blurvid.recipe import Recipe
-from blurvid.targets import check_clip_options
 
 Task = TypeVar("Task")
 Opening = Callable[[RunOptions], AbstractContextManager[Callable[[Any], Iterator[Any]]]]
@@ -79,7 +77,6 @@ def run_on_ray(
         OutputError: another process is doing these jobs.
         BlurvidError: why the model cannot be loaded.
     """
-    check_clip_options(output.clip)
     if any(job.photo is None for job in jobs):
         raise OptionError("standard input cannot be read on other machines; name files")
     gate = Gate(identities(whole or jobs), output)

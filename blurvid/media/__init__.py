@@ -16,8 +16,8 @@ from blurvid.files import (
     natural_key,
     starts_as,
 )
-from blurvid.media.animated import animate
-from blurvid.media.clip import animation, write_frames
+from blurvid.media.animation import animate, pieces_again
+from blurvid.media.clip import html_animation, write_frames
 from blurvid.media.decode import photo_from_array
 from blurvid.media.flow import flow_array, flow_picture, save_flow
 from blurvid.media.maps import TrustMaps
@@ -55,7 +55,7 @@ __all__ = [
     "TrustMaps",
     "VideoInfo",
     "animate",
-    "animation",
+    "html_animation",
     "as_photo",
     "cropped",
     "encode",
@@ -71,6 +71,7 @@ __all__ = [
     "natural_key",
     "photo_from_array",
     "photo_size",
+    "pieces_again",
     "quick_png",
     "read_photo",
     "read_video",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blurvid.atomic import replacing, stoppable
 from blurvid.config import ANIMATIONS, FRAME_FORMATS, ClipOptions
-from blurvid.media.animation import save_gif, save_webp
+from blurvid.media.animation import save_looping
 from blurvid.media.color import srgb_converter
 from blurvid.media.compare import Shown, Writer, save_comparison
 from blurvid.media.mp4 import encode
@@ -128,6 +128,11 @@ def _video(shown: Shown, path: Path) -> None:
     encode(frames, size, path, shown.fps, shown.crf, shown.name, webm=webm)
 
 
+def _animation(shown: Shown, path: Path) -> None:
+    name = shown.name.with_suffix(f".{shown.kind}")
+    save_looping(shown.frames, shown.order, path, name, shown.fps)
+
+
 def _player(work: Work, paths: Sequence[Path]) -> None:
     pixels = flat_frames(work.frames, work.photo, work.kind)
     order = _order(len(pixels), work.options, bounce=False)
@@ -143,8 +148,8 @@ WRITERS: dict[str, Callable[[Work, Sequence[Path]], None]] = {
     **dict.fromkeys(FRAME_FORMATS, _stills),
     "mp4": _moving(_video),
     "webm": _moving(_video),
-    "gif": _moving(lambda shown, path: save_gif(shown.frames, shown.order, path, shown.fps)),
-    "webp": _moving(lambda shown, path: save_webp(shown.frames, shown.order, path, shown.fps)),
+    "gif": _moving(_animation),
+    "webp": _moving(_animation),
     "html": _player,
 }
 """How each of `config.FORMATS` is written to paths that are new."""
@@ -194,7 +199,7 @@ def flat_frames(frames: Tensor, photo: Photo | None, kind: str = "") -> list[NDA
     return flat
 
 
-def animation(frames: Tensor, photo: Photo) -> str:
+def html_animation(frames: Tensor, photo: Photo) -> str:
     """Play frames forth and back, for ever, as an HTML element that needs nothing else.
 
     An image, not a video or the player: notebooks that are not trusted, and sites that show them,
@@ -213,7 +218,7 @@ def animation(frames: Tensor, photo: Photo) -> str:
     pixels, options = [np.asarray(image) for image in images], ClipOptions()
     with tempfile.TemporaryDirectory(prefix="blurvid-") as folder:
         path = Path(folder) / "clip.webp"
-        save_webp(pixels, _order(len(pixels), options, bounce=True), path, options.fps)
+        save_looping(pixels, _order(len(pixels), options, bounce=True), path, path, options.fps)
         data = base64.b64encode(path.read_bytes()).decode()
     name = escaped(Path(photo.name).name)
     return (

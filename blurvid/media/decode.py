@@ -248,14 +248,12 @@ def _from_numpy(value: NDArray[Any], name: str) -> Photo:
         raise InputError(
             f"{name}: an array of {value.dtype}; uint8, uint16 or float in [0, 1] is needed"
         )
-    scaled = value.astype(np.float32) / np.float32(limit)
-    # (H, W) or (H, W, C) -> (C, H, W)
-    planes = torch.from_numpy(np.atleast_3d(scaled)).permute(2, 0, 1)
-    planes = _unit_range(planes.contiguous(), name)
-    greyscale = len(planes) == 1
-    pixels = planes[:3].expand(3, -1, -1).contiguous()
-    alpha = planes[3:].clone() if len(planes) == 4 else None
-    return Photo(pixels, alpha, greyscale, depth, name=name)
+    photo = photo_from_values(
+        np.atleast_3d(value), limit, Metadata(), name, depth=depth, warnings=[]
+    )
+    pixels = _unit_range(photo.pixels, name)
+    alpha = None if photo.alpha is None else _unit_range(photo.alpha, name)
+    return dataclasses.replace(photo, pixels=pixels, alpha=alpha)
 
 
 def _unit_range(image: Tensor, name: str) -> Tensor:

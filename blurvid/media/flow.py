@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from blurvid.flow import Field
+from blurvid.media.maps import legend
 
 _MAGIC = b"PIEH"
 """First bytes of a .flo file; as a little-endian float32, 202021.25."""
@@ -20,7 +21,6 @@ _ARCS = (15, 6, 4, 11, 13, 6)
 can be told apart there (Baker et al. 2011, after their published code)."""
 _LEGEND = 120
 """Height of the legend below the picture [px]."""
-_FONT = 18
 
 
 def save_flow(field: Field, path: Path) -> None:
@@ -62,10 +62,10 @@ def flow_picture(field: Field) -> Image.Image:
     longest = field.motion.longest
     colors = flow_colors(vectors / max(longest, 1e-6))
     height, width = colors.shape[:2]
-    legend = _legend(longest)
-    page = Image.new("RGB", (max(width, legend.width), height + legend.height), "white")
+    below = _legend(longest)
+    page = Image.new("RGB", (max(width, below.width), height + below.height), "white")
     page.paste(Image.fromarray(colors), (0, 0))
-    page.paste(legend, (0, height))
+    page.paste(below, (0, height))
     return page
 
 
@@ -75,14 +75,7 @@ def _legend(longest: float) -> Image.Image:
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1] / radius
     wheel = flow_colors(np.stack([x, y], axis=-1))
     wheel[np.hypot(x, y) > 1] = 255
-    text = f"rim: {longest:.1f} px"
-    font = ImageFont.load_default(_FONT)
-    side = len(wheel)
-    page = Image.new("RGB", (side + 30 + round(font.getlength(text)), _LEGEND), "white")
-    page.paste(Image.fromarray(wheel), (10, 10))
-    draw = ImageDraw.Draw(page)
-    draw.text((side + 20, _LEGEND // 2), text, fill="black", font=font, anchor="lm")
-    return page
+    return legend(Image.fromarray(wheel), f"rim: {longest:.1f} px", _LEGEND)
 
 
 def flow_colors(vectors: NDArray[Any]) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 FULL_ERROR = 0.15
@@ -16,6 +17,8 @@ FULL_REBLUR = 0.02
 
 _COLORS = ((40, 0, 80), (150, 20, 110), (230, 70, 50), (250, 170, 30), (255, 255, 160))
 """From no error to full colour, lighter and lighter."""
+_FONT = 18
+"""Height of the letters of a legend [px]."""
 _CLEAR = 0.25
 """Share of full colour from which a map hides what is below it as far as it ever does..."""
 _DENSE = 0.8
@@ -48,3 +51,13 @@ def colored(plane: Tensor, full: float) -> NDArray[np.uint8]:
     planes.append(255 * _DENSE * np.minimum(1, share / _CLEAR))
     levels: NDArray[np.uint8] = np.stack(planes, axis=-1).round().astype(np.uint8)
     return levels
+
+
+def legend(picture: Image.Image, text: str, height: int) -> Image.Image:
+    """A small picture of colours, with what they mean on its right."""
+    font = ImageFont.load_default(_FONT)
+    page = Image.new("RGB", (picture.width + 30 + round(font.getlength(text)), height), "white")
+    page.paste(picture, (10, (height - picture.height) // 2))
+    at = picture.width + 20, height // 2
+    ImageDraw.Draw(page).text(at, text, fill="black", font=font, anchor="lm")
+    return page

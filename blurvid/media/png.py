@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
-import struct
-import zlib
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from torch import Tensor
@@ -17,20 +19,15 @@ from torch import Tensor
 from blurvid.atomic import replacing
 from blurvid.errors import ExistsError
 from blurvid.media.beside import as_raw_profile
-from blurvid.media.metadata import EXIF_PREFIX
 from blurvid.media.photo import Photo
 from blurvid.media.profile import profile_codes
 
 XMP_KEYWORD = "XML:com.adobe.xmp"
 IPTC_KEYWORD = "Raw profile type iptc"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_AVERAGE = 3
-"""The filter that leaves the difference from the mean of the pixels to the left and above (PNG
-specification, 9.2)."""
+_PICTURE = (b"IHDR", b"IDAT", b"IEND")
 _LEVEL = 3
 """Of zlib for 16 bits, whose lower halves are mostly noise: 6 takes twice the time for 3 %."""
-_PIECE = 1 << 20
-"""About as many bytes are filtered and compressed at a time."""
 
 
 def to_uint8(frames: Tensor) -> NDArray[np.uint8]:
@@ -77,10 +74,6 @@ def write_png(
 def save_png(image: Tensor, path: Path, photo: Photo | None) -> None:
     """Write one image as `write_png` does, but straight to a path that must be new."""
     pixels = frame_pixels(image, photo)
-    if pixels.dtype == np.uint16:  # Pillow writes no 16-bit colour
-        with path.open("xb") as file:
-            file.writelines(_deep_chunks(pixels, photo))
-        return
     options: dict[str, Any] = {}
     if photo is not None and photo.icc is not None:
         options["icc_profile"] = photo.icc
@@ -96,7 +89,15 @@ def save_png(image: Tensor, path: Path, photo: Photo | None) -> None:
     if photo is not None and photo.xmp is not None:
         info.add_itxt(XMP_KEYWORD, photo.xmp.decode())
     with path.open("xb") as file:
-        Image.fromarray(pixels).save(file, format="PNG", **options)
+        if pixels.dtype == np.uint8:
+            Image.fromarray(pixels).save(file, format="PNG", **options)
+            return
+        # Pillow writes no 16-bit colour; what stands beside the pixels is taken from a dot.
+        dot = io.BytesIO()
+        Image.new("L", (1, 1)).save(dot, format="PNG", **options)
+        head, _, *body = _chunks(_encoded(pixels, "paeth", _LEVEL))  # without FFmpeg's pHYs
+        besides = [chunk for chunk in _chunks(dot.getvalue()) if chunk[4:8] not in _PICTURE]
+        file.writelines((_SIGNATURE, head, *besides, *body))
 
 
 def quick_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -108,18 +109,7 @@ def quick_png(pixels: NDArray[np.uint8]) -> bytes:
     Returns:
         The PNG file.
     """
-    height, width, channels = pixels.shape
-    bare = np.ascontiguousarray(pixels).reshape(height, width * channels)
-    above, left = np.zeros((2, *bare.shape), np.uint8)
-    above[1:], left[:, channels:] = bare[:-1], bare[:, :-channels]
-    rows = np.full((height, 1 + width * channels), _AVERAGE, np.uint8)
-    np.subtract(bare, (above & left) + ((above ^ left) >> 1), out=rows[:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    # What is left of photos hardly repeats; not looking for it halves the time.
-    compress = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_HUFFMAN_ONLY)
-    packed = compress.compress(rows.data) + compress.flush()
-    chunks = [(b"IHDR", header), (b"IDAT", packed), (b"IEND", b"")]
-    return _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
+    return _encoded(pixels, "avg", 1)
 
 
 def frame_pixels(image: Tensor, photo: Photo | None, depth: int | None = None) -> NDArray[Any]:
@@ -153,44 +143,37 @@ def frame_pixels(image: Tensor, photo: Photo | None, depth: int | None = None) -
     return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _deep_chunks(pixels: NDArray[np.uint16], photo: Photo | None) -> Iterator[bytes]:
-    """The pieces of a PNG file with 16 bits per channel.
+def _encoded(pixels: NDArray[Any], prediction: str, level: int) -> bytes:
+    """A PNG of pixels (H, W) or (H, W, C) by FFmpeg.
 
     Args:
-        pixels: (H, W) or (H, W, C) as `frame_pixels` makes them.
-        photo: gives ICC profile, EXIF and XMP.
+        pixels: uint8 RGB, or uint16 as `frame_pixels` makes them.
+        prediction: what is left of a pixel before it is compressed (PNG specification, section 9).
+        level: of zlib.
     """
     pixels = np.atleast_3d(pixels)
     height, width, channels = pixels.shape
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    yield _SIGNATURE
-    yield _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
-    for kind, content in _colour_chunks(photo):
-        yield _chunk(kind, content)
-    if photo is not None and photo.icc is not None:
-        yield _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(photo.icc))
-    if photo is not None and photo.exif is not None:
-        yield _chunk(b"eXIf", photo.exif.removeprefix(EXIF_PREFIX))
-    if photo is not None and photo.dpi is not None:
-        metres = (round(side / 0.0254) for side in photo.dpi)
-        yield _chunk(b"pHYs", struct.pack(">IIB", *metres, 1))
-    if photo is not None and photo.iptc is not None:
-        text = zlib.compress(as_raw_profile(photo.iptc).encode())
-        yield _chunk(b"zTXt", IPTC_KEYWORD.encode() + bytes(2) + text)
-    if photo is not None and photo.xmp is not None:
-        yield _chunk(b"iTXt", XMP_KEYWORD.encode() + bytes(5) + photo.xmp)
-    compress = zlib.compressobj(_LEVEL, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
-    above = np.zeros((1, width * channels * 2), np.uint8)
-    step = max(1, _PIECE // above.size)
-    for top in range(0, height, step):
-        stored = pixels[top : top + step].astype(">u2").reshape(-1, width * channels).view(np.uint8)
-        rows = np.concatenate([above, stored])
-        data = compress.compress(_filtered(rows, 2 * channels).tobytes())
-        above = rows[-1:]
-        if data:
-            yield _chunk(b"IDAT", data)
-    yield _chunk(b"IDAT", compress.flush())
-    yield _chunk(b"IEND", b"")
+    deep = {1: "gray16be", 2: "ya16be", 3: "rgb48be", 4: "rgba64be"}
+    kind = deep[channels] if pixels.dtype == np.uint16 else "rgb24"
+    stored = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(height, -1).view(np.uint8)
+    frame = VideoFrame(width, height, kind)
+    rows = np.zeros((height, frame.planes[0].line_size), np.uint8)
+    rows[:, : stored.shape[1]] = stored
+    frame.planes[0].update(rows.tobytes())
+    codec = VideoCodecContext.create("png", "w")
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = width, height, kind, Fraction(1)
+    codec.options = {"pred": prediction, "compression_level": str(level)}
+    return b"".join(bytes(packet) for packet in (*codec.encode(frame), *codec.encode(None)))
+
+
+def _chunks(file: bytes) -> list[bytes]:
+    """The chunks of a PNG."""
+    found, at = [], len(_SIGNATURE)
+    while at < len(file):
+        end = at + 12 + int.from_bytes(file[at : at + 4], "big")
+        found.append(file[at:end])
+        at = end
+    return found
 
 
 def _colour_chunks(photo: Photo | None) -> Iterator[tuple[bytes, bytes]]:
@@ -199,31 +182,6 @@ def _colour_chunks(photo: Photo | None) -> Iterator[tuple[bytes, bytes]]:
     if codes is not None:
         primaries, transfer, _, _ = codes
         yield b"cICP", bytes((primaries, transfer, 0, 1))  # RGB and full range, always
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _filtered(rows: NDArray[np.uint8], pixel: int) -> NDArray[np.uint8]:
-    """Apply the Paeth filter (PNG specification, section 9.4), the best single one for photos.
-
-    Args:
-        rows: (N + 1, B) bytes; the first row has been filtered before.
-        pixel: bytes of one pixel.
-
-    Returns:
-        (N, 1 + B), each row with the number of the filter before it.
-    """
-    padded = np.pad(rows, ((0, 0), (pixel, 0))).astype(np.int16)
-    left, up, corner = padded[1:, :-pixel], padded[:-1, pixel:], padded[:-1, :-pixel]
-    by_left, by_up = np.abs(up - corner), np.abs(left - corner)
-    by_corner = np.abs(left + up - 2 * corner)
-    nearest = np.where(by_up <= by_corner, up, corner)
-    nearest = np.where((by_left <= by_up) & (by_left <= by_corner), left, nearest)
-    out = np.full((len(rows) - 1, 1 + rows.shape[1]), 4, np.uint8)
-    np.subtract(rows[1:], nearest.astype(np.uint8), out=out[:, 1:])
-    return out
 
 
 def _levels(values: Tensor, limit: int) -> NDArray[np.float32]:

@@ -7,19 +7,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from blurvid.flow.sampling import limited
 from blurvid.media.clip import flat_frames
-from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
+from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored, legend
 from blurvid.media.photo import Photo
 
 _PICTURE_SIDE = 1280
 """Larger photos are drawn at this long side [px]."""
 _LEGEND = 60
 """Height of the legend below each map [px]."""
-_FONT = 18
 _PALE = 0.35
 """How much is left of the photo below a map."""
 
@@ -58,23 +57,18 @@ def trust_picture(maps: TrustMaps, photo: Photo) -> Image.Image:
         (maps.reblur, FULL_REBLUR, "what their average does not explain"),
     ]
     legends = [_legend(full, text) for _, full, text in parts]
-    width = max(ground.width, *(legend.width for legend in legends))
+    width = max(ground.width, *(below.width for below in legends))
     page = Image.new("RGB", (width, 2 * (ground.height + _LEGEND)), "white")
-    for number, ((plane, full, _), legend) in enumerate(zip(parts, legends, strict=True)):
+    for number, ((plane, full, _), below) in enumerate(zip(parts, legends, strict=True)):
         top = number * (ground.height + _LEGEND)
         over = Image.fromarray(colored(plane, full)).resize(ground.size, Image.Resampling.BILINEAR)
         page.paste(Image.alpha_composite(ground.convert("RGBA"), over).convert("RGB"), (0, top))
-        page.paste(legend, (0, top + ground.height))
+        page.paste(below, (0, top + ground.height))
     return page
 
 
 def _legend(full: float, text: str) -> Image.Image:
     """The colours, and what they mean."""
-    font = ImageFont.load_default(_FONT)
     ramp = Image.fromarray(colored(torch.linspace(0, full, 160).expand(20, -1), full))
     ramp = Image.alpha_composite(Image.new("RGBA", ramp.size, "black"), ramp).convert("RGB")
-    words = f"0 to {255 * full:.0f} of 255: {text}"
-    page = Image.new("RGB", (ramp.width + 30 + round(font.getlength(words)), _LEGEND), "white")
-    page.paste(ramp, (10, 20))
-    ImageDraw.Draw(page).text((ramp.width + 20, 30), words, fill="black", font=font, anchor="lm")
-    return page
+    return legend(ramp, f"0 to {255 * full:.0f} of 255: {text}", _LEGEND)

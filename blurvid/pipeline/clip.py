@@ -71,7 +71,7 @@ class Clip:
 
     def _repr_html_(self) -> str:
         """What a notebook shows of a clip: it plays."""
-        return media.animation(self.tensor, self.photo)
+        return media.html_animation(self.tensor, self.photo)
 
     @property
     def _own(self) -> Tensor:
@@ -124,7 +124,7 @@ class Clip:
         Raises:
             OptionError: no such direction.
         """
-        return self._arranged(direction, ())
+        return self.arranged(direction, ())
 
     def flip(self, region: media.RegionLike) -> Clip:
         """Turn time around for one object: frames i and 8 - i swap inside of a region.
@@ -145,16 +145,25 @@ class Clip:
             OptionError: no region.
             InputError: a mask that cannot be read, or a rectangle outside of the photo.
         """
-        return self._arranged("auto", (media.region(region),))
+        return self.arranged("auto", (media.region(region),))
 
-    def _arranged(self, direction: str, flips: tuple[media.Region, ...]) -> Clip:
+    def arranged(
+        self, direction: str, flips: tuple[media.Region, ...], own: Tensor | None = None
+    ) -> Clip:
+        """Turn time for the whole, as `face`, and then in regions, as `flip`.
+
+        Args:
+            direction: as for `face`.
+            flips: regions.
+            own: where the frames are turned, which may be `tensor` itself; a copy by default.
+        """
         if self.recipe.beyond:
             raise OptionError(
                 "frames beyond the exposure follow the order of time they were made for; "
                 "choose it when extracting, or leave them out by resample(7)"
             )
         if self.seven is not None:
-            arranged = self.resample(FRAMES)._arranged(direction, flips)
+            arranged = self.resample(FRAMES).arranged(direction, flips)
             return arranged.resample(len(self.tensor))
         order = self.recipe.order
         order = OrderOptions(
@@ -162,11 +171,13 @@ class Clip:
             order.flips + tuple(region.name for region in flips),
         )
         recipe = dataclasses.replace(self.recipe, order=order)
-        frames = self.tensor.clone()
+        trust = self.trust() if len(self.tensor) > 1 else None  # the same in any order
+        frames = self.tensor.clone() if own is None else own
         turned = arrange(frames, direction, flips, self.fitted.field if self.fitted else None)
         return dataclasses.replace(
             self,
             tensor=frames,
+            trusted=trust,
             fitted=self.fitted and self.fitted.arranged(turned.whole, turned.masks),
             warnings=self.warnings + turned.notes,
             recipe=recipe,
@@ -194,8 +205,11 @@ class Clip:
 
     @functools.cached_property
     def _assessed(self) -> Trust:
-        fixed, fitted = self.recipe.quality.scale != "auto", self.fitted is not None
-        return assess(self._own, self.photo.pixels, self.scale, fixed=fixed, any_length=fitted)
+        return assess(
+            *(self._own, self.photo.pixels, self.scale),
+            fixed=self.recipe.quality.scale != "auto",
+            any_length=self.recipe.model == MODELS[0],
+        )
 
     @functools.cached_property
     def verdict(self) -> Verdict | None:

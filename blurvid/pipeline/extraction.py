@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid import media, runtime
-from blurvid.config import FRAMES, MIDDLE
+from blurvid.config import FRAMES, MIDDLE, OrderOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError
 from blurvid.models import MotionMiddle, MotionModel, SelfEnsemble, SequenceModel
 from blurvid.pipeline.clip import Clip
@@ -23,11 +23,9 @@ from blurvid.pipeline.memory import (
     plan,
     room_for,
 )
-from blurvid.pipeline.order import arrange
 from blurvid.pipeline.part import MARGIN, part_of
 from blurvid.pipeline.scale import extract_scaled
 from blurvid.pipeline.tiles import fill_in_tiles
-from blurvid.pipeline.trust import assess
 from blurvid.recipe import Recipe
 from blurvid.trajectory import Progress
 
@@ -117,38 +115,27 @@ class Extractor:
             return self._of_part(photo, self.part)
         started = time.perf_counter()
         found = self.scaled(photo.pixels)
-        frames, fitted, trust = found.frames, found.fitted, None
-        order, sequence = self.recipe.order, self.model.count > 1
-        warnings = photo.warnings + found.warnings
-        with runtime.memory_guard(torch.device("cpu")):
-            if sequence:
-                fixed, any_length = self.recipe.quality.scale != "auto", fitted is not None
-                trust = assess(
-                    frames, photo.pixels, found.scale, fixed=fixed, any_length=any_length
-                )
-            if order.direction != "auto" or self.flips:
-                field = fitted.field if fitted else None
-                turned = arrange(frames, order.direction, self.flips, field)
-                fitted = fitted and fitted.arranged(turned.whole, turned.masks)
-                warnings += turned.notes
         clip = Clip(
-            tensor=frames,
+            tensor=found.frames,
             photo=photo,
             recipe=dataclasses.replace(
                 self.recipe,
-                order=dataclasses.replace(order, flips=tuple(flip.name for flip in self.flips)),
+                order=OrderOptions(),
                 precision=str(found.dtype).removeprefix("torch."),
-                frames=len(frames),
+                frames=len(found.frames),
                 beyond=0,
             ),
             device=runtime.describe(found.device),
-            warnings=tuple(dict.fromkeys(warnings)),
+            warnings=tuple(dict.fromkeys(photo.warnings + found.warnings)),
             tiles=found.tiles,
             scale=found.scale,
-            trusted=trust,
-            fitted=fitted if sequence else None,
+            fitted=found.fitted if self.model.count > 1 else None,
             host_memory=self.host_memory,
         )
+        direction = self.recipe.order.direction
+        if direction != "auto" or self.flips:
+            with runtime.memory_guard(torch.device("cpu")):
+                clip = clip.arranged(direction, self.flips, clip.tensor)
         if self.recipe.count not in (1, FRAMES):
             clip = clip.resample(self.recipe.frames, self.recipe.beyond)
         return dataclasses.replace(clip, seconds=time.perf_counter() - started)

@@ -33,21 +33,12 @@ def part_of(clip: Clip, photo: media.Photo, part: Box, seen: Box, paste: bool) -
     """
     inner, shown = part.inside(seen), media.cropped(photo, part)
     seven = None if clip.seven is None else inner.of(clip.seven)
-    trust = clip.trusted
-    if trust is not None:
-        trust = assess(
-            inner.of(clip.tensor) if seven is None else seven,
-            shown.pixels,
-            clip.scale,
-            fixed=clip.recipe.quality.scale != "auto",
-            any_length=clip.fitted is not None,
-        )
     alone = dataclasses.replace(
         clip,
         tensor=inner.of(clip.tensor),
         seven=seven,
         photo=shown,
-        trusted=trust,
+        trusted=None,
         fitted=None,
     )
     if not paste:
@@ -57,7 +48,9 @@ def part_of(clip: Clip, photo: media.Photo, part: Box, seen: Box, paste: bool) -
         for frames in (clip.tensor, clip.seven)
     )
     assert tensor is not None
-    if trust is not None:  # of the whole it needs a map; the part is what there is to be judged
+    trust = None
+    if len(tensor) > 1:  # of the whole it needs a map; the part is what there is to be judged
+        trust = alone.trust()
         whole = assess(tensor if seven is None else seven, photo.pixels, clip.scale)
         trust = dataclasses.replace(trust, error=whole.error, size=whole.size)
     return dataclasses.replace(

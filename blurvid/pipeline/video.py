@@ -177,7 +177,10 @@ def extract_video(
         shown = _shown(run.ticks, timing, round(tracks.offset * slower / tick))
         with media.replacing([target]) as (path,):
             if animated:
-                left = media.animate(pieces, path, target, shown, tick, info.size, info.aspect)
+                left = media.animate(
+                    lambda: media.pieces_again(pieces, info.size),
+                    *(path, target, shown, tick, info.aspect),
+                )
             else:
                 media.join(pieces, path, target, shown, tick, tracks)
                 left = FRAMES * run.count

@@ -3,7 +3,7 @@
 No module here loads torch.
 """
 
-from blurvid.planning.gate import Gate, Outcome, identities
+from blurvid.planning.gate import Gate, Outcome, alone, identities, named
 from blurvid.planning.plan import FIELDS, Job, folder_of, plan, share
 from blurvid.planning.sources import STDIN, read_list
 
@@ -13,8 +13,10 @@ __all__ = [
     "Gate",
     "Job",
     "Outcome",
+    "alone",
     "folder_of",
     "identities",
+    "named",
     "plan",
     "read_list",
     "share",

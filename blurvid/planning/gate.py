@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blurvid.atomic import remove_stale
+from blurvid.atomic import locked, remove_stale
 from blurvid.config import Output
 from blurvid.errors import BlurvidError, OutputError
-from blurvid.planning.plan import Job
+from blurvid.planning.plan import Job, folder_of
 from blurvid.recipe import Recipe
 
 
@@ -106,3 +108,24 @@ def identities(jobs: Sequence[Job]) -> frozenset[tuple[int, int]]:
             status = os.fstat(sys.stdin.fileno()) if job.photo is None else job.photo.stat()
             found.add((status.st_dev, status.st_ino))
     return frozenset(found)
+
+
+def alone(jobs: Sequence[Job]) -> AbstractContextManager[None]:
+    """Keep other processes from the same jobs; other jobs, shares of a batch too, may go on.
+
+    Raises:
+        OutputError: another process is doing these jobs.
+    """
+    if not jobs:
+        return contextlib.nullcontext()
+    targets = "\0".join(f"{job.target.absolute()}\0{job.stem}\0{job.kind}" for job in jobs)
+    key = hashlib.sha256(targets.encode(errors="surrogateescape")).hexdigest()[:16]
+    folder = folder_of(jobs)
+    return locked(folder / f".blurvid-{key}.lock", folder if len(jobs) > 1 else jobs[0].target)
+
+
+def named(job: Job, error: BlurvidError) -> BlurvidError:
+    """An error that tells which photo it came from."""
+    named = type(error)(f"{job.name}: {error}")
+    named.__cause__ = error
+    return named
