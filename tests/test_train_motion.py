@@ -127,6 +127,17 @@ def test_measured_paths_are_kept(monkeypatch):
     assert all(map(torch.equal, first.paths, second.paths))
 
 
+def test_windows_beyond_what_memory_holds_lie_in_files(monkeypatch):
+    held = MeasuredWindows(clips(3), DEVICE)
+    monkeypatch.setattr(measured, "MEMORY", held.frames[0].nbytes)
+    filed = MeasuredWindows(clips(3), DEVICE)
+    assert filed.frames[2].numpy().base is not None and held.frames[2].numpy().base is None
+    for one, other in zip(
+        held.draw(4, 32, generator()), filed.draw(4, 32, generator()), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
 def test_crops_from_afar_move_less(monkeypatch):
     windows = MeasuredWindows(clips(1), DEVICE)
     monkeypatch.setattr(measured, "FAR", 0.0)

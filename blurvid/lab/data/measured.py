@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +24,9 @@ from blurvid.lab.options import PathOptions
 from blurvid.media import replacing
 
 LARGEST = (360, 640)
-"""Height and width of what is kept of a window, from its middle [px]."""
+"""Height and width of what is kept of a window whose paths are measured, from its middle [px]."""
+MEMORY = 4 << 30
+"""Bytes of windows on the device; those beyond lie in files, which the system reads as needed."""
 CELL = 2
 """Pixels along each side for which one path is kept."""
 AT_ONCE = 16
@@ -90,13 +94,13 @@ def held_out(
 
 
 class MeasuredWindows:
-    """Windows in memory with their paths, frame_t(x) = m(x + a t + b t²).
+    """Windows with their paths, frame_t(x) = m(x + a t + b t²), at hand as far as `MEMORY` reaches.
 
     The flow takes seconds a window on a CPU, so it is kept in the cache directory.
 
     Args:
         windows: of seven sharp frames each.
-        device: where they are kept, about 5 MB each.
+        device: where they are kept.
         measure: measure the path of every place; else a window has one for all of it, which tells
             its order of time.
     """
@@ -105,11 +109,19 @@ class MeasuredWindows:
         self, windows: Sequence[StoredWindow], device: torch.device, measure: bool = True
     ) -> None:
         self.windows, self.device = windows, device
+        self.frames: list[Tensor] = []
+
+        def load(window: StoredWindow) -> tuple[Tensor, Any]:
+            frames = _load(window, LARGEST if measure else None)
+            return frames, _place(frames) if measure else _rough(window, frames)
+
+        told, held = [], 0
         with runtime.single_threaded_pool(min(16, runtime.processors())) as pool:
-            loaded = list(pool.map(_load, windows))
-            rough = [] if measure else [p.to(device) for p in pool.map(_rough, windows, loaded)]
-        self.frames = [frames.to(device) for frames in loaded]
-        self.paths = self._measured(list(map(_place, loaded))) if measure else rough
+            for frames, known in pool.map(load, windows):
+                held += frames.nbytes
+                self.frames.append(frames.to(device) if held <= MEMORY else _on_disk(frames))
+                told.append(known)
+        self.paths = self._measured(told) if measure else [path.to(device) for path in told]
         pace = torch.stack([path[:2].float().norm(dim=0).mean() for path in self.paths])
         self.shares = pace.clamp(*PACE).sqrt()
 
@@ -135,7 +147,8 @@ class MeasuredWindows:
             height, width = (side // multiple * multiple for side in frames.shape[-2:])
             part = path[None, :, : height // CELL, : width // CELL].float()
             full = F.interpolate(part, (height, width), mode="bilinear", align_corners=False)
-            yield frames[None, ..., :height, :width].float() / 255, full
+            cut = frames[None, ..., :height, :width].to(self.device)
+            yield cut.float() / 255, full
 
     def describe(self, which: str = "") -> str:
         """Say how much there is."""
@@ -158,7 +171,7 @@ class MeasuredWindows:
             int(draw * ((length - side) // CELL + 1)) * CELL
             for draw, length in ((draws[2], height), (draws[3], width))
         )
-        cut = frames[..., top : top + side, left : left + side].float() / 255
+        cut = frames[..., top : top + side, left : left + side].to(self.device).float() / 255
         if side != size:
             cut = F.interpolate(
                 cut, (size, size), mode="bicubic", antialias=True, align_corners=False
@@ -179,7 +192,8 @@ class MeasuredWindows:
         for group in sizes.values():
             for first in range(0, len(group), at_once):
                 some = group[first : first + at_once]
-                for i, path in zip(some, paths_of([self.frames[i] for i in some]), strict=True):
+                shown = [self.frames[i].to(self.device) for i in some]
+                for i, path in zip(some, paths_of(shown), strict=True):
                     found[i] = path.half().cpu()
                     _keep(found[i], kept[i])
         return [found[i].to(self.device) for i in range(len(self.frames))]
@@ -213,13 +227,22 @@ def _stacked(path: Path, load: object) -> Tensor:
     return torch.stack(frames)
 
 
-def _load(window: StoredWindow) -> Tensor:
+def _load(window: StoredWindow, largest: tuple[int, int] | None) -> Tensor:
     """The frames of a window, cut, (7, 3, H, W) uint8."""
     frames = window.sharp()
-    for axis, most in zip((-2, -1), LARGEST, strict=True):
-        length = min(most, frames.shape[axis] // CELL * CELL)
+    size = (frames.shape[-2], frames.shape[-1])
+    for axis, most in zip((-2, -1), largest or size, strict=True):
+        length = min(most, frames.shape[axis]) // CELL * CELL
         frames = frames.narrow(axis, (frames.shape[axis] - length) // 2, length)
     return (frames * 255).round().to(torch.uint8).contiguous()
+
+
+def _on_disk(frames: Tensor) -> Tensor:
+    """The same in a file that goes with it."""
+    with tempfile.TemporaryFile() as file:
+        stored = np.memmap(file, np.uint8, "w+", shape=tuple(frames.shape))
+    stored[:] = frames.numpy()
+    return torch.from_numpy(stored)
 
 
 def _place(frames: Tensor) -> Path:
