@@ -233,8 +233,7 @@ class MotionModel(nn.Module):
                 kept = slice(begin - first, end - first)
                 sides[-1].append((slice(first, last), kept, slice(begin, end)))
         for down, across in itertools.product(*sides):
-            seen, kept, target = zip(down, across, strict=True)
-            yield seen, kept, target
+            yield (down[0], across[0]), (down[1], across[1]), (down[2], across[2])
 
 
 def _finite(x: Tensor) -> Tensor:
