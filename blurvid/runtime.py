@@ -39,7 +39,6 @@ def running(options: RunOptions) -> Iterator[tuple[torch.device, torch.dtype]]:
     """
     device = resolve_device(options.device)
     dtype = resolve_precision(options.precision, device)
-    _keep_freed()
     before = torch.get_num_threads()
     if options.threads is not None:
         check_threads(options.threads, "CPU threads")
@@ -51,13 +50,27 @@ def running(options: RunOptions) -> Iterator[tuple[torch.device, torch.dtype]]:
         torch.set_num_threads(before)
 
 
-def _keep_freed() -> None:
-    """Let glibc keep freed memory of feature maps: to take it anew is a fifth of their time."""
-    trim, mmap = -1, -3  # parameters of mallopt(3)
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+@contextlib.contextmanager
+def memory_kept() -> Iterator[None]:
+    """Let glibc keep what is freed inside a block, and give all of it back at the end.
+
+    To take the memory of feature maps anew for each is a fifth of a network's time on a CPU.
+    """
+    try:
         libc = ctypes.CDLL(None)
-        libc.mallopt(mmap, 2**26)
-        libc.mallopt(trim, 2**29)
+        mallopt, give_back = libc.mallopt, libc.malloc_trim
+    except (OSError, AttributeError, TypeError):  # another C library
+        yield
+        return
+    trim, mmap = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)
+    mallopt(mmap, 2**26)
+    mallopt(trim, 2**29)
+    try:
+        yield
+    finally:
+        mallopt(mmap, 2**25)  # the most to which both rise by themselves
+        mallopt(trim, 2**26)
+        give_back(0)
 
 
 def seed_everything(seed: int) -> None:

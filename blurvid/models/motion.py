@@ -47,7 +47,7 @@ EVEN = 0.97
 """Share of the picture's sharpness that every frame has at least, so that a clip does not pulse."""
 HELD_BYTES = {"motion": 80, "picture": 130}
 """Of memory for each pixel of the photo while motion or picture is sought, as measured..."""
-TILE_BYTES = {4: 900, 2: 700}
+TILE_BYTES = {4: 1300, 2: 1000}
 """...of each that is restored at a time, by bytes of a feature..."""
 SOUGHT_BYTES = 1250
 """...of each that motion is worked on, where it is long..."""
@@ -233,8 +233,7 @@ class MotionModel(nn.Module):
                 inner = slice(begin - first, end - first)
                 sides[-1].append((slice(first, last), inner, slice(begin, end)))
         for down, across in itertools.product(*sides):
-            seen, kept, target = zip(down, across, strict=True)
-            yield seen, kept, target
+            yield (down[0], across[0]), (down[1], across[1]), (down[2], across[2])
 
 
 def _finite(x: Tensor) -> Tensor:
