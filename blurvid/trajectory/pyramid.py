@@ -123,6 +123,8 @@ NEAR = 5
 """Side of the square [px] whose values bound what is deblurred a second time."""
 COLOURS = 15
 """Side of the square [px] whose colours in the photo bound those of the picture."""
+BAND = 256
+"""Rows of which that is done at a time."""
 RESTING = (0.1, 0.35)
 """Half displacements [px] below which a place is taken for resting, and above which not."""
 CLEARED = 0.3
@@ -266,18 +268,15 @@ def _first(
 
 def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress, hints: Hints) -> Fit:
     """The answer at the next size."""
-    size = (y.shape[-2], y.shape[-1])
-    known = coarser.motion.resized(size)
     tell("picture", 0.02)
-    carried = networks.restore(y, resize(coarser.restored.picture, size), known).picture
-    share = blur(deblurred(carried, y, known), 3.0)
+    begun, share = _carried(y, networks, coarser)
     tell("middle frame", 0.2)
-    begun = carried * share + y * (1 - share)
     middle = _within(networks.sharpen(begun), begun)
     tell("motion", 0.6)
     small_middle, small_y = _work_size(middle), _work_size(y)
     work = (small_y.shape[-2], small_y.shape[-1])
     still = F.interpolate(share, work, mode="bilinear", align_corners=False) <= 0.3
+    del begun, share  # of large photos they take much memory
     before = coarser.motion.resized(work)
     fresh = networks.propose(small_middle, small_y).motion
     rest = torch.zeros_like(fresh.a)
@@ -292,6 +291,15 @@ def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress, hints: Hi
     return _restored(y, middle, motion, networks, tell, hints)
 
 
+def _carried(y: Tensor, networks: Networks, coarser: Fit) -> tuple[Tensor, Tensor]:
+    """A photo with what the coarser answer makes of it, where it is believed, and where that is."""
+    size = (y.shape[-2], y.shape[-1])
+    known = coarser.motion.resized(size)
+    picture = networks.restore(y, resize(coarser.restored.picture, size), known).picture
+    share = blur(deblurred(picture, y, known), 3.0)
+    return torch.lerp(y, picture, share), share
+
+
 def _within(image: Tensor, before: Tensor) -> Tensor:
     """Keep an image within the values that are near: what is deblurred twice gets dark rims."""
     return _bounded(image, before, NEAR)
@@ -304,15 +312,26 @@ def tied(picture: Tensor, y: Tensor) -> Tensor:
         picture: (1, 3, H, W), RGB in [0, 1].
         y: photo, the same.
     """
-    light, seen = picture.mean(dim=1, keepdim=True), y.mean(dim=1, keepdim=True)
-    return (light + _bounded(picture - light, y - seen, COLOURS)).clamp(0, 1)
+    out, near = torch.empty_like(picture), COLOURS // 2
+    for top in range(0, y.shape[-2], BAND):
+        first, last = max(0, top - near), min(y.shape[-2], top + BAND + near)
+        seen, part = y[..., first:last, :], picture[..., first:last, :]
+        light = part.mean(dim=1, keepdim=True)
+        hues = _bounded(part - light, seen - seen.mean(dim=1, keepdim=True), COLOURS)
+        kept = slice(top - first, min(top + BAND, y.shape[-2]) - first)
+        out[..., top : top + BAND, :] = (light + hues)[..., kept, :]
+    return out.clamp_(0, 1)
 
 
 def _bounded(x: Tensor, of: Tensor, side: int) -> Tensor:
     """Bring values within those of another image in the square around each."""
-    highest = F.max_pool2d(of, side, 1, side // 2)
-    lowest = -F.max_pool2d(-of, side, 1, side // 2)
-    return torch.minimum(torch.maximum(x, lowest), highest)
+    return torch.minimum(torch.maximum(x, -_highest(-of, side)), _highest(of, side))
+
+
+def _highest(x: Tensor, side: int) -> Tensor:
+    """Maximum in the square around each place, by rows and columns: a fraction of the time."""
+    across = F.max_pool2d(x, (1, side), 1, (0, side // 2))
+    return F.max_pool2d(across, (side, 1), 1, (side // 2, 0))
 
 
 def _restored(
@@ -332,7 +351,7 @@ def _restored(
     rest = resting(motion)
     sharp = float(rest.min()) == 1 and _decibels(middle, y) < SHARP
     calm = y if sharp else torch.lerp(y, middle, CLEARED)
-    picture = tied(supported(picture, y), y) * (1 - rest) + calm * rest
+    picture = tied(supported(picture, y), y).lerp_(calm, rest)
     return Fit(Restored(picture, found.features), middle, motion, 1)
 
 
