@@ -74,7 +74,7 @@ def test_the_region_alone_is_seen_with_a_margin(pixels, region):
     assert torch.equal(clip.photo.pixels, BOX.of(pixels))
     assert clip.recipe.record()["region"] == "200,300,100,60"
     assert "--region 200,300,100,60" in clip.recipe.command("a.jpg")
-    assert clip.trust().size == (60, 100)
+    assert clip.trust().field.size == (60, 100)
     with pytest.raises(OptionError, match="of a whole photo"):
         clip.resample(13)
 
@@ -95,7 +95,7 @@ def test_a_pasted_region_goes_over_into_the_photo(pixels):
             assert (way.diff() > 0).all()
             assert way[0] < 0.02 < 0.98 < way[-1]
     assert clip.recipe.command("a.jpg").endswith("--region 200,300,100,60 --paste")
-    assert clip.trust().size == (600, 800)
+    assert clip.trust().field.size == (600, 800)
     assert clip.trust().psnr == pytest.approx(ready("200,300,100,60")(pixels).trust().psnr)
 
 

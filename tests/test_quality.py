@@ -229,7 +229,7 @@ def test_eval_takes_the_same_options(cascade, tmp_path):
 @pytest.mark.parametrize("command", ["extract", "eval"])
 def test_the_defaults_are_those_of_the_library(command):
     found = main.commands[command].make_context(command, ["photo"]).params
-    assert common.picked(QualityOptions, found) == QualityOptions()
+    assert common.picked(QualityOptions, found, set()) == QualityOptions()
 
 
 def test_every_quality_has_passes_that_exist():

@@ -63,8 +63,8 @@ def takes(**kinds: type[Any]) -> Callable[[Callable[..., None]], Callable[..., N
     def around(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**values: object) -> None:
-            made = {name: picked(kind, values) for name, kind in kinds.items()}
-            used = set().union(*map(_names, kinds.values()))
+            used: set[str] = set()
+            made = {name: picked(kind, values, used) for name, kind in kinds.items()}
             rest = {name: value for name, value in values.items() if name not in used}
             command(**made, **rest)
 
@@ -73,24 +73,16 @@ def takes(**kinds: type[Any]) -> Callable[[Callable[..., None]], Callable[..., N
     return around
 
 
-def picked(kind: type[Kind], values: dict[str, Any]) -> Kind:
-    """Make a dataclass of the command-line values of its fields."""
+def picked(kind: type[Kind], values: dict[str, Any], used: set[str]) -> Kind:
+    """Make a dataclass of the command-line values of its fields, whose names go into `used`."""
     hints, found = get_type_hints(kind), {}
     for field in fields(kind):  # type: ignore[arg-type]
         if is_dataclass(hints[field.name]):
-            found[field.name] = picked(hints[field.name], values)
+            found[field.name] = picked(hints[field.name], values, used)
         elif field.name in values:
             found[field.name] = values[field.name]
+            used.add(field.name)
     return kind(**found)
-
-
-def _names(kind: type[Any]) -> set[str]:
-    hints = get_type_hints(kind)
-    names = set()
-    for field in fields(kind):
-        inner = hints[field.name]
-        names |= _names(inner) if is_dataclass(inner) and isinstance(inner, type) else {field.name}
-    return names
 
 
 def parse_time(ctx: click.Context, param: click.Parameter, value: str | None) -> Fraction | None:

@@ -52,7 +52,7 @@ def part_of(clip: Clip, photo: media.Photo, part: Box, seen: Box, paste: bool) -
     if len(tensor) > 1:  # of the whole it needs a map; the part is what there is to be judged
         trust = alone.trust()
         whole = assess(tensor if seven is None else seven, photo.pixels, clip.scale)
-        trust = dataclasses.replace(trust, error=whole.error, size=whole.size)
+        trust = dataclasses.replace(trust, error=whole.error, field=whole.field)
     return dataclasses.replace(
         alone, tensor=tensor, seven=seven, photo=photo, trusted=trust, judged=alone.verdict
     )

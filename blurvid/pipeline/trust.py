@@ -70,14 +70,10 @@ class Trust:
     error: Tensor
     """Expected error, root mean square over a cell's pixels, colours and frames, (h, w) float32;
     of the photo from top to bottom and left to right."""
-    size: tuple[int, int]
-    """Height and width of the photo [px]."""
     field: Field
     """Where everything goes, measured at `CELLS` px at most."""
     motion: float
     """95th percentile of the ways from the first frame to the last [px of the photo]."""
-    texture: float
-    """Energy of the photo's slopes [dB]."""
     sharpness: float
     """Of the photo, in the direction in which it is sharpest: energy of its slopes, as a share of
     that at half the size. About 0.25 is blurred, 1 is sharp."""
@@ -154,10 +150,8 @@ def assess(
     return Trust(
         psnr=-10 * math.log10(float(error.mean())),
         error=error.sqrt(),
-        size=(height, width),
         field=field,
         motion=motion,
-        texture=10 * math.log10(max(float(signs["texture"].mean()), 1e-12)),
         sharpness=sharp,
         reasons=tuple(reasons),
     )
