@@ -138,10 +138,9 @@ class Steps:
         try:
             with runtime.memory_guard(torch.device("cpu")):
                 return self._write(job, clip)
-        except DeviceError as error:  # too little memory; it knows no name
-            return Outcome(job, error=named(job, error))
-        except BlurvidError as error:
-            return Outcome(job, error=error)
+        except BlurvidError as error:  # too little memory knows no name
+            lacking = isinstance(error, DeviceError)
+            return Outcome(job, error=named(job, error) if lacking else error)
 
     def _write(self, job: Job, clip: Clip) -> Outcome:
         overwrite, shown, motion = self.gate.replaces, self.gate.output.clip, None
@@ -237,6 +236,8 @@ def _overlapped(
 
     try:
         for number, job in enumerate(jobs):
+            if fail_fast and any(done.done() and done.result().error for done, _ in written):
+                break  # those before it are waited for, and told of first
             if ahead is None:
                 yield from finished(math.inf, pixels - 1)
                 if writers and not _may_hang(job):  # its thread starts while there is memory
@@ -253,7 +254,7 @@ def _overlapped(
             if isinstance(made, Outcome):
                 done.set_result(made)
             elif writers:  # which alone hold the clip, so that it goes as soon as it is written
-                done = writer.submit(_write, steps, job, [made])
+                done = writer.submit(lambda job, clip: steps.write(job, clip.pop()), job, [made])
             else:
                 done.set_result(steps.write(job, made))
             written.append((done, size))
@@ -276,10 +277,6 @@ def _result(future: Future[Any]) -> Any:
     while not wait([future], _TICK).done:
         pass
     return future.result()
-
-
-def _write(steps: Steps, job: Job, clip: list[Clip]) -> Outcome:
-    return steps.write(job, clip.pop())
 
 
 def _may_hang(job: Job) -> bool:
