@@ -25,7 +25,7 @@ from blurvid.lab.options import BENCHED, PAPER_SECONDS, RESOLUTIONS
 from blurvid.pipeline import Extractor, opened
 from blurvid.recipe import resolve, resolve_middle
 
-ENOUGH = 5.0
+ENOUGH = 4.0
 """Time [s] after which a row is not measured again; a first run that takes longer is the row."""
 BLUR = 0.015
 """How far the photo moved, as a share of its width: what `direct` was trained for at 720 lines."""
