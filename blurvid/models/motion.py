@@ -39,8 +39,10 @@ from blurvid.trajectory.pyramid import WORK
 if TYPE_CHECKING:
     from blurvid.models import SequenceModel
 
-TILE_PIXELS = 1 << 20
-"""Pixels that are restored or rendered at a time, about."""
+WHOLE_PIXELS = 1 << 20
+"""Pixels of a picture that is restored and rendered as a whole at most..."""
+TILE_SIDE = 736
+"""...and side of the tiles in which a larger one is [px], about."""
 MARGIN = 64
 """Pixels beyond the reach of the motion that a tile is seen with, and that are thrown away."""
 EVEN = 0.97
@@ -161,7 +163,7 @@ class MotionModel(nn.Module):
             feature_size: bytes of one value of the features.
         """
         pixels = height * width
-        restored = min(pixels, TILE_PIXELS) * TILE_BYTES[feature_size]
+        restored = (pixels if pixels <= WHOLE_PIXELS else TILE_SIDE**2) * TILE_BYTES[feature_size]
         sharpened = self.middle.memory(height, width, feature_size)
         sought = max(sharpened, min(pixels, WORK) * SOUGHT_BYTES)
         most = max(
@@ -222,7 +224,7 @@ class MotionModel(nn.Module):
         multiple, pixels = self.restoration.size_multiple, math.prod(motion.size)
         sides: list[list[tuple[slice, slice, slice]]] = []
         for field, length in zip((1, 0), motion.size, strict=True):
-            most = length if pixels <= TILE_PIXELS else math.isqrt(TILE_PIXELS)
+            most = length if pixels <= WHOLE_PIXELS else TILE_SIDE
             step = -(-length // -(-length // most) // multiple) * multiple
             reach = float(motion.a[:, field].abs().max() + motion.b[:, field].abs().max())
             margin = math.ceil((reach + MARGIN) / multiple) * multiple
