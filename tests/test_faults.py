@@ -390,7 +390,7 @@ def test_a_clock_that_goes_back_changes_nothing(here, command, monkeypatch):
 
 CHILD = """
 import json, resource, sys
-import numpy.random  # which takes more than is left below
+import numpy.random, torch._dynamo  # which take more than is left below
 from click.testing import CliRunner
 from blurvid import batch, pipeline
 from blurvid.cli import main
