@@ -9,6 +9,7 @@ from blurvid.trajectory.camera import Exposure
 from blurvid.trajectory.choose import Answer, choose
 from blurvid.trajectory.consensus import Lines, find_consensus
 from blurvid.trajectory.deconvolution import Prior, solve
+from blurvid.trajectory.descent import Descent
 from blurvid.trajectory.light import to_image, to_light
 from blurvid.trajectory.paths import TIMES, Motion, reblur, render
 from blurvid.trajectory.pyramid import Hints, Proposal, Restored, count_levels, fit, resting
@@ -269,6 +270,21 @@ def test_fit_recovers_an_affine_field():
     motion = fit(y, knowing(picture)).motion
 
     assert apart(motion.a, truth) < 0.15
+
+
+def test_descent_is_adam_with_a_cosine():
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    ours, theirs = x.clone(), x.clone().requires_grad_()
+    descent = Descent(ours, 7, 0.1, 1e-5)
+    adam = torch.optim.Adam([theirs], lr=0.1, eps=1e-5)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, 7)
+    for _ in range(7):
+        descent.step(4 * ours**3)
+        theirs.grad = 4 * theirs.detach() ** 3
+        adam.step()
+        cosine.step()
+    assert_close(ours, theirs.detach())
+    assert (ours - x).abs().min() > 0.1
 
 
 def test_refinement_finds_the_bend_of_a_path():

@@ -11,14 +11,14 @@ from torch import Tensor
 from blurvid.config import FRAMES
 from blurvid.exposure import GAMMA
 from blurvid.trajectory.camera import Exposure
+from blurvid.trajectory.descent import Descent
 from blurvid.trajectory.light import DARKEST, FAINTEST
 from blurvid.trajectory.paths import Motion
 
 PACE = 0.01
-"""First step of Adam, in image values; it falls to 0 along a cosine."""
+"""First step of Adam, in image values."""
 DAMPING = 3.5e-3
 """Slopes far below this move a pixel less than a step."""
-BETAS = (0.9, 0.999)
 SOFT = 1e-4
 """Squared difference of neighbours from which their variation counts linearly."""
 BAND_PIXELS = 2**19
@@ -78,18 +78,14 @@ def _solve(start: Tensor, y: Tensor, motion: Motion, prior: Prior, looks: int) -
     height, width = motion.size
     anchor, seen = _pixels(start), _pixels(y)
     picture = anchor.clone()
-    mean, square = torch.zeros_like(picture), torch.zeros_like(picture)
-    for step in range(prior.steps):
+    descent = Descent(picture, prior.steps, PACE, DAMPING)
+    for _ in range(prior.steps):
         slope = _photo_slope(camera, picture, seen)
         slope.add_(picture - anchor, alpha=prior.middle)
         # 3 channels: the mean of the variation is over pixels, that of the error over values
         tv = _variation_slope(picture.view(height, width, 3)).view(-1, 3)
         slope.add_(tv, alpha=1.5 * prior.variation)
-        mean.lerp_(slope, 1 - BETAS[0])
-        square.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
-        rate = PACE * (1 + math.cos(math.pi * step / prior.steps)) / 2
-        first, second = (1 - beta ** (step + 1) for beta in BETAS)
-        picture.addcdiv_(mean, (square / second).sqrt_().add_(DAMPING), value=-rate / first)
+        descent.step(slope)
     return picture.view(height, width, 3).permute(2, 0, 1)[None].contiguous()
 
 

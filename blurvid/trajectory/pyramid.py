@@ -230,8 +230,12 @@ def supported(picture: Tensor, y: Tensor) -> Tensor:
         picture: (1, 3, H, W), RGB in [0, 1].
         y: photo, the same.
     """
-    found, seen = (blur(_slopes(image), AROUND) + FAINT for image in (picture, y))
-    return y + (STEEPER * seen / found).clamp(max=1) * (picture - y)
+
+    def draw(picture: Tensor, y: Tensor) -> Tensor:
+        found, seen = (blur(_slopes(image), AROUND) + FAINT for image in (picture, y))
+        return y + (STEEPER * seen / found).clamp(max=1) * (picture - y)
+
+    return _by_bands(draw, picture, y, round(4 * AROUND))
 
 
 def _slopes(image: Tensor) -> Tensor:
@@ -302,7 +306,7 @@ def _carried(y: Tensor, networks: Networks, coarser: Fit) -> tuple[Tensor, Tenso
 
 def _within(image: Tensor, before: Tensor) -> Tensor:
     """Keep an image within the values that are near: what is deblurred twice gets dark rims."""
-    return _bounded(image, before, NEAR)
+    return _by_bands(lambda image, before: _bounded(image, before, NEAR), image, before, NEAR)
 
 
 def tied(picture: Tensor, y: Tensor) -> Tensor:
@@ -312,15 +316,26 @@ def tied(picture: Tensor, y: Tensor) -> Tensor:
         picture: (1, 3, H, W), RGB in [0, 1].
         y: photo, the same.
     """
-    out, near = torch.empty_like(picture), COLOURS // 2
-    for top in range(0, y.shape[-2], BAND):
-        first, last = max(0, top - near), min(y.shape[-2], top + BAND + near)
-        seen, part = y[..., first:last, :], picture[..., first:last, :]
-        light = part.mean(dim=1, keepdim=True)
-        hues = _bounded(part - light, seen - seen.mean(dim=1, keepdim=True), COLOURS)
-        kept = slice(top - first, min(top + BAND, y.shape[-2]) - first)
-        out[..., top : top + BAND, :] = (light + hues)[..., kept, :]
-    return out.clamp_(0, 1)
+
+    def tie(picture: Tensor, y: Tensor) -> Tensor:
+        light = picture.mean(dim=1, keepdim=True)
+        hues = _bounded(picture - light, y - y.mean(dim=1, keepdim=True), COLOURS)
+        return (light + hues).clamp_(0, 1)
+
+    return _by_bands(tie, picture, y, COLOURS // 2)
+
+
+def _by_bands(
+    do: Callable[[Tensor, Tensor], Tensor], image: Tensor, other: Tensor, near: int
+) -> Tensor:
+    """Do what looks `near` pixels around each place, for some rows of two images at a time."""
+    out, height = torch.empty_like(image), image.shape[-2]
+    for top in range(0, height, BAND):
+        end = min(height, top + BAND)
+        first, last = max(0, top - near), min(height, end + near)
+        done = do(image[..., first:last, :], other[..., first:last, :])
+        out[..., top:end, :] = done[..., top - first : end - first, :]
+    return out
 
 
 def _bounded(x: Tensor, of: Tensor, side: int) -> Tensor:

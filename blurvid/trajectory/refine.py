@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blurvid.trajectory.descent import Descent
 from blurvid.trajectory.light import to_image, to_light
 from blurvid.trajectory.paths import Motion, exposure
 from blurvid.trajectory.sampling import Sampling, to_grid
@@ -28,6 +29,8 @@ PACE = 0.08
 SLOWEST = 0.03
 """...[px]: small motion flips through zero with larger steps."""
 FASTEST = 0.2
+DAMPING = 1e-5
+"""Slopes far below this move a node less than a step."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +86,16 @@ def refine(
     lengths = first.norm(dim=1, keepdim=True)
     ahead = first / (lengths + 0.05)
     faith = None if error is None else LOYALTY / (_at_nodes(error, nodes) + 0.1)
-    a, b = first.clone().requires_grad_(), bend.clone().requires_grad_()
-    rate = min(FASTEST, max(SLOWEST, PACE * float(lengths.median())))
+    field = torch.cat([first, bend], dim=1).requires_grad_()
+    pace = min(FASTEST, max(SLOWEST, PACE * float(lengths.median())))
     # the loss counts per node, so that the step does not depend on the size of the picture
-    optimizer = torch.optim.Adam([a, b], lr=rate, eps=1e-5)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, effort.steps)
+    descent = Descent(field.detach(), effort.steps, pace, DAMPING)
     light, looks, stride = to_light(middle), motion.looks, effort.stride
     some_rows, some_columns, seen = rows[::stride], columns[::stride], y[..., ::stride, ::stride]
     count = nodes[0] * nodes[1]
     for _ in range(effort.steps):
-        paths = some_rows @ torch.cat([a, b], dim=1) @ some_columns.t()
+        a, b = field[:, :2], field[:, 2:]
+        paths = some_rows @ field @ some_columns.t()
         a_grid, b_grid = (to_grid(x, motion.size) for x in (paths[:, :2], paths[:, 2:]))
         blurry = to_image(exposure(light, a_grid, b_grid, mode, looks, stride))
         distance = torch.sqrt((blurry - seen) ** 2 + ROBUST).mean()
@@ -102,12 +105,10 @@ def refine(
         if faith is not None:
             away = _length(a - first) + 0.5 * _length(b - bend)
             loss = loss + count * (faith * away).mean()
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
+        (slope,) = torch.autograd.grad(loss, field)
+        descent.step(slope)
     with torch.no_grad():
-        paths = rows @ torch.cat([a, b], dim=1) @ columns.t()
+        paths = rows @ field @ columns.t()
     return Motion(paths[:, :2], paths[:, 2:], motion.consensus)
 
 
