@@ -156,7 +156,7 @@ def _between(motion: Motion, start: float, end: float) -> Tensor:
 def _calm(motion: Motion) -> Motion:
     """The motion as it is seen: what is nearly at rest is shown as the photo has it."""
     moves = 1 - resting(motion)
-    return Motion(motion.a * moves, motion.b * moves, motion.consensus)
+    return motion.each(lambda field: field * moves)
 
 
 def _moved(fit: Fit, device: torch.device) -> Fit:

@@ -7,7 +7,7 @@ the middle frame whatever a and b are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,11 +63,16 @@ class Motion:
 
     def resized(self, size: tuple[int, int]) -> Motion:
         """The same motion of the picture at another size, lengths with it."""
-        return Motion(*(rescale(field, size) for field in (self.a, self.b, self.consensus)))
+        return self.each(lambda field: rescale(field, size))
 
     def part(self, place: tuple[slice, slice]) -> Motion:
         """The motion of some rows and columns."""
-        return Motion(*(x[..., *place] for x in (self.a, self.b, self.consensus)))
+        return self.each(lambda field: field[..., *place])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Motion:
+        """The motion with its fields changed; where `a` is G, it remains that."""
+        a = change(self.a)
+        return Motion(a, change(self.b), a if self.consensus is self.a else change(self.consensus))
 
 
 def exposure(

@@ -71,7 +71,7 @@ class Hints:
             return motion
         still = F.interpolate(self.still, motion.size, mode="bilinear", antialias=True)
         moves = 1 - still.to(motion.a)
-        return Motion(motion.a * moves, motion.b * moves, motion.consensus * moves)
+        return motion.each(lambda field: field * moves)
 
 
 class Networks(Protocol):
@@ -353,10 +353,12 @@ def _restored(
     y: Tensor, middle: Tensor, motion: Motion, networks: Networks, tell: Progress, hints: Hints
 ) -> Fit:
     """Solve for the picture, at the photo's size."""
+    motion = Motion(motion.a, motion.b, motion.a)  # G has done its part
     motion = hints.calm(motion.resized((y.shape[-2], y.shape[-1])))
     tell("picture", 0.8)
     found = networks.restore(y, middle, motion)
-    picture = found.picture
+    picture, features = found.picture, found.features
+    del found  # of large photos, what is solved for takes much memory
     small = _work_size(picture), _work_size(y)
     work = (small[1].shape[-2], small[1].shape[-1])
     solvable = y.shape[-2] * y.shape[-1] <= SOLVED
@@ -366,8 +368,9 @@ def _restored(
     rest = resting(motion)
     sharp = float(rest.min()) == 1 and _decibels(middle, y) < SHARP
     calm = y if sharp else torch.lerp(y, middle, CLEARED)
-    picture = tied(supported(picture, y), y).lerp_(calm, rest)
-    return Fit(Restored(picture, found.features), middle, motion, 1)
+    picture = supported(picture, y)
+    picture = tied(picture, y).lerp_(calm, rest)
+    return Fit(Restored(picture, features), middle, motion, 1)
 
 
 def _refined(middle: Tensor, y: Tensor, motion: Motion, error: Tensor | None) -> Motion:
