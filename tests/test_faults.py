@@ -29,6 +29,7 @@ from blurvid.lab.data.windows import write_windows
 from blurvid.lab.options import SynthOptions
 from blurvid.lab.train.state import load_state, save_state
 from blurvid.planning import alone
+from blurvid.weights import store
 
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE = 300  # [s]; a busy machine takes long to import torch
@@ -84,17 +85,18 @@ def test_killed_at_random_moments_nothing_is_half_or_done_twice():
     assert said.count("; 0 findings") == len(TARGETS)
 
 
-def test_a_set_moved_away_for_one_that_never_came_is_found(surroundings):
-    place = weights.cache_dir() / "weights"
-    weight_set(place / "mine")
-    before = files_in(place / "mine")
-    (place / "mine").rename(place / ".mine.old")  # there a kill came
-    (place / ".mine.new").mkdir()
-    assert weights.find("mine").name == "direct"
-    assert files_in(place / "mine") == before
-    assert [path.name for path in place.iterdir()] == ["mine"]
-    (place / "mine").rename(place / ".mine.old")
-    assert [entry.origin for entry in weights.list_sets()] == ["cache"]
+def test_a_set_is_the_old_one_until_the_new_one_is_whole(surroundings):
+    place = weights.cache_dir() / "weights" / "mine"
+    weight_set(place)
+    before = files_in(place)
+    (place / "direct-00000000.safetensors").touch()  # before its set.json, a kill came
+    (place / f".blurvid-{atomic._HOST}-1-{'0' * 8}-1.json").touch()
+    weights.verify(weights.find("mine"))
+    found = weights.find("mine")
+    about = {key: found.info[key] for key in ("name", "recipe", "data", "scores", "licence")}
+    weights.save(weights.load(found), place, **about, overwrite=True)
+    left = {n: data for n, data in files_in(place).items() if not is_hidden(n)}
+    assert left.keys() == before.keys()
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit(143)])
@@ -207,13 +209,13 @@ def packed(here):
 
 @posix
 def test_a_second_process_waits_for_a_place_in_the_cache(here, monkeypatch):
-    monkeypatch.setattr(weights.sets, "PATIENCE", 0.0)
+    monkeypatch.setattr(store, "PATIENCE", 0.0)
     url = packed(here)
     place = weights.cache_dir() / "weights"
-    with held(place / ".direct.lock"):
+    with held(place / "direct" / atomic.LOCK_FILE):
         assert "another blurvid process" in refused(invoke("weights", "fetch", url), 6)
-        assert {path.name for path in place.iterdir()} == {".direct.lock"}
-        monkeypatch.setattr(weights.sets, "PATIENCE", 60.0)
+        assert {path.name for path in place.rglob("*")} == {"direct", atomic.LOCK_FILE}
+        monkeypatch.setattr(store, "PATIENCE", 60.0)
         subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -9 {_child()}"]).wait()
         assert invoke("weights", "fetch", url).exit_code == 0
     assert "exists already" in refused(invoke("weights", "fetch", url), 6)
@@ -487,8 +489,8 @@ def test_the_same_input_gives_the_same_bytes_in_every_process(here, prepared, co
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
     assert {Path(name).parts[0] for name in first} >= {*KINDS, "a.flo", "out", "simulated", "run"}
-    network = "weights/direct.safetensors"
-    assert first[f"run/{network}"] != (here / "other" / network).read_bytes()
+    networks = {path.name for path in (here / "other" / "weights").glob("*.safetensors")}
+    assert not networks & {Path(name).name for name in first}
 
 
 def test_another_seed_makes_other_windows(here, command):

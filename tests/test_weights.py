@@ -83,7 +83,7 @@ def edit(directory, change):
 
 def replace_file(entry, data):
     """Change the file of a direct set, and its description with it."""
-    (entry.path / "direct.safetensors").write_bytes(data)
+    entry.file("direct").write_bytes(data)
 
     def change(info):
         info["files"]["direct"].update(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
@@ -132,13 +132,8 @@ def test_the_cascade_has_four_files_which_cannot_be_swapped(tmp_path):
         for parameter in cascade.parameters():
             parameter.normal_(0, 0.02)
     saved = save(cascade, tmp_path / "c")
-    assert sorted(path.name for path in saved.path.iterdir()) == [
-        "17.safetensors",
-        "26.safetensors",
-        "35.safetensors",
-        "middle.safetensors",
-        "set.json",
-    ]
+    names = sorted(path.name for path in saved.path.iterdir())
+    assert [name.partition("-")[0] for name in names] == ["17", "26", "35", "middle", "set.json"]
     assert max(entry["bytes"] for entry in saved.info["files"].values()) < 16 * 2**20
     loaded = weights.load(saved).state_dict()
     for name, value in cascade.state_dict().items():
@@ -178,7 +173,7 @@ def test_saving_replaces_only_weight_sets_and_only_when_told(net, tmp_path):
     (tmp_path / "photos" / "cat.jpg").touch()
     with pytest.raises(OutputError, match="not a weight set"):
         save(net, tmp_path / "photos", overwrite=True)
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="not written"):
         save(net, tmp_path / "photos" / "cat.jpg" / "a")
 
 
@@ -189,7 +184,7 @@ def test_a_failed_save_leaves_what_was_there(net, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError, match="the disk is full"):
         save(net, tmp_path / "a", 2.0, overwrite=True)
     assert weights.find(tmp_path / "a").score == 1.0
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
@@ -299,7 +294,7 @@ def test_a_corrupted_byte_is_seen_before_the_file_is_opened(net, tmp_path, monke
     path.write_bytes(data)
 
     monkeypatch.setattr(safetensors.torch, "load", lambda data: pytest.fail("opened"))
-    refused(weights.load, saved, match=r"direct\.safetensors does not have the SHA-256")
+    refused(weights.load, saved, match=r"direct-\w+\.safetensors does not have the SHA-256")
     refused(weights.verify, saved, match="SHA-256")
     path.write_bytes(data[:-10])
     refused(weights.load, saved, match="incomplete")
@@ -559,7 +554,7 @@ def archived(site, **changes):
 
 
 def test_archives_that_are_not_what_they_say_are_refused(site, tmp_path):
-    file = "direct.safetensors"
+    (file,) = (path.name for path in (site / "plain").glob("*.safetensors"))
     data = (site / "plain" / file).read_bytes()
     description = (site / "plain" / "set.json").read_bytes()
     for changes, match in [

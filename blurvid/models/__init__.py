@@ -24,21 +24,20 @@ from blurvid.models.middle import (
     GivenMiddle,
     GivenPicture,
     GuidedCascade,
-    MotionMiddle,
+    MiddleOf,
     middle_of,
 )
 from blurvid.models.motion import MotionModel
 from blurvid.networks import BDIRNet, DirectNet, Maxim
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
-from blurvid.runtime import single_thread
 
 __all__ = [
     "Cascade",
     "GivenMiddle",
     "GivenPicture",
     "GuidedCascade",
-    "MotionMiddle",
+    "MiddleOf",
     "MotionModel",
     "SelfEnsemble",
     "SequenceModel",
@@ -106,8 +105,7 @@ def build(name: str, spec: Spec | None = None) -> Trainable:
         raise OptionError(f"no model named {name!r}; there are {', '.join(TRAINED)}")
     if spec is not None and not isinstance(spec, SPECS[name]):
         raise OptionError(f"a {type(spec).__name__} is not the shape of the {name} model")
-    with single_thread():  # LAPACK's orthogonalization of small matrices crawls in many
-        return MAKERS[name](spec)
+    return MAKERS[name](spec)
 
 
 def parts(model: Trainable) -> dict[str, nn.Module]:

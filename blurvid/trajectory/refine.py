@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.trajectory.light import to_image, to_light
-from blurvid.trajectory.paths import Motion, exposure
-from blurvid.trajectory.sampling import Sampling, to_grid
+from blurvid.exposure import Sampling, exposed, to_image, to_light
+from blurvid.trajectory.paths import Motion
 
 ROBUST = 1e-4
 """Squared error from which errors count linearly."""
@@ -93,8 +92,7 @@ def refine(
     count = nodes[0] * nodes[1]
     for _ in range(effort.steps):
         paths = some_rows @ torch.cat([a, b], dim=1) @ some_columns.t()
-        a_grid, b_grid = (to_grid(x, motion.size) for x in (paths[:, :2], paths[:, 2:]))
-        blurry = to_image(exposure(light, a_grid, b_grid, mode, looks, stride))
+        blurry = to_image(exposed(light, paths[:, :2], paths[:, 2:], looks, mode, stride))
         distance = torch.sqrt((blurry - seen) ** 2 + ROBUST).mean()
         rough = _roughness(a - consensus) + _roughness(b) + BENT * b.square().mean()
         against = F.relu(-(a * ahead).sum(dim=1)).mean()

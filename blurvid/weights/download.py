@@ -12,9 +12,16 @@ from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 from blurvid.errors import WeightsError
-from blurvid.weights.describe import MAX_SET_BYTES, NAME, SET_FILE, WeightSet, parse_info, read_set
+from blurvid.weights.describe import (
+    MAX_SET_BYTES,
+    NAME,
+    SET_FILE,
+    WeightSet,
+    check_part,
+    described,
+)
 from blurvid.weights.sets import find, sets_dir
-from blurvid.weights.store import install, load, write_info
+from blurvid.weights.store import assembled, install
 
 MAX_BYTES = 200 * 10**6
 """Largest download, and largest contents of an archive."""
@@ -55,23 +62,20 @@ def fetch(
     if sha256 is not None and digest != sha256.strip().lower():
         raise WeightsError(f"{url} has the SHA-256 {digest}, not the one asked for; not kept")
     archive = _Archive(url, data)
-    info = parse_info(url, archive.read(SET_FILE, MAX_SET_BYTES))
-    info["name"] = kept = name or info["name"]
+    path = PurePosixPath(urllib.parse.urlsplit(url).path)
+    said = described(url, archive.read(SET_FILE, MAX_SET_BYTES))
+    found = WeightSet(path=Path(path.name), origin="cache", **said)
+    kept = name or found.name
     if not NAME.fullmatch(kept):
         raise WeightsError(f"{url}: the set needs another name than {kept!r}; give one")
-    if sum(entry["bytes"] for entry in info["files"].values()) > MAX_BYTES:
+    files = found.info["files"]
+    if sum(entry["bytes"] for entry in files.values()) > MAX_BYTES:
         raise WeightsError(f"{url}: the set has more than the {MAX_BYTES} bytes allowed")
-
-    def write(staging: Path) -> None:
-        for entry in info["files"].values():
-            (staging / entry["file"]).write_bytes(archive.read(entry["file"], entry["bytes"]))
-        write_info(staging, info)
-        try:
-            load(read_set(staging, "cache"))
-        except WeightsError as error:  # the staging directory is gone when it is read
-            raise WeightsError(str(error).replace(str(staging), url)) from None
-
-    install(sets_dir() / kept, write, overwrite=overwrite)
+    contents = {part: archive.read(e["file"], e["bytes"]) for part, e in files.items()}
+    for part, content in contents.items():
+        check_part(found, part, content)
+    assembled(found, contents.__getitem__)
+    install(sets_dir() / kept, found.info | {"name": kept}, contents, overwrite=overwrite)
     return find(kept)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from blurvid.atomic import LOCK_FILE, locked, remove_stale, replacing
 from blurvid.errors import ExistsError, OutputError, WeightsError
 from blurvid.models import MotionModel, SequenceModel, Spec, Trainable, build, middle_of, parts
-from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, check_digest, check_size, read_set
-from blurvid.weights.sets import clear, find, held, places_beside
+from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, described, read_part, read_set
+from blurvid.weights.sets import find
 from blurvid.weights.specs import spec_of
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 """Number formats that a weight set may hold."""
+PATIENCE = 60.0
+"""Longest wait [s] for another process that puts a set in the same place."""
 
 
 class _NoDraws(TorchFunctionMode):
@@ -57,15 +62,22 @@ def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Trainable
     Raises:
         WeightsError: a file is missing, damaged, or does not belong to the model.
     """
+    return assembled(weight_set, partial(read_part, weight_set)).to(device)
+
+
+def assembled(weight_set: WeightSet, read: Callable[[str], bytes]) -> Trainable:
+    """Make the model of a weight set, see `load`.
+
+    Args:
+        weight_set: what its `set.json` says.
+        read: gives the contents of the file of a part, which are compared with that already.
+    """
     model = skeleton(weight_set.model, spec_of(weight_set))
     for part, module in parts(model).items():
-        entry = weight_set.info["files"][part]
-        path = weight_set.file(part)
-        data = _checked_bytes(path, entry["bytes"], entry["sha256"])
-        fill(module, _tensors(path, data, weight_set.model, part, module))
+        fill(module, _tensors(weight_set.file(part), read(part), weight_set.model, part, module))
     if isinstance(model, MotionModel):
         model.middle = _middle(weight_set)
-    return model.eval().requires_grad_(False).to(device)
+    return model.eval().requires_grad_(False)
 
 
 def _middle(weight_set: WeightSet) -> SequenceModel:
@@ -93,7 +105,7 @@ def save(
 ) -> WeightSet:
     """Save a model as a weight set.
 
-    The set is written beside its place and renamed, so that no half set is ever found.
+    No half set is ever found, see `install`.
 
     Args:
         model: the model; its device and number format do not matter.
@@ -116,80 +128,64 @@ def save(
     """
     if dtype not in DTYPES:
         raise WeightsError(f"weights are stored as fp16, bf16 or fp32, not as {dtype}")
-    stored = {part: _storable(part, module, dtype) for part, module in parts(model).items()}
-
-    def write(staging: Path) -> None:
-        files = {}
-        for part, tensors in stored.items():
-            path = staging / f"{part}.safetensors"
-            metadata = {"format": str(FORMAT), "model": model.name, "part": part, "set": name}
-            content = _settled(safetensors.torch.save(tensors, metadata))
-            path.write_bytes(content)
-            files[part] = {
-                "file": path.name,
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "bytes": len(content),
-            }
-        info = {
-            **(extra or {}),
-            "format": FORMAT,
-            "name": name,
-            "model": model.name,
-            "spec": asdict(model.spec),
-            "files": files,
-            "recipe": dict(recipe),
-            "data": data,
-            "scores": dict(scores),
-            "licence": licence,
-        }
-        write_info(staging, info)
-
-    return install(Path(directory), write, overwrite=overwrite)
+    contents = {}
+    for part, module in parts(model).items():
+        metadata = {"format": str(FORMAT), "model": model.name, "part": part, "set": name}
+        tensors = _storable(part, module, dtype)
+        contents[part] = _settled(safetensors.torch.save(tensors, metadata))
+    info = {
+        **(extra or {}),
+        "name": name,
+        "model": model.name,
+        "spec": asdict(model.spec),
+        "recipe": dict(recipe),
+        "data": data,
+        "scores": dict(scores),
+        "licence": licence,
+    }
+    return install(Path(directory), info, contents, overwrite=overwrite)
 
 
-def write_info(directory: Path, info: Mapping[str, Any]) -> None:
-    """Write a `set.json`."""
-    try:
-        text = json.dumps(info, indent=2, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"the description of the weights is not plain JSON: {error}") from None
-    (directory / SET_FILE).write_text(text + "\n", encoding="utf-8")
+def install(
+    target: Path, info: Mapping[str, Any], contents: Mapping[str, bytes], *, overwrite: bool
+) -> WeightSet:
+    """Put a weight set in its place: its files, then the `set.json` that names them.
 
-
-def install(target: Path, write: Callable[[Path], None], *, overwrite: bool) -> WeightSet:
-    """Make a weight set in a directory beside its place, then move it there.
-
-    One process at a time does so; what killed ones have left is removed.
+    What is in a file is told by its name, so that a set which is replaced is whole until then. One
+    process at a time does so; what killed ones have left is removed.
 
     Args:
         target: where the set goes.
-        write: called with the temporary directory, to fill it.
+        info: what `set.json` says, but for the files.
+        contents: of the file of each part.
         overwrite: replace a weight set that is there already.
 
     Raises:
         OutputError: the target exists, cannot be written, or another process takes long over it.
-        WeightsError: what was written is not a weight set.
+        WeightsError: this is not a weight set.
     """
-    staging, retired = places_beside(target)
+    files = {}
+    for part, data in contents.items():
+        digest = hashlib.sha256(data).hexdigest()
+        file = f"{part}-{digest[:8]}.safetensors"
+        files[part] = {"file": file, "sha256": digest, "bytes": len(data)}
+    whole = {**info, "format": FORMAT, "files": files}
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with held(target):
-            clear(target)
-            _check_free(target, overwrite=overwrite)
-            try:
-                staging.mkdir()
-                write(staging)
-                read_set(staging, "path")
-                if target.exists():
-                    target.rename(retired)
-                staging.rename(target)
-            finally:
-                try:
-                    clear(target)
-                finally:
-                    clear(target)  # an interrupt may have broken off the first
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
+        text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"the description of the weights is not plain JSON: {error}") from None
+    described(target / SET_FILE, text.encode())
+    names = [*(entry["file"] for entry in files.values()), SET_FILE]
+    with locked(target / LOCK_FILE, target, PATIENCE):
+        remove_stale(target)
+        check_free(target, overwrite=overwrite)
+        with replacing([target / name for name in names]) as paths:
+            for path, data in zip(paths, [*contents.values(), text.encode()], strict=True):
+                path.write_bytes(data)
+        for old in target.glob("*.safetensors"):
+            if old.name not in names:
+                with contextlib.suppress(OSError):
+                    old.unlink()
     return read_set(target, "path")
 
 
@@ -225,22 +221,12 @@ def _some(names: set[str]) -> str:
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
 
 
-def check_place(target: Path, *, overwrite: bool) -> None:
-    """Find out early whether a set can be put in a place, and remove what killed processes left.
-
-    Raises:
-        OutputError: as `install`.
-    """
-    if target.parent.exists():
-        with held(target):
-            clear(target)
-            _check_free(target, overwrite=overwrite)
-
-
-def _check_free(target: Path, *, overwrite: bool) -> None:
+def check_free(target: Path, *, overwrite: bool) -> None:
     """Raise OutputError when a set cannot be put in this place."""
     try:
-        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        if not target.exists() or (
+            target.is_dir() and all(path.name == LOCK_FILE for path in target.iterdir())
+        ):
             return
         is_set = (target / SET_FILE).is_file()
     except OSError as error:
@@ -270,18 +256,6 @@ def _storable(part: str, module: nn.Module, dtype: torch.dtype) -> dict[str, Ten
             raise WeightsError(f"{part}: {name} does not fit in {dtype}; save it as fp32")
         stored[name] = converted
     return stored
-
-
-def _checked_bytes(path: Path, size: int, digest: str) -> bytes:
-    """Contents of a file whose size and digest are right."""
-    check_size(path, size)
-    try:
-        with path.open("rb") as file:
-            data = file.read(size + 1)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
-    check_digest(path, hashlib.sha256(data).hexdigest(), digest)
-    return data
 
 
 def _tensors(

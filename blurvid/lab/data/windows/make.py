@@ -7,8 +7,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,27 +16,9 @@ from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import sequence_motion
 from blurvid.flow.pyramid import COARSEST
-from blurvid.lab.data.windows.clips import SourceClip, as_floats
-from blurvid.lab.data.windows.records import Record
+from blurvid.lab.data.windows.clips import SourceClip
+from blurvid.lab.data.windows.records import Record, Window, as_floats
 from blurvid.lab.options import SynthOptions
-
-
-@dataclass(frozen=True)
-class Window:
-    """Consecutive frames and the blurry image that they make."""
-
-    blurry: Tensor
-    """y, (3, H, W), RGB, float32 in [0, 1]."""
-    frames: Tensor
-    """The frames averaged, (N, 3, H, W), RGB: uint8 from videos, otherwise as `blurry`."""
-    record: Record
-    """How it was made: its line of the manifest."""
-
-    @cached_property
-    def sharp(self) -> Tensor:
-        """The frames averaged, (N, 3, H, W), float32 in [0, 1]."""
-        return as_floats(self.frames)
-
 
 Maker = Callable[[], Window]
 """Makes one window, in whatever thread it is called."""
@@ -84,9 +65,9 @@ class Frame:
             return self._pixels
 
 
-def make_windows(
+def plan_windows(
     clip: SourceClip, options: SynthOptions, *, skip: Container[int] = ()
-) -> Iterator[Window]:
+) -> Iterator[Maker]:
     """Average windows of consecutive frames; memory does not grow with the clip.
 
     Frames are scaled first, then cropped, then averaged in light (paper, eq. 1 and section 7);
@@ -99,27 +80,13 @@ def make_windows(
         skip: numbers of windows, counted from 1, to pass over.
 
     Yields:
-        The windows in order of time. `frames` in the record counts from 0; `crop` is left, top,
-        width, height [px] after scaling.
+        What makes each window, in order of time; it holds the window's frames. `frames` in the
+        record counts from 0; `crop` is left, top, width, height [px] after scaling.
 
     Raises:
         OptionError: an option is out of range.
         InputError: the clip is unreadable, too short, its frames differ in size, or are smaller
-            than the crop.
-    """
-    return (make() for make in plan_windows(clip, options, skip=skip))
-
-
-def plan_windows(
-    clip: SourceClip, options: SynthOptions, *, skip: Container[int] = ()
-) -> Iterator[Maker]:
-    """Go through a clip as `make_windows` does, but leave the work on each window to the caller.
-
-    Yields:
-        What makes each window, in order of time; it holds the window's frames.
-
-    Raises:
-        OptionError, InputError: as `make_windows`, which may also come from the makers.
+            than the crop; which may also come from the makers.
     """
     check_options(options)
     stride = options.stride or options.frames
@@ -168,7 +135,8 @@ def _window(
     record = record_of(clip, options, sharp, first, number, box)
     if clip.gaps:
         record["gaps"] = list(clip.gaps.values())
-    return Window(blurry.clamp(0, 1), sharp, record)
+    blurry = blurry.clamp(0, 1)
+    return Window(record, lambda: blurry, lambda: sharp)
 
 
 def generator_of(options: SynthOptions, clip: SourceClip, number: int) -> torch.Generator:

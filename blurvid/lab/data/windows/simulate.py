@@ -17,8 +17,8 @@ from blurvid import media
 from blurvid.config import FRAMES
 from blurvid.errors import InputError, OptionError
 from blurvid.lab.data.windows.clips import SourceClip, load_scaled
-from blurvid.lab.data.windows.make import Frame, Maker, Window, generator_of, record_of
-from blurvid.lab.data.windows.records import in_windows
+from blurvid.lab.data.windows.make import Frame, Maker, generator_of, record_of
+from blurvid.lab.data.windows.records import Window, in_windows
 from blurvid.lab.options import MotionOptions, SynthOptions
 from blurvid.lab.synth import IDEAL, margin, simulate
 
@@ -110,7 +110,8 @@ def _simulated(
         blurry = blurry + options.noise * torch.randn(blurry.shape, generator=g)
     record = record_of(still, options, rendered.frames[0], 0, number, box, motion.sub_frames)
     record["simulated"] = described(motion)
-    return Window(blurry.clamp(0, 1), rendered.frames[0], record)
+    blurry = blurry.clamp(0, 1)
+    return Window(record, lambda: blurry, lambda: rendered.frames[0])
 
 
 def described(motion: MotionOptions) -> dict[str, Any]:
