@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fuzz_seeds import SLIM, weight_set
+from fuzz_seeds import SLIM
 from PIL import Image
 from test_weights_import import authors_state
 
@@ -229,23 +229,20 @@ class Train:
 
 
 class Weights:
-    """A set that is imported, imported in the place of an older one, or fetched."""
+    """A set that is imported, or imported in the place of an older one."""
 
-    ways = ("fetch", "import", "replace")
+    ways = ("import", "replace")
 
     def prepare(self, place: Path) -> None:
         place.mkdir()
         torch.manual_seed(0)
         for stage, module in parts(build("cascade", SLIM)).items():
             torch.save({"state_dict_G": authors_state(stage, module)}, place / f"{stage}.pth")
-        shutil.make_archive(str(place / "set"), "zip", weight_set(place / "files"))
         model = build("cascade", SLIM)
         about = {"name": "jin2018", "recipe": {}, "data": "", "scores": {}, "licence": ""}
         weights.save(model, place / "old" / "jin2018", **about)
 
     def command(self, place: Path, way: int, here: Path) -> list[str]:
-        if self.ways[way] == "fetch":
-            return ["weights", "fetch", (place / "set.zip").as_uri()]
         words = ["weights", "import", *(str(path) for path in sorted(place.glob("*.pth")))]
         if self.ways[way] == "import":
             return words

@@ -446,7 +446,7 @@ def test_no_such_weights(run):
 def test_no_weights_at_all(run):
     result = run(make_photo("a.png"), "-o", "out.mp4", weights_set=None)
     assert result.exit_code == 4
-    assert "blurvid weights fetch" in result.stderr
+    assert "blurvid weights import" in result.stderr
 
 
 def test_weights_of_another_model(run):

@@ -202,24 +202,20 @@ def test_other_photos_may_go_to_the_same_folder_at_once(command, here, prepared)
     assert not [path for path in files_in(here) if is_hidden(path)]
 
 
-def packed(here):
-    """The address of an archive of a set."""
-    return Path(shutil.make_archive(str(here / "set"), "zip", weight_set(here / "set"))).as_uri()
-
-
 @posix
 def test_a_second_process_waits_for_a_place_in_the_cache(here, monkeypatch):
     monkeypatch.setattr(store, "PATIENCE", 0.0)
-    url = packed(here)
-    place = weights.cache_dir() / "weights"
-    with held(place / "direct" / atomic.LOCK_FILE):
-        assert "another blurvid process" in refused(invoke("weights", "fetch", url), 6)
-        assert {path.name for path in place.rglob("*")} == {"direct", atomic.LOCK_FILE}
+    place = weights.cache_dir() / "weights" / "direct"
+    with held(place / atomic.LOCK_FILE):
+        with pytest.raises(OutputError, match="another blurvid process"):
+            weight_set(place)
+        assert {path.name for path in place.parent.rglob("*")} == {"direct", atomic.LOCK_FILE}
         monkeypatch.setattr(store, "PATIENCE", 60.0)
         subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -9 {_child()}"]).wait()
-        assert invoke("weights", "fetch", url).exit_code == 0
-    assert "exists already" in refused(invoke("weights", "fetch", url), 6)
-    assert [path.name for path in place.iterdir()] == ["direct"]
+        weight_set(place)
+    with pytest.raises(OutputError, match="exists already"):
+        weight_set(place)
+    assert [path.name for path in place.parent.iterdir()] == ["direct"]
 
 
 def _child():
@@ -249,7 +245,7 @@ def disk(here):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-FOLDERS = {"extract": "out", "synth": "out", "train": "run", "weights": "home"}
+FOLDERS = {"extract": "out", "synth": "out", "train": "run"}
 
 
 def on_disk(place, name):
@@ -259,17 +255,11 @@ def on_disk(place, name):
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_full_disk_keeps_what_was_whole_and_can_be_gone_on_with(
-    name, disk, here, command, monkeypatch
-):
+def test_a_full_disk_keeps_what_was_whole_and_can_be_gone_on_with(name, disk, here, command):
     place, _ = disk
-    if name == "weights":
-        monkeypatch.setenv("BLURVID_HOME", str(here / "home"))
-        words = ["weights", "fetch", packed(here)]
-    else:
-        words = command(name)
+    words = command(name)
     on_disk(place, name)
-    free = {"extract": 60, "synth": 80, "train": 40, "weights": 8}[name]
+    free = {"extract": 60, "synth": 80, "train": 40}[name]
     filler = place / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
@@ -287,7 +277,7 @@ def test_a_full_disk_keeps_what_was_whole_and_can_be_gone_on_with(
     assert not [path for path in left if is_hidden(path)]
 
     filler.unlink()
-    if name != "weights" and left:
+    if left:
         words = command(name)
     assert invoke(*words).exit_code == 0
     whole = files_in(place / "output")
@@ -297,11 +287,10 @@ def test_a_full_disk_keeps_what_was_whole_and_can_be_gone_on_with(
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_read_only_folder_is_one_line(name, disk, here, command, monkeypatch):
+def test_a_read_only_folder_is_one_line(name, disk, here, command):
     place, change = disk
-    words = ["weights", "fetch", packed(here)] if name == "weights" else command(name)
+    words = command(name)
     on_disk(place, name)
-    monkeypatch.setenv("BLURVID_HOME", str(here / "home"))
     change("ro")
     try:
         result = invoke(*words, "-q") if name == "synth" else invoke(*words)

@@ -266,15 +266,6 @@ def test_photos_in_a_sound_archive_are_read_whatever_their_names(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["photos.tar"]
 
 
-def test_a_packed_set_is_not_unpacked_beyond_what_it_tells(tmp_path, surroundings):
-    folder = weight_set(tmp_path / "set")
-    with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as file:
-        file.write(folder / "set.json", "set.json")
-        file.writestr(weights.find(folder).file("direct").name, bytes(64 * MIB))
-    with pytest.raises(WeightsError, match="bytes instead of"):
-        weights.fetch((tmp_path / "set.zip").as_uri())
-
-
 # Photos
 
 

@@ -147,8 +147,8 @@ class MotionModel(nn.Module):
     def middle_frame(self, y: Tensor) -> Tensor:
         """Extract the middle frame alone, (B, 3, H, W) -> (B, 3, H, W)."""
         out = torch.empty_like(y)
-        for frame, image in zip(out.split(1), y.split(1), strict=True):
-            self._fill(frame, image, (0.0,))
+        for frame, image in zip(out, y, strict=True):
+            self._fill(frame.unsqueeze(0), image.unsqueeze(0), (0.0,))
         return out
 
     def _fill(self, out: Tensor, y: Tensor, times: Sequence[float]) -> None:

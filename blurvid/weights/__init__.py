@@ -1,8 +1,8 @@
-"""Weight sets: find, list, verify, load, save, import and fetch them.
+"""Weight sets: find, list, verify, load, save and import them.
 
 A weight set is a directory with a `set.json` and a safetensors file for each part of a
 model. Everything that can be wrong with one raises `WeightsError`; a place that cannot be
-written raises `OutputError`. Only `fetch` uses the network.
+written raises `OutputError`.
 """
 
 from importlib import import_module
@@ -13,7 +13,6 @@ from blurvid.weights.sets import best_middle, cache_dir, default, find, list_set
 
 if TYPE_CHECKING:
     from blurvid.weights.authors import ImportedFile, ImportReport, import_authors
-    from blurvid.weights.download import fetch
     from blurvid.weights.foreign import load_foreign
     from blurvid.weights.maxim import import_maxim, is_maxim
     from blurvid.weights.onnx import export_onnx, onnx_parts
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _LATER = {
     "authors": ("ImportReport", "ImportedFile", "import_authors"),
-    "download": ("fetch",),
     "foreign": ("load_foreign",),
     "maxim": ("import_maxim", "is_maxim"),
     "onnx": ("export_onnx", "onnx_parts"),
@@ -40,7 +38,6 @@ __all__ = [
     "cache_dir",
     "default",
     "export_onnx",
-    "fetch",
     "find",
     "import_authors",
     "import_maxim",

@@ -193,16 +193,8 @@ def read_part(weight_set: WeightSet, part: str) -> bytes:
     Raises:
         WeightsError: they are not, or it cannot be read.
     """
-    path = weight_set.file(part)
-    size = weight_set.info["files"][part]["bytes"]
-    data = read_file(path, size, f"{path} is missing; get the weight set again")
-    check_part(weight_set, part, data)
-    return data
-
-
-def check_part(weight_set: WeightSet, part: str, data: bytes) -> None:
-    """Raise WeightsError unless these are the contents of a part."""
     path, entry = weight_set.file(part), weight_set.info["files"][part]
+    data = read_file(path, entry["bytes"], f"{path} is missing; get the weight set again")
     if len(data) != entry["bytes"]:
         actual = len(data) if len(data) < entry["bytes"] else "more"
         raise WeightsError(
@@ -214,3 +206,4 @@ def check_part(weight_set: WeightSet, part: str, data: bytes) -> None:
             f"{path} does not have the SHA-256 in {SET_FILE}; it is damaged or was changed, "
             "get the weight set again"
         )
+    return data

@@ -92,8 +92,8 @@ def find(name_or_dir: str | Path | None = None, model: str = "auto") -> WeightSe
     if not defaults:
         what = "weights" if model == "auto" else f"weights of the {model} model"
         raise WeightsError(
-            f"no {what} in {_places()}{_known()}; name a set or its "
-            "directory, or get one with 'blurvid weights fetch' or 'blurvid weights import'"
+            f"no {what} in {_places()}{_known()}; name the directory of a set, or make one with "
+            "'blurvid weights import'"
         )
     # max() keeps the first of equals, and MODELS begins with the best
     return max(defaults, key=lambda entry: (entry.model == MODELS[0], _rank(entry)))

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,22 +61,12 @@ def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Trainable
     Raises:
         WeightsError: a file is missing, damaged, or does not belong to the model.
     """
-    return assembled(weight_set, partial(read_part, weight_set)).to(device)
-
-
-def assembled(weight_set: WeightSet, read: Callable[[str], bytes]) -> Trainable:
-    """Make the model of a weight set, see `load`.
-
-    Args:
-        weight_set: what its `set.json` says.
-        read: gives the contents of the file of a part, which are compared with that already.
-    """
     model = skeleton(weight_set.model, spec_of(weight_set))
     for part, module in parts(model).items():
-        fill(module, _tensors(weight_set.file(part), read(part), weight_set.model, part, module))
+        fill(module, _tensors(weight_set, part, module))
     if isinstance(model, MotionModel):
         model.middle = _middle(weight_set)
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False).to(device)
 
 
 def _middle(weight_set: WeightSet) -> SequenceModel:
@@ -105,7 +94,7 @@ def save(
 ) -> WeightSet:
     """Save a model as a weight set.
 
-    No half set is ever found, see `install`.
+    No half set is ever found, see `_install`.
 
     Args:
         model: the model; its device and number format do not matter.
@@ -143,28 +132,18 @@ def save(
         "scores": dict(scores),
         "licence": licence,
     }
-    return install(Path(directory), info, contents, overwrite=overwrite)
+    return _install(Path(directory), info, contents, overwrite=overwrite)
 
 
-def install(
+def _install(
     target: Path, info: Mapping[str, Any], contents: Mapping[str, bytes], *, overwrite: bool
 ) -> WeightSet:
-    """Put a weight set in its place: its files, then the `set.json` that names them.
+    """Put the files of each part in their place, then the `set.json` that names them.
 
     What is in a file is told by its name, so that a set which is replaced is whole until then. One
     process at a time does so; what killed ones have left is removed.
-
-    Args:
-        target: where the set goes.
-        info: what `set.json` says, but for the files.
-        contents: of the file of each part.
-        overwrite: replace a weight set that is there already.
-
-    Raises:
-        OutputError: the target exists, cannot be written, or another process takes long over it.
-        WeightsError: this is not a weight set.
     """
-    files = {}
+    files: dict[str, dict[str, Any]] = {}
     for part, data in contents.items():
         digest = hashlib.sha256(data).hexdigest()
         file = f"{part}-{digest[:8]}.safetensors"
@@ -258,10 +237,9 @@ def _storable(part: str, module: nn.Module, dtype: torch.dtype) -> dict[str, Ten
     return stored
 
 
-def _tensors(
-    path: Path, data: bytes, model: str, part: str, module: nn.Module
-) -> dict[str, Tensor]:
-    """What a safetensors file holds for a module, fp32."""
+def _tensors(weight_set: WeightSet, part: str, module: nn.Module) -> dict[str, Tensor]:
+    """What the file of a part holds for its module, fp32."""
+    path, model, data = weight_set.file(part), weight_set.model, read_part(weight_set, part)
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
