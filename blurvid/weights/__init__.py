@@ -16,16 +16,14 @@ if TYPE_CHECKING:
     from blurvid.weights.foreign import load_foreign
     from blurvid.weights.maxim import import_maxim, is_maxim
     from blurvid.weights.onnx import export_onnx, onnx_parts
-    from blurvid.weights.specs import spec_from, spec_of, spec_problem
-    from blurvid.weights.store import load, save
+    from blurvid.weights.store import load, save, spec_of
 
 _LATER = {
     "authors": ("ImportReport", "ImportedFile", "import_authors"),
     "foreign": ("load_foreign",),
     "maxim": ("import_maxim", "is_maxim"),
     "onnx": ("export_onnx", "onnx_parts"),
-    "specs": ("spec_from", "spec_of", "spec_problem"),
-    "store": ("load", "save"),
+    "store": ("load", "save", "spec_of"),
 }
 """Modules that load torch, which finding a set does without, and the names that they hold."""
 
@@ -47,9 +45,7 @@ __all__ = [
     "load_foreign",
     "onnx_parts",
     "save",
-    "spec_from",
     "spec_of",
-    "spec_problem",
     "verify",
 ]
 

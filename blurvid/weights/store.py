@@ -18,10 +18,18 @@ from torch.overrides import TorchFunctionMode
 
 from blurvid.atomic import LOCK_FILE, locked, remove_stale, replacing
 from blurvid.errors import ExistsError, OutputError, WeightsError
-from blurvid.models import MotionModel, SequenceModel, Spec, Trainable, build, middle_of, parts
+from blurvid.models import (
+    MotionModel,
+    SequenceModel,
+    Spec,
+    Trainable,
+    build,
+    middle_of,
+    parts,
+    spec_from,
+)
 from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, described, read_part, read_set
 from blurvid.weights.sets import find
-from blurvid.weights.specs import spec_of
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 """Number formats that a weight set may hold."""
@@ -43,6 +51,19 @@ class _NoDraws(TorchFunctionMode):
         if func in (Tensor.normal_, Tensor.uniform_, nn.init.normal_):
             return args[0] if args else given["tensor"]
         return func(*args, **given)
+
+
+def spec_of(weight_set: WeightSet) -> Spec:
+    """Shape of the network that a set belongs to; what a `set.json` leaves out has its default.
+
+    Raises:
+        WeightsError: it is malformed, or larger than is believed.
+    """
+    given = weight_set.info.get("spec")
+    try:
+        return spec_from(weight_set.model, {} if given is None else given)
+    except ValueError as error:
+        raise WeightsError(f"{weight_set.path / SET_FILE}: in spec, {error}") from None
 
 
 def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Trainable:
