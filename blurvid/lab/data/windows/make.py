@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
 from collections import deque
 from collections.abc import Callable, Container, Iterator
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -50,21 +49,6 @@ def check_options(options: SynthOptions) -> None:
             raise OptionError(text)
 
 
-class Frame:
-    """An image that is loaded when a window first needs it; windows may share it."""
-
-    def __init__(self, load: Callable[[], Tensor]) -> None:
-        self._load, self._lock = load, threading.Lock()
-        self._pixels: Tensor | None = None
-
-    def pixels(self) -> Tensor:
-        """Give the image, (3, H, W)."""
-        with self._lock:
-            if self._pixels is None:
-                self._pixels = self._load()
-            return self._pixels
-
-
 def plan_windows(
     clip: SourceClip, options: SynthOptions, *, skip: Container[int] = ()
 ) -> Iterator[Maker]:
@@ -90,13 +74,13 @@ def plan_windows(
     """
     check_options(options)
     stride = options.stride or options.frames
-    held: deque[Frame] = deque(maxlen=options.frames)
+    held: deque[Callable[[], Tensor]] = deque(maxlen=options.frames)
     start = number = longest = 0
     for index, load in enumerate(clip.loaders(options.scale)):
         if index in clip.gaps:  # what lies on its two sides was not taken in a row
             start = index
             held.clear()
-        held.append(Frame(load))
+        held.append(cache(load))  # windows may share it
         longest = max(longest, index + 1 - start)
         first = index + 1 - options.frames
         if first >= start and (first - start) % stride == 0:
@@ -109,9 +93,13 @@ def plan_windows(
 
 
 def _window(
-    clip: SourceClip, options: SynthOptions, held: list[Frame], first: int, number: int
+    clip: SourceClip,
+    options: SynthOptions,
+    held: list[Callable[[], Tensor]],
+    first: int,
+    number: int,
 ) -> Window:
-    frames = [frame.pixels() for frame in held]
+    frames = [load() for load in held]
     if len({frame.shape for frame in frames}) > 1:
         raise InputError(f"{clip.path}: frames of different sizes")
     sharp = torch.stack(frames)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from blurvid import media
 from blurvid.config import FRAMES
 from blurvid.errors import InputError, OptionError
 from blurvid.lab.data.windows.clips import SourceClip, load_scaled
-from blurvid.lab.data.windows.make import Frame, Maker, generator_of, record_of
+from blurvid.lab.data.windows.make import Maker, generator_of, record_of
 from blurvid.lab.data.windows.records import Window, in_windows
 from blurvid.lab.options import MotionOptions, SynthOptions
 from blurvid.lab.synth import IDEAL, margin, simulate
@@ -83,7 +83,7 @@ def simulate_still(
     """
     if options.frames != FRAMES:
         raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
-    photo = Frame(partial(load_scaled, still.path, options.scale))
+    photo = cache(partial(load_scaled, still.path, options.scale))
     for number in range(1, count + 1):
         if number not in skip:
             yield partial(_simulated, still, photo, others, options, motion, number)
@@ -91,14 +91,14 @@ def simulate_still(
 
 def _simulated(
     still: SourceClip,
-    photo: Frame,
+    photo: Callable[[], Tensor],
     others: Sequence[SourceClip],
     options: SynthOptions,
     motion: MotionOptions,
     number: int,
 ) -> Window:
     g = generator_of(options, still, number)
-    back, box = _background(photo.pixels(), still, options, motion, g)
+    back, box = _background(photo(), still, options, motion, g)
     front = back
     if motion.covered:
         other = others[int(torch.randint(len(others), (), generator=g))]
