@@ -89,12 +89,12 @@ def line_kernels(lines: Tensor, times: Sequence[float], reach: tuple[int, int]) 
 
 def to_light(image: Tensor) -> Tensor:
     """Linear light of an image, any shape, clamped to [1e-4, 1]; differentiable."""
-    return image.clamp(DARKEST, 1) ** GAMMA
+    return image.clamp(DARKEST, 1.0) ** GAMMA
 
 
 def to_image(light: Tensor) -> Tensor:
     """Image values of linear light, any shape, clamped to [1e-6, 1]; differentiable."""
-    return light.clamp(FAINTEST, 1) ** (1 / GAMMA)
+    return light.clamp(FAINTEST, 1.0) ** (1 / GAMMA)
 
 
 def sample(image: Tensor, shift: Tensor, mode: Sampling = "bilinear") -> Tensor:

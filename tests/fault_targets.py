@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -169,6 +170,11 @@ class Synth:
         assert files_in(here) == whole, "not what an uninterrupted run writes"
 
 
+def plain(name: str) -> str:
+    """A name without the digest that files of weights have in theirs."""
+    return re.sub(r"-[0-9a-f]{8}(\.safetensors)$", r"\1", name)
+
+
 class Train:
     """A run whose budget is in steps, with a checkpoint after each."""
 
@@ -211,7 +217,7 @@ class Train:
 
     def after_kill(self, here: Path, whole: Files) -> None:
         found = files_in(here)
-        assert {name for name in found if not is_hidden(name)} <= set(whole)
+        assert {plain(name) for name in found if not is_hidden(name)} <= set(map(plain, whole))
         self.step(here)
         place = here / "run" / "weights"
         if place.exists():
@@ -219,7 +225,7 @@ class Train:
 
     def after_all(self, here: Path, whole: Files, before: set[str], said: str) -> None:
         found = files_in(here)
-        assert found.keys() == whole.keys(), f"other files: {sorted(found.keys() ^ whole.keys())}"
+        assert sorted(map(plain, found)) == sorted(map(plain, whole)), "other files"
         weights.verify(weights.find(here / "run" / "weights"))
         state = load_state(here / "run" / "state.pt")
         assert state["step"] == self.steps

@@ -446,7 +446,7 @@ def test_a_bar_is_shown_on_terminals_only(pair, monkeypatch):
     assert any(stage in shown.stderr for stage in ("middle frame", "motion", "picture"))
 
 
-@pytest.mark.parametrize("part", ["motion.head.bias", "middle.net.head.bias"])
+@pytest.mark.parametrize("part", ["motion.head.bias", "middle.model.head.bias"])
 def test_networks_that_overflow_are_a_clean_error(pair, part):
     with extractor() as ready:
         ready.network.get_parameter(part).fill_(torch.nan)

@@ -157,7 +157,11 @@ def test_crops_from_afar_move_less(monkeypatch):
 
 
 def test_whole_clips_are_held_out():
-    windows = [replace(w, name=f"{w.clip}_{i}") for w in clips(9, 0.0) for i in range(8)]
+    windows = [
+        replace(w, record=w.record | {"window": f"{w.clip}_{i}"})
+        for w in clips(9, 0.0)
+        for i in range(8)
+    ]
     training, kept = held_out(windows, replace(PATHS, validated=2))
     assert not {w.clip for w in training} & {w.clip for w in kept}
     assert [w.name for w in kept] == ["clip7_0", "clip7_6"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +34,8 @@ from blurvid.weights.sets import find
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 """Number formats that a weight set may hold."""
+LEFT = re.compile(r"\.blurvid.*|\w+-[0-9a-f]{8}\.safetensors")
+"""Names of what is there of a set before its `set.json` is."""
 PATIENCE = 60.0
 """Longest wait [s] for another process that puts a set in the same place."""
 
@@ -225,7 +228,7 @@ def check_free(target: Path, *, overwrite: bool) -> None:
     """Raise OutputError when a set cannot be put in this place."""
     try:
         if not target.exists() or (
-            target.is_dir() and all(path.name == LOCK_FILE for path in target.iterdir())
+            target.is_dir() and all(LEFT.fullmatch(path.name) for path in target.iterdir())
         ):
             return
         is_set = (target / SET_FILE).is_file()
