@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 from filelock import FileLock, Timeout
 
 from blurvid.errors import OutputError, reason
@@ -74,17 +75,18 @@ def replacing(paths: Sequence[Path]) -> Iterator[list[Path]]:
     except OSError as error:
         raise OutputError(f"{paths[0]}: not written: {_cause(error)}") from error
     finally:
-        try:
-            _remove(temporaries)
-        finally:
-            _remove(temporaries)  # an interrupt may have broken off the first
+        _remove(temporaries)
 
 
 def _remove(paths: Sequence[Path]) -> None:
-    """Remove files that may be there."""
-    for path in paths:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+    """Remove files that may be there, although an interrupt may come in between."""
+    try:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    except BaseException:
+        _remove(paths)
+        raise
 
 
 def remove_stale(folder: Path) -> list[Path]:
@@ -104,10 +106,11 @@ def remove_stale(folder: Path) -> list[Path]:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
             if match is None:
-                if _LOCK.fullmatch(entry.name) and remove_free(Path(entry.path)):
-                    removed.append(Path(entry.path))
+                if _LOCK.fullmatch(entry.name):
+                    with contextlib.suppress(OutputError), locked(Path(entry.path), "", 0):
+                        removed.append(Path(entry.path))  # as it is when it was held
                 continue
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, OverflowError):
                 old = time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE
                 if old or (match[1] == _HOST and not _lives(int(match[2]), match[3])):
                     Path(entry.path).unlink()
@@ -117,17 +120,7 @@ def remove_stale(folder: Path) -> list[Path]:
 
 def _lives(number: int, process: str) -> bool:
     """Whether a process of this host may still be writing; where in doubt, it may."""
-    if number == os.getpid():
-        return process == _PROCESS
-    if sys.platform == "win32":  # there, asking by signal would end the process
-        return True
-    try:
-        os.kill(number, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
+    return process == _PROCESS if number == os.getpid() else psutil.pid_exists(number)
 
 
 def _cause(error: OSError) -> str:
@@ -145,8 +138,8 @@ def locked(path: Path, name: str | Path, patience: float = 0.25) -> Iterator[Non
     out. Where nothing can be written, nothing is locked; what is to be written next tells why.
 
     Args:
-        path: the file to lock. It and folders that are missing are made, and removed in the end
-            unless something else has come into them.
+        path: the file to lock. It and its folder are made where missing, and removed in the end
+            unless something else has come into that.
         name: what is locked, for the message.
         patience: how long to wait for another process [s]; one that only looks whether the lock
             is left over holds it for an instant.
@@ -154,67 +147,27 @@ def locked(path: Path, name: str | Path, patience: float = 0.25) -> Iterator[Non
     Raises:
         OutputError: another process holds it.
     """
-    made = _make_folders(path.parent)
-    lock = FileLock(path, thread_local=False)
+    lock, made = FileLock(path, thread_local=False), False
     try:
         try:
+            made = not path.parent.exists()
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(patience)
         except Timeout:
             text = f"{name}: another blurvid process is writing here; wait for its end"
             raise OutputError(text) from None
         except (OSError, ValueError, NotImplementedError):
             pass
-        except BaseException:  # an interrupt, which may have come when the file was there already
-            remove_free(path)
-            raise
         yield
     finally:
         if lock.is_locked:
-            _give_up(lock, path)
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only where it is empty
-
-
-def remove_free(path: Path) -> bool:
-    """Remove a lock that nobody holds, as killed processes leave them; whether it was one."""
-    lock = FileLock(path, thread_local=False)
-    with contextlib.suppress(OSError, Timeout, NotImplementedError):
-        lock.acquire(0)
-        _give_up(lock, path)
-        return True
-    return False
-
-
-def _make_folders(folder: Path) -> list[Path]:
-    """Make folders that are missing; which, from the innermost."""
-    missing = []
-    with contextlib.suppress(OSError, ValueError):
-        while not folder.exists():
-            missing.append(folder)
-            folder = folder.parent
-        for new in reversed(missing):
-            new.mkdir(exist_ok=True)
-    return missing
-
-
-def _give_up(lock: FileLock, path: Path) -> None:
-    """Give a lock up, and remove its file."""
-    try:
-        # While it is held: who waits for it sees that the file is gone, and makes another.
-        if sys.platform != "win32":
-            path.unlink(missing_ok=True)
-    except OSError:
-        pass  # the folder may be gone, too
-    except BaseException:  # an interrupt just before
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        raise
-    finally:
+            _remove([path])  # while it is held: who waits for it sees that, and makes another
         lock.release()
-    if sys.platform == "win32":  # where files that someone has open stay
-        with contextlib.suppress(OSError):
-            path.unlink()
+        if sys.platform == "win32":  # where files that someone has open stay
+            _remove([path])
+        if made:
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()  # only where it is empty
 
 
 _thread = threading.local()

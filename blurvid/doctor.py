@@ -93,7 +93,7 @@ def _device() -> str:
     from blurvid import runtime
 
     device = runtime.resolve_device("auto")
-    text = f"{runtime.describe(device)}, {runtime.threads()} threads"
+    text = f"{runtime.describe(device)}, {torch.get_num_threads()} threads"
     if device.type == "cuda" or not NVIDIA.exists():
         return text
     if torch.version.cuda is None:

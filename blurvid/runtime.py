@@ -233,11 +233,6 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def threads() -> int:
-    """CPU threads that torch uses."""
-    return torch.get_num_threads()
-
-
 class memory_guard:  # noqa: N801, used as a function
     """Turn a lack of memory inside a block into a `DeviceError`."""
 

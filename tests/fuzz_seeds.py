@@ -6,9 +6,7 @@ import functools
 import io
 import json
 import tarfile
-import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -141,17 +139,6 @@ def tars() -> dict[str, bytes]:
                 archive.addfile(info, io.BytesIO(data))
         found[f"{mode} {kind}"] = out.getvalue()
     return found
-
-
-def packed_set(folder: Path, write: Callable[[Path, str], bytes] | None = None) -> dict[str, bytes]:
-    """A weight set as archives."""
-    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-    found = {}
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, data in files.items():
-            packed.writestr(f"set/{name}", data)
-    return found | {"zip": out.getvalue()}
 
 
 def manifest() -> list[dict[str, object]]:

@@ -31,7 +31,6 @@ from fuzz_seeds import (
     checkpoints,
     listing,
     manifest,
-    packed_set,
     photos,
     tars,
     weight_set,
@@ -227,30 +226,6 @@ def _archive(place: Path, rng: random.Random) -> str:
 
 
 @functools.cache
-def _packed() -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory() as folder:
-        return packed_set(weight_set(Path(folder) / "set"))
-
-
-def _fetched(place: Path, rng: random.Random) -> str:
-    """Weight sets in zip and tar archives."""
-    seeds = _packed()
-    data = break_tar(seeds[rng.choice(sorted(seeds))], rng, list(seeds.values()))
-    path = place / "archive"
-    path.write_bytes(data)
-    home = _fresh(place, "home")
-
-    def call() -> None:
-        with _home(home):
-            weights.fetch(path.as_uri())
-
-    result = accepted(call)
-    stray = [entry.name for entry in home.rglob(".*")]
-    assert not stray, f"left behind: {stray}"
-    return result
-
-
-@functools.cache
 def _video() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
@@ -327,7 +302,7 @@ def _settings(place: Path, rng: random.Random) -> str:
 
 
 COMMANDS = ("extract", "extract", "deblur", "synth", "eval", "weights list",
-            "weights verify", "weights path", "weights fetch", "weights import", "doctor", "bench",
+            "weights verify", "weights path", "weights import", "doctor", "bench",
             "train")  # fmt: skip
 SAFE = {
     "bench": ["--res", "16x16", "--network", "direct", "--repeats", "1", "--warmup", "0"],
@@ -419,7 +394,6 @@ TARGETS = {
     "checkpoints": Target(_checkpoint, 0.10, 40),
     "windows": Target(_windows, 0.08, 20),
     "archives": Target(_archive, 0.08, 30),
-    "fetched": Target(_fetched, 0.05, 15),
     "settings": Target(_settings, 0.08, 40),
     "command lines": Target(_words, 0.05, 12),
     "videos": Target(_clip, 0.02, 4),

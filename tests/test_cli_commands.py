@@ -407,7 +407,7 @@ def test_weights_verify_goes_on_after_a_failure(tiny, tmp_path):
     result = invoke("weights", "verify")
     assert result.exit_code == 4
     assert result.stdout == "other: ok\n"
-    assert "direct.safetensors" in result.stderr
+    assert tiny.file("direct").name in result.stderr
 
 
 def test_weights_import_refuses_what_is_no_checkpoint():
@@ -418,14 +418,6 @@ def test_weights_import_refuses_what_is_no_checkpoint():
     assert "a.pth" in result.stderr
     assert invoke("weights", "import").exit_code == 2
     assert invoke("weights", "import", "nowhere.pth").exit_code == 4
-
-
-@pytest.mark.parametrize("url", ["file:///etc/hostname", "nonsense", "http://127.0.0.1:9/a.zip"])
-def test_weights_fetch_errors(url):
-    result = invoke("weights", "fetch", url)
-    assert result.exit_code in (2, 4)
-    assert result.stdout == ""
-    assert len(lines(result.stderr)) == 1
 
 
 # doctor
@@ -457,7 +449,7 @@ def test_doctor_finds_what_is_wrong(tmp_path, monkeypatch):
     assert wrong == {"no-such-package", "cache", "weights"}
     assert "run: pip install no-such-package" in findings["no-such-package"]["text"]
     assert "BLURVID_HOME" in findings["cache"]["text"]
-    assert "weights fetch" in findings["weights"]["text"]
+    assert "weights import" in findings["weights"]["text"]
 
 
 def test_doctor_and_a_torch_that_cannot_be_imported(monkeypatch):
@@ -499,7 +491,7 @@ def test_doctor_finds_damaged_weights(tiny):
     result = invoke("doctor")
     assert result.exit_code == 1
     assert "FAIL  weights" in result.stdout
-    assert "direct.safetensors" in result.stdout
+    assert tiny.file("direct").name in result.stdout
 
 
 # the defaults of the command line are those of the library

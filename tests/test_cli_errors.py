@@ -349,7 +349,6 @@ def test_a_full_disk_behind_standard_error(here, tiny):
         ["eval", "LONG"],
         ["train", "--data", "LONG", "--out", "x"],
         ["train", "--data", "in", "--out", "LONG"],
-        ["train", "--data", "in", "--preview", "LONG"],
         ["weights", "import", "LONG"],
         ["extract", "in", "-o", "LONG"],
         ["extract", "in", "-o", "LONG.mp4"],

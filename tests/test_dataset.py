@@ -20,7 +20,7 @@ from blurvid.lab.data import measured, open_source
 from blurvid.lab.data.measured import MeasuredWindows
 from blurvid.lab.data.source import PrefetchSource, TrainingSource
 from blurvid.lab.data.stills import StillPool, read_stills
-from blurvid.lab.data.windows import StoredWindow, write_windows
+from blurvid.lab.data.windows import Window, write_windows
 from blurvid.lab.options import CameraOptions, MotionOptions, SynthOptions, TrainOptions
 from blurvid.lab.synth import IDEAL, margin
 
@@ -53,9 +53,8 @@ def sliding(dx, dy=0.0, height=32, width=32, seed=0):
 
 def window(frames, clip="clip", gamma=1.0, record=None):
     blurry = average_frames(frames, gamma)
-    record = record or {}
-    name = f"{clip}/000001"
-    return StoredWindow(name, clip, gamma, len(frames), lambda: blurry, lambda: frames, record)
+    about = {"window": f"{clip}/000001", "clip": clip, "frames": list(range(len(frames)))}
+    return Window({"gamma": gamma, **about, **(record or {})}, lambda: blurry, lambda: frames)
 
 
 class Counting:

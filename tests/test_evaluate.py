@@ -7,7 +7,7 @@ import torch
 from blurvid import media
 from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError
-from blurvid.lab.data.windows import StoredWindow, write_windows
+from blurvid.lab.data.windows import Window, write_windows
 from blurvid.lab.evaluate import evaluate, windows_from
 from blurvid.lab.metrics import score_sequence
 from blurvid.lab.options import SynthOptions
@@ -19,7 +19,8 @@ def window(clip, seed, count=7):
     generator = torch.Generator().manual_seed(seed)
     sharp = torch.rand(count, 3, 16, 20, generator=generator)
     blurry = average_frames(sharp, 2.2)
-    return StoredWindow(f"{clip}/000001", clip, 2.2, count, lambda: blurry, lambda: sharp)
+    record = {"window": f"{clip}/000001", "clip": clip, "gamma": 2.2, "frames": [0] * count}
+    return Window(record, lambda: blurry, lambda: sharp)
 
 
 @pytest.fixture

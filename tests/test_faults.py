@@ -29,6 +29,7 @@ from blurvid.lab.data.windows import write_windows
 from blurvid.lab.options import SynthOptions
 from blurvid.lab.train.state import load_state, save_state
 from blurvid.planning import alone
+from blurvid.weights import store
 
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE = 300  # [s]; a busy machine takes long to import torch
@@ -84,17 +85,18 @@ def test_killed_at_random_moments_nothing_is_half_or_done_twice():
     assert said.count("; 0 findings") == len(TARGETS)
 
 
-def test_a_set_moved_away_for_one_that_never_came_is_found(surroundings):
-    place = weights.cache_dir() / "weights"
-    weight_set(place / "mine")
-    before = files_in(place / "mine")
-    (place / "mine").rename(place / ".mine.old")  # there a kill came
-    (place / ".mine.new").mkdir()
-    assert weights.find("mine").name == "direct"
-    assert files_in(place / "mine") == before
-    assert [path.name for path in place.iterdir()] == ["mine"]
-    (place / "mine").rename(place / ".mine.old")
-    assert [entry.origin for entry in weights.list_sets()] == ["cache"]
+def test_a_set_is_the_old_one_until_the_new_one_is_whole(surroundings):
+    place = weights.cache_dir() / "weights" / "mine"
+    weight_set(place)
+    before = files_in(place)
+    (place / "direct-00000000.safetensors").touch()  # before its set.json, a kill came
+    (place / f".blurvid-{atomic._HOST}-1-{'0' * 8}-1.json").touch()
+    weights.verify(weights.find("mine"))
+    found = weights.find("mine")
+    about = {key: found.info[key] for key in ("name", "recipe", "data", "scores", "licence")}
+    weights.save(weights.load(found), place, **about, overwrite=True)
+    left = {n: data for n, data in files_in(place).items() if not is_hidden(n)}
+    assert left.keys() == before.keys()
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit(143)])
@@ -200,24 +202,20 @@ def test_other_photos_may_go_to_the_same_folder_at_once(command, here, prepared)
     assert not [path for path in files_in(here) if is_hidden(path)]
 
 
-def packed(here):
-    """The address of an archive of a set."""
-    return Path(shutil.make_archive(str(here / "set"), "zip", weight_set(here / "set"))).as_uri()
-
-
 @posix
 def test_a_second_process_waits_for_a_place_in_the_cache(here, monkeypatch):
-    monkeypatch.setattr(weights.sets, "PATIENCE", 0.0)
-    url = packed(here)
-    place = weights.cache_dir() / "weights"
-    with held(place / ".direct.lock"):
-        assert "another blurvid process" in refused(invoke("weights", "fetch", url), 6)
-        assert {path.name for path in place.iterdir()} == {".direct.lock"}
-        monkeypatch.setattr(weights.sets, "PATIENCE", 60.0)
+    monkeypatch.setattr(store, "PATIENCE", 0.0)
+    place = weights.cache_dir() / "weights" / "direct"
+    with held(place / atomic.LOCK_FILE):
+        with pytest.raises(OutputError, match="another blurvid process"):
+            weight_set(place)
+        assert {path.name for path in place.parent.rglob("*")} == {"direct", atomic.LOCK_FILE}
+        monkeypatch.setattr(store, "PATIENCE", 60.0)
         subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -9 {_child()}"]).wait()
-        assert invoke("weights", "fetch", url).exit_code == 0
-    assert "exists already" in refused(invoke("weights", "fetch", url), 6)
-    assert [path.name for path in place.iterdir()] == ["direct"]
+        weight_set(place)
+    with pytest.raises(OutputError, match="exists already"):
+        weight_set(place)
+    assert [path.name for path in place.parent.iterdir()] == ["direct"]
 
 
 def _child():
@@ -247,7 +245,7 @@ def disk(here):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-FOLDERS = {"extract": "out", "synth": "out", "train": "run", "weights": "home"}
+FOLDERS = {"extract": "out", "synth": "out", "train": "run"}
 
 
 def on_disk(place, name):
@@ -257,17 +255,11 @@ def on_disk(place, name):
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_full_disk_keeps_what_was_whole_and_can_be_gone_on_with(
-    name, disk, here, command, monkeypatch
-):
+def test_a_full_disk_keeps_what_was_whole_and_can_be_gone_on_with(name, disk, here, command):
     place, _ = disk
-    if name == "weights":
-        monkeypatch.setenv("BLURVID_HOME", str(here / "home"))
-        words = ["weights", "fetch", packed(here)]
-    else:
-        words = command(name)
+    words = command(name)
     on_disk(place, name)
-    free = {"extract": 60, "synth": 80, "train": 40, "weights": 8}[name]
+    free = {"extract": 60, "synth": 80, "train": 40}[name]
     filler = place / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
@@ -285,7 +277,7 @@ def test_a_full_disk_keeps_what_was_whole_and_can_be_gone_on_with(
     assert not [path for path in left if is_hidden(path)]
 
     filler.unlink()
-    if name != "weights" and left:
+    if left:
         words = command(name)
     assert invoke(*words).exit_code == 0
     whole = files_in(place / "output")
@@ -295,11 +287,10 @@ def test_a_full_disk_keeps_what_was_whole_and_can_be_gone_on_with(
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_read_only_folder_is_one_line(name, disk, here, command, monkeypatch):
+def test_a_read_only_folder_is_one_line(name, disk, here, command):
     place, change = disk
-    words = ["weights", "fetch", packed(here)] if name == "weights" else command(name)
+    words = command(name)
     on_disk(place, name)
-    monkeypatch.setenv("BLURVID_HOME", str(here / "home"))
     change("ro")
     try:
         result = invoke(*words, "-q") if name == "synth" else invoke(*words)
@@ -487,8 +478,8 @@ def test_the_same_input_gives_the_same_bytes_in_every_process(here, prepared, co
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
     assert {Path(name).parts[0] for name in first} >= {*KINDS, "a.flo", "out", "simulated", "run"}
-    network = "weights/direct.safetensors"
-    assert first[f"run/{network}"] != (here / "other" / network).read_bytes()
+    networks = {path.name for path in (here / "other" / "weights").glob("*.safetensors")}
+    assert not networks & {Path(name).name for name in first}
 
 
 def test_another_seed_makes_other_windows(here, command):

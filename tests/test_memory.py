@@ -396,7 +396,7 @@ def test_memory_that_runs_out_beside_the_network_is_said(monkeypatch):
     def full(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(pipeline.scale, "restore", full)
+    monkeypatch.setattr(pipeline.extraction, "restore", full)
     with pytest.raises(DeviceError, match="cpu ran out of memory"):
         ready(torch.rand(3, 64, 64))
 

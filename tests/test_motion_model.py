@@ -15,11 +15,12 @@ from torch.testing import assert_close
 from blurvid import media, models, weights
 from blurvid.config import DirectSpec, MotionHints, QualityOptions, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, OptionError, WeightsError
+from blurvid.exposure import TIMES, sample, to_image, to_light
 from blurvid.networks import DirectNet
 from blurvid.networks.motion import MotionNet, MotionSpec
 from blurvid.networks.restore import RestoreNet, RestoreSpec
 from blurvid.pipeline import Clip, extract, extractor
-from blurvid.trajectory import Motion, reblur, render
+from blurvid.trajectory import Motion, reblur
 
 HEIGHT, WIDTH = 72, 96
 WAY = 4.0
@@ -165,7 +166,8 @@ def test_frames_follow_the_motion(pair, tmp_path):
     )  # fmt: skip
     flow = np.load("flow.npy")[8:-8, 8:-8]
     found = frames_of(tmp_path / "here" / "out")
-    truth = [x[0] for x in render(pair, Motion.straight(constant(2.0, 0.0, HEIGHT, WIDTH)))]
+    way = constant(2.0, 0.0, HEIGHT, WIDTH)
+    truth = [to_image(sample(to_light(pair), t * way, "bicubic"))[0] for t in TIMES]
     truth = torch.stack(truth).permute(0, 2, 3, 1)
     if record["motion"]["dx"] > 0:
         found, flow = found.flip(0), -flow
@@ -444,7 +446,7 @@ def test_a_bar_is_shown_on_terminals_only(pair, monkeypatch):
     assert any(stage in shown.stderr for stage in ("middle frame", "motion", "picture"))
 
 
-@pytest.mark.parametrize("part", ["motion.head.bias", "middle.net.head.bias"])
+@pytest.mark.parametrize("part", ["motion.head.bias", "middle.model.head.bias"])
 def test_networks_that_overflow_are_a_clean_error(pair, part):
     with extractor() as ready:
         ready.network.get_parameter(part).fill_(torch.nan)

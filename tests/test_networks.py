@@ -15,7 +15,7 @@ from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade, build, parts
 from blurvid.networks import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, DirectNet, FrameNet
 from blurvid.networks.blocks import InstanceNorm
-from blurvid.networks.unet import NafBlock
+from blurvid.networks.restore import NafBlock
 
 TINY = DirectSpec(factor=2, channels=(8, 12), blocks=(1, 1))
 PARAMETERS = {"middle": 4_972_032, "35": 7_868_928, "26": 2_686_208, "17": 2_686_208}

@@ -23,7 +23,6 @@ from blurvid.pipeline.scale import (
     SCALES,
     TRAINED_MOTION,
     choose,
-    extract_scaled,
     restore,
     shrink,
 )
@@ -81,8 +80,9 @@ class Network:
 )
 def test_a_photo_in_which_nothing_moves_comes_back_as_it_was(height, width, scale):
     y = torch.rand(3, height, width)
-    frames, taken = extract_scaled(y, lambda image: image.expand(7, -1, -1, -1), scale)
-    assert taken == scale
+    small = shrink(y, scale)
+    assert small.shape == (3, max(1, round(height * scale)), max(1, round(width * scale)))
+    frames = restore(small.expand(7, -1, -1, -1), small, y, torch.empty(7, 3, height, width))
     assert_close(frames, y.expand(7, -1, -1, -1), rtol=0, atol=1e-6)
 
 
@@ -106,15 +106,6 @@ def test_frames_stay_in_range():
     frames = torch.stack([torch.zeros(3, 4, 4), torch.full((3, 4, 4), 2.0)])
     found = restore(frames, small, y, torch.empty(2, 3, 8, 8))
     assert_close(found, torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)]))
-
-
-@pytest.mark.parametrize(("scale", "size"), [(0.5, (21, 16)), (0.05, (2, 2)), (1, (42, 33))])
-def test_the_network_sees_the_scale_asked_for(scale, size):
-    network = Network(33, 3)
-    frames, taken = extract_scaled(torch.rand(3, 42, 33), network, scale)
-    assert network.seen == [size]
-    assert frames.shape == (7, 3, 42, 33)
-    assert taken == scale
 
 
 # the choice
@@ -149,10 +140,8 @@ def test_something_small_that_moves_decides_over_what_stands_still():
 @pytest.mark.parametrize("short", [LEAST_SIDE, 2 * LEAST_SIDE - 1])
 def test_what_is_small_is_seen_as_it_is(short):
     network = Network(200, 100)
-    frames, scale = extract_scaled(picture(short, 200), network, "auto")
-    assert scale == 1
-    assert network.seen == [(short, 200)]
-    assert torch.equal(frames, moving(picture(short, 200), TRAINED_MOTION))
+    assert choose(picture(short, 200), network) == 1
+    assert not network.seen
 
 
 def test_the_choice_costs_a_sixth_of_the_work():

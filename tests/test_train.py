@@ -913,25 +913,7 @@ def test_a_polite_end_saves_the_step_at_hand_and_a_second_one_does_not_wait(
     assert state_of(out)["step"] == step + 1
 
 
-def test_a_preview_shows_what_the_run_sees_and_trains_nothing(photos, tmp_path):
-    sheet = tmp_path / "sheets" / "samples.png"
-    arguments = ["train", "--data", photos, "--preview", sheet, "--crop", 32, "--seed", 3]
-    arguments += ["--set", "motion.max_path=4", "--set", "motion.covered=0"]
-    result = CliRunner().invoke(main, [str(word) for word in arguments])
-    assert (result.exit_code, result.stdout) == (0, f"{sheet}\n"), result.stderr
-    page = Image.open(sheet)
-    assert page.size == (2 * 4 * 32 + 4, 6 * 32 + 5 * 4)
-    pixels = np.asarray(page)
-    assert (pixels[32:36] == 255).all()  # between samples
-    blurry, first = pixels[:32, :32], pixels[:32, 32:64]
-    assert not (blurry == first).all()
-    again = CliRunner().invoke(main, [str(word) for word in arguments])
-    assert again.exit_code == 6
-    assert "exists already" in again.stderr
-    assert [path.name for path in sheet.parent.iterdir()] == ["samples.png"]
-
-
-def test_without_a_preview_a_run_needs_a_folder(photos):
+def test_a_run_needs_a_folder(photos):
     result = CliRunner().invoke(main, ["train", "--data", str(photos)])
     assert result.exit_code == 2
     assert "--out" in result.stderr

@@ -19,7 +19,7 @@ from blurvid.lab.data import measured
 from blurvid.lab.data.measured import MeasuredWindows, held_out, paths_of
 from blurvid.lab.data.source import TrainingSource, direction
 from blurvid.lab.data.stills import StillPool
-from blurvid.lab.data.windows import StoredWindow
+from blurvid.lab.data.windows import Window
 from blurvid.lab.options import PathOptions, recipe_of
 from blurvid.lab.train import SCORES_FILE, STATE_FILE, WEIGHTS_FOLDER, train
 from blurvid.lab.train.moving import MovingObjective
@@ -85,7 +85,11 @@ def panned(speed, seed=0, size=(64, 96)):
 def clips(count=4, speed=1.0):
     frames = [panned(speed, seed) for seed in range(count)]
     return [
-        StoredWindow(f"clip{i}_0", f"clip{i}", 2.2, FRAMES, lambda: None, lambda x=x: x)
+        Window(
+            {"window": f"clip{i}_0", "clip": f"clip{i}", "frames": [0] * FRAMES},
+            lambda: None,
+            lambda x=x: x,
+        )
         for i, x in enumerate(frames)
     ]
 
@@ -153,7 +157,11 @@ def test_crops_from_afar_move_less(monkeypatch):
 
 
 def test_whole_clips_are_held_out():
-    windows = [replace(w, name=f"{w.clip}_{i}") for w in clips(9, 0.0) for i in range(8)]
+    windows = [
+        replace(w, record=w.record | {"window": f"{w.clip}_{i}"})
+        for w in clips(9, 0.0)
+        for i in range(8)
+    ]
     training, kept = held_out(windows, replace(PATHS, validated=2))
     assert not {w.clip for w in training} & {w.clip for w in kept}
     assert [w.name for w in kept] == ["clip7_0", "clip7_6"]

@@ -5,18 +5,18 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from blurvid.exposure import TIMES, line_kernels, sample, to_image, to_light
 from blurvid.trajectory.camera import Exposure
-from blurvid.trajectory.choose import Answer, choose
+from blurvid.trajectory.choose import choose
 from blurvid.trajectory.consensus import Lines, find_consensus
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.descent import Descent
-from blurvid.trajectory.light import to_image, to_light
-from blurvid.trajectory.paths import TIMES, Motion, reblur, render
+from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.pyramid import Hints, Proposal, Restored, count_levels, fit, resting
 from blurvid.trajectory.refine import Effort, refine
-from blurvid.trajectory.sampling import blur, resize, warp
+from blurvid.trajectory.sampling import blur, resize
 from blurvid.trajectory.search import find_motion
-from blurvid.trajectory.volume import candidates, line_kernels
+from blurvid.trajectory.volume import candidates
 
 
 def texture(height, width, seed=0):
@@ -87,10 +87,10 @@ def hat(distance):
 
 
 @pytest.mark.parametrize(("mode", "kernel"), [("bilinear", hat), ("bicubic", cubic)])
-def test_warp_is_the_sum_over_pixels_around(mode, kernel):
+def test_a_look_is_the_sum_over_pixels_around(mode, kernel):
     image, flow = torch.rand(1, 1, 5, 6), 3 * torch.randn(1, 2, 5, 6)
 
-    warped = warp(image, flow, mode)
+    seen = sample(image, flow, mode)
 
     for y in range(5):
         for x in range(6):
@@ -100,7 +100,7 @@ def test_warp_is_the_sum_over_pixels_around(mode, kernel):
                 for i in range(math.floor(px) - 1, math.floor(px) + 3):
                     pixel = float(image[0, 0, min(max(j, 0), 4), min(max(i, 0), 5)])
                     value += kernel(px - i) * kernel(py - j) * pixel
-            assert float(warped[0, 0, y, x]) == pytest.approx(value, abs=2e-4)
+            assert float(seen[0, 0, y, x]) == pytest.approx(value, abs=2e-4)
 
 
 def test_blur_keeps_the_mean_of_a_constant_and_the_variance_of_a_spike():
@@ -137,9 +137,7 @@ def test_middle_frame_is_the_picture_whatever_the_motion():
     picture = texture(20, 24)
     motion = Motion(*(2 * torch.randn(1, 2, 20, 24) for _ in range(3)))
 
-    (middle,) = render(picture, motion, times=[0.0])
-
-    assert_close(middle, picture, atol=1e-4, rtol=0)
+    assert_close(sample(picture, motion.displacement(0.0)), picture, atol=1e-4, rtol=0)
 
 
 def test_reblur_of_rest_is_the_picture():
@@ -152,9 +150,10 @@ def test_reblur_is_the_mean_of_the_frames_in_light():
     picture = texture(20, 24)
     motion = Motion(*(2 * torch.randn(1, 2, 20, 24) for _ in range(3)))
 
-    frames = list(render(picture, motion, mode="bilinear"))
+    light = to_light(picture)
+    looks = [sample(light, motion.displacement(t)) for t in TIMES]
 
-    mean = to_image(torch.stack([to_light(frame) for frame in frames]).mean(dim=0))
+    mean = to_image(torch.stack(looks).mean(dim=0))
     assert_close(reblur(picture, motion, "bilinear"), mean, atol=1e-4, rtol=0)
 
 
@@ -173,12 +172,13 @@ def test_motion_scales_with_the_picture():
 def test_matrix_is_seven_bicubic_looks():
     picture = to_light(texture(30, 40))
     motion = Motion(*(3 * torch.randn(1, 2, 30, 40) for _ in range(3)))
-    looks = torch.stack([warp(picture, motion.displacement(t)) for t in TIMES]).mean(dim=0)
+    looks = [sample(picture, motion.displacement(t), "bicubic") for t in TIMES]
     camera = Exposure(motion)
 
     exposed = camera.forward(picture[0].flatten(1).t().contiguous())
 
-    assert_close(exposed, looks[0].flatten(1).t(), atol=1e-5, rtol=0)
+    mean = torch.stack(looks).mean(dim=0)
+    assert_close(exposed, mean[0].flatten(1).t(), atol=1e-5, rtol=0)
 
 
 def test_adjoint_is_the_transposed_matrix():
@@ -208,9 +208,9 @@ def test_line_kernel_is_the_exposure_of_a_point():
     light = torch.zeros(1, 1, 15, 15)
     light[..., 7, 7] = 1
     line = torch.tensor([[2.6, -1.3]])
-    looks = [warp(light, constant(*(t * line[0]).tolist(), 15, 15), "bilinear") for t in TIMES]
+    looks = [sample(light, constant(*(t * line[0]).tolist(), 15, 15), "bilinear") for t in TIMES]
 
-    kernel = line_kernels(line, (7, 7))
+    kernel = line_kernels(line, TIMES, (7, 7))
 
     assert_close(kernel, torch.stack(looks).mean(dim=0), atol=1e-5, rtol=0)
 
@@ -356,7 +356,7 @@ def test_choice_takes_the_best_answer_of_each_place():
     y = reblur(picture, Motion.straight(moved))
     rest, all_of_it = torch.zeros_like(moved), constant(4.0, 0.0, 48, 96)
 
-    chosen = choose(picture, y, [Answer(rest, rest), Answer(all_of_it, rest)])
+    chosen = choose(picture, y, [Motion.straight(rest), Motion.straight(all_of_it)])
 
     assert float((chosen.a == moved).float().mean()) > 0.9
 

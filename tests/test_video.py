@@ -29,7 +29,7 @@ from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.flow import Chain, joint, meet, seam, ways
 from blurvid.flow import chain as chain_module
 from blurvid.networks import DirectNet
-from blurvid.pipeline import Weaver, check_video, extract_video, video
+from blurvid.pipeline import check_video, extract_video, video
 from blurvid.recipe import Recipe, Source
 
 WHOLE_PIECE, PIECE = video.PIECE, 4
@@ -108,13 +108,14 @@ def blurry(path, sevens, sound=False, **options):
 # Orders
 
 
+def orders_of(chain, joints):
+    placed = [one for costs in joints for one in chain.repeat(None, costs, None)]
+    return [one.turned for one in placed + chain.finish()]
+
+
 @given(st.lists(JOINT, max_size=7))
 def test_the_best_of_all_chains_is_found(joints):
-    chain = Chain()
-    found = chain.push(None)
-    for costs in joints:
-        found += chain.push(costs)
-    found += chain.finish()
+    found = orders_of(Chain(), [None, *joints])
 
     def total(orders):
         return sum(
@@ -131,7 +132,7 @@ def test_a_chain_never_keeps_more_waiting_than_it_may(joints, horizon):
     chain = Chain(horizon)
     given_, decided = 0, 0
     for costs in [None, *joints]:
-        decided += len(chain.push(costs))
+        decided += len(chain.repeat(None, costs, None))
         given_ += 1
         assert given_ - decided <= max(horizon, 1)
     assert decided + len(chain.finish()) == given_
@@ -139,11 +140,7 @@ def test_a_chain_never_keeps_more_waiting_than_it_may(joints, horizon):
 
 def test_a_forced_decision_is_kept_to():
     tie = ((0.0, 1.0), (1.0, 0.0))  # neighbors are alike, but nothing tells which way
-    chain = Chain(horizon=3)
-    decided = chain.push(None)
-    for _ in range(9):
-        decided += chain.push(tie)
-    assert len(set(decided + chain.finish())) == 1
+    assert len(set(orders_of(Chain(horizon=3), [None, *([tie] * 9)]))) == 1
 
 
 @pytest.mark.parametrize("speed", [1, -1])
@@ -152,12 +149,10 @@ def test_turned_sequences_are_turned_back(speed, seed):
     start = 0 if speed > 0 else 200
     sevens = sevens_of(5, speed, seed, start)
     turned = torch.rand(5, generator=torch.Generator().manual_seed(seed)) < 0.5
-    seen = [ways(x.flip(0) if t else x) for x, t in zip(sevens, turned, strict=True)]
-    chain = Chain()
-    found = chain.push(None)
-    for before, after in itertools.pairwise(seen):
-        found += chain.push(joint(before, after).costs)
-    assert found + chain.finish() == turned.tolist()
+    chain, found = Chain(), []
+    for x, t in zip(sevens, turned, strict=True):
+        found += chain.push(None, ways(x.flip(0) if t else x))
+    assert [one.turned for one in found + chain.finish()] == turned.tolist()
 
 
 def test_a_cut_is_seen_and_motion_is_none():
@@ -177,19 +172,19 @@ def test_what_moves_against_the_rest_is_turned_on_its_own():
         return torch.cat(parts, dim=1)
 
     truth = [torch.stack([at(7 * n + t) for t in range(7)]) for n in range(3)]
-    weaver = Weaver()
+    chain = Chain()
     placed = []
     for x in truth:  # a model that answers with motion to the right
         answer = torch.cat([x[:, :, :40], x.flip(0)[:, :, 40:]], dim=2)
-        placed += weaver.push(answer, ways(answer))
-    placed += weaver.finish()
+        placed += chain.push(answer, ways(answer))
+    placed += chain.finish()
 
     for found, x in zip(placed, truth, strict=True):
         wrong = (found.item - x).abs().mean()
         assert (found.arranged(found.item) - x).abs().mean() < 0.35 * wrong
     assert [found.cut for found in placed] == [True, False, False]
     # where all move alike, nothing is turned on its own, and no value changes
-    alike = Weaver()
+    alike = Chain()
     plain = [found for x in sevens_of(3) for found in alike.push(x, ways(x))] + alike.finish()
     assert all(torch.equal(found.arranged(found.item), found.item) for found in plain)
 

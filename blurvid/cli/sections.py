@@ -51,7 +51,7 @@ WINDOWS = {
 }
 """Those of `synth`."""
 TRAINING = {
-    "Run": ("data", "out", "sheet", "init", "resume", "minutes", "max_steps"),
+    "Run": ("data", "out", "init", "resume", "minutes", "max_steps"),
     "Model": ("model", "stages"),
     "Steps": ("batch", "crop", "lr", "seed", "settings"),
     "Losses": ("order", "loss", "adversarial", "perceptual", "vgg"),
@@ -68,7 +68,7 @@ FIRST = {
     "synth": "output frames stride scale gamma stills count seed jobs resume".split(),
     "eval": "fast model weights_name middle protocol clip_scale stride device as_json "
     "quiet".split(),
-    "train": "data out sheet model minutes max_steps batch crop init resume device".split(),
+    "train": "data out model minutes max_steps batch crop init resume device".split(),
 }
 """Parameters that the first screen of each command shows."""
 

@@ -63,14 +63,8 @@ processes share the work; with --resume it replaces those that are lost.
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for checkpoint, log and weights.  [required unless --preview]",
-)
-@click.option(
-    "--preview",
-    "sheet",
-    type=click.Path(path_type=Path),
-    metavar="FILE.png",
-    help="Write a sheet of samples, and train nothing.",
+    required=True,
+    help="Folder for checkpoint, log and weights.",
 )
 @click.option(
     "--model",
@@ -145,8 +139,7 @@ processes share the work; with --resume it replaces those that are lost.
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 def train(
     data: tuple[Path, ...],
-    out: Path | None,
-    sheet: Path | None,
+    out: Path,
     model: str,
     stages: tuple[str, ...],
     minutes: float | None,
@@ -172,14 +165,13 @@ def train(
 
     \b
     Examples:
-      blurvid train --data photos/ --preview samples.png
       blurvid train --model direct --data photos/ --out run/ --minutes 60
       torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out big/
     """
     common.refuse_missing(data)
     from blurvid import weights
     from blurvid.lab.data import open_source
-    from blurvid.lab.train import change_settings, preview, train
+    from blurvid.lab.train import change_settings, train
 
     given: dict[str, Any] = {
         "minutes": minutes,
@@ -198,12 +190,6 @@ def train(
     def source(device: torch.device) -> Source:
         return open_source(data, options, device)
 
-    if sheet is not None:
-        preview(options, source, sheet, run=place)
-        click.echo(sheet)
-        return
-    if out is None:
-        raise click.UsageError("Missing option '--out'.")
     with _Ending() as ending:
         weight_set = train(
             options,

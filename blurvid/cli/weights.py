@@ -12,7 +12,7 @@ from blurvid.errors import ExistsError, WeightsError
 
 @click.group()
 def weights() -> None:
-    """List, check, import and fetch weight sets.
+    """List, check and import weight sets.
 
     \b
     Examples:
@@ -88,24 +88,6 @@ def import_(files: tuple[Path, ...], name: str | None, stages: int | None, overw
     for file in report.files:
         click.echo(f"{file.path}: {file.stage}, {file.verdict}", err=True)
     click.echo(report.weight_set.path)
-
-
-@weights.command()
-@click.argument("url")
-@click.option("--name", help="Name of the new set.  [default: its own]")
-@click.option("--sha256", help="Digest that the downloaded file must have.")
-def fetch(url: str, name: str | None, sha256: str | None) -> None:
-    """Download a weight set into the cache. No other command uses the network.
-
-    URL is a zip archive of a set.
-
-    \b
-    Example:
-      blurvid weights fetch https://example.org/blurvid/direct.zip
-    """
-    from blurvid import weights as library
-
-    click.echo(library.fetch(url, name, sha256=sha256).path)
 
 
 @weights.command()

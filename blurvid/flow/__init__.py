@@ -1,6 +1,6 @@
 """Dense optical flow: where every pixel of an image goes to. Parameter-free tensor maths."""
 
-from blurvid.flow.chain import Chain, Costs, Joint, Ways, against, joint, ways
+from blurvid.flow.chain import Chain, Costs, Joint, Placed, Ways, joint, ways
 from blurvid.flow.field import Field, Motion, measure, sequence_motion
 from blurvid.flow.objects import find_objects, middle_of, region_of
 from blurvid.flow.pyramid import along, estimate, neighboring
@@ -13,8 +13,8 @@ __all__ = [
     "Field",
     "Joint",
     "Motion",
+    "Placed",
     "Ways",
-    "against",
     "along",
     "estimate",
     "find_objects",

@@ -10,9 +10,10 @@ sum over its joints is least (Viterbi 1967).
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from blurvid.flow.pyramid import estimate
 from blurvid.flow.sampling import inside, limited, pixel_grid, sample
+from blurvid.flow.seam import flip
 
 ORDER_SIDE = 160
 """Ways are measured on frames of this long side [px]: enough to tell forth from back."""
@@ -140,7 +142,46 @@ def correlation(a: Tensor, b: Tensor, known: Tensor) -> float:
     return float((x * y).sum() / (x.norm() * y.norm()).clamp_min(1e-9))
 
 
-class Chain:
+Item = TypeVar("Item")
+
+
+@dataclass
+class Placed(Generic[Item]):
+    """The sequence of one frame of a video, and how it runs."""
+
+    item: Item
+    """Whatever stands for it."""
+    cut: bool
+    """Whether a shot begins with it."""
+    seen: Ways | None
+    course: Tensor | None = None
+    """Motion of the video from frame to frame [px of the small size], (1, 2, h, w), the sum over
+    both sides where there are two."""
+    turned: bool = False
+    """Whether it runs against the model's own order."""
+
+    def arranged(self, frames: Tensor) -> Tensor:
+        """Frames in the order of time, parts that move against it turned on their own.
+
+        Args:
+            frames: (7, 3, H, W), RGB, in [0, 1], in the model's own order.
+
+        Returns:
+            The frames; memory of its own.
+        """
+        frames = frames.flip(0) if self.turned else frames.clone()
+        if self.seen is None or self.course is None:
+            return frames
+        motion = -self.seen.motion if self.turned else self.seen.motion
+        region = against(motion, self.course)
+        if region is not None:
+            size = frames.shape[-2:]
+            full = F.interpolate(region[None, None].float(), size=size, mode="bilinear")
+            flip(frames, full[0, 0] > 0.5)
+        return frames
+
+
+class Chain(Generic[Item]):
     """Chooses the orders of sequences, as they come, at constant memory.
 
     Args:
@@ -149,65 +190,80 @@ class Chain:
 
     def __init__(self, horizon: int = HORIZON) -> None:
         self.horizon = horizon
-        self.costs = (0.0, 0.0)
+        self.waiting: deque[Placed[Item]] = deque()
+        self.costs: Costs | None = None
+        """Of the last joint; None at a cut, and at the beginning."""
+        self.totals = [0.0, 0.0]
         """Of the best chains that end with the last sequence as it is, and turned around."""
-        self.paths: tuple[deque[bool], deque[bool]] | None = None
-        """Their orders, from the first that is not decided."""
+        self.orders: list[list[bool]] = [[], []]
+        """The orders of these for all that are waiting."""
 
-    def push(self, costs: Costs | None) -> list[bool]:
+    def push(self, item: Item, seen: Ways) -> list[Placed[Item]]:
         """Take the next sequence.
 
         Args:
-            costs: of its joint with the one before; None for the first one of a shot.
+            item: stands for it.
+            seen: where it leads.
 
         Returns:
-            Orders that are now decided, of the oldest sequences that were not: whether
-            they are turned around.
+            Those that are decided on now, in order.
         """
+        before = self.waiting[-1] if self.waiting else None
+        met = None if before is None or before.seen is None else joint(before.seen, seen)
+        after = Placed(item, met is None, seen)
+        if met is None or before is None:
+            return self._push(after, None)
+        before.course = met.forth if before.course is None else before.course + met.forth
+        after.course = -met.back
+        return self._push(after, met.costs)
+
+    def repeat(self, item: Item, costs: Costs | None, seen: Ways | None) -> list[Placed[Item]]:
+        """Take the next sequence, whose joint with the one before is known from an earlier run.
+
+        Args:
+            item: stands for it.
+            costs: of the joint; None where there was a cut.
+            seen: where it leads, if the next joint is not known.
+
+        Returns:
+            As `push`.
+        """
+        return self._push(Placed(item, costs is None, seen), costs)
+
+    def finish(self) -> list[Placed[Item]]:
+        """End the shot; all that are left."""
+        best = self.orders[int(self.totals[1] < self.totals[0])]
+        self.orders = [[], []]
+        return [self._leave(turned) for turned in best]
+
+    def _push(self, placed: Placed[Item], costs: Costs | None) -> list[Placed[Item]]:
+        decided = [] if costs else self.finish()
+        self.costs = costs
+        self.waiting.append(placed)
         if costs is None:
-            decided = self.finish()
-            self.costs = (0.0, 0.0)
-            self.paths = deque([False]), deque([True])
+            self.totals, self.orders = [0.0, 0.0], [[False], [True]]
             return decided
-        if self.paths is None:
-            raise ValueError("the first sequence has no joint with one before")
-        best, sums, paths = self.paths, [], []
-        for after in (0, 1):
-            total = [self.costs[before] + costs[before][after] for before in (0, 1)]
-            before = int(total[1] < total[0])
-            sums.append(total[before])
-            paths.append(deque([*best[before], bool(after)]))
-        least = min(sums)
-        self.costs = sums[0] - least, sums[1] - least
-        self.paths = paths[0], paths[1]
-        decided = []
-        while len(paths[0]) > 1 and paths[0][0] == paths[1][0]:
-            decided.append(paths[0].popleft())
-            paths[1].popleft()
-        while len(paths[0]) > self.horizon:
-            winner = paths[int(self.costs[1] < self.costs[0])]
-            decided.append(winner[0])
-            keep = [path[0] == winner[0] for path in paths]
-            for path in paths:
-                path.popleft()
-            # A chain that began otherwise is out.
-            self.costs = (
-                self.costs[0] if keep[0] else float("inf"),
-                self.costs[1] if keep[1] else float("inf"),
-            )
+        totals, orders = [], []
+        for after in (False, True):
+            sums = [self.totals[before] + costs[before][after] for before in (0, 1)]
+            before = int(sums[1] < sums[0])
+            totals.append(sums[before])
+            orders.append([*self.orders[before], after])
+        while len(orders[0]) > 1 and (
+            orders[0][0] == orders[1][0] or len(orders[0]) > self.horizon
+        ):
+            first = orders[int(totals[1] < totals[0])][0]
+            for i in (0, 1):
+                if orders[i].pop(0) != first:
+                    totals[i] = math.inf  # a chain that began otherwise is out
+            decided.append(self._leave(first))
+        self.totals, self.orders = [total - min(totals) for total in totals], orders
         return decided
 
-    def finish(self) -> list[bool]:
-        """End the shot.
-
-        Returns:
-            The orders of all that were not decided.
-        """
-        if self.paths is None:
-            return []
-        decided = list(self.paths[int(self.costs[1] < self.costs[0])])
-        self.paths = None
-        return decided
+    def _leave(self, turned: bool) -> Placed[Item]:
+        placed = self.waiting.popleft()
+        placed.turned = turned
+        return placed
 
 
 def against(motion: Tensor, course: Tensor) -> Tensor | None:

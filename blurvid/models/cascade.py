@@ -115,6 +115,14 @@ class Cascade(nn.Module):
         size = (height, width, feature_size)
         return max(self.stage_memory(stage, *size) for stage in STAGES)
 
+    def middle_frame(self, y: Tensor) -> Tensor:
+        """Extract the middle frame alone, (B, 3, H, W) -> (B, 3, H, W)."""
+        return self.predict("middle", y, {})[MIDDLE]
+
+    def middle_memory(self, height: int, width: int, feature_size: int) -> int:
+        """Predict the most that the middle frame takes [bytes], see `memory`."""
+        return self.stage_memory("middle", height, width, feature_size)
+
     def stage_memory(self, stage: str, height: int, width: int, feature_size: int) -> int:
         """Predict the most that a stage takes besides its arguments [bytes], see `memory`."""
         waits = 0 if stage == "middle" else 4 * 3 * height * width  # of a pair, the first

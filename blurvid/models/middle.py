@@ -21,57 +21,21 @@ PHOTO = 3
 """Channels of the photo; what comes behind them is a middle frame that is given."""
 
 
-class CascadeMiddle(OneFrame):
-    """The middle network of a cascade alone, (B, 3, H, W) -> (B, 1, 3, H, W)."""
+class MiddleOf(OneFrame):
+    """The middle frame of a model of all frames alone, (B, 3, H, W) -> (B, 1, 3, H, W)."""
 
-    def __init__(self, cascade: Cascade) -> None:
-        super().__init__()
-        self.cascade = cascade
-        self.name, self.size_multiple = cascade.name, cascade.size_multiple
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Deblur images."""
-        return self.cascade.predict("middle", y, {})[MIDDLE].unsqueeze(1)
-
-    def memory(self, height: int, width: int, feature_size: int) -> int:
-        """Predict the most that `fill` takes besides its arguments [bytes]."""
-        return self.cascade.stage_memory("middle", height, width, feature_size)
-
-
-class DirectMiddle(OneFrame):
-    """The middle frame of the direct network alone, (B, 3, H, W) -> (B, 1, 3, H, W)."""
-
-    def __init__(self, net: DirectNet) -> None:
-        super().__init__()
-        self.net = net
-        self.name, self.size_multiple = net.name, net.size_multiple
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Deblur images."""
-        return self.net.middle(y).unsqueeze(1)
-
-    def memory(self, height: int, width: int, feature_size: int) -> int:
-        """Predict the most that `fill` takes besides its arguments [bytes]."""
-        return self.net.trunk_memory(height, width, feature_size)
-
-
-class MotionMiddle(OneFrame):
-    """The middle frame of the motion model alone; (B, 3, H, W) -> (B, 1, 3, H, W)."""
-
-    def __init__(self, model: MotionModel) -> None:
+    def __init__(self, model: Cascade | DirectNet | MotionModel) -> None:
         super().__init__()
         self.model, self.name = model, model.name
+        self.size_multiple = model.size_multiple
 
     def forward(self, y: Tensor) -> Tensor:
         """Deblur images."""
-        out = y.new_empty((y.shape[0], 1, *y.shape[1:]))
-        for frame, image in zip(out, y, strict=True):
-            self.model.fill_middle(frame, image.unsqueeze(0))
-        return out
+        return self.model.middle_frame(y).unsqueeze(1)
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
-        return self.model.memory(height, width, feature_size)
+        return self.model.middle_memory(height, width, feature_size)
 
 
 class GivenPicture(OneFrame):
@@ -105,11 +69,7 @@ class GivenMiddle(OneFrame):
 
 def middle_of(model: Cascade | DirectNet | BDIRNet | Maxim | MotionModel) -> SequenceModel:
     """The part of a model that gives the middle frame alone."""
-    if isinstance(model, MotionModel):
-        return MotionMiddle(model)
-    if isinstance(model, Cascade):
-        return CascadeMiddle(model)
-    return DirectMiddle(model) if isinstance(model, DirectNet) else model
+    return MiddleOf(model) if isinstance(model, Cascade | DirectNet | MotionModel) else model
 
 
 class GuidedCascade(nn.Module):

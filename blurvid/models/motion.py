@@ -144,9 +144,12 @@ class MotionModel(nn.Module):
         """Extract the frames of one image, see `SequenceModel`."""
         self._fill(out, y, TIMES)
 
-    def fill_middle(self, out: Tensor, y: Tensor) -> None:
-        """Extract the middle frame alone, (1, 3, H, W) -> (1, 3, H, W)."""
-        self._fill(out, y, (0.0,))
+    def middle_frame(self, y: Tensor) -> Tensor:
+        """Extract the middle frame alone, (B, 3, H, W) -> (B, 3, H, W)."""
+        out = torch.empty_like(y)
+        for frame, image in zip(out, y, strict=True):
+            self._fill(frame.unsqueeze(0), image.unsqueeze(0), (0.0,))
+        return out
 
     def _fill(self, out: Tensor, y: Tensor, times: Sequence[float]) -> None:
         # Geometry stays in float32, whatever the caller's networks do.
@@ -170,6 +173,8 @@ class MotionModel(nn.Module):
             HELD_BYTES["picture"] * pixels + restored, HELD_BYTES["motion"] * pixels + sought
         )
         return FIXED_BYTES + most
+
+    middle_memory = memory
 
     def sharpen(self, y: Tensor) -> Tensor:
         """Find the middle frame, (1, 3, H, W) in [0, 1] -> the same."""

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.config import BDIRSpec
+from blurvid.networks.direct import PlainBlock, UNet
 from blurvid.networks.one_frame import OneFrame
-from blurvid.networks.unet import PlainBlock, UNet
 
 MOST_LOG = 6.0
 """Bound of the logarithm of a standard deviation, so that flat channels stay finite."""

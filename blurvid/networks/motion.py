@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.config import MotionSpec
-from blurvid.exposure import GAMMA, SPAN, instants, straight_lines
+from blurvid.exposure import GAMMA, SPAN, instants, line_kernels, straight_lines, to_light
 
 INSTANTS = 35
 """Instants of the exposure that a line kernel averages."""
@@ -25,34 +25,6 @@ KERNELS_AT_ONCE = 32
 """Lines along which an image is blurred at a time."""
 PIXELS = 10.0
 """Pixels of displacement for a unit of the network's output."""
-
-
-def line_kernels(candidates: Tensor) -> Tensor:
-    """Kernels that average an image along straight lines, with bilinear sampling.
-
-    Args:
-        candidates: half displacements, (K, 2) [px].
-
-    Returns:
-        (K, 1, S, S), each of sum 1; S is odd.
-    """
-    radius = math.ceil(SPAN * float(candidates.abs().max())) + 1
-    times = torch.tensor(instants(INSTANTS))
-    places = candidates[:, None] * times[None, :, None] + radius  # (K, T, 2)
-    low = places.floor()
-    part = places - low
-    side = 2 * radius + 1
-    kernels = torch.zeros(len(candidates), side * side)
-    for right in (0, 1):
-        for down in (0, 1):
-            weight = (part[..., 0] if right else 1 - part[..., 0]) * (
-                part[..., 1] if down else 1 - part[..., 1]
-            )
-            index = (low[..., 1] + down).clamp(max=side - 1) * side + (low[..., 0] + right).clamp(
-                max=side - 1
-            )
-            kernels.scatter_add_(1, index.long(), weight / INSTANTS)
-    return kernels.view(len(candidates), 1, side, side)
 
 
 class _Residual(nn.Module):
@@ -94,7 +66,9 @@ class MotionNet(nn.Module):
         c2, c4, c8, c16, c32 = spec.channels
         n4, n8, n16, n32 = spec.blocks
         with torch.device("cpu"):  # values that no weight set holds, in a skeleton too
-            kernels = line_kernels(straight_lines(spec.reach))
+            lines = straight_lines(spec.reach)
+            radius = math.ceil(SPAN * float(lines.abs().max())) + 1
+            kernels = line_kernels(lines, instants(INSTANTS), (radius, radius))
         self.register_buffer("kernels", kernels, persistent=False)
         self.stem = nn.Conv2d(6, c2, 3, padding=1)
         self.down4 = nn.Conv2d(c2, c4, 4, 2, 1)
@@ -129,7 +103,7 @@ class MotionNet(nn.Module):
             Mean squared errors of m, blurred along each line, against y, (B, K, h/4, w/4).
         """
         b, c, h, w = m.shape
-        light = m.clamp(1e-4, 1.0).pow(GAMMA).reshape(b * c, 1, h, w)
+        light = to_light(m).reshape(b * c, 1, h, w)
         pad = self.kernels.shape[-1] // 2
         light = F.pad(light, (pad,) * 4, mode="replicate")
         seen, errors = y[:, :, None, ::2, ::2], []

@@ -15,12 +15,60 @@ from torch import Tensor, nn
 
 from blurvid.config import RestoreSpec
 from blurvid.exposure import displacement, reblur, sample
-from blurvid.networks.unet import NafBlock
+from blurvid.networks.direct import BRANCH_GAIN
 
 PLACES = (-1.0, -0.5, 0.5, 1.0)
 """Times at which the photo, the middle frame and the residual are sampled along the path."""
 PIXELS = 10.0
 """Pixels of displacement for a unit of the network's input."""
+
+
+class PixelNorm(nn.LayerNorm):
+    """Layer normalization over the channels of each pixel alone; no statistics of the image.
+
+    `(B, C, H, W) -> (B, C, H, W)`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        # A view of what is stored channels-last, as it is where this runs fast
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class NafBlock(nn.Module):
+    """Gated depthwise convolution, then a gated mix of channels, each added to its input.
+
+    The block of NAFNet (Chen et al. 2022) without its channel attention, whose weights are
+    means over the whole image; a larger depthwise kernel looks around instead.
+    `(B, C, H, W) -> (B, C, H, W)`.
+    """
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        double = 2 * channels
+        self.norm1 = PixelNorm(channels)
+        self.expand = nn.Conv2d(channels, double, 1)
+        self.depthwise = nn.Conv2d(double, double, kernel, padding=kernel // 2, groups=double)
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.norm2 = PixelNorm(channels)
+        self.mix1 = nn.Conv2d(channels, double, 1)
+        self.mix2 = nn.Conv2d(channels, channels, 1)
+        for layer in (self.expand, self.depthwise, self.project, self.mix1, self.mix2):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            for layer in (self.project, self.mix2):
+                layer.weight.mul_(BRANCH_GAIN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.project(_gate(self.depthwise(self.expand(self.norm1(x)))))
+        out: Tensor = x + self.mix2(_gate(self.mix1(self.norm2(x))))
+        return out
+
+
+def _gate(x: Tensor) -> Tensor:
+    """Multiply one half of the channels with the other, (B, 2C, H, W) -> (B, C, H, W)."""
+    first, second = x.chunk(2, dim=1)
+    return first * second
 
 
 class RestoreNet(nn.Module):
@@ -91,7 +139,7 @@ class RestoreNet(nn.Module):
             The picture, (B, 3, H, W), not clamped, and features for `frame`, (B, C, H/r, W/r).
         """
         if blurred is None:
-            blurred = reblur(m, motion)
+            blurred = reblur(m, motion[:, :2], motion[:, 2:4])
         features = self.stem(self.inputs(y, m, motion, blurred))
         skips = []
         for level, down in zip(self.encoder, self.down, strict=True):

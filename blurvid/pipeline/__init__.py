@@ -30,15 +30,13 @@ from blurvid.models.cascade import Cascade
 from blurvid.pipeline.clip import Clip, stem_of
 from blurvid.pipeline.extraction import Extractor, fit
 from blurvid.pipeline.video import SlowVideo, check_video, extract_video
-from blurvid.pipeline.weave import Placed, Weaver
 from blurvid.recipe import AUTO, GIVEN, Recipe, Source, resolve
+from blurvid.weights.store import load
 
 __all__ = [
     "Clip",
     "Extractor",
-    "Placed",
     "SlowVideo",
-    "Weaver",
     "check_video",
     "extract",
     "extract_video",
@@ -80,7 +78,7 @@ def _sequence(recipe: Recipe) -> tuple[SequenceModel, Tensor | None]:
     """Load a model of all frames, and the picture that is its middle frame, where one is."""
     found, middle, given = recipe.weights.origin, recipe.middle, None
     assert isinstance(found, weights.WeightSet)
-    network: SequenceModel = weights.load(found)
+    network: SequenceModel = load(found)
     if middle is not None and middle.kind == GIVEN:
         assert isinstance(middle.origin, Path)
         given = media.read_photo(middle.origin).pixels
@@ -94,7 +92,7 @@ def _sequence(recipe: Recipe) -> tuple[SequenceModel, Tensor | None]:
 def _middle(source: Source) -> SequenceModel:
     """Load what gives the middle frame alone."""
     if isinstance(source.origin, weights.WeightSet):
-        return middle_of(weights.load(source.origin))
+        return middle_of(load(source.origin))
     assert source.origin is not None
     return weights.load_foreign(source.origin)
 

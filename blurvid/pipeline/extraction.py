@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from blurvid import media, runtime
 from blurvid.config import FRAMES, MIDDLE, OrderOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError
-from blurvid.models import MotionMiddle, MotionModel, SelfEnsemble, SequenceModel
+from blurvid.models import MiddleOf, MotionModel, SelfEnsemble, SequenceModel
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.fitted import Fitted, hints_of, times_of
 from blurvid.pipeline.memory import (
@@ -24,7 +24,7 @@ from blurvid.pipeline.memory import (
     room_for,
 )
 from blurvid.pipeline.part import MARGIN, part_of
-from blurvid.pipeline.scale import extract_scaled
+from blurvid.pipeline.scale import choose, restore, shrink
 from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.recipe import Recipe
 from blurvid.trajectory import Progress
@@ -83,8 +83,9 @@ class Extractor:
         self.fitting: MotionModel | None = None
         """The model that fits motion, where it is one that does."""
         self.still = tuple(media.region(value) for value in recipe.hints.still)
-        if isinstance(model, MotionModel | MotionMiddle):
-            self.fitting = model if isinstance(model, MotionModel) else model.model
+        whole = model.model if isinstance(model, MiddleOf) else model
+        if isinstance(whole, MotionModel):
+            self.fitting = whole
             self.fitting.passes = passes
         plain = passes == 1 or self.fitting is not None
         self.model = model if plain else SelfEnsemble(model, passes)
@@ -172,14 +173,6 @@ class Extractor:
         Args:
             y: as for `frames`, which sees it at the scale 1.
         """
-        last: Found | None = None  # no more than that: frames that measured blur take memory
-
-        def run(image: Tensor) -> Tensor:
-            nonlocal last
-            last = None
-            last = self.frames(image)
-            return last.frames
-
         given, seen, wanted = self.given, y, self.recipe.quality.scale
         if given is not None:
             if given.shape != y.shape:
@@ -193,14 +186,17 @@ class Extractor:
         if wanted == "auto" and (self.model.count == 1 or self.fitting is not None):
             wanted = 1.0
         with runtime.memory_guard(torch.device("cpu")):
-            frames, scale = extract_scaled(
-                *(seen, run, wanted),
-                lambda height, width: room_for(height, width, self.model.count, self.host_memory),
-            )
-            assert last is not None
-            if scale != 1 and given is not None:
+            if wanted == "auto":
+                wanted = choose(seen, lambda image: self.frames(image).frames)
+            if wanted == 1:
+                return self.frames(seen)
+            small = shrink(seen, wanted)
+            found = self.frames(small)
+            out = room_for(y.shape[-2], y.shape[-1], self.model.count, self.host_memory)
+            frames = restore(found.frames, small[:3], y, out)
+            if given is not None:
                 frames[MIDDLE - 1] = given
-        return dataclasses.replace(last, frames=frames, scale=scale)
+        return dataclasses.replace(found, frames=frames, scale=wanted)
 
     @torch.no_grad()
     def frames(self, y: Tensor) -> Found:

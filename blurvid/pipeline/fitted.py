@@ -12,12 +12,12 @@ from torch import Tensor
 from blurvid import media
 from blurvid.config import FRAMES
 from blurvid.errors import OptionError
+from blurvid.exposure import sample
 from blurvid.flow import Field
 from blurvid.flow.pyramid import FLOW_SIDE
 from blurvid.flow.seam import flip
 from blurvid.models import MotionModel
 from blurvid.trajectory import Fit, Hints, Motion, Restored, resting
-from blurvid.trajectory.sampling import warp
 
 STILL = 0.5
 """Half the way [px] that is longer in hardly any place, below which nothing moves."""
@@ -149,7 +149,7 @@ def _between(motion: Motion, start: float, end: float) -> Tensor:
     here, there = motion.displacement(start), motion.displacement(end)
     way = here - there
     for _ in range(ROUNDS):
-        way = here - warp(there, way, "bilinear")
+        way = here - sample(there, way)
     return way
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +17,6 @@ from blurvid.flow import sequence_motion
 
 Run = Callable[[Tensor], Tensor]
 """Turns y (3, H, W), RGB in [0, 1], into frames (7, 3, H, W), both on the CPU."""
-Allocate = Callable[[int, int], Tensor]
-"""Makes room for seven frames of a height and width, (7, 3, H, W) float32 on the CPU."""
 
 SCALES = (1.0, 0.71, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09)
 """Scales that are chosen from, a factor of about the square root of two apart."""
@@ -34,31 +31,6 @@ find at most, however long it is. From 12 to 14 px the gain is the same within 0
 simulated from photos held out from training, paths of 3 to 60 px)."""
 LEAST_SIDE = 56
 """Shortest side [px] to which a photo is scaled down unless told to."""
-
-
-def extract_scaled(
-    y: Tensor, run: Run, scale: float | Literal["auto"], allocate: Allocate | None = None
-) -> tuple[Tensor, float]:
-    """Extract frames at some scale and bring them back to full size.
-
-    Args:
-        y: blurry image, (3, H, W), RGB in [0, 1], on the CPU; or more channels, of which the
-            first three are that.
-        run: extracts frames from an image.
-        scale: from `SMALLEST_SCALE` to 1, or `auto` for `choose`.
-        allocate: where frames brought back to full size are put; ordinary memory by default.
-
-    Returns:
-        x[1..7], (7, 3, H, W) in [0, 1], and the scale; at 1 just what `run` gives.
-    """
-    chosen = choose(y, run) if scale == "auto" else scale
-    if chosen == 1:
-        return run(y), 1.0
-    small = shrink(y, chosen)
-    frames = run(small)
-    photo = y[:3]
-    out = torch.empty(len(frames), *photo.shape) if allocate is None else allocate(*y.shape[-2:])
-    return restore(frames, small[:3], photo, out), chosen
 
 
 def choose(y: Tensor, run: Run) -> float:

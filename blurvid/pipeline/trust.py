@@ -14,10 +14,9 @@ from torch import Tensor
 from blurvid.blur import average_frames
 from blurvid.config import DEFAULT_GAMMA, Gamma
 from blurvid.errors import InputError
-from blurvid.exposure import sample
 from blurvid.flow import Field, neighboring
 from blurvid.flow.pyramid import LUMA
-from blurvid.flow.sampling import limited
+from blurvid.flow.sampling import limited, pixel_grid, sample
 from blurvid.pipeline.memory import PIXELS_AT_ONCE
 from blurvid.pipeline.scale import LEAST_SIDE, SCALES, TRAINED_MOTION
 
@@ -261,7 +260,8 @@ def _motion(frames: Tensor) -> tuple[Field, Tensor]:
     height, width = frames.shape[-2:]
     first, last = (limited(frames[i][None].float(), CELLS) for i in (0, -1))
     flow = neighboring(first, last)
-    missed = (sample(last, flow) - first).square().mean(dim=1)[0]
+    at = pixel_grid(first.shape[-2], first.shape[-1], first.device) + flow
+    missed = (sample(last, at) - first).square().mean(dim=1)[0]
     return Field(flow[0] * (max(height, width) / max(first.shape[-2:])), (height, width)), missed
 
 

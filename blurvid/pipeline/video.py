@@ -27,9 +27,8 @@ from blurvid.config import (
     VideoOptions,
 )
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.flow import Costs, Ways, meet, ways
+from blurvid.flow import Chain, Costs, Placed, Ways, meet, ways
 from blurvid.pipeline.extraction import Extractor
-from blurvid.pipeline.weave import Placed, Weaver
 from blurvid.targets import check_clip_options, check_file
 
 PIECE = 16
@@ -335,7 +334,7 @@ class _Run:
         Frames that are encoded already are only counted; what is on the shelf is not made again.
         """
         notes = self.shelf.joints()
-        weaver: Weaver[int] = Weaver()
+        chain: Chain[int] = Chain()
         shape: tuple[int, ...] | None = None
         frames = media.timed_frames(self.source, timing=self.info.timing)
         for index, (shown, picture) in enumerate(frames):
@@ -347,19 +346,19 @@ class _Run:
             first = index <= self.begin - _KEPT
             if index < self.begin - _KEPT:
                 assert note is not None
-                yield from weaver.repeat(index, _costs(note), None)
+                yield from chain.repeat(index, _costs(note), None)
                 continue
             seen = _ways(self._sevens(index, picture))
             if first and note is not None:
-                yield from weaver.repeat(index, _costs(note), seen)
+                yield from chain.repeat(index, _costs(note), seen)
             else:
-                decided = weaver.push(index, seen)
+                decided = chain.push(index, seen)
                 if note is None:
-                    self.shelf.note({"costs": weaver.costs})
+                    self.shelf.note({"costs": chain.costs})
                 yield from decided
             if self.on_step is not None:
                 self.on_step(self.count, max(self.count, self.info.timing.count))
-        yield from weaver.finish()
+        yield from chain.finish()
 
     def _sevens(self, index: int, picture: NDArray[np.uint8]) -> Sevens:
         """The seven of a frame, from the shelf or else made and put there."""

@@ -5,12 +5,10 @@ photo is their mean in linear light. `fit` finds L, a and b with the help of net
 """
 
 from blurvid.exposure import TIMES
-from blurvid.trajectory.deconvolution import Prior, solve
-from blurvid.trajectory.paths import Motion, reblur, render
+from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.pyramid import (
     Fit,
     Hints,
-    Networks,
     Progress,
     Proposal,
     Restored,
@@ -18,24 +16,18 @@ from blurvid.trajectory.pyramid import (
     resting,
 )
 from blurvid.trajectory.sampling import crisp, steepness
-from blurvid.trajectory.search import find_motion
 
 __all__ = [
     "TIMES",
     "Fit",
     "Hints",
     "Motion",
-    "Networks",
-    "Prior",
     "Progress",
     "Proposal",
     "Restored",
     "crisp",
-    "find_motion",
     "fit",
     "reblur",
-    "render",
     "resting",
-    "solve",
     "steepness",
 ]

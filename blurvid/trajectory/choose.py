@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.trajectory.light import to_image, to_light
-from blurvid.trajectory.paths import Motion, exposure
-from blurvid.trajectory.sampling import blur, to_grid
+from blurvid.exposure import exposed, to_image, to_light
+from blurvid.trajectory.paths import Motion
+from blurvid.trajectory.sampling import blur
 
 HANDICAP = 5e-6
 """Squared error by which each later answer has to be better than the one before it."""
@@ -25,20 +24,10 @@ FLAT = 2e-3
 """Variation of a place without texture."""
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """A motion that may be that of some places."""
-
-    a: Tensor
-    """[px], (1, 2, H, W)."""
-    b: Tensor
-    """The same."""
-
-
 @torch.no_grad()
 def choose(
-    middle: Tensor, y: Tensor, answers: Sequence[Answer], still: Tensor | None = None
-) -> Answer:
+    middle: Tensor, y: Tensor, answers: Sequence[Motion], still: Tensor | None = None
+) -> Motion:
     """Take, at each place, the answer whose re-blur is nearest to the photo.
 
     Args:
@@ -48,7 +37,7 @@ def choose(
         still: where rest is offered, (1, 1, H, W), bool; everywhere if it is not given.
 
     Returns:
-        One answer, put together of all.
+        One motion, put together of all.
     """
     light = to_light(middle)
     errors = torch.cat([_error(light, y, answer) for answer in answers], dim=1)
@@ -60,7 +49,7 @@ def choose(
     for number, answer in enumerate(answers[1:], start=1):
         a = torch.where(best == number, answer.a, a)
         b = torch.where(best == number, answer.b, b)
-    return Answer(a, b)
+    return Motion(a, b, a)
 
 
 @torch.no_grad()
@@ -90,11 +79,9 @@ def steady(field: Tensor) -> Tensor:
     return windows.view(1, 2, 25, *field.shape[-2:]).median(dim=2).values
 
 
-def _error(light: Tensor, y: Tensor, answer: Answer) -> Tensor:
+def _error(light: Tensor, y: Tensor, answer: Motion) -> Tensor:
     """Squared re-blur error around each place, (1, 1, H, W)."""
-    a, b = to_grid(answer.a), to_grid(answer.b)
-    looks = Motion.straight(answer.a).looks
-    blurry = to_image(exposure(light, a, b, "bilinear", looks))
+    blurry = to_image(exposed(light, answer.a, answer.b, answer.looks))
     return blur((blurry - y).square().mean(dim=1, keepdim=True), AROUND)
 
 

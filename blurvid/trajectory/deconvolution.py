@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from blurvid.config import FRAMES
-from blurvid.exposure import GAMMA
+from blurvid.exposure import DARKEST, FAINTEST, GAMMA
 from blurvid.trajectory.camera import Exposure
 from blurvid.trajectory.descent import Descent
-from blurvid.trajectory.light import DARKEST, FAINTEST
 from blurvid.trajectory.paths import Motion
 
 PACE = 0.01

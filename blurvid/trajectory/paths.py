@@ -7,16 +7,16 @@ the middle frame whatever a and b are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from blurvid import exposure
 from blurvid.config import FRAMES
-from blurvid.exposure import SPAN, TIMES, instants
-from blurvid.trajectory.light import to_image, to_light
-from blurvid.trajectory.sampling import Sampling, base_grid, rescale, sample, to_grid
+from blurvid.exposure import SPAN, Sampling
+from blurvid.flow.sampling import rescale
 
 GAP = 3.0
 """Longest way between two instants of an exposure [px]: longer ones leave ghosts of edges."""
@@ -75,31 +75,6 @@ class Motion:
         return Motion(a, change(self.b), a if self.consensus is self.a else change(self.consensus))
 
 
-def exposure(
-    light: Tensor, a: Tensor, b: Tensor, mode: Sampling, looks: int = FRAMES, stride: int = 1
-) -> Tensor:
-    """Mean light of a moving picture.
-
-    Args:
-        light: of the middle frame, linear, (B, C, H, W).
-        a: first-order displacements as `to_grid` gives them, (B, h, w, 2).
-        b: second-order ones, the same.
-        mode: how to look between pixels.
-        looks: instants that are averaged, odd.
-        stride: every how many pixels, along each side, it is found.
-
-    Returns:
-        (B, C, h, w), linear; differentiable in all three.
-    """
-    height, width = light.shape[-2:]
-    base = base_grid(height, width, light.device)[:, ::stride, ::stride]
-    total = light[..., ::stride, ::stride]  # t = 0 is the picture itself
-    for t in instants(looks)[looks // 2 + 1 :]:
-        middle, half = base + b * t**2, a * t
-        total = total + sample(light, middle + half, mode) + sample(light, middle - half, mode)
-    return total / looks
-
-
 def reblur(
     picture: Tensor, motion: Motion, mode: Sampling = "bicubic", looks: int | None = None
 ) -> Tensor:
@@ -114,25 +89,4 @@ def reblur(
     Returns:
         (B, 3, H, W), in [0, 1].
     """
-    a, b = to_grid(motion.a), to_grid(motion.b)
-    return to_image(exposure(to_light(picture), a, b, mode, looks or motion.looks))
-
-
-def render(
-    picture: Tensor, motion: Motion, times: Sequence[float] = TIMES, mode: Sampling = "bicubic"
-) -> Iterator[Tensor]:
-    """Frames of a moving picture, one at a time.
-
-    Args:
-        picture: the middle frame, (B, 3, H, W), RGB in [0, 1].
-        motion: of the same size.
-        times: from -1, when the exposure begins, to 1, when it ends; beyond is extrapolated.
-        mode: how to look between pixels.
-
-    Yields:
-        The frame at each time, (B, 3, H, W), in [0, 1].
-    """
-    light = to_light(picture)
-    base = base_grid(*motion.size, picture.device)
-    for t in times:
-        yield to_image(sample(light, base + to_grid(motion.displacement(t)), mode))
+    return exposure.reblur(picture, motion.a, motion.b, looks or motion.looks, mode)

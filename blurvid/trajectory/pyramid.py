@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.trajectory.choose import Answer, choose, deblurred, steady
+from blurvid.trajectory.choose import choose, deblurred, steady
 from blurvid.trajectory.consensus import oriented
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.grain import denoised, noise_of
@@ -287,7 +287,7 @@ def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress, hints: Hi
     # one sign for the whole picture, then one for each place
     turn = 1.0 if float((fresh.a * before.a).sum()) >= 0 else -1.0
     own = oriented(fresh.a * turn, blur(before.a, 6.0))
-    answers = [Answer(rest, rest), Answer(before.a, before.b), Answer(own, fresh.b)]
+    answers = [Motion.straight(rest), before, Motion(own, fresh.b, own)]
     chosen = choose(small_middle, small_y, answers, still=still)
     a = steady(chosen.a)
     expected = CARRIED + 0.1 * a.norm(dim=1, keepdim=True)
@@ -410,7 +410,7 @@ def _quieted(middle: Tensor, y: Tensor, motion: Motion) -> Motion:
     rest = torch.zeros_like(motion.a)
     if not _explains(middle, y, motion):
         return Motion.straight(rest)
-    chosen = choose(middle, y, [Answer(motion.a, motion.b), Answer(rest, rest)])
+    chosen = choose(middle, y, [motion, Motion.straight(rest)])
     return Motion(steady(chosen.a), chosen.b, motion.consensus)
 
 

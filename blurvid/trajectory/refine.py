@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blurvid.exposure import Sampling, exposed, to_image, to_light
 from blurvid.trajectory.descent import Descent
-from blurvid.trajectory.light import to_image, to_light
-from blurvid.trajectory.paths import Motion, exposure
-from blurvid.trajectory.sampling import Sampling, to_grid
+from blurvid.trajectory.paths import Motion
 
 ROBUST = 1e-4
 """Squared error from which errors count linearly."""
@@ -96,8 +95,7 @@ def refine(
     for _ in range(effort.steps):
         a, b = field[:, :2], field[:, 2:]
         paths = some_rows @ field @ some_columns.t()
-        a_grid, b_grid = (to_grid(x, motion.size) for x in (paths[:, :2], paths[:, 2:]))
-        blurry = to_image(exposure(light, a_grid, b_grid, mode, looks, stride))
+        blurry = to_image(exposed(light, paths[:, :2], paths[:, 2:], looks, mode, stride))
         distance = torch.sqrt((blurry - seen) ** 2 + ROBUST).mean()
         rough = _roughness(a - consensus) + _roughness(b) + BENT * b.square().mean()
         against = F.relu(-(a * ahead).sum(dim=1)).mean()

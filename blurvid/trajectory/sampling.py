@@ -1,72 +1,15 @@
-"""Pictures and fields looked at between their pixels, smoothed, and at other sizes."""
+"""Pictures smoothed, sharpened, and at other sizes."""
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.flow.sampling import pixel_grid, rescale
-
-__all__ = [
-    "Sampling",
-    "base_grid",
-    "blur",
-    "crisp",
-    "resize",
-    "rescale",
-    "steepness",
-    "to_grid",
-    "warp",
-]
-
-Sampling = Literal["bilinear", "bicubic"]
-"""Between pixels: bilinear softens (0.71 of the contrast of 4 px waves halfway between pixels),
-bicubic hardly (0.88)."""
-
-
 MOST_CRISP = 1.2
 """Most of an image's own detail that is added to it again."""
-
-
-def warp(image: Tensor, flow: Tensor, mode: Sampling = "bicubic") -> Tensor:
-    """Look at an image where a flow leads to.
-
-    Args:
-        image: (B, C, H, W), any range.
-        flow: displacements [px], (B, 2, H, W), x to the right, y downwards.
-        mode: how to look between pixels.
-
-    Returns:
-        The value of `image` at p + flow(p) for each pixel p, (B, C, H, W); beyond the edge, the
-        edge's. Bicubic values may leave the range of the image.
-    """
-    return sample(image, base_grid(*flow.shape[-2:], flow.device) + to_grid(flow), mode)
-
-
-def sample(image: Tensor, grid: Tensor, mode: Sampling) -> Tensor:
-    """Values of (B, C, H, W) at (B, h, w, 2), -1 to 1 from the first pixel to the last."""
-    return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=True)
-
-
-@functools.lru_cache(maxsize=8)
-def base_grid(height: int, width: int, device: torch.device) -> Tensor:
-    """Where the pixels are, (1, H, W, 2), -1 to 1 from the first pixel to the last."""
-    return to_grid(pixel_grid(height, width, device)) - 1
-
-
-def to_grid(flow: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Displacements [px], (B, 2, h, w), as `grid_sample` counts them, (B, h, w, 2).
-
-    They are those of some pixels of an image of `size`, or of all, where none is given.
-    """
-    height, width = size or flow.shape[-2:]
-    unit = flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
-    return flow.permute(0, 2, 3, 1) * unit
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:

@@ -13,9 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.config import FRAMES
-from blurvid.exposure import TIMES, straight_lines
-from blurvid.trajectory.light import to_image, to_light
+from blurvid.exposure import TIMES, line_kernels, straight_lines, to_image, to_light
 from blurvid.trajectory.sampling import blur
 
 SIGMA = 3.0
@@ -27,24 +25,6 @@ VALUES_AT_ONCE = 2**23
 candidates = functools.lru_cache(maxsize=8)(straight_lines)
 
 
-def line_kernels(lines: Tensor, reach: tuple[int, int]) -> Tensor:
-    """Kernels that average a picture at seven places along lines.
-
-    Args:
-        lines: half displacements [px], (N, 2).
-        reach: the kernels' half height and half width [px]; no line is longer.
-
-    Returns:
-        (N, 1, 2 * reach[0] + 1, 2 * reach[1] + 1); each sums to 1.
-    """
-    height, width = 2 * reach[0] + 1, 2 * reach[1] + 1
-    at = lines[:, None] * torch.tensor(TIMES)[:, None]  # (N, 7, 2)
-    # bilinear weights of a point are hat functions of the distance to each pixel
-    across = (1 - (torch.arange(width) - reach[1] - at[..., :1]).abs()).clamp(min=0)
-    down = (1 - (torch.arange(height) - reach[0] - at[..., 1:]).abs()).clamp(min=0)
-    return torch.einsum("nth,ntw->nhw", down, across)[:, None] / FRAMES
-
-
 @functools.lru_cache(maxsize=8)
 def banks(radius: float) -> list[tuple[Tensor, Tensor]]:
     """Candidates' numbers (N,) and their kernels, grouped by size."""
@@ -53,7 +33,7 @@ def banks(radius: float) -> list[tuple[Tensor, Tensor]]:
     for number, (x, y) in enumerate(lines.abs().ceil().int().tolist()):
         groups[-(-y // 3) * 3, -(-x // 3) * 3].append(number)
     return [
-        (torch.tensor(group), line_kernels(lines[group], reach))
+        (torch.tensor(group), line_kernels(lines[group], TIMES, reach))
         for reach, group in sorted(groups.items())
     ]
 

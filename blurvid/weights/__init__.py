@@ -1,8 +1,8 @@
-"""Weight sets: find, list, verify, load, save, import and fetch them.
+"""Weight sets: find, list, verify, load, save and import them.
 
 A weight set is a directory with a `set.json` and a safetensors file for each part of a
 model. Everything that can be wrong with one raises `WeightsError`; a place that cannot be
-written raises `OutputError`. Only `fetch` uses the network.
+written raises `OutputError`.
 """
 
 from importlib import import_module
@@ -13,21 +13,17 @@ from blurvid.weights.sets import best_middle, cache_dir, default, find, list_set
 
 if TYPE_CHECKING:
     from blurvid.weights.authors import ImportedFile, ImportReport, import_authors
-    from blurvid.weights.download import fetch
     from blurvid.weights.foreign import load_foreign
     from blurvid.weights.maxim import import_maxim, is_maxim
     from blurvid.weights.onnx import export_onnx, onnx_parts
-    from blurvid.weights.specs import spec_from, spec_of, spec_problem
-    from blurvid.weights.store import load, save
+    from blurvid.weights.store import load, save, spec_of
 
 _LATER = {
     "authors": ("ImportReport", "ImportedFile", "import_authors"),
-    "download": ("fetch",),
     "foreign": ("load_foreign",),
     "maxim": ("import_maxim", "is_maxim"),
     "onnx": ("export_onnx", "onnx_parts"),
-    "specs": ("spec_from", "spec_of", "spec_problem"),
-    "store": ("load", "save"),
+    "store": ("load", "save", "spec_of"),
 }
 """Modules that load torch, which finding a set does without, and the names that they hold."""
 
@@ -40,7 +36,6 @@ __all__ = [
     "cache_dir",
     "default",
     "export_onnx",
-    "fetch",
     "find",
     "import_authors",
     "import_maxim",
@@ -50,9 +45,7 @@ __all__ = [
     "load_foreign",
     "onnx_parts",
     "save",
-    "spec_from",
     "spec_of",
-    "spec_problem",
     "verify",
 ]
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from blurvid.config import STAGES
 from blurvid.errors import WeightsError
 from blurvid.models import parts
-from blurvid.weights.describe import NAME, WeightSet, sha256_of
+from blurvid.weights.describe import NAME, WeightSet
 from blurvid.weights.pickles import read_checkpoint
 from blurvid.weights.sets import find, sets_dir
-from blurvid.weights.store import check_place, fill, save, shapes_problem, skeleton
+from blurvid.weights.store import check_free, fill, save, shapes_problem, skeleton
 
 PUBLISHED = {
     "middle": "33977601d6919f3af9f4fdf49397f3946594aabb415495af06b2f9989460d37a",
@@ -112,12 +112,13 @@ def import_authors(
     """
     if not NAME.fullmatch(name):
         raise WeightsError(f"{name!r} cannot be the name of a set; use letters, digits, . _ and -")
-    check_place(sets_dir() / name, overwrite=overwrite)
+    check_free(sets_dir() / name, overwrite=overwrite)
     model = skeleton("cascade")
     modules = parts(model)
     found: dict[str, ImportedFile] = {}
     for path in map(Path, files):
-        state = _generator_state(path, read_checkpoint(path))
+        payload, digest = read_checkpoint(path)
+        state = _generator_state(path, payload)
         stage = _stage(path, state)
         if stage in found:
             raise WeightsError(
@@ -129,7 +130,6 @@ def import_authors(
         if problem is not None:
             raise WeightsError(f"{path} does not fit the {_title(stage)}: {problem}")
         fill(modules[stage], ours)
-        digest = sha256_of(path)
         found[stage] = ImportedFile(path, stage, digest, digest == PUBLISHED[stage])
     missing = [stage for stage in STAGES if stage not in found]
     if missing:

@@ -68,15 +68,9 @@ def read_set(directory: Path, origin: Origin) -> WeightSet:
         WeightsError: it is missing, unreadable, or does not describe a weight set.
     """
     path = directory / SET_FILE
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SET_BYTES + 1)
-    except FileNotFoundError:
-        raise WeightsError(f"{directory} is not a weight set: it has no {SET_FILE}") from None
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
-    refuse_pointer(path, data)
-    return WeightSet(path=directory, origin=origin, **_described(path, data))
+    lacking = f"{directory} is not a weight set: it has no {SET_FILE}"
+    data = read_file(path, MAX_SET_BYTES, lacking)
+    return WeightSet(path=directory, origin=origin, **described(path, data))
 
 
 def verify(weight_set: WeightSet) -> None:
@@ -85,20 +79,16 @@ def verify(weight_set: WeightSet) -> None:
     Raises:
         WeightsError: a file is missing, is a Git LFS pointer, or differs.
     """
-    for part, entry in weight_set.info["files"].items():
-        path = weight_set.file(part)
-        check_size(path, entry["bytes"])
-        check_digest(path, sha256_of(path), entry["sha256"])
+    for part in weight_set.info["files"]:
+        read_part(weight_set, part)
 
 
-def parse_info(path: Path | str, data: bytes) -> dict[str, Any]:
-    """Parse and check the contents of a `set.json`; `path` is for messages."""
-    info: dict[str, Any] = _described(path, data)["info"]
-    return info
+def described(path: Path | str, data: bytes) -> dict[str, Any]:
+    """Fields of the `WeightSet` that a `set.json` describes; `path` is for messages.
 
-
-def _described(path: Path | str, data: bytes) -> dict[str, Any]:
-    """Fields of the `WeightSet` that a `set.json` describes."""
+    Raises:
+        WeightsError: it does not describe one.
+    """
     if len(data) > MAX_SET_BYTES:
         raise WeightsError(f"{path} is too large to be the description of a weight set")
     try:
@@ -175,36 +165,45 @@ def refuse_pointer(path: Path, head: bytes) -> None:
         )
 
 
-def check_size(path: Path, size: int) -> None:
-    """Raise WeightsError unless the file is there and has the size it should have."""
+def read_file(path: Path, most: int, lacking: str) -> bytes:
+    """Contents of a file, or one byte more than are believed.
+
+    Args:
+        path: the file.
+        most: bytes that are believed.
+        lacking: what is said where there is none.
+
+    Raises:
+        WeightsError: it is missing, cannot be read, or is a Git LFS pointer.
+    """
     try:
-        actual = path.stat().st_size
         with path.open("rb") as file:
-            refuse_pointer(path, file.read(len(LFS_POINTER)))
+            data = file.read(most + 1)
     except FileNotFoundError:
-        raise WeightsError(f"{path} is missing; get the weight set again") from None
+        raise WeightsError(lacking) from None
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
-    if actual != size:
+    refuse_pointer(path, data)
+    return data
+
+
+def read_part(weight_set: WeightSet, part: str) -> bytes:
+    """Contents of the file that holds a part, whose size and digest are right.
+
+    Raises:
+        WeightsError: they are not, or it cannot be read.
+    """
+    path, entry = weight_set.file(part), weight_set.info["files"][part]
+    data = read_file(path, entry["bytes"], f"{path} is missing; get the weight set again")
+    if len(data) != entry["bytes"]:
+        actual = len(data) if len(data) < entry["bytes"] else "more"
         raise WeightsError(
-            f"{path} has {actual} bytes instead of {size}; it is incomplete or was changed, "
-            "get the weight set again"
+            f"{path} has {actual} bytes instead of {entry['bytes']}; it is incomplete or was "
+            "changed, get the weight set again"
         )
-
-
-def check_digest(path: Path, digest: str, expected: str) -> None:
-    """Raise WeightsError unless the digests agree."""
-    if digest != expected:
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise WeightsError(
             f"{path} does not have the SHA-256 in {SET_FILE}; it is damaged or was changed, "
             "get the weight set again"
         )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, read in chunks."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+    return data

@@ -6,6 +6,8 @@ Two forms are read: the `.npz` of google-research/maxim, and the graph of tf.js 
 
 from __future__ import annotations
 
+import hashlib
+import io
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,9 +21,9 @@ from torch import Tensor, nn
 from blurvid.config import MaximSpec
 from blurvid.errors import WeightsError
 from blurvid.networks import axes, maxim
-from blurvid.weights.describe import NAME, WeightSet, refuse_pointer, sha256_of
+from blurvid.weights.describe import NAME, WeightSet, read_file
 from blurvid.weights.sets import sets_dir
-from blurvid.weights.store import check_place, fill, save, skeleton
+from blurvid.weights.store import check_free, fill, save, skeleton
 from blurvid.weights.tfjs import read_tfjs
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -139,12 +141,9 @@ def import_maxim(
         raise WeightsError(f"{name!r} cannot be the name of a set; use letters, digits, . _ and -")
     if not 1 <= stages <= MOST_STAGES:
         raise WeightsError(f"MAXIM has 1 to {MOST_STAGES} stages, not {stages}")
-    check_place(sets_dir() / name, overwrite=overwrite)
-    arrays: Arrays
-    if path.suffix.lower() == ".npz":
-        arrays, digest = read_npz(path), sha256_of(path)
-    else:
-        arrays, digest = read_tfjs(path)
+    check_free(sets_dir() / name, overwrite=overwrite)
+    read = read_npz if path.suffix.lower() == ".npz" else read_tfjs
+    arrays, digest = read(path)
     model = translated(path, arrays, stages)
     return save(
         model,
@@ -162,28 +161,22 @@ def import_maxim(
     )
 
 
-def read_npz(path: Path) -> Arrays:
-    """Read the arrays of an `.npz`, nothing in which is executed.
+def read_npz(path: Path) -> tuple[Arrays, str]:
+    """Read the arrays of an `.npz`, nothing in which is executed, and its SHA-256.
 
     Raises:
         WeightsError: it is missing, damaged, larger than is believed, or holds objects.
     """
+    data = read_file(path, MAX_BYTES, f"{path} does not exist")
     found: dict[str, NDArray[Any]] = {}
     try:
-        with path.open("rb") as file:
-            refuse_pointer(path, file.read(64))
-            file.seek(0)
-            with zipfile.ZipFile(file) as archive:
-                members = archive.infolist()
-            if len(members) > MAX_ARRAYS or sum(m.file_size for m in members) > MAX_BYTES:
-                raise WeightsError(f"{path} is larger than any parameters that can be imported")
-            with np.load(file, allow_pickle=False) as arrays:
-                for key in arrays.files:
-                    found[key.replace("/", ".")] = arrays[key]
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist") from None
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+        if len(members) > MAX_ARRAYS or sum(m.file_size for m in members) > MAX_BYTES:
+            raise WeightsError(f"{path} is larger than any parameters that can be imported")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            for key in arrays.files:
+                found[key.replace("/", ".")] = arrays[key]
     except WeightsError:
         raise
     except Exception as error:  # whatever a damaged archive makes zipfile, zlib or numpy raise
@@ -194,7 +187,7 @@ def read_npz(path: Path) -> Arrays:
             for key, value in found.items()
             if key.startswith(OPTIMIZED)
         }
-    return found
+    return found, hashlib.sha256(data).hexdigest()
 
 
 def translated(path: Path, arrays: Arrays, stages: int) -> maxim.Maxim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import re
@@ -13,7 +14,7 @@ import torch
 
 from blurvid.errors import DeviceError, WeightsError
 from blurvid.runtime import memory_guard
-from blurvid.weights.describe import refuse_pointer
+from blurvid.weights.describe import read_file
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickled number with which a checkpoint begins that is not a zip archive."""
@@ -25,42 +26,24 @@ NEEDED = re.compile(
 """Classes and functions of tensors and plain values, by their names in a pickle."""
 
 
-def read_checkpoint(path: Path) -> object:
-    """Read a `.pth` file on the CPU.
+def read_checkpoint(path: Path) -> tuple[object, str]:
+    """Read a `.pth` file on the CPU; what it holds, and its SHA-256.
 
     Raises:
         WeightsError: it is no checkpoint, is damaged, or asks for code to be run.
     """
-    try:
-        with path.open("rb") as file:
-            _check_kind(path, file)
-            return _load(path, file)
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist") from None
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _check_kind(path: Path, file: BinaryIO) -> None:
-    """Refuse what is often found in the place of a checkpoint."""
-    head = file.read(512)
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    refuse_pointer(path, head)
-    if not head:
+    data = read_file(path, MAX_BYTES, f"{path} does not exist")
+    if not data:
         raise WeightsError(f"{path} is empty; download it again")
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise WeightsError(f"{path} is a web page, not a checkpoint; download the file itself")
-    if size > MAX_BYTES:
+    if len(data) > MAX_BYTES:
         raise WeightsError(f"{path} is larger than any checkpoint that can be imported")
-    if not head.startswith((b"PK", LEGACY_MAGIC)):
+    if not data.startswith((b"PK", LEGACY_MAGIC)):
         raise WeightsError(f"{path} is not a PyTorch checkpoint")
-
-
-def _load(path: Path, file: BinaryIO) -> object:
     try:
         with memory_guard(torch.device("cpu")):
-            return load_plain(file)
+            return load_plain(io.BytesIO(data)), hashlib.sha256(data).hexdigest()
     except DeviceError:
         raise
     except Exception as error:  # a damaged or hostile pickle can raise anything

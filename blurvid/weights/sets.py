@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +12,9 @@ from typing import Literal
 
 import platformdirs
 
-from blurvid.atomic import locked
 from blurvid.config import MODELS, TRAINED
-from blurvid.errors import OutputError, WeightsError
+from blurvid.errors import WeightsError
 from blurvid.weights.describe import NAME, SET_FILE, Origin, WeightSet, read_set
-
-PATIENCE = 60.0
-"""Longest wait [s] for another process that puts a set in the same place."""
-_NEW, _OLD = ".new", ".old"
 
 
 def cache_dir() -> Path:
@@ -56,35 +50,7 @@ def _cached() -> Path | None:
         root = sets_dir()
     except WeightsError:
         return None
-    for retired in root.glob(f".*{_OLD}"):  # of a process that was killed
-        target = root / retired.name[1 : -len(_OLD)]
-        if not target.exists():
-            with contextlib.suppress(OSError, OutputError), held(target):
-                clear(target)
     return root if os.access(root, os.R_OK | os.X_OK) else None
-
-
-def places_beside(target: Path) -> tuple[Path, Path]:
-    """Beside the place of a set, hidden: that of a new one, and of the one that it replaces."""
-    return tuple(target.with_name(f".{target.name}{end}") for end in (_NEW, _OLD))  # type: ignore[return-value]
-
-
-def held(target: Path) -> contextlib.AbstractContextManager[None]:
-    """Keep other processes away from the place of a set meanwhile."""
-    return locked(target.with_name(f".{target.name}.lock"), target, PATIENCE)
-
-
-def clear(target: Path) -> None:
-    """Remove what a killed process left beside the place of a set, which is held.
-
-    Where it came to move the old set away, but not the new one into its place, the old one comes
-    back.
-    """
-    staging, retired = places_beside(target)
-    if retired.exists() and not target.exists():
-        retired.rename(target)
-    for path in (staging, retired):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def released_dir() -> Path:
@@ -126,8 +92,8 @@ def find(name_or_dir: str | Path | None = None, model: str = "auto") -> WeightSe
     if not defaults:
         what = "weights" if model == "auto" else f"weights of the {model} model"
         raise WeightsError(
-            f"no {what} in {_places()}{_known()}; name a set or its "
-            "directory, or get one with 'blurvid weights fetch' or 'blurvid weights import'"
+            f"no {what} in {_places()}{_known()}; name the directory of a set, or make one with "
+            "'blurvid weights import'"
         )
     # max() keeps the first of equals, and MODELS begins with the best
     return max(defaults, key=lambda entry: (entry.model == MODELS[0], _rank(entry)))

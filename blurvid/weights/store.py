@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,14 +17,27 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from blurvid.atomic import LOCK_FILE, locked, remove_stale, replacing
 from blurvid.errors import ExistsError, OutputError, WeightsError
-from blurvid.models import MotionModel, SequenceModel, Spec, Trainable, build, middle_of, parts
-from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, check_digest, check_size, read_set
-from blurvid.weights.sets import clear, find, held, places_beside
-from blurvid.weights.specs import spec_of
+from blurvid.models import (
+    MotionModel,
+    SequenceModel,
+    Spec,
+    Trainable,
+    build,
+    middle_of,
+    parts,
+    spec_from,
+)
+from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, described, read_part, read_set
+from blurvid.weights.sets import find
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 """Number formats that a weight set may hold."""
+LEFT = re.compile(r"\.blurvid.*|\w+-[0-9a-f]{8}\.safetensors")
+"""Names of what is there of a set before its `set.json` is."""
+PATIENCE = 60.0
+"""Longest wait [s] for another process that puts a set in the same place."""
 
 
 class _NoDraws(TorchFunctionMode):
@@ -39,6 +54,19 @@ class _NoDraws(TorchFunctionMode):
         if func in (Tensor.normal_, Tensor.uniform_, nn.init.normal_):
             return args[0] if args else given["tensor"]
         return func(*args, **given)
+
+
+def spec_of(weight_set: WeightSet) -> Spec:
+    """Shape of the network that a set belongs to; what a `set.json` leaves out has its default.
+
+    Raises:
+        WeightsError: it is malformed, or larger than is believed.
+    """
+    given = weight_set.info.get("spec")
+    try:
+        return spec_from(weight_set.model, {} if given is None else given)
+    except ValueError as error:
+        raise WeightsError(f"{weight_set.path / SET_FILE}: in spec, {error}") from None
 
 
 def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Trainable:
@@ -59,10 +87,7 @@ def load(weight_set: WeightSet, device: str | torch.device = "cpu") -> Trainable
     """
     model = skeleton(weight_set.model, spec_of(weight_set))
     for part, module in parts(model).items():
-        entry = weight_set.info["files"][part]
-        path = weight_set.file(part)
-        data = _checked_bytes(path, entry["bytes"], entry["sha256"])
-        fill(module, _tensors(path, data, weight_set.model, part, module))
+        fill(module, _tensors(weight_set, part, module))
     if isinstance(model, MotionModel):
         model.middle = _middle(weight_set)
     return model.eval().requires_grad_(False).to(device)
@@ -93,7 +118,7 @@ def save(
 ) -> WeightSet:
     """Save a model as a weight set.
 
-    The set is written beside its place and renamed, so that no half set is ever found.
+    No half set is ever found, see `_install`.
 
     Args:
         model: the model; its device and number format do not matter.
@@ -116,80 +141,54 @@ def save(
     """
     if dtype not in DTYPES:
         raise WeightsError(f"weights are stored as fp16, bf16 or fp32, not as {dtype}")
-    stored = {part: _storable(part, module, dtype) for part, module in parts(model).items()}
-
-    def write(staging: Path) -> None:
-        files = {}
-        for part, tensors in stored.items():
-            path = staging / f"{part}.safetensors"
-            metadata = {"format": str(FORMAT), "model": model.name, "part": part, "set": name}
-            content = _settled(safetensors.torch.save(tensors, metadata))
-            path.write_bytes(content)
-            files[part] = {
-                "file": path.name,
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "bytes": len(content),
-            }
-        info = {
-            **(extra or {}),
-            "format": FORMAT,
-            "name": name,
-            "model": model.name,
-            "spec": asdict(model.spec),
-            "files": files,
-            "recipe": dict(recipe),
-            "data": data,
-            "scores": dict(scores),
-            "licence": licence,
-        }
-        write_info(staging, info)
-
-    return install(Path(directory), write, overwrite=overwrite)
+    contents = {}
+    for part, module in parts(model).items():
+        metadata = {"format": str(FORMAT), "model": model.name, "part": part, "set": name}
+        tensors = _storable(part, module, dtype)
+        contents[part] = _settled(safetensors.torch.save(tensors, metadata))
+    info = {
+        **(extra or {}),
+        "name": name,
+        "model": model.name,
+        "spec": asdict(model.spec),
+        "recipe": dict(recipe),
+        "data": data,
+        "scores": dict(scores),
+        "licence": licence,
+    }
+    return _install(Path(directory), info, contents, overwrite=overwrite)
 
 
-def write_info(directory: Path, info: Mapping[str, Any]) -> None:
-    """Write a `set.json`."""
+def _install(
+    target: Path, info: Mapping[str, Any], contents: Mapping[str, bytes], *, overwrite: bool
+) -> WeightSet:
+    """Put the files of each part in their place, then the `set.json` that names them.
+
+    What is in a file is told by its name, so that a set which is replaced is whole until then. One
+    process at a time does so; what killed ones have left is removed.
+    """
+    files: dict[str, dict[str, Any]] = {}
+    for part, data in contents.items():
+        digest = hashlib.sha256(data).hexdigest()
+        file = f"{part}-{digest[:8]}.safetensors"
+        files[part] = {"file": file, "sha256": digest, "bytes": len(data)}
+    whole = {**info, "format": FORMAT, "files": files}
     try:
-        text = json.dumps(info, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise WeightsError(f"the description of the weights is not plain JSON: {error}") from None
-    (directory / SET_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def install(target: Path, write: Callable[[Path], None], *, overwrite: bool) -> WeightSet:
-    """Make a weight set in a directory beside its place, then move it there.
-
-    One process at a time does so; what killed ones have left is removed.
-
-    Args:
-        target: where the set goes.
-        write: called with the temporary directory, to fill it.
-        overwrite: replace a weight set that is there already.
-
-    Raises:
-        OutputError: the target exists, cannot be written, or another process takes long over it.
-        WeightsError: what was written is not a weight set.
-    """
-    staging, retired = places_beside(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with held(target):
-            clear(target)
-            _check_free(target, overwrite=overwrite)
-            try:
-                staging.mkdir()
-                write(staging)
-                read_set(staging, "path")
-                if target.exists():
-                    target.rename(retired)
-                staging.rename(target)
-            finally:
-                try:
-                    clear(target)
-                finally:
-                    clear(target)  # an interrupt may have broken off the first
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
+    described(target / SET_FILE, text.encode())
+    names = [*(entry["file"] for entry in files.values()), SET_FILE]
+    with locked(target / LOCK_FILE, target, PATIENCE):
+        remove_stale(target)
+        check_free(target, overwrite=overwrite)
+        with replacing([target / name for name in names]) as paths:
+            for path, data in zip(paths, [*contents.values(), text.encode()], strict=True):
+                path.write_bytes(data)
+        for old in target.glob("*.safetensors"):
+            if old.name not in names:
+                with contextlib.suppress(OSError):
+                    old.unlink()
     return read_set(target, "path")
 
 
@@ -225,22 +224,12 @@ def _some(names: set[str]) -> str:
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
 
 
-def check_place(target: Path, *, overwrite: bool) -> None:
-    """Find out early whether a set can be put in a place, and remove what killed processes left.
-
-    Raises:
-        OutputError: as `install`.
-    """
-    if target.parent.exists():
-        with held(target):
-            clear(target)
-            _check_free(target, overwrite=overwrite)
-
-
-def _check_free(target: Path, *, overwrite: bool) -> None:
+def check_free(target: Path, *, overwrite: bool) -> None:
     """Raise OutputError when a set cannot be put in this place."""
     try:
-        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        if not target.exists() or (
+            target.is_dir() and all(LEFT.fullmatch(path.name) for path in target.iterdir())
+        ):
             return
         is_set = (target / SET_FILE).is_file()
     except OSError as error:
@@ -272,22 +261,9 @@ def _storable(part: str, module: nn.Module, dtype: torch.dtype) -> dict[str, Ten
     return stored
 
 
-def _checked_bytes(path: Path, size: int, digest: str) -> bytes:
-    """Contents of a file whose size and digest are right."""
-    check_size(path, size)
-    try:
-        with path.open("rb") as file:
-            data = file.read(size + 1)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
-    check_digest(path, hashlib.sha256(data).hexdigest(), digest)
-    return data
-
-
-def _tensors(
-    path: Path, data: bytes, model: str, part: str, module: nn.Module
-) -> dict[str, Tensor]:
-    """What a safetensors file holds for a module, fp32."""
+def _tensors(weight_set: WeightSet, part: str, module: nn.Module) -> dict[str, Tensor]:
+    """What the file of a part holds for its module, fp32."""
+    path, model, data = weight_set.file(part), weight_set.model, read_part(weight_set, part)
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

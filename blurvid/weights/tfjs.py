@@ -5,6 +5,7 @@ Nothing of a graph is run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurvid.errors import WeightsError
-from blurvid.weights.describe import refuse_pointer, sha256_of
+from blurvid.weights.describe import read_file
 
 MODEL_FILE = "model.json"
 MAX_JSON_BYTES = 2**26
@@ -50,7 +51,13 @@ def read_tfjs(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
         WeightsError: a file is missing, damaged, quantised, or more than is believed.
     """
     path = path / MODEL_FILE if path.is_dir() else path
-    model = _parsed(path)
+    content = read_file(path, MAX_JSON_BYTES, f"{path} does not exist")
+    if len(content) > MAX_JSON_BYTES:
+        raise WeightsError(f"{path} is larger than any graph that can be imported")
+    try:
+        model = json.loads(content)
+    except (ValueError, RecursionError):
+        raise WeightsError(f"{path} is not valid JSON") from None
     try:
         groups = model["weightsManifest"]
         shards = [str(name) for group in groups for name in group["paths"]]
@@ -78,24 +85,7 @@ def read_tfjs(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
         raise WeightsError(f"{path} is not a graph of tf.js, or is damaged") from None
     if begin != len(data):
         raise WeightsError(f"{path} tells of {begin} bytes of weights, its shards have {len(data)}")
-    return found, sha256_of(path)
-
-
-def _parsed(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_JSON_BYTES + 1)
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist") from None
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
-    refuse_pointer(path, content)
-    if len(content) > MAX_JSON_BYTES:
-        raise WeightsError(f"{path} is larger than any graph that can be imported")
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        raise WeightsError(f"{path} is not valid JSON") from None
+    return found, hashlib.sha256(content).hexdigest()
 
 
 def _joined(path: Path, shards: list[str]) -> bytes:
@@ -108,12 +98,7 @@ def _joined(path: Path, shards: list[str]) -> bytes:
         shard = path.parent / name
         if Path(name).name != name:
             raise WeightsError(f"{path}: {name[:60]!r} is not the plain name of a shard")
-        try:
-            with shard.open("rb") as file:
-                parts.append(file.read(left + 1))
-        except OSError as error:
-            reason = error.strerror or error
-            raise WeightsError(f"{shard} cannot be read: {reason}") from None
+        parts.append(read_file(shard, left, f"{shard} cannot be read: no such file"))
         left -= len(parts[-1])
         if left < 0:
             raise WeightsError(f"{path}: its shards are larger than can be imported")

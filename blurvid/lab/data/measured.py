@@ -19,7 +19,7 @@ from blurvid import flow, media, runtime, weights
 from blurvid.config import FRAMES, MIDDLE
 from blurvid.errors import InputError, OutputError
 from blurvid.flow import sequence_motion
-from blurvid.lab.data.windows import StoredWindow, find_clips, is_window_folder, read_windows
+from blurvid.lab.data.windows import Window, find_clips, is_window_folder, read_windows
 from blurvid.lab.options import PathOptions
 from blurvid.media import replacing
 
@@ -46,7 +46,7 @@ def is_clip_folder(folder: Path) -> bool:
     return folder.is_dir() and any(media.is_video(path) for path in folder.iterdir())
 
 
-def read_moving(sources: Sequence[Path]) -> list[StoredWindow]:
+def read_moving(sources: Sequence[Path]) -> list[Window]:
     """Windows of folders that `blurvid synth` made, or that hold videos of seven frames each.
 
     Videos named `CLIP_NUMBER` are of one clip.
@@ -62,16 +62,15 @@ def read_moving(sources: Sequence[Path]) -> list[StoredWindow]:
         for clip in find_clips([source]):
             frames = partial(_stacked, clip.path, clip.frames)
             name = re.sub(r"_\d+$", "", clip.name)
-            found.append(StoredWindow(clip.name, name, 2.2, FRAMES, lambda: torch.empty(0), frames))
+            record = {"window": clip.name, "clip": name, "frames": list(range(FRAMES))}
+            found.append(Window(record, lambda: torch.empty(0), frames))
     for window in found:
         if window.count != FRAMES:
             raise InputError(f"{window.name}: {window.count} sharp frames; training needs {FRAMES}")
     return found
 
 
-def held_out(
-    windows: Sequence[StoredWindow], options: PathOptions
-) -> tuple[list[StoredWindow], list[StoredWindow]]:
+def held_out(windows: Sequence[Window], options: PathOptions) -> tuple[list[Window], list[Window]]:
     """Split windows by whole clips into those to train on and those to validate on.
 
     Raises:
@@ -106,12 +105,12 @@ class MeasuredWindows:
     """
 
     def __init__(
-        self, windows: Sequence[StoredWindow], device: torch.device, measure: bool = True
+        self, windows: Sequence[Window], device: torch.device, measure: bool = True
     ) -> None:
         self.windows, self.device = windows, device
         self.frames: list[Tensor] = []
 
-        def load(window: StoredWindow) -> tuple[Tensor, Any]:
+        def load(window: Window) -> tuple[Tensor, Any]:
             frames = _load(window, LARGEST if measure else None)
             return frames, _place(frames) if measure else _rough(window, frames)
 
@@ -227,7 +226,7 @@ def _stacked(path: Path, load: object) -> Tensor:
     return torch.stack(frames)
 
 
-def _load(window: StoredWindow, largest: tuple[int, int] | None) -> Tensor:
+def _load(window: Window, largest: tuple[int, int] | None) -> Tensor:
     """The frames of a window, cut, (7, 3, H, W) uint8."""
     frames = window.sharp()
     size = (frames.shape[-2], frames.shape[-1])
@@ -251,7 +250,7 @@ def _place(frames: Tensor) -> Path:
     return weights.cache_dir() / "paths" / f"{digest[:32]}.npy"
 
 
-def _rough(window: StoredWindow, frames: Tensor) -> Tensor:
+def _rough(window: Window, frames: Tensor) -> Tensor:
     """One path for all of a window, as a view of the size of measured ones."""
     motion = window.record.get("motion")
     if motion is None:

@@ -18,7 +18,7 @@ from blurvid.errors import InputError
 from blurvid.exposure import GAMMA
 from blurvid.lab.data.measured import MeasuredWindows, held_out, is_clip_folder, read_moving
 from blurvid.lab.data.stills import StillPool, read_stills
-from blurvid.lab.data.windows import StoredWindow, is_window_folder
+from blurvid.lab.data.windows import Window, is_window_folder
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.synth import average, develop, draw_gammas, margin, simulate
 from blurvid.models import SequenceModel, middle_of
@@ -202,7 +202,7 @@ def open_source(data: Sequence[Path], options: TrainOptions, device: torch.devic
             raise InputError(f"{path}: no such file or folder")
     moving = [path for path in data if is_window_folder(path) or is_clip_folder(path)]
     photos = [path for path in data if path not in moving]
-    training, kept = read_moving(moving), list[StoredWindow]()
+    training, kept = read_moving(moving), list[Window]()
     measure, middle = options.model == "motion", None
     if measure:
         training, kept = held_out(training, options.paths)

@@ -22,7 +22,7 @@ from blurvid.lab.data.windows import (
     PAIRED,
     SPARSE,
     SourceClip,
-    StoredWindow,
+    Window,
     check_options,
     find_clips,
     is_window_folder,
@@ -109,7 +109,7 @@ class Benchmark:
     images: int
     warnings: tuple[str, ...]
     """In what the data differ from the paper's."""
-    windows: Callable[[], Iterable[StoredWindow]]
+    windows: Callable[[], Iterable[Window]]
     """The images with their true frames, one at a time: all seven, or the middle one alone."""
 
     def to_json(self) -> dict[str, Any]:

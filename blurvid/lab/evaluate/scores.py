@@ -13,7 +13,7 @@ from torch import Tensor
 from blurvid.blur import average_frames
 from blurvid.config import FRAMES, MIDDLE, Gamma
 from blurvid.errors import InputError
-from blurvid.lab.data.windows import StoredWindow
+from blurvid.lab.data.windows import Window
 from blurvid.lab.evaluate.windows import check_counts
 from blurvid.lab.metrics import SequenceScore, psnr, score_sequence
 
@@ -124,7 +124,7 @@ class Report:
 
 def evaluate(
     extract: Extract,
-    windows: Iterable[StoredWindow],
+    windows: Iterable[Window],
     gamma: Gamma | None = None,
     *,
     on_window: Callable[[Row], None] | None = None,
@@ -155,7 +155,7 @@ def evaluate(
     return Report(tuple(rows))
 
 
-def _score(extract: Extract, window: StoredWindow, gamma: Gamma) -> Row:
+def _score(extract: Extract, window: Window, gamma: Gamma) -> Row:
     y, truth = window.blurry(), window.sharp()
     if truth.shape[1:] != y.shape:
         raise InputError(f"{window.name}: blurry image and sharp frames differ in size")

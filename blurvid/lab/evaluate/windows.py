@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,18 +14,18 @@ from blurvid.errors import InputError, OptionError
 from blurvid.lab.data.windows import (
     PAIRED,
     SourceClip,
-    StoredWindow,
+    Window,
     check_options,
     find_clips,
     is_window_folder,
     load_photo,
-    make_windows,
+    plan_windows,
     read_windows,
 )
 from blurvid.lab.options import SynthOptions
 
 
-def windows_from(source: Path, options: SynthOptions | None = None) -> Iterable[StoredWindow]:
+def windows_from(source: Path, options: SynthOptions | None = None) -> Iterable[Window]:
     """Windows of a folder that lists them, or made on the fly from clips.
 
     Args:
@@ -51,30 +51,12 @@ def windows_from(source: Path, options: SynthOptions | None = None) -> Iterable[
     return on_the_fly(find_clips([source]), options)
 
 
-def on_the_fly(clips: Sequence[SourceClip], options: SynthOptions) -> Iterator[StoredWindow]:
-    """Make windows from clips, one at a time.
-
-    Args:
-        clips: where the frames come from.
-        options: as for `data.windows.make_windows`, which raises the errors.
-
-    Yields:
-        The windows, clip after clip, in order of time.
-    """
-    for clip in clips:
-        for window in make_windows(clip, options):
-            yield StoredWindow(
-                name=window.record["window"],
-                clip=clip.name,
-                gamma=options.gamma,
-                count=len(window.sharp),
-                blurry=_giving(window.blurry),
-                sharp=_giving(window.sharp),
-                record=window.record,
-            )
+def on_the_fly(clips: Sequence[SourceClip], options: SynthOptions) -> Iterator[Window]:
+    """Make windows from clips, one at a time; see `data.windows.plan_windows`."""
+    return (make() for clip in clips for make in plan_windows(clip, options))
 
 
-def middle_windows(scene: SourceClip, blurry: str) -> list[StoredWindow]:
+def middle_windows(scene: SourceClip, blurry: str) -> list[Window]:
     """Pair the blurry images of a scene of GOPRO_Large with their sharp middle frames, by name.
 
     Args:
@@ -101,13 +83,15 @@ def middle_windows(scene: SourceClip, blurry: str) -> list[StoredWindow]:
             + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
         )
     return [
-        StoredWindow(
-            name=f"{scene.name}/{stem}",
-            clip=scene.name,
-            gamma=1.0 if blurry == "blur" else 2.2,
-            count=1,
-            blurry=partial(load_photo, photo),
-            sharp=partial(_single, frames[stem]),
+        Window(
+            {
+                "window": f"{scene.name}/{stem}",
+                "clip": scene.name,
+                "gamma": 1.0 if blurry == "blur" else 2.2,
+                "frames": [0],
+            },
+            partial(load_photo, photo),
+            partial(_single, frames[stem]),
         )
         for stem, photo in images.items()
     ]
@@ -117,11 +101,7 @@ def _single(path: Path) -> Tensor:
     return load_photo(path).unsqueeze(0)
 
 
-def _giving(image: Tensor) -> Callable[[], Tensor]:
-    return lambda: image
-
-
-def check_counts(windows: Sequence[StoredWindow]) -> None:
+def check_counts(windows: Sequence[Window]) -> None:
     """Refuse windows of neither seven sharp frames nor one, by name, with an InputError."""
     wrong = [f"{w.name} ({w.count})" for w in windows if w.count not in (1, FRAMES)]
     if wrong:

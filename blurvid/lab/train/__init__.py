@@ -1,7 +1,6 @@
 """Training: one run, from data to averaged weights."""
 
 from blurvid.lab.train.meter import TrainStep
-from blurvid.lab.train.preview import preview
 from blurvid.lab.train.run import train
 from blurvid.lab.train.settings import change_settings, check_options
 from blurvid.lab.train.trainer import LOG_FILE, SCORES_FILE, STATE_FILE, WEIGHTS_FOLDER
@@ -14,6 +13,5 @@ __all__ = [
     "TrainStep",
     "change_settings",
     "check_options",
-    "preview",
     "train",
 ]

@@ -163,7 +163,11 @@ class Learner:
 
 
 def _make_model(options: TrainOptions, initial: weights.WeightSet | None) -> Trainable:
-    found = build(options.model, spec_asked(options)) if initial is None else weights.load(initial)
+    if initial is None:
+        with runtime.single_thread():  # LAPACK's orthogonalization of small matrices crawls in many
+            found = build(options.model, spec_asked(options))
+    else:
+        found = weights.load(initial)
     if isinstance(found, MotionModel):  # its middle frames come with the data
         found = MotionModel(GivenMiddle(), found.motion, found.restoration)
     return found if initial is None else found.requires_grad_(True)

@@ -100,7 +100,8 @@ class MovingObjective(nn.Module):
         blurred = torch.empty_like(m)
         for count in sorted(set(looks.tolist())):
             mine = (looks == count).nonzero().flatten().to(m.device)
-            blurred = blurred.index_copy(0, mine, reblur(m[mine], motion[mine], count))
+            a, b = motion[mine, :2], motion[mine, 2:]
+            blurred = blurred.index_copy(0, mine, reblur(m[mine], a, b, count))
         net = self.model.restoration
         picture, features = net.solve(y, m, motion, blurred)
         frames = [net.frame(picture, features, motion, t) for t in TIMES]

@@ -11,12 +11,11 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union
 
-from blurvid import weights
 from blurvid.config import STAGES
 from blurvid.errors import OptionError
 from blurvid.lab.options import CROPS, STAGES_OF, PathOptions, TrainOptions
 from blurvid.lab.synth import check_camera, check_motion
-from blurvid.models import Spec
+from blurvid.models import Spec, spec_from, spec_problem
 
 MOST = 2**31 - 1
 """Largest whole number that an option takes."""
@@ -124,7 +123,7 @@ def stored_spec(options: Mapping[str, Any], model: str) -> Spec:
     """
     if options["model"] != model:
         raise OptionError(f"it is of the {options['model']} model, not of {model}")
-    return weights.spec_from(model, options.get(spec_field(model), {}))
+    return spec_from(model, options.get(spec_field(model), {}))
 
 
 def adopt_spec(options: TrainOptions, spec: Spec) -> TrainOptions:
@@ -198,7 +197,7 @@ def check_options(options: TrainOptions) -> None:
         known = typing.get_args(typing.get_type_hints(TrainOptions)[field])
         wrong[f"{field} must be one of {', '.join(known)}"] = getattr(options, field) not in known
     for name in CROPS:
-        problem = weights.spec_problem(getattr(options, spec_field(name)))
+        problem = spec_problem(getattr(options, spec_field(name)))
         wrong[f"{name}: {problem}"] = problem is not None
     for text, found in wrong.items():
         if found:

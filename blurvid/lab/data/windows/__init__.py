@@ -8,9 +8,9 @@ from blurvid.lab.data.windows.clips import (
     find_clips,
     load_photo,
 )
-from blurvid.lab.data.windows.make import Window, check_options, make_windows
-from blurvid.lab.data.windows.read import StoredWindow, is_window_folder, read_windows
-from blurvid.lab.data.windows.records import Record, in_windows
+from blurvid.lab.data.windows.make import check_options, plan_windows
+from blurvid.lab.data.windows.read import is_window_folder, read_windows
+from blurvid.lab.data.windows.records import Record, Window, in_windows
 from blurvid.lab.data.windows.simulate import find_stills, simulate_still
 from blurvid.lab.data.windows.write import WriteSummary, write_windows
 from blurvid.media import FILTER
@@ -22,7 +22,6 @@ __all__ = [
     "SPARSE",
     "SourceClip",
     "Record",
-    "StoredWindow",
     "Window",
     "WriteSummary",
     "check_options",
@@ -30,8 +29,8 @@ __all__ = [
     "find_stills",
     "in_windows",
     "is_window_folder",
-    "make_windows",
     "load_photo",
+    "plan_windows",
     "read_windows",
     "simulate_still",
     "write_windows",

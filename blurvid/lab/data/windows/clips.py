@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blurvid import media
 from blurvid.errors import InputError
-from blurvid.lab.data.windows.records import MANIFEST, UNFINISHED
+from blurvid.lab.data.windows.records import MANIFEST, UNFINISHED, as_floats
 
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
 GOPRO_SCENE = re.compile(r"GOPR\d{4}_\d{2}_\d{2}")
@@ -86,11 +86,6 @@ def load_photo(path: Path) -> Tensor:
     """Load an image as (3, H, W), RGB, float32 in [0, 1]; an InputError if it is not readable."""
     pixels: Tensor = media.read_photo(path).pixels
     return pixels
-
-
-def as_floats(image: Tensor) -> Tensor:
-    """Give uint8 as float32 in [0, 1]."""
-    return image.float().div_(255) if image.dtype == torch.uint8 else image
 
 
 def load_scaled(path: Path, scale: float) -> Tensor:

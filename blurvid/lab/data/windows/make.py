@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
 from collections import deque
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -17,27 +15,9 @@ from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import sequence_motion
 from blurvid.flow.pyramid import COARSEST
-from blurvid.lab.data.windows.clips import SourceClip, as_floats
-from blurvid.lab.data.windows.records import Record
+from blurvid.lab.data.windows.clips import SourceClip
+from blurvid.lab.data.windows.records import Record, Window, as_floats
 from blurvid.lab.options import SynthOptions
-
-
-@dataclass(frozen=True)
-class Window:
-    """Consecutive frames and the blurry image that they make."""
-
-    blurry: Tensor
-    """y, (3, H, W), RGB, float32 in [0, 1]."""
-    frames: Tensor
-    """The frames averaged, (N, 3, H, W), RGB: uint8 from videos, otherwise as `blurry`."""
-    record: Record
-    """How it was made: its line of the manifest."""
-
-    @cached_property
-    def sharp(self) -> Tensor:
-        """The frames averaged, (N, 3, H, W), float32 in [0, 1]."""
-        return as_floats(self.frames)
-
 
 Maker = Callable[[], Window]
 """Makes one window, in whatever thread it is called."""
@@ -69,24 +49,9 @@ def check_options(options: SynthOptions) -> None:
             raise OptionError(text)
 
 
-class Frame:
-    """An image that is loaded when a window first needs it; windows may share it."""
-
-    def __init__(self, load: Callable[[], Tensor]) -> None:
-        self._load, self._lock = load, threading.Lock()
-        self._pixels: Tensor | None = None
-
-    def pixels(self) -> Tensor:
-        """Give the image, (3, H, W)."""
-        with self._lock:
-            if self._pixels is None:
-                self._pixels = self._load()
-            return self._pixels
-
-
-def make_windows(
+def plan_windows(
     clip: SourceClip, options: SynthOptions, *, skip: Container[int] = ()
-) -> Iterator[Window]:
+) -> Iterator[Maker]:
     """Average windows of consecutive frames; memory does not grow with the clip.
 
     Frames are scaled first, then cropped, then averaged in light (paper, eq. 1 and section 7);
@@ -99,37 +64,23 @@ def make_windows(
         skip: numbers of windows, counted from 1, to pass over.
 
     Yields:
-        The windows in order of time. `frames` in the record counts from 0; `crop` is left, top,
-        width, height [px] after scaling.
+        What makes each window, in order of time; it holds the window's frames. `frames` in the
+        record counts from 0; `crop` is left, top, width, height [px] after scaling.
 
     Raises:
         OptionError: an option is out of range.
         InputError: the clip is unreadable, too short, its frames differ in size, or are smaller
-            than the crop.
-    """
-    return (make() for make in plan_windows(clip, options, skip=skip))
-
-
-def plan_windows(
-    clip: SourceClip, options: SynthOptions, *, skip: Container[int] = ()
-) -> Iterator[Maker]:
-    """Go through a clip as `make_windows` does, but leave the work on each window to the caller.
-
-    Yields:
-        What makes each window, in order of time; it holds the window's frames.
-
-    Raises:
-        OptionError, InputError: as `make_windows`, which may also come from the makers.
+            than the crop; which may also come from the makers.
     """
     check_options(options)
     stride = options.stride or options.frames
-    held: deque[Frame] = deque(maxlen=options.frames)
+    held: deque[Callable[[], Tensor]] = deque(maxlen=options.frames)
     start = number = longest = 0
     for index, load in enumerate(clip.loaders(options.scale)):
         if index in clip.gaps:  # what lies on its two sides was not taken in a row
             start = index
             held.clear()
-        held.append(Frame(load))
+        held.append(cache(load))  # windows may share it
         longest = max(longest, index + 1 - start)
         first = index + 1 - options.frames
         if first >= start and (first - start) % stride == 0:
@@ -142,9 +93,13 @@ def plan_windows(
 
 
 def _window(
-    clip: SourceClip, options: SynthOptions, held: list[Frame], first: int, number: int
+    clip: SourceClip,
+    options: SynthOptions,
+    held: list[Callable[[], Tensor]],
+    first: int,
+    number: int,
 ) -> Window:
-    frames = [frame.pixels() for frame in held]
+    frames = [load() for load in held]
     if len({frame.shape for frame in frames}) > 1:
         raise InputError(f"{clip.path}: frames of different sizes")
     sharp = torch.stack(frames)
@@ -168,7 +123,8 @@ def _window(
     record = record_of(clip, options, sharp, first, number, box)
     if clip.gaps:
         record["gaps"] = list(clip.gaps.values())
-    return Window(blurry.clamp(0, 1), sharp, record)
+    blurry = blurry.clamp(0, 1)
+    return Window(record, lambda: blurry, lambda: sharp)
 
 
 def generator_of(options: SynthOptions, clip: SourceClip, number: int) -> torch.Generator:

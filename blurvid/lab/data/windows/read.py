@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,38 +17,20 @@ from blurvid.errors import InputError
 from blurvid.lab.data.windows.clips import load_photo
 from blurvid.lab.data.windows.records import (
     BLURRY,
+    LISTING_GAMMA,
     MALFORMED,
     MANIFEST,
     MOST_FRAMES,
     UNFINISHED,
-    Record,
+    Window,
     check_gamma,
     inside,
     read_records,
 )
 
 LISTING = "samples.json"
-LISTING_GAMMA = 2.2
 LONGEST_LISTING = 2**26
 """Bytes of a listing that are believed."""
-
-
-@dataclass(frozen=True)
-class StoredWindow:
-    """A window whose images are loaded when asked for."""
-
-    name: str
-    """Path below its folder, `CLIP/000001`."""
-    clip: str
-    gamma: Gamma
-    """Camera response in which it was averaged."""
-    count: int
-    """Number of sharp frames."""
-    blurry: Callable[[], Tensor]
-    """Load y, (3, H, W), RGB, float32 in [0, 1]."""
-    sharp: Callable[[], Tensor]
-    """Load the sharp frames, (count, 3, H, W), same range, in order of time."""
-    record: Record = field(default_factory=dict)
 
 
 def is_window_folder(folder: Path) -> bool:
@@ -57,7 +38,7 @@ def is_window_folder(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (MANIFEST, LISTING, UNFINISHED))
 
 
-def read_windows(folder: Path) -> list[StoredWindow]:
+def read_windows(folder: Path) -> list[Window]:
     """Read a folder of windows back; images are loaded when asked for.
 
     The folder holds either what `write_windows` wrote, or a listing `samples.json` over frames
@@ -92,25 +73,17 @@ def read_windows(folder: Path) -> list[StoredWindow]:
     raise InputError(f"{folder}: no {MANIFEST} and no {LISTING} in here")
 
 
-def _from_manifest(folder: Path) -> Iterator[StoredWindow]:
+def _from_manifest(folder: Path) -> Iterator[Window]:
     records, whole = read_records(folder / MANIFEST)
     if whole < (folder / MANIFEST).stat().st_size:
         raise InputError(f"{folder / MANIFEST}: ends in the middle of a line")
     for record in records:
         home, count = folder / record["window"], len(record["frames"])
         sharp = [home / f"sharp_{number}.png" for number in range(1, count + 1)]
-        yield StoredWindow(
-            name=record["window"],
-            clip=record["clip"],
-            gamma=record.get("gamma", LISTING_GAMMA),
-            count=count,
-            blurry=partial(load_photo, home / BLURRY),
-            sharp=partial(_stack, sharp),
-            record=record,
-        )
+        yield Window(record, partial(load_photo, home / BLURRY), partial(_stack, sharp))
 
 
-def _from_listing(folder: Path) -> Iterator[StoredWindow]:
+def _from_listing(folder: Path) -> Iterator[Window]:
     path = folder / LISTING
     photos: dict[str, list[Path]] = {}
     numbers: dict[str, int] = {}
@@ -130,18 +103,13 @@ def _from_listing(folder: Path) -> Iterator[StoredWindow]:
             targets = _pick(photos[clip], sample["frames"])
             averaged = _pick(photos[clip], sample.get("average_frames", sample["frames"]))
             stored = sample.get("blurry")
-            yield StoredWindow(
-                name=f"{clip}/{numbers[clip]:06d}",
-                clip=clip,
-                gamma=gamma,
-                count=len(targets),
-                blurry=(
-                    partial(load_photo, home / inside(stored, path))
-                    if stored
-                    else partial(_average, averaged, gamma)
-                ),
-                sharp=partial(_stack, targets),
-                record=sample,
+            window = {"window": f"{clip}/{numbers[clip]:06d}", "clip": clip, "gamma": gamma}
+            yield Window(
+                sample | window,
+                partial(load_photo, home / inside(stored, path))
+                if stored
+                else partial(_average, averaged, gamma),
+                partial(_stack, targets),
             )
     except OSError as error:
         raise InputError(f"{path}: {media.reason(error)}") from error

@@ -1,11 +1,16 @@
-"""Records of windows: the lines of a manifest."""
+"""Windows, and their records: the lines of a manifest."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from blurvid import media
 from blurvid.config import Gamma
@@ -14,6 +19,7 @@ from blurvid.errors import InputError
 MANIFEST = "manifest.jsonl"
 UNFINISHED = "manifest.jsonl.partial"
 BLURRY = "blurry.png"
+LISTING_GAMMA = 2.2
 LONGEST_LINE = 2**20
 """Bytes of a line of a manifest that are believed."""
 MOST_FRAMES = 10_000
@@ -25,6 +31,48 @@ MALFORMED = (
 
 Record = dict[str, Any]
 """One line of a manifest."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive frames and the blurry image that they make."""
+
+    record: Record
+    """How it was made; at least `window`, `clip`, `frames` and `gamma`."""
+    blurry: Callable[[], Tensor]
+    """Give y, (3, H, W), RGB, float32 in [0, 1]."""
+    frames: Callable[[], Tensor]
+    """Give the sharp frames, (count, 3, H, W), in order of time: uint8 or as `blurry`."""
+
+    @property
+    def name(self) -> str:
+        """Path below its folder, `CLIP/000001`."""
+        return str(self.record["window"])
+
+    @property
+    def clip(self) -> str:
+        """Name of its clip."""
+        return str(self.record["clip"])
+
+    @property
+    def gamma(self) -> Gamma:
+        """Camera response in which it was averaged."""
+        gamma: Gamma = self.record.get("gamma", LISTING_GAMMA)
+        return gamma
+
+    @property
+    def count(self) -> int:
+        """Number of sharp frames."""
+        return len(self.record["frames"])
+
+    def sharp(self) -> Tensor:
+        """Give the sharp frames, (count, 3, H, W), float32 in [0, 1]."""
+        return as_floats(self.frames())
+
+
+def as_floats(image: Tensor) -> Tensor:
+    """Give uint8 as float32 in [0, 1]."""
+    return image.float().div_(255) if image.dtype == torch.uint8 else image
 
 
 def in_windows(path: Path, top: Path) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from blurvid import media
 from blurvid.config import FRAMES
 from blurvid.errors import InputError, OptionError
 from blurvid.lab.data.windows.clips import SourceClip, load_scaled
-from blurvid.lab.data.windows.make import Frame, Maker, Window, generator_of, record_of
-from blurvid.lab.data.windows.records import in_windows
+from blurvid.lab.data.windows.make import Maker, generator_of, record_of
+from blurvid.lab.data.windows.records import Window, in_windows
 from blurvid.lab.options import MotionOptions, SynthOptions
 from blurvid.lab.synth import IDEAL, margin, simulate
 
@@ -83,7 +83,7 @@ def simulate_still(
     """
     if options.frames != FRAMES:
         raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
-    photo = Frame(partial(load_scaled, still.path, options.scale))
+    photo = cache(partial(load_scaled, still.path, options.scale))
     for number in range(1, count + 1):
         if number not in skip:
             yield partial(_simulated, still, photo, others, options, motion, number)
@@ -91,14 +91,14 @@ def simulate_still(
 
 def _simulated(
     still: SourceClip,
-    photo: Frame,
+    photo: Callable[[], Tensor],
     others: Sequence[SourceClip],
     options: SynthOptions,
     motion: MotionOptions,
     number: int,
 ) -> Window:
     g = generator_of(options, still, number)
-    back, box = _background(photo.pixels(), still, options, motion, g)
+    back, box = _background(photo(), still, options, motion, g)
     front = back
     if motion.covered:
         other = others[int(torch.randint(len(others), (), generator=g))]
@@ -110,7 +110,8 @@ def _simulated(
         blurry = blurry + options.noise * torch.randn(blurry.shape, generator=g)
     record = record_of(still, options, rendered.frames[0], 0, number, box, motion.sub_frames)
     record["simulated"] = described(motion)
-    return Window(blurry.clamp(0, 1), rendered.frames[0], record)
+    blurry = blurry.clamp(0, 1)
+    return Window(record, lambda: blurry, lambda: rendered.frames[0])
 
 
 def described(motion: MotionOptions) -> dict[str, Any]:

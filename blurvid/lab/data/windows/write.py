@@ -84,7 +84,7 @@ def write_windows(
     Args:
         sources: files and folders, see `find_clips`, and for photos `find_stills`.
         out: the folder to fill.
-        options: see `make_windows`, and for photos `simulate_still`.
+        options: see `plan_windows`, and for photos `simulate_still`.
         motion: how photos move; None takes clips.
         count: windows of each photo.
         resume: keep the windows of an interrupted run with the same options, write the others.
@@ -205,15 +205,14 @@ class _Windows:
     """Where the images go."""
 
     @contextlib.contextmanager
-    def __call__(self, run: RunOptions) -> Iterator[Callable[[Pending], Iterator[Any]]]:
+    def __call__(self, run: RunOptions) -> Iterator[Callable[[Pending], list[Any]]]:
         """Start threads; give what makes all windows of a clip."""
         threads = run.threads or 1
         with runtime.single_threaded_pool(threads) as pool:
 
-            def do(clip: Pending) -> Iterator[Any]:
-                yield None  # nothing is known before
+            def do(clip: Pending) -> list[Any]:
                 with _named(self.scratch):
-                    yield list(self.made([clip], pool, 2 * threads))
+                    return list(self.made([clip], pool, 2 * threads))
 
             yield do
 
@@ -330,12 +329,7 @@ def _number(record: Record) -> int:
 
 
 def _line(record: Record) -> str:
-    line = json.dumps(record, ensure_ascii=False) + "\n"
-    try:
-        line.encode()
-    except UnicodeEncodeError:  # a name that is not text
-        return json.dumps(record) + "\n"
-    return line
+    return json.dumps(record) + "\n"
 
 
 def _made_with(record: Record, options: SynthOptions, motion: MotionOptions | None) -> bool:
@@ -356,8 +350,8 @@ def _make_window(make: Maker, scratch: Path) -> Made:
     window = make()
     images = Path(tempfile.mkdtemp(dir=scratch))
     images.chmod(scratch.parent.stat().st_mode)  # a temporary folder is for its owner only
-    (images / BLURRY).write_bytes(media.quick_png(media.to_uint8(window.blurry)))
-    for number, frame in enumerate(window.frames, start=1):
+    (images / BLURRY).write_bytes(media.quick_png(media.to_uint8(window.blurry())))
+    for number, frame in enumerate(window.frames(), start=1):
         floats = frame.is_floating_point()
         levels = media.to_uint8(frame) if floats else frame.movedim(0, -1).numpy()
         (images / f"sharp_{number}.png").write_bytes(media.quick_png(levels))
