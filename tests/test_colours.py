@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from blurvid.media import read_photo, write_png, write_still
+from blurvid.media import read_photo, write_still
 from blurvid.media.color import srgb_converter
+from blurvid.media.heif import heif_codes
 from blurvid.media.profile import HLG, PQ, Colours, hdr_to_srgb, of_codes, pq_light, profile_codes
-from blurvid.media.told import heif_codes
 
 GREEN = (60, 180, 70)
 ADOBE_CHUNK = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
@@ -121,7 +121,7 @@ def test_hdr_png_stays_hdr(tmp_path, bits, transfer):
     level = 255 if bits == 8 else 65535
     path = png(tmp_path / "a.png", (level // 2,) * 3, [codes], bits)
     photo = read_photo(path)
-    write_png(photo.pixels, tmp_path / "b.png", photo)
+    write_still(photo.pixels, tmp_path / "b.png", photo)
     data = (tmp_path / "b.png").read_bytes()
     assert data.count(struct.pack(">I", 4) + b"".join(codes)) == 1
     assert b"iCCP" in data

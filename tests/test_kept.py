@@ -10,7 +10,7 @@ from helpers import STORED
 from PIL import Image, TiffImagePlugin
 
 from blurvid.media import lost_in, read_photo, write_still
-from blurvid.media.metadata import kept_exif
+from blurvid.media.exif import kept_exif
 
 IPTC = b"\x1c\x02\x05\x00\x05title\x1c\x02\x74\x00\x09copyright"
 RESOURCES = b"8BIM\x04\x04\x00\x00" + struct.pack(">I", len(IPTC)) + IPTC + bytes(len(IPTC) % 2)

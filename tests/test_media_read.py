@@ -101,7 +101,7 @@ def test_orientation_is_applied(tmp_path, orientation, kind):
     assert photo.pixels.shape == (3, 24, 40)
     assert np.abs(as_uint8(photo).astype(int) - shown)[6, [4, 34]].max() < 12
     assert np.abs(as_uint8(photo).astype(int) - shown)[18, [4, 34]].max() < 12
-    media.write_png(photo.pixels, tmp_path / "out.png", photo)
+    media.write_still(photo.pixels, tmp_path / "out.png", photo)
     with Image.open(tmp_path / "out.png") as out:
         kept = out.getexif()
         assert out.size == (40, 24)
@@ -156,7 +156,7 @@ def test_sixteen_bit_greyscale_makes_the_round_trip(tmp_path, kind):
     photo = media.read_photo(save(Image.fromarray(pixels), tmp_path / f"p.{kind}"))
     assert (photo.greyscale, photo.depth) == (True, 16)
 
-    media.write_png(photo.pixels, tmp_path / "out.png", photo)
+    media.write_still(photo.pixels, tmp_path / "out.png", photo)
 
     with Image.open(tmp_path / "out.png") as out:
         assert np.array_equal(np.asarray(out), pixels)
@@ -196,7 +196,7 @@ def test_alpha_of_an_rgba_png_is_kept(tmp_path):
     pixels = noise(9, 8, 4)
     photo = media.read_photo(save(Image.fromarray(pixels), tmp_path / "p.png"))
 
-    media.write_png(photo.pixels, tmp_path / "out.png", photo)
+    media.write_still(photo.pixels, tmp_path / "out.png", photo)
 
     with Image.open(tmp_path / "out.png") as out:
         assert np.array_equal(np.asarray(out), pixels)

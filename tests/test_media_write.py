@@ -14,7 +14,7 @@ from blurvid import media, targets
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.media import animation, mp4
-from blurvid.media.stills import fitting
+from blurvid.media.pixels import fitting
 
 pytestmark = pytest.mark.quick
 
@@ -65,7 +65,7 @@ def test_png_round_trip(tmp_path, pixels):
     photo = media.photo_from_array(pixels)
     path = tmp_path / "p.png"
 
-    media.write_png(photo.pixels, path, photo, overwrite=True)
+    media.write_still(photo.pixels, path, photo, overwrite=True)
 
     again = media.read_photo(path)
     assert torch.equal(again.pixels, photo.pixels)
@@ -116,7 +116,7 @@ def test_existing_output_is_kept_unless_overwritten(tmp_path):
 
     assert len(media.write_frames(frames, tmp_path, overwrite=True)) == 7
     with pytest.raises(OutputError, match="exists"):
-        media.write_png(frames[0], tmp_path / "frame_5.png")
+        media.write_still(frames[0], tmp_path / "frame_5.png")
 
 
 @pytest.mark.parametrize("target", ["out", "clip.gif", "clip.webp", "clip.html", "clip.mp4"])
@@ -186,7 +186,7 @@ def test_check_target(tmp_path):
 def test_unwritable_places(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file, not a folder"):
-        media.write_png(moving()[0], tmp_path / "file" / "p.png")
+        media.write_still(moving()[0], tmp_path / "file" / "p.png")
     with pytest.raises(OutputError, match="too long"):
         media.write_frames(moving(), tmp_path, stem="x" * 300)
     assert leftovers(tmp_path) == ["file"]
@@ -196,7 +196,7 @@ def test_a_link_is_followed(tmp_path):
     (tmp_path / "real.png").touch()
     (tmp_path / "link.png").symlink_to("real.png")
 
-    media.write_png(moving()[0], tmp_path / "link.png", overwrite=True)
+    media.write_still(moving()[0], tmp_path / "link.png", overwrite=True)
 
     assert (tmp_path / "link.png").is_symlink()
     assert (tmp_path / "real.png").stat().st_size > 0

@@ -174,7 +174,7 @@ def here(tmp_path, monkeypatch):
     told = {"seven_frame_psnr": 26.5}
     weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
     for name in ("a", "in/a", "in/deep/c"):
-        media.write_png(torch.rand(3, 16, 24), tmp_path / f"{name}.png")
+        media.write_still(torch.rand(3, 16, 24), tmp_path / f"{name}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -18,7 +18,7 @@ from blurvid.blur import average_frames
 from blurvid.config import DirectSpec, QualityOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.synth.camera import defocus
-from blurvid.media.maps import FULL_ERROR, TrustMaps, colored
+from blurvid.media.trust import FULL_ERROR, TrustMaps, colored
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.pipeline.trust import CELLS, SOFT, assess, reblur_map, sharpness
@@ -211,7 +211,7 @@ def here(tmp_path, monkeypatch):
     told = {"seven_frame_psnr": 26.5}
     weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
     for name in ("a", "in/a", "in/deep/c"):
-        media.write_png(scene(16, 24), tmp_path / f"{name}.png")
+        media.write_still(scene(16, 24), tmp_path / f"{name}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

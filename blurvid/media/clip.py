@@ -17,14 +17,13 @@ from torch import Tensor
 from blurvid.atomic import replacing, stoppable
 from blurvid.config import ANIMATIONS, FRAME_FORMATS, ClipOptions
 from blurvid.media.animation import save_looping
-from blurvid.media.color import srgb_converter
 from blurvid.media.compare import Shown, Writer, save_comparison
 from blurvid.media.mp4 import encode
 from blurvid.media.pages import escaped
 from blurvid.media.photo import Photo
+from blurvid.media.pixels import fitting, flat_frames
 from blurvid.media.player import Notes, save_player
-from blurvid.media.png import to_uint8
-from blurvid.media.stills import fitted, save_still
+from blurvid.media.stills import lost_in_still, save_still
 from blurvid.targets import check_clip_options, check_comparison, check_target, kind_of
 
 NOTEBOOK_SIDE = 640
@@ -174,29 +173,24 @@ def _order(count: int, options: ClipOptions, *, bounce: bool) -> list[int]:
     return order + order[-2:0:-1] if bounce else order
 
 
-def flat_frames(frames: Tensor, photo: Photo | None, kind: str = "") -> list[NDArray[np.uint8]]:
-    """Make uint8 sRGB frames without transparency, of frames (T, 3, H, W).
+def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
+    """What of a photo its frames cannot hold, one line each.
+
+    Of clips, which hold hardly anything, the size alone.
 
     Args:
-        frames: RGB in [0, 1].
-        photo: what they came from.
-        kind: of file, in which they have to fit; any by default.
+        kind: one of `config.FORMATS`.
+        photo: what the frames come from.
 
-    Returns:
-        (H, W, 3) each, smaller where they do not fit.
+    Raises:
+        OutputError: single frames that the format cannot hold.
     """
-    convert = srgb_converter(photo.icc if photo is not None else None)
-    alpha = photo.alpha if photo is not None else None
-    if alpha is not None and alpha.shape[-2:] != frames.shape[-2:]:
-        sides = f"{tuple(frames.shape[-2:])} and {tuple(alpha.shape[-2:])}"
-        raise ValueError(f"frames and alpha differ in size: {sides}")
-    flat = []
-    for frame in stoppable(frames):
-        if alpha is not None:
-            solid = alpha.to(frame)
-            frame = frame.clamp(0, 1) * solid + (1 - solid)
-        flat.append(fitted(convert(to_uint8(frame)), kind))
-    return flat
+    if kind in FRAME_FORMATS:
+        return lost_in_still(kind, photo)
+    height, width = photo.pixels.shape[-2:]
+    if (size := fitting(kind, height, width)) == (height, width):
+        return ()
+    return (f"too large for {kind.upper()}; the clip has {size[1]} x {size[0]} pixels",)
 
 
 def html_animation(frames: Tensor, photo: Photo) -> str:

@@ -90,11 +90,5 @@ def srgb_converter(icc: bytes | None) -> Callable[[Pixels], Pixels]:
     return convert
 
 
-def on_white(pixels: Pixels) -> Pixels:
-    """Put pixels (H, W, C) whose last channel is alpha on white: (H, W, C - 1)."""
-    solid = pixels[..., -1:] / np.float32(255)
-    return np.round(pixels[..., :-1] * solid + 255 * (1 - solid)).astype(np.uint8)
-
-
 def _same(frame: Pixels) -> Pixels:
     return frame

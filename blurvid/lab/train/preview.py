@@ -49,4 +49,4 @@ def preview(
         while len(rows) < samples:
             y, x, *_ = drawn.draw(min(options.batch, samples), crop_of(options), generator)
             rows += torch.cat([y, x[:, 0], x[:, MIDDLE - 1], x[:, -1]], dim=-1).unbind()
-    media.write_png(media.sheet(rows[:samples], COLUMNS, GAP), path, overwrite=overwrite)
+    media.write_still(media.sheet(rows[:samples], COLUMNS, GAP), path, overwrite=overwrite)
