@@ -43,22 +43,21 @@ def photo_from_array(value: Image.Image | NDArray[Any] | Tensor, name: str = "im
         except OSError as error:
             raise InputError(f"{name}: {error}") from error
     if isinstance(value, Tensor):
-        return Photo(_from_tensor(value, name), name=name)
+        value = _channels_last(value, name)
     if isinstance(value, np.ndarray):
         return _from_numpy(value, name)
     raise InputError(f"{name}: cannot make a photo of a {type(value).__name__}")
 
 
-def _from_tensor(value: Tensor, name: str) -> Tensor:
-    """Check a tensor; return (3, H, W) float32 of its own."""
+def _channels_last(value: Tensor, name: str) -> NDArray[np.float32]:
+    """Check a tensor; return (H, W, 3)."""
     image = value[0] if value.ndim == 4 and value.shape[0] == 1 else value
     if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
         shape = tuple(value.shape)
         raise InputError(f"{name}: a tensor of shape {shape}; (3, H, W) or (1, 3, H, W) is needed")
     if not image.is_floating_point():
         raise InputError(f"{name}: a tensor of {value.dtype}; floats in [0, 1] are needed")
-    image = image.detach().to("cpu", torch.float32, copy=True)
-    return _unit_range(image, name)
+    return np.asarray(image.detach().movedim(0, -1).to("cpu", torch.float32))
 
 
 def _from_numpy(value: NDArray[Any], name: str) -> Photo:

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from blurvid.atomic import replacing, stoppable
-from blurvid.config import ANIMATIONS, FRAME_FORMATS, ClipOptions
+from blurvid.config import ANIMATIONS, FRAME_FORMATS, VIDEO_FORMATS, ClipOptions
 from blurvid.media.animation import save_looping
-from blurvid.media.compare import Shown, Writer, save_comparison
+from blurvid.media.compare import Shown, save_comparison
 from blurvid.media.mp4 import encode
 from blurvid.media.pages import escaped
 from blurvid.media.photo import Photo
@@ -102,34 +102,29 @@ def _stills(work: Work, paths: Sequence[Path]) -> None:
         save_still(work.frames[index], path, work.photo, work.kind, name)
 
 
-def _moving(save: Writer) -> Callable[[Work, Sequence[Path]], None]:
-    """What writes an animation or a video, of frames, or of the photo against them."""
-
-    def write(work: Work, paths: Sequence[Path]) -> None:
-        options = work.options
-        pixels = flat_frames(work.frames, work.photo, "" if options.compare else work.kind)
-        order = _order(len(pixels), options, bounce=options.bounce)
-        shown = Shown(pixels, order, options.fps, options.crf, work.kind, work.names[0])
-        if options.compare:
-            save_comparison(save, shown, _flat_photo(work.photo, pixels), paths[0], options)
-            return
-        if work.kind not in ANIMATIONS:  # looped until it lasts as long as is asked for
-            loops = math.ceil(options.seconds * options.fps / len(order) - 1e-9)
-            shown = replace(shown, order=order * max(1, loops))
-        save(shown, paths[0])
-
-    return write
+def _moving(work: Work, paths: Sequence[Path]) -> None:
+    """Write an animation or a video, of frames, or of the photo against them."""
+    options = work.options
+    pixels = flat_frames(work.frames, work.photo, "" if options.compare else work.kind)
+    order = _order(len(pixels), options, bounce=options.bounce)
+    shown = Shown(pixels, order, options.fps, options.crf, work.kind, work.names[0])
+    if options.compare:
+        save_comparison(_save, shown, _flat_photo(work.photo, pixels), paths[0], options)
+        return
+    if work.kind not in ANIMATIONS:  # looped until it lasts as long as is asked for
+        loops = math.ceil(options.seconds * options.fps / len(order) - 1e-9)
+        shown = replace(shown, order=order * max(1, loops))
+    _save(shown, paths[0])
 
 
-def _video(shown: Shown, path: Path) -> None:
+def _save(shown: Shown, path: Path) -> None:
+    if shown.kind in ANIMATIONS:
+        name = shown.name.with_suffix(f".{shown.kind}")
+        save_looping(shown.frames, shown.order, path, name, shown.fps)
+        return
     frames = (shown.frames[index] for index in stoppable(shown.order))
     size, webm = shown.frames[0].shape[:2], shown.kind == "webm"
     encode(frames, size, path, shown.fps, shown.crf, shown.name, webm=webm)
-
-
-def _animation(shown: Shown, path: Path) -> None:
-    name = shown.name.with_suffix(f".{shown.kind}")
-    save_looping(shown.frames, shown.order, path, name, shown.fps)
 
 
 def _player(work: Work, paths: Sequence[Path]) -> None:
@@ -145,10 +140,7 @@ def _player(work: Work, paths: Sequence[Path]) -> None:
 
 WRITERS: dict[str, Callable[[Work, Sequence[Path]], None]] = {
     **dict.fromkeys(FRAME_FORMATS, _stills),
-    "mp4": _moving(_video),
-    "webm": _moving(_video),
-    "gif": _moving(_animation),
-    "webp": _moving(_animation),
+    **dict.fromkeys(VIDEO_FORMATS, _moving),
     "html": _player,
 }
 """How each of `config.FORMATS` is written to paths that are new."""

@@ -57,18 +57,18 @@ def image_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
         return None
 
 
-def srgb_converter(icc: bytes | None) -> Callable[[Pixels], Pixels]:
+def srgb_converter(icc: bytes) -> Callable[[Pixels], Pixels]:
     """Make a function that brings frames into sRGB, for formats that carry no profile.
 
     Args:
-        icc: profile of the frames, for RGB or greyscale; None means that they are sRGB already.
+        icc: profile of the frames, for RGB or greyscale.
 
     Returns:
         A function from (H, W, 3) uint8 to (H, W, 3) uint8; it changes nothing where there
         is nothing to do or the profile is damaged.
     """
-    mode = {"RGB": "RGB", "GRAY": "L"}.get(profile_space(icc)) if icc is not None else None
-    if icc is None or mode is None:
+    mode = {"RGB": "RGB", "GRAY": "L"}.get(profile_space(icc))
+    if mode is None:
         return _same
     codes = profile_codes(icc)
     if codes is not None and (shown := hdr_to_srgb(codes)) is not None:

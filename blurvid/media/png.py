@@ -129,8 +129,8 @@ def deep_png(image: ImageFile.ImageFile, reopen: Callable[[], Any]) -> NDArray[n
         reopen: opens it again.
 
     Returns:
-        (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha; None if the file
-        holds something else. 16-bit grey without alpha is Pillow's mode `I;16`.
+        (H, W, C) as for `photo_from_values`; None if the file holds something else. 16-bit grey
+        without alpha is Pillow's mode `I;16`.
     """
     if not image.tile:
         return None

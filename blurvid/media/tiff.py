@@ -68,16 +68,7 @@ def save_tiff(image: Tensor, path: Path, photo: Photo | None, name: Path) -> Non
     are taken over into the file's own. So nothing in the block moves, and makers' notes,
     which point into it by offsets that only their makers know, stay readable.
 
-    Args:
-        image: (3, H, W) float RGB, nominally in [0, 1], on any device.
-        path: a file that must be new.
-        photo: gives ICC profile, EXIF, XMP, alpha and depth, and whether it is greyscale.
-        name: the file to name in messages.
-
-    Raises:
-        OutputError: the file would be larger than the format allows.
-        OSError: the file cannot be written.
-        ValueError: another shape than (3, H, W) or than the photo's alpha, or NaN values.
+    Args and errors are those of `stills.save_still`.
     """
     pixels = np.atleast_3d(frame_pixels(image, photo))
     height, width, channels = pixels.shape
@@ -104,29 +95,27 @@ def save_tiff(image: Tensor, path: Path, photo: Photo | None, name: Path) -> Non
             if offsets[-1] + len(data) > _LARGEST:
                 raise OutputError(f"{name}: not written: more than TIFF can hold; use png")
             file.write(data)
-        alpha = channels in (2, 4)
         tags: dict[int, tuple[int, bytes | tuple[int, ...] | list[int]]] = {
             _WIDTH: (LONG, (width,)),
             _HEIGHT: (LONG, (height,)),
             _BITS: (SHORT, (8 * pixels.itemsize,) * channels),
-            _COMPRESSION: (SHORT, (8,)),  # compression: deflate
+            _COMPRESSION: (SHORT, (8,)),  # deflate
             _PHOTOMETRIC: (SHORT, (_RGB if channels > 2 else _BLACK_IS_ZERO,)),
             _STRIP_OFFSETS: (LONG, offsets),
             _SAMPLES: (SHORT, (channels,)),
             _STRIP_ROWS: (LONG, (step,)),
             _STRIP_BYTES: (LONG, lengths),
             _PLANES: (SHORT, (1,)),  # channels side by side
-            _PREDICTOR: (SHORT, (2,)),  # predictor: difference to the pixel on the left
+            _PREDICTOR: (SHORT, (2,)),  # difference to the pixel on the left
         }
-        if alpha:
+        if channels in (2, 4):
             tags[_EXTRA_SAMPLES] = (SHORT, (_ALPHA,))  # not premultiplied
-        if photo is not None and photo.xmp is not None:
-            tags[_XMP] = (BYTE, photo.xmp)
-        if photo is not None and photo.icc is not None:
-            tags[_ICC] = (UNDEFINED, photo.icc)
-        if photo is not None and photo.iptc is not None:
-            tags[_IPTC] = (UNDEFINED, photo.iptc)
-        dpi = photo.dpi if photo is not None else None
+        dpi = None
+        if photo is not None:
+            dpi = photo.dpi
+            blocks = {_XMP: (BYTE, photo.xmp), _ICC: (UNDEFINED, photo.icc)}
+            blocks[_IPTC] = UNDEFINED, photo.iptc
+            tags |= {tag: (kind, block) for tag, (kind, block) in blocks.items() if block}
         if dpi is not None or not records.keys() >= {*RESOLUTION}:  # required; 72 says nothing
             for tag, side in zip(RESOLUTION[:2], dpi or (72, 72), strict=True):
                 part = Fraction(side).limit_denominator(100)
@@ -149,7 +138,6 @@ def read_deep(stream: IO[bytes], name: str, several: str) -> Photo | None:
 
     Raises:
         InputError: a raw photo, or too large.
-        Exception: whatever Pillow says about damaged data.
     """
     try:
         tiff = TiffReader(stream)
@@ -181,11 +169,7 @@ def prepare(image: TiffImagePlugin.TiffImageFile, stream: IO[bytes]) -> Metadata
 
 
 def described(stream: IO[bytes]) -> str:
-    """What the first page of a TIFF holds, in words, for a message that it cannot be read.
-
-    Raises:
-        ValueError: not TIFF.
-    """
+    """What the first page of a TIFF holds, in words; ValueError where it is none."""
     tiff = TiffReader(stream)
     number = _Page(stream, tiff, tiff.directory(tiff.first)[0]).number
     kind = {2: ", signed numbers", 3: ", floats"}.get(number(_SAMPLE_FORMAT, 1), "")
@@ -208,13 +192,7 @@ def _metadata_of(tiff: TiffReader, tags: Mapping[int, Entry]) -> Metadata:
 
 
 class _Page:
-    """A page of a TIFF.
-
-    Args:
-        stream: the file.
-        reader: reads its directories.
-        tags: of the page.
-    """
+    """A page of a TIFF with these tags."""
 
     def __init__(self, stream: IO[bytes], reader: TiffReader, tags: Mapping[int, Entry]) -> None:
         self.stream, self.reader, self.tags = stream, reader, tags
@@ -227,40 +205,35 @@ class _Page:
 
     def number(self, tag: int, default: int) -> int:
         """The first value of a tag."""
-        return self.reader.number(self.tags.get(tag), default)
+        return next(iter(self.numbers(tag)), default)
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        """All values of a tag."""
+        return self.reader.numbers(self.tags.get(tag))
 
     @property
     def is_deep(self) -> bool:
         """Whether it is greyscale or RGB with 16-bit whole numbers."""
-        numbers = {
-            tag: set(self.reader.numbers(self.tags.get(tag))) for tag in (_BITS, _SAMPLE_FORMAT)
-        }
+        bits, kinds = (set(self.numbers(tag)) for tag in (_BITS, _SAMPLE_FORMAT))
         return (
             self.colours is not None
             and self.colours <= self.samples <= _MOST_SAMPLES
             and 0 not in self.size
-            and numbers[_BITS] == {16}
-            and numbers[_SAMPLE_FORMAT] <= {1}
+            and bits == {16}
+            and kinds <= {1}
             and self.number(_PREDICTOR, 1) in (1, 2)
             and self.number(_FILL_ORDER, 1) == 1
         )
 
     def decode(self) -> Samples:
-        """Decode it, if it is deep.
-
-        Returns:
-            (H, W, C) with C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
-
-        Raises:
-            Exception: whatever Pillow says about damaged data.
-        """
+        """Decode it, if it is deep: (H, W, C) as for `photo_from_values`."""
         if self.number(_PLANES, 1) == 2 and self.samples > 1:
             planes = [self._samples(plane, 1) for plane in range(self.samples)]
             values = np.concatenate(planes, axis=-1)
         else:
             values = self._samples(0, self.samples)
         colours = self.colours or 1
-        kind = next(iter(self.reader.numbers(self.tags.get(_EXTRA_SAMPLES))), None)
+        kind = next(iter(self.numbers(_EXTRA_SAMPLES)), None)
         # A fourth channel without a word about it is taken for alpha, as Pillow does.
         alpha = self.samples > colours and kind in (None, _PREMULTIPLIED, _ALPHA)
         values = values[..., : colours + alpha]
@@ -292,12 +265,12 @@ class _Page:
         width, height = self.size
         tiled = _TILE_OFFSETS in self.tags
         where = (_TILE_OFFSETS, _TILE_BYTES) if tiled else (_STRIP_OFFSETS, _STRIP_BYTES)
-        offsets, lengths = (self.reader.numbers(self.tags.get(tag)) for tag in where)
+        offsets, lengths = (self.numbers(tag) for tag in where)
         pieces = len(offsets) // (self.samples // count)
         mine = slice(plane * pieces, (plane + 1) * pieces)
         self.stream.seek(0)
-        out = io.BytesIO()
-        out.write(self.stream.read())
+        out = io.BytesIO(self.stream.read())
+        out.seek(0, io.SEEK_END)
         build = TiffBuilder(out, self.reader.order)
         values = {
             _WIDTH: (LONG, (width * 2 * count,)),
@@ -315,8 +288,7 @@ class _Page:
             values[_TILE_HEIGHT] = (LONG, (self.number(_TILE_HEIGHT, 0),))
         else:
             values[_STRIP_ROWS] = (LONG, (min(self.number(_STRIP_ROWS, height), height),))
-        first = build.directory([build.record(tag, *value) for tag, value in values.items()])
-        build.finish(first)
+        build.finish(build.directory([build.record(tag, *v) for tag, v in values.items()]))
         out.seek(0)
         return out
 
