@@ -478,10 +478,12 @@ def test_raw_photos_are_named(run, start):
     assert line == "Error: a.raw: is a raw photo; develop it to JPEG, PNG or TIFF first"
 
 
-def test_bombs_of_16_bits_are_refused(run):
-    header = struct.pack(">IIBBBBB", 30_000, 20_000, 16, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9)))
-    Path("bomb.png").write_bytes(data + chunk(b"IEND", b""))
+def test_bombs_are_refused(run):
+    for bits in (8, 16):
+        header = struct.pack(">IIBBBBB", 30_000, 20_000, bits, 2, 0, 0, 0)
+        head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+        data = chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
+        Path(f"{bits}.png").write_bytes(head + data)
     tifffile.imwrite("bomb.tif", noise(4, 5, 3, dtype=np.uint16), photometric="rgb")
     file = bytearray(Path("bomb.tif").read_bytes())
     with tifffile.TiffFile("bomb.tif") as tiff:
@@ -489,7 +491,7 @@ def test_bombs_of_16_bits_are_refused(run):
             at = tiff.pages[0].tags[tag].valueoffset
             file[at : at + 4] = struct.pack("<I", 30_000)
     Path("bomb.tif").write_bytes(file)
-    for name in ("bomb.png", "bomb.tif"):
+    for name in ("8.png", "16.png", "bomb.tif"):
         assert "more than 400 megapixels" in run(name, "-o", "out", code=3).stderr
 
 

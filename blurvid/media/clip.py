@@ -178,7 +178,7 @@ def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
         OutputError: single frames that the format cannot hold.
     """
     if kind in FRAME_FORMATS:
-        return lost_in_still(kind, photo)
+        return tuple(lost_in_still(kind, photo))
     height, width = photo.pixels.shape[-2:]
     if (size := fitting(kind, height, width)) == (height, width):
         return ()

@@ -105,9 +105,8 @@ def photo_from_image(
     warnings = [] if warnings is None else warnings
     _before_loading(image, warnings)
     image.load()
-    found = found or metadata_of(
-        image.info, getattr(image, "applist", ())
-    )  # a PNG may tell its EXIF after its pixels
+    # (A PNG may tell its EXIF after its pixels.)
+    found = found or metadata_of(image.info, getattr(image, "applist", ()))
     found = found.told(codes, image.format)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values, top = _deep_grey(image, name, warnings)
@@ -122,10 +121,9 @@ def photo_from_image(
 
 def _before_loading(image: Image.Image, warnings: list[str]) -> None:
     """Look at what is forgotten once an image is loaded: how its pixels are stored."""
-    layout, *more = next(
-        (tile.args if isinstance(tile.args, tuple) else (tile.args,) for tile in _tiles(image)),
-        ("",),
-    )
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    stored = tiles[0].args if tiles else ""
+    layout, *more = stored if isinstance(stored, tuple) else (stored,)
     plain = not image.mode.startswith("I")
     if plain and (";16" in str(layout) or (image.format == "PPM" and more and more[0] > 255)):
         warnings.append(f"16-bit {image.mode} is read with 8 bits")
@@ -134,10 +132,6 @@ def _before_loading(image: Image.Image, warnings: list[str]) -> None:
     if bits is not None and isinstance(key, int) and key < 1 << bits:
         # Pillow stretches the levels of such a PNG to 8 bits, but not its transparent level.
         image.info["transparency"] = key * 255 // ((1 << bits) - 1)
-
-
-def _tiles(image: Image.Image) -> list[Any]:
-    return image.tile if isinstance(image, ImageFile.ImageFile) else []
 
 
 def _upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:

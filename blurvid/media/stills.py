@@ -66,11 +66,11 @@ def write_still(
 
 
 def save_still(image: Tensor, path: Path, photo: Photo | None, kind: str, name: Path) -> None:
-    """Write one frame with what its photo came with, as far as the format can.
+    """Write one frame as `write_still` does, but straight to a path that must be new.
 
     Args:
         image: (3, H, W) float RGB, nominally in [0, 1], on any device.
-        path: a file that must be new.
+        path: the file.
         photo: gives ICC profile, EXIF, XMP, alpha and depth, and whether it is greyscale.
         kind: one of `config.FRAME_FORMATS`.
         name: the file to name in messages.
@@ -111,7 +111,7 @@ def _save_shallow(image: Tensor, path: Path, photo: Photo | None, kind: str, nam
     if icc is not None:
         options["icc_profile"] = icc
     if photo is not None:
-        options |= _blocks(photo, jpeg)
+        options |= _besides(photo, kind)[0]
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, **options)
     with path.open("xb") as file:
@@ -127,15 +127,19 @@ def _check_size(kind: str, size: tuple[int, int], name: str = "") -> None:
         raise OutputError(f"{where}not written: {pixels} a side; use png or tiff")
 
 
-def _blocks(photo: Photo, jpeg: bool) -> dict[str, Any]:
-    """Metadata of a JPEG or WebP file, as Pillow takes them."""
+def _besides(photo: Photo, kind: str) -> tuple[dict[str, Any], list[str]]:
+    """Metadata of a JPEG or WebP file, as Pillow takes them, and what it has no place for."""
     found: dict[str, Any] = {"exif": photo.exif, "xmp": photo.xmp}
-    if jpeg:
+    lost = []
+    if kind == "jpg":
         found["dpi"] = photo.dpi
-        if photo.exif is not None and len(photo.exif) > _JPEG_BLOCK:
-            del found["exif"]
         segments = []
-        if photo.iptc is not None and len(photo.iptc) <= _LONGEST_IPTC:
+        if photo.exif is not None and len(photo.exif) > _JPEG_BLOCK:
+            found["exif"] = None
+            lost.append("its EXIF block is too long for JPEG frames; it is left out")
+        if photo.iptc is not None and len(photo.iptc) > _LONGEST_IPTC:
+            lost.append("its IPTC records are too long for JPEG frames; they are left out")
+        elif photo.iptc is not None:
             segments.append((0xED, jpeg_iptc(photo.iptc)))
         if photo.xmp is not None and len(photo.xmp) > _JPEG_BLOCK:
             found["xmp"], pieces = split_xmp(photo.xmp)
@@ -144,41 +148,32 @@ def _blocks(photo: Photo, jpeg: bool) -> dict[str, Any]:
             struct.pack(">BBH", 0xFF, mark, len(content) + 2) + content
             for mark, content in segments
         )
-    elif photo.exif is None and photo.dpi is not None:  # its one place for pixels an inch
-        exif = Image.Exif()
-        for tag, value in zip(RESOLUTION, (*photo.dpi, 2), strict=True):
-            exif[tag] = value
-        found["exif"] = exif.tobytes()
-    return {key: block for key, block in found.items() if block is not None}
+    else:
+        if photo.iptc is not None:
+            lost.append("WebP frames have no place for IPTC records; they are left out")
+        if photo.exif is None and photo.dpi is not None:  # its one place for pixels an inch
+            exif = Image.Exif()
+            for tag, value in zip(RESOLUTION, (*photo.dpi, 2), strict=True):
+                exif[tag] = value
+            found["exif"] = exif.tobytes()
+        elif photo.exif is not None and photo.dpi not in (None, _NO_DPI):
+            if sensible_dpi(dpi_of(photo.exif.removeprefix(EXIF_PREFIX))) is None:
+                lost.append("WebP frames keep pixels an inch in EXIF, which has none; left out")
+    return {key: block for key, block in found.items() if block is not None}, lost
 
 
-def lost_in_still(kind: str, photo: Photo) -> tuple[str, ...]:
+def lost_in_still(kind: str, photo: Photo) -> list[str]:
     """What of a photo its frames cannot hold, one line each; nothing for PNG and TIFF.
-
-    Args:
-        kind: one of `config.FRAME_FORMATS`.
-        photo: what the frames come from.
 
     Raises:
         OutputError: single frames that the format cannot hold.
     """
-    if kind not in ("jpg", "webp-frames"):
-        return ()
+    if kind not in _LABELS:
+        return []
     _check_size(kind, (photo.pixels.shape[-2], photo.pixels.shape[-1]))
     label, lost = _LABELS[kind], []
     if photo.depth > 8:
         lost.append(f"{label} frames have 8 bits per channel, the photo has {photo.depth}")
-    if kind == "jpg":
-        if photo.alpha is not None:
-            lost.append("JPEG frames have no transparency; they are put on white")
-        if photo.exif is not None and len(photo.exif) > _JPEG_BLOCK:
-            lost.append("its EXIF block is too long for JPEG frames; it is left out")
-        if photo.iptc is not None and len(photo.iptc) > _LONGEST_IPTC:
-            lost.append("its IPTC records are too long for JPEG frames; they are left out")
-        return tuple(lost)
-    if photo.iptc is not None:
-        lost.append("WebP frames have no place for IPTC records; they are left out")
-    if photo.dpi not in (None, _NO_DPI) and photo.exif is not None:
-        if sensible_dpi(dpi_of(photo.exif.removeprefix(EXIF_PREFIX))) is None:
-            lost.append("WebP frames keep pixels an inch in EXIF, which has none; left out")
-    return tuple(lost)
+    if kind == "jpg" and photo.alpha is not None:
+        lost.append("JPEG frames have no transparency; they are put on white")
+    return lost + _besides(photo, kind)[1]
