@@ -622,8 +622,9 @@ def test_xmp_is_kept_without_its_preview(frames_of, kind):
     assert xmp_in(frames_of("a.jpg", kind)).decode() == xmp.replace(preview, "")
 
 
-def test_xmp_about_other_parts_of_the_file_is_dropped(frames_of):
-    xmp = XMP.replace("ORIENTATION", "1").replace("PREVIEW", '<a hdrgm:Version="1.0"/>')
+@pytest.mark.parametrize("mark", ["hdrgm:Version", "GCamera:MotionPhoto"])
+def test_xmp_about_other_parts_of_the_file_is_dropped(frames_of, mark):
+    xmp = XMP.replace("ORIENTATION", "1").replace("PREVIEW", f'<a {mark}="1"/>')
     Image.fromarray(noise(6, 9, 3)).save("a.jpg", xmp=xmp.encode())
     assert xmp_in(frames_of("a.jpg", warns="its XMP block is about what else")) is None
 

@@ -148,15 +148,6 @@ def test_long_xmp_that_is_not_whole_is_named(tmp_path):
     assert b'n:short="1"' in photo.xmp
 
 
-def test_xmp_about_other_pictures_is_named(tmp_path):
-    inner = 'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MotionPhoto="1"'
-    packet = PACKET.format(outer="", inner=inner).encode()
-    path = jpeg(tmp_path / "in.jpg", segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
-    photo = read_photo(path)
-    assert photo.xmp is None
-    assert len(photo.warnings) == 1 and "motion" in photo.warnings[0]
-
-
 def exif_with_note(beyond):
     """An EXIF block whose maker's note points, in its own way, at bytes behind everything."""
     note = b"MAKER" + struct.pack("<I", 200)

@@ -16,7 +16,7 @@ from blurvid.blur import average_frames
 from blurvid.config import QualityOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.synth.camera import defocus
-from blurvid.media.trust import FULL_ERROR, TrustMaps, colored
+from blurvid.media.trust import FULL_ERROR, TrustMaps, colored, trust_picture
 from blurvid.pipeline import Clip
 from blurvid.pipeline.trust import CELLS, SOFT, assess, reblur_map, sharpness
 from blurvid.recipe import Recipe, Source
@@ -191,7 +191,7 @@ def test_a_picture_is_lighter_where_more_is_wrong(tmp_path):
     error = torch.zeros(HEIGHT // 8, WIDTH // 8)
     error[:, 8:] = FULL_ERROR
     photo = media.Photo(torch.full((3, HEIGHT, WIDTH), 0.5))
-    page = np.asarray(media.trust_picture(TrustMaps(error, torch.zeros_like(error)), photo))
+    page = np.asarray(trust_picture(TrustMaps(error, torch.zeros_like(error)), photo))
     bright = page[:HEIGHT].astype(int).sum(axis=2)
     assert bright[:, :60].max() < 0.5 * 3 * 128 < bright[:, 80:WIDTH].min()
     assert (page[HEIGHT + 60 : 2 * HEIGHT + 60, :WIDTH] == page[5, 5]).all()

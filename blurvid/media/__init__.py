@@ -19,7 +19,7 @@ from blurvid.files import (
 from blurvid.media.animation import animate, pieces_again
 from blurvid.media.arrays import photo_from_array
 from blurvid.media.clip import html_animation, lost_in, write_frames
-from blurvid.media.flow import flow_array, flow_picture, save_flow
+from blurvid.media.flow import flow_array, save_flow
 from blurvid.media.join import join
 from blurvid.media.montage import save_montage, save_strip, sheet
 from blurvid.media.mp4 import encode
@@ -34,7 +34,7 @@ from blurvid.media.shelf import Shelf
 from blurvid.media.stills import write_still
 from blurvid.media.timing import Span, Timing
 from blurvid.media.tracks import write_tracks
-from blurvid.media.trust import TrustMaps, save_trust, trust_picture
+from blurvid.media.trust import TrustMaps, save_trust
 from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
 
 __all__ = [
@@ -60,7 +60,6 @@ __all__ = [
     "cropped",
     "encode",
     "flow_array",
-    "flow_picture",
     "holds_video",
     "is_photo",
     "is_special",
@@ -88,7 +87,6 @@ __all__ = [
     "starts_as",
     "timed_frames",
     "to_uint8",
-    "trust_picture",
     "video_info",
     "write_frames",
     "write_still",
