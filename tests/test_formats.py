@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 import tifffile
-from helpers import STORED, invoke
+from helpers import STORED, invoke, noise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, JpegImagePlugin
@@ -90,11 +90,6 @@ def frames_of(run):
         return paths[0]
 
     return frames_of
-
-
-def noise(*shape, dtype=np.uint8, seed=0):
-    top = np.iinfo(dtype).max
-    return np.random.default_rng(seed).integers(0, top, shape, dtype, endpoint=True)
 
 
 def stored(shown, orientation):

@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from helpers import STORED
+from helpers import STORED, noise
 from PIL import Image, ImageCms
 
 from blurvid import media
@@ -13,11 +13,6 @@ pytestmark = pytest.mark.quick
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ORIENTATION = 274
-
-
-def noise(*shape, dtype=np.uint8, seed=0):
-    top = np.iinfo(dtype).max
-    return np.random.default_rng(seed).integers(0, top, shape, endpoint=True).astype(dtype)
 
 
 def as_uint8(photo):

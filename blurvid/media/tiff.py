@@ -1,7 +1,6 @@
 """TIFF in and out: float images to files, and files of 16 bits, which Pillow reads with 8.
 
-Pillow's decoders do the hard work all the same: a page of 16 bits is decoded as a wider image of
-single bytes. So no further library is needed for files that most photos are not.
+So that no further library is needed, Pillow decodes these as a wider image of single bytes.
 """
 
 from __future__ import annotations
@@ -40,7 +39,6 @@ from blurvid.media.metadata import Metadata
 from blurvid.media.photo import Photo
 from blurvid.media.pixels import frame_pixels
 
-Samples = NDArray[np.uint16]
 # Tags of TIFF 6.0
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANES = 273, 277, 278, 279, 284
@@ -180,12 +178,12 @@ def described(stream: IO[bytes]) -> str:
 def _metadata_of(tiff: TiffReader, tags: Mapping[int, Entry]) -> Metadata:
     """Gather metadata from a directory; its tags are its EXIF."""
     exif, lost = exif_of_tiff(tiff, tags)
-    xmp, icc = tags.get(_XMP), tags.get(_ICC)
+    xmp, icc = (tiff.value(tags[tag]) if tag in tags else None for tag in (_XMP, _ICC))
     iptc = (iptc_of(tiff.value(tags[tag])) for tag in (_IPTC, _PHOTOSHOP) if tag in tags)
     return Metadata(
         exif,
-        tiff.value(xmp) if xmp is not None else None,
-        tiff.value(icc) if icc is not None else None,
+        xmp,
+        icc,
         ("parts of its EXIF block are damaged; they are dropped",) if lost else (),
         iptc=next((block for block in iptc if block), None),
     )
@@ -225,7 +223,7 @@ class _Page:
             and self.number(_FILL_ORDER, 1) == 1
         )
 
-    def decode(self) -> Samples:
+    def decode(self) -> NDArray[np.uint16]:
         """Decode it, if it is deep: (H, W, C) as for `photo_from_values`."""
         if self.number(_PLANES, 1) == 2 and self.samples > 1:
             planes = [self._samples(plane, 1) for plane in range(self.samples)]
@@ -245,7 +243,7 @@ class _Page:
             values[..., :-1] = np.minimum(np.round(light), 65535).astype(np.uint16)
         return values
 
-    def _samples(self, plane: int, count: int) -> Samples:
+    def _samples(self, plane: int, count: int) -> NDArray[np.uint16]:
         """(H, W, count) samples of the pixels, or of one plane of them."""
         width, height = self.size
         file, predicted = self._as_bytes(plane, count), self.number(_PREDICTOR, 1) == 2
