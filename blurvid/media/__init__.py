@@ -20,10 +20,10 @@ from blurvid.media.animation import animate, pieces_again
 from blurvid.media.arrays import photo_from_array
 from blurvid.media.clip import html_animation, lost_in, write_frames
 from blurvid.media.flow import flow_array, save_flow
-from blurvid.media.join import join
 from blurvid.media.montage import save_montage, save_strip, sheet
 from blurvid.media.mp4 import encode
 from blurvid.media.photo import Photo
+from blurvid.media.pieces import join
 from blurvid.media.pixels import to_uint8
 from blurvid.media.player import Movable, Notes, Origin
 from blurvid.media.png import quick_png

@@ -60,7 +60,7 @@ def encode(
         crf: quality of x264, 0 to 51, smaller is better.
         name: the file to name in messages.
         aspect: width to height of a pixel when shown.
-        joinable: for `join.join`: no frame is stored out of its order.
+        joinable: for `pieces.join`: no frame is stored out of its order.
         webm: write WebM (VP9) instead of MP4 (H.264).
 
     Raises:
