@@ -25,6 +25,12 @@ STORED = {
 """Pixels as they lie in a file with this EXIF orientation, from those to be shown."""
 
 
+def noise(*shape, dtype=np.uint8, seed=0):
+    """Values of all levels of a kind of whole numbers."""
+    top = np.iinfo(dtype).max
+    return np.random.default_rng(seed).integers(0, top, shape, dtype, endpoint=True)
+
+
 class Recorder(nn.Module):
     """Stands for a network: keeps what it is shown, answers with a mark."""
 

@@ -154,11 +154,11 @@ def material(tmp_path_factory):
     for name in ("photos/0.png", "photos/1.png"):
         image = torch.rand(3, 64, 64, generator=generator)
         (root / name).parent.mkdir(exist_ok=True)
-        media.write_png(image, root / name)
+        media.write_still(image, root / name)
     (root / "clip").mkdir()
     wide = torch.rand(3, 20, 40, generator=generator)
     for index in range(7):
-        media.write_png(wide[..., 7 - index : 27 - index], root / f"clip/{index}.png")
+        media.write_still(wide[..., 7 - index : 27 - index], root / f"clip/{index}.png")
     write_windows([root / "clip"], root / "windows", SynthOptions())
     return root
 

@@ -62,7 +62,7 @@ def clip():
     """A clip of 15 frames that moves one pixel a frame."""
     wide = torch.nn.functional.interpolate(torch.rand(1, 3, 10, 16), (40, 64), mode="bilinear")[0]
     for index in range(15):
-        media.write_png(wide[:, 4:36, 15 - index : 63 - index], Path(f"clip/{index}.png"))
+        media.write_still(wide[:, 4:36, 15 - index : 63 - index], Path(f"clip/{index}.png"))
     return Path("clip")
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from blurvid.media import read_photo, write_png, write_still
-from blurvid.media.color import srgb_converter
+from blurvid.media import Photo, read_photo, write_still
+from blurvid.media.heif import heif_codes
+from blurvid.media.pixels import flat_frames
 from blurvid.media.profile import HLG, PQ, Colours, hdr_to_srgb, of_codes, pq_light, profile_codes
-from blurvid.media.told import heif_codes
 
 GREEN = (60, 180, 70)
 ADOBE_CHUNK = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
@@ -34,8 +34,8 @@ def png(path, colour, chunks, bits=8, kind=2):
 
 def shown(photo):
     """The colour that a format without profiles gets."""
-    pixels = np.uint8(np.round(photo.pixels.numpy()[:, :1, :1].transpose(1, 2, 0) * 255))
-    return tuple(int(level) for level in srgb_converter(photo.icc)(pixels)[0, 0])
+    (pixels,) = flat_frames(photo.pixels[None, :, :1, :1], Photo(photo.pixels, icc=photo.icc))
+    return tuple(int(level) for level in pixels[0, 0])
 
 
 def camera(path, space, index=None, **options):
@@ -121,7 +121,7 @@ def test_hdr_png_stays_hdr(tmp_path, bits, transfer):
     level = 255 if bits == 8 else 65535
     path = png(tmp_path / "a.png", (level // 2,) * 3, [codes], bits)
     photo = read_photo(path)
-    write_png(photo.pixels, tmp_path / "b.png", photo)
+    write_still(photo.pixels, tmp_path / "b.png", photo)
     data = (tmp_path / "b.png").read_bytes()
     assert data.count(struct.pack(">I", 4) + b"".join(codes)) == 1
     assert b"iCCP" in data

@@ -50,7 +50,7 @@ def batch(tmp_path, surroundings, monkeypatch):
     told = {"seven_frame_psnr": 26.5}
     weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
     for name in ("b", "a & <b>"):
-        media.write_png(torch.rand(3, 48, 64), tmp_path / f"in/{name}.png")
+        media.write_still(torch.rand(3, 48, 64), tmp_path / f"in/{name}.png")
     (tmp_path / "in/c.png").write_bytes(b"no picture")
     monkeypatch.chdir(tmp_path)
     return "extract", "in", "-o", "out", "--weights", "w", "--threads", 1, "--device", "cpu"

@@ -253,10 +253,10 @@ def make_tar(path, files):
 
 def test_stills_from_files_folders_and_archives(tmp_path):
     photos = [texture(20, 24, seed) for seed in range(4)]
-    media.write_png(photos[0], tmp_path / "folder/sub/a.png")
-    media.write_png(photos[1], tmp_path / "folder/b.png")
+    media.write_still(photos[0], tmp_path / "folder/sub/a.png")
+    media.write_still(photos[1], tmp_path / "folder/b.png")
     (tmp_path / "folder/notes.txt").write_text("no photo")
-    media.write_png(photos[2], tmp_path / "c.png")
+    media.write_still(photos[2], tmp_path / "c.png")
     archive = make_tar(
         tmp_path / "d.tar",
         {"set": None, "set/readme.md": b"no photo", "set/d.png": png_bytes(photos[3])},
@@ -289,14 +289,14 @@ def test_damaged_archives_are_named(tmp_path, damage):
 @pytest.fixture
 def photos(tmp_path):
     for seed in range(2):
-        media.write_png(texture(64, 72, seed), tmp_path / f"photos/{seed}.png")
+        media.write_still(texture(64, 72, seed), tmp_path / f"photos/{seed}.png")
     return tmp_path / "photos"
 
 
 @pytest.fixture
 def windows(tmp_path):
     for number, frame in enumerate(sliding(-1), 1):
-        media.write_png(frame, tmp_path / "clip" / f"{number}.png")
+        media.write_still(frame, tmp_path / "clip" / f"{number}.png")
     write_windows([tmp_path / "clip"], tmp_path / "windows", SynthOptions())
     return tmp_path / "windows"
 

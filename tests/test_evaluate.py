@@ -131,7 +131,7 @@ def clip(tmp_path):
     folder.mkdir()
     image = torch.rand(3, 24, 40, generator=torch.Generator().manual_seed(0))
     for index in range(14):
-        media.write_png(image.roll(index, dims=2), folder / f"{index}.png")
+        media.write_still(image.roll(index, dims=2), folder / f"{index}.png")
     return folder
 
 

@@ -10,7 +10,7 @@ from helpers import STORED
 from PIL import Image, TiffImagePlugin
 
 from blurvid.media import lost_in, read_photo, write_still
-from blurvid.media.metadata import kept_exif
+from blurvid.media.exif import kept_exif
 
 IPTC = b"\x1c\x02\x05\x00\x05title\x1c\x02\x74\x00\x09copyright"
 RESOURCES = b"8BIM\x04\x04\x00\x00" + struct.pack(">I", len(IPTC)) + IPTC + bytes(len(IPTC) % 2)
@@ -146,15 +146,6 @@ def test_long_xmp_that_is_not_whole_is_named(tmp_path):
     photo = read_photo(path)
     assert photo.warnings == ("the long part of its XMP block is damaged; it is dropped",)
     assert b'n:short="1"' in photo.xmp
-
-
-def test_xmp_about_other_pictures_is_named(tmp_path):
-    inner = 'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MotionPhoto="1"'
-    packet = PACKET.format(outer="", inner=inner).encode()
-    path = jpeg(tmp_path / "in.jpg", segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
-    photo = read_photo(path)
-    assert photo.xmp is None
-    assert len(photo.warnings) == 1 and "motion" in photo.warnings[0]
 
 
 def exif_with_note(beyond):

@@ -1,11 +1,9 @@
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
 import torch
-from helpers import STORED
+from helpers import STORED, noise
 from PIL import Image, ImageCms
 
 from blurvid import media
@@ -15,11 +13,6 @@ pytestmark = pytest.mark.quick
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 ORIENTATION = 274
-
-
-def noise(*shape, dtype=np.uint8, seed=0):
-    top = np.iinfo(dtype).max
-    return np.random.default_rng(seed).integers(0, top, shape, endpoint=True).astype(dtype)
 
 
 def as_uint8(photo):
@@ -37,21 +30,6 @@ def refused(source, **options):
     text = str(caught.value)
     assert "\n" not in text
     return text
-
-
-def png_bytes(width, height, bits, colour, raw):
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(raw))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.parametrize("size", [(333, 217), (1, 1), (2, 5)])
@@ -80,63 +58,19 @@ def test_formats(tmp_path, kind):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["jpg", "tiff", "png"])
-def test_orientation_is_applied(tmp_path, orientation, kind):
-    shown = np.zeros((24, 40, 3), np.uint8)  # upright: red left half, blue bottom right
-    shown[:, :20, 0] = 255
-    shown[12:, 20:, 2] = 255
-    stored = STORED[orientation](shown)
+def test_orientation_is_applied(tmp_path, orientation):
+    shown = noise(24, 40, 3)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     exif[271] = "A maker"
-    details = exif.get_ifd(0x8769)
-    details[0xA002], details[0xA003] = stored.shape[1], stored.shape[0]
-    image = Image.fromarray(np.ascontiguousarray(stored))
-    path = save(
-        image, tmp_path / f"p.{kind}", exif=exif, **({"quality": 95} if kind == "jpg" else {})
-    )
+    image = Image.fromarray(np.ascontiguousarray(STORED[orientation](shown)))
 
-    photo = media.read_photo(path)
+    photo = media.read_photo(save(image, tmp_path / "p.png", exif=exif))
 
-    assert photo.pixels.shape == (3, 24, 40)
-    assert np.abs(as_uint8(photo).astype(int) - shown)[6, [4, 34]].max() < 12
-    assert np.abs(as_uint8(photo).astype(int) - shown)[18, [4, 34]].max() < 12
-    media.write_png(photo.pixels, tmp_path / "out.png", photo)
+    assert np.array_equal(as_uint8(photo), shown)
+    media.write_still(photo.pixels, tmp_path / "out.png", photo)
     with Image.open(tmp_path / "out.png") as out:
-        kept = out.getexif()
-        assert out.size == (40, 24)
-        assert kept[ORIENTATION] == 1
-        assert kept[271] == "A maker"
-        assert set(kept) <= {ORIENTATION, 271, 282, 283, 296, 0x8769}
-        if kind != "tiff":
-            assert kept.get_ifd(0x8769)[0xA002] == 40
-
-
-def test_the_thumbnail_in_exif_is_dropped(tmp_path):
-    small = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(small, "JPEG")
-    # IFD0 with a maker, then IFD1 with a JPEG thumbnail
-    ifd0 = struct.pack("<HHHII", 1, 271, 2, 4, 0x00616263) + struct.pack("<I", 26)
-    ifd1 = struct.pack("<HHHIIHHIII", 2, 513, 4, 1, 56, 514, 4, 1, len(small.getvalue()), 0)
-    block = b"Exif\0\0" + b"II*\0" + struct.pack("<I", 8) + ifd0 + ifd1 + small.getvalue()
-    path = save(Image.new("RGB", (9, 7)), tmp_path / "p.jpg", exif=block)
-
-    photo = media.read_photo(path)
-
-    assert photo.exif is not None
-    assert b"\xff\xd8" not in photo.exif
-    assert b"cba" in photo.exif
-
-
-def test_icc_and_damaged_exif(tmp_path):
-    path = save(
-        Image.new("RGB", (9, 7)), tmp_path / "p.jpg", icc_profile=SRGB, exif=b"Exif\0\0nonsense"
-    )
-
-    photo = media.read_photo(path)
-
-    assert photo.icc == SRGB
-    assert photo.exif is None
+        assert (out.size, dict(out.getexif())) == ((40, 24), {ORIENTATION: 1, 271: "A maker"})
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA"])
@@ -156,22 +90,10 @@ def test_sixteen_bit_greyscale_makes_the_round_trip(tmp_path, kind):
     photo = media.read_photo(save(Image.fromarray(pixels), tmp_path / f"p.{kind}"))
     assert (photo.greyscale, photo.depth) == (True, 16)
 
-    media.write_png(photo.pixels, tmp_path / "out.png", photo)
+    media.write_still(photo.pixels, tmp_path / "out.png", photo)
 
     with Image.open(tmp_path / "out.png") as out:
         assert np.array_equal(np.asarray(out), pixels)
-
-
-def test_sixteen_bit_colour_is_read_in_full():
-    raw = noise(5, 7, 3, dtype=np.uint16)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in raw)
-
-    photo = media.read_photo(io.BytesIO(png_bytes(7, 5, 16, 2, rows)))
-
-    assert np.array_equal(torch.round(photo.pixels * 65535).permute(1, 2, 0).numpy(), raw)
-    assert photo.depth == 16
-    assert photo.warnings == ()
-    assert photo.name == "-"
 
 
 def test_float_and_int_tiff(tmp_path):
@@ -192,16 +114,6 @@ def test_float_and_int_tiff(tmp_path):
     assert "outside" in refused(save(Image.fromarray(-ints), tmp_path / "m.tif"))
 
 
-def test_alpha_of_an_rgba_png_is_kept(tmp_path):
-    pixels = noise(9, 8, 4)
-    photo = media.read_photo(save(Image.fromarray(pixels), tmp_path / "p.png"))
-
-    media.write_png(photo.pixels, tmp_path / "out.png", photo)
-
-    with Image.open(tmp_path / "out.png") as out:
-        assert np.array_equal(np.asarray(out), pixels)
-
-
 @pytest.mark.parametrize("transparency", [2, bytes([255, 128, 0])])
 def test_palette_with_transparency(tmp_path, transparency):
     image = Image.new("P", (3, 1))
@@ -214,17 +126,6 @@ def test_palette_with_transparency(tmp_path, transparency):
     assert photo.alpha is not None
     middle = 1.0 if transparency == 2 else 128 / 255
     assert photo.alpha.flatten().tolist() == pytest.approx([1.0, middle, 0.0])
-
-
-def test_cmyk(tmp_path):
-    image = Image.new("CMYK", (6, 4), (0, 255, 255, 0))
-    photo = media.read_photo(save(image, tmp_path / "p.jpg"))
-
-    red, green, blue = photo.pixels.mean((1, 2)).tolist()
-    assert red > 0.9
-    assert max(green, blue) < 0.1
-    assert photo.icc is None
-    assert any("CMYK" in warning for warning in photo.warnings)
 
 
 def test_lab_is_converted(tmp_path):
@@ -242,16 +143,6 @@ def test_a_profile_for_other_channels_is_dropped(tmp_path):
 
     assert photo.icc is None
     assert any("profile" in warning for warning in photo.warnings)
-
-
-def test_first_frame_of_an_animation(tmp_path):
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    path = save(frames[0], tmp_path / "p.gif", save_all=True, append_images=frames[1:])
-
-    photo = media.read_photo(path)
-
-    assert as_uint8(photo)[0, 0].tolist() == [255, 0, 0]
-    assert any("first" in warning for warning in photo.warnings)
 
 
 def test_a_stream_that_cannot_go_back(tmp_path):
@@ -302,11 +193,6 @@ def test_every_cut_of_a_file_is_refused_or_read(tmp_path):
                 media.read_photo(io.BytesIO(buffer.getvalue()[:end]))
             except InputError as error:
                 assert "\n" not in str(error)
-
-
-def test_a_bomb_is_refused_before_it_is_decoded():
-    text = refused(io.BytesIO(png_bytes(30_000, 20_000, 8, 2, b"")), name="bomb.png")
-    assert "400 megapixels" in text
 
 
 def test_an_image_above_the_limits_of_pillow_is_read(monkeypatch, tmp_path):

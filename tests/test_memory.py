@@ -480,7 +480,7 @@ def test_a_process_stays_below_its_limit(slim, tmp_path):
     if runtime.room(CPU, 2**60) < 3 * 10**9:
         pytest.skip("too little memory is free to tell the two apart")
     rows, columns = torch.meshgrid(torch.arange(1500), torch.arange(2000), indexing="ij")
-    media.write_png(torch.stack([rows / 1500, columns / 2000, rows * columns % 7 / 7]).float(),
+    media.write_still(torch.stack([rows / 1500, columns / 2000, rows * columns % 7 / 7]).float(),
                     tmp_path / "large.png")  # fmt: skip
     calls = []
     low = 600 if torch.version.cuda is None else 1000  # libraries for CUDA take memory of their own
@@ -508,7 +508,7 @@ def test_a_process_stays_below_its_limit(slim, tmp_path):
 
 def test_a_limit_that_is_too_low_is_said(slim, tmp_path):
     photo = tmp_path / "photo.png"
-    media.write_png(torch.rand(3, 24, 32), photo)
+    media.write_still(torch.rand(3, 24, 32), photo)
     words = ["extract", photo, "-o", tmp_path / "frames", "--weights", slim]
     words += ["--device", "cpu"]
     result = CliRunner().invoke(main, [*map(str, words), "--max-memory", "10M"])
@@ -519,7 +519,7 @@ def test_a_limit_that_is_too_low_is_said(slim, tmp_path):
 
 def test_a_limit_beyond_all_numbers_is_no_limit(slim, tmp_path):
     photo = tmp_path / "photo.png"
-    media.write_png(torch.rand(3, 24, 32), photo)
+    media.write_still(torch.rand(3, 24, 32), photo)
     words = ["extract", photo, "-o", tmp_path / "frames", "--weights", slim]
     result = CliRunner().invoke(main, [*map(str, words), "--max-memory", "9" * 400 + "T"])
     assert result.exit_code == 0

@@ -1,20 +1,13 @@
 """Sheets with a photo, its frames and crops of where most moves."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 
-from blurvid import media, weights
-from blurvid.cli import main
-from blurvid.config import DirectSpec
+from blurvid import media
 from blurvid.errors import OptionError, OutputError
 from blurvid.media import montage
-from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.recipe import Recipe, Source
 
@@ -149,78 +142,6 @@ def test_images_side_by_side():
     assert page[0, 4].tolist() == pytest.approx([0.3] * 3 + [1] * 4)
     assert (page[:, 2] == 1).all()
     assert media.sheet(images[:1], columns=4, gap=1).shape == (3, 2, 3)
-
-
-# with the command
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with untrained weights and photos."""
-    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
-    told = {"seven_frame_psnr": 26.5}
-    weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
-    for name in ("a", "b", "in/a", "in/deep/c"):
-        media.write_png(torch.full((3, 16, 24), 0.5), tmp_path / f"{name}.png")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*words):
-    command = ["extract", *words, "--weights", "w", "--threads", "1", "--device", "cpu"]
-    return CliRunner().invoke(main, [*command, "--seconds", "0"])
-
-
-def test_one_photo_and_its_sheet(here):
-    result = run("a.png", "-o", "out", "--format", "png", "--montage", "sheets/a.png", "--json")
-    assert result.exit_code == 0
-    outputs = json.loads(result.stdout)["outputs"]
-    assert outputs == [f"out/a_{number}.png" for number in range(1, 8)] + ["sheets/a.png"]
-    assert read("sheets/a.png").shape[1] == 2000
-    assert run("a.png", "-o", "out2", "--montage", "sheets").exit_code == 0
-    assert Path("sheets/a_montage.png").is_file()
-
-
-def test_many_photos_and_their_sheets(here):
-    words = ("in", "a.png", "-o", "out", "--format", "gif", "--montage", "out")
-    result = run(*words)
-    assert result.exit_code == 0
-    assert result.stdout.split() == [
-        "out/a_png.gif", "out/a_png_montage.png", "out/deep/c.gif", "out/deep/c_montage.png",
-        "out/a_png_2.gif", "out/a_png_2_montage.png",
-    ]  # fmt: skip
-    assert run(*words).exit_code == 6
-    Path("out/deep/c_montage.png").unlink()
-    resumed = run(*words, "--skip-existing")
-    assert resumed.stdout.split() == ["out/deep/c.gif", "out/deep/c_montage.png"]
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (
-            ("a.png", "b.png", "-o", "out", "--format", "png", "--montage", "sheet.png"),
-            2,
-            "is one file",
-        ),
-        (("a.png", "-o", "a.mp4", "--montage", "sheet.jpg"), 2, "is written as .png"),
-        (
-            ("a.png", "-o", "out", "--format", "png", "--montage", "out/a_3.png"),
-            2,
-            "for the montage and for something else",
-        ),
-        (("a.png", "-o", "a.mp4", "--montage", "b.png"), 6, "b.png: exists already"),
-        (("a.png", "-o", "a.mp4", "--montage", "a.png", "--overwrite"), 6, "same file as an input"),
-        (("a.png", "-o", "a.mp4", "--montage", "a.png/b.png"), 6, "file, not a folder"),
-    ],
-)
-def test_sheets_that_cannot_be(here, words, code, message):
-    before = sorted(here.rglob("*"))
-    result = run(*words)
-    assert result.exit_code == code
-    assert message in result.stderr
-    assert result.stdout == ""
-    assert sorted(here.rglob("*")) == before
 
 
 def test_a_sheet_from_python(tmp_path):

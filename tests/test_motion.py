@@ -1,22 +1,18 @@
-"""The motion of a clip: as numbers, as files, with the command."""
+"""The motion of a clip: as numbers, as files."""
 
-import json
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from blurvid import flow, media, weights
-from blurvid.config import DirectSpec
+from blurvid import flow, media
 from blurvid.errors import OptionError, OutputError
 from blurvid.media.flow import flow_colors
-from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.recipe import Recipe, Source
 
@@ -162,65 +158,3 @@ def test_motion_files_are_refused_and_kept_as_other_files(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.flo"]
     clip.save_beside("flow", tmp_path / "mine.flo", overwrite=True)
     assert read_flo(tmp_path / "mine.flo").shape == (16, 16, 2)
-
-
-# with the command
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with untrained weights and photos."""
-    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
-    told = {"seven_frame_psnr": 26.5}
-    weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
-    for name in ("a", "in/a", "in/deep/c"):
-        media.write_png(torch.rand(3, 16, 24), tmp_path / f"{name}.png")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*words):
-    return invoke("extract", *words, "--weights=w", "--threads=1", "--device=cpu", "--seconds=0")
-
-
-def test_one_photo_and_its_motion(here):
-    result = run("a.png", "-o", "a.gif", "--flow", "m/a.flo", "--flow", "a_flow.png", "--json")
-    record = json.loads(result.stdout)
-    assert record["outputs"] == ["a.gif", "m/a.flo", "a_flow.png"]
-    assert set(record["motion"]) == {"dx", "dy", "median", "p95", "longest"}
-    assert read_flo("m/a.flo").shape == (16, 24, 2)
-
-
-def test_many_photos_and_their_motion(here):
-    words = ("in", "-o", "out", "--format", "gif", "--flow", "out")
-    assert run(*words).stdout.split() == [
-        "out/a.gif", "out/a_flow.flo", "out/a_flow.png",
-        "out/deep/c.gif", "out/deep/c_flow.flo", "out/deep/c_flow.png",
-    ]  # fmt: skip
-    assert run(*words).exit_code == 6
-    Path("out/deep/c_flow.flo").unlink()
-    assert run(*words, "--skip-existing").stdout.split()[0] == "out/deep/c.gif"
-    assert Path("out/deep/c_flow.flo").is_file()
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (("a.png", "in", "-o", "out", "--flow", "m.flo"), 2, "is one file"),
-        (("a.png", "-o", "a.mp4", "--flow", "m.jpg"), 2, "m.jpg: flow is written as .flo"),
-        (
-            ("a.png", "-o", "o", "--format", "png", "--flow", "o/a_3.png"),
-            2,
-            "for the flow and for something else",
-        ),
-        (("a.png", "-o", "a.mp4", "--flow", "b.npy", "--flow", "b.npy"), 2, "for something else"),
-        (("a.png", "-o", "a.mp4", "--flow", "a.png", "--overwrite"), 6, "same file as an input"),
-    ],
-)
-def test_motion_that_cannot_be_written(here, words, code, message):
-    before = sorted(here.rglob("*"))
-    result = run(*words)
-    assert result.exit_code == code
-    assert message in result.stderr
-    assert result.stdout == ""
-    assert sorted(here.rglob("*")) == before

@@ -142,8 +142,8 @@ def test_a_region_may_come_in_many_forms(region):
 def test_a_mask_is_an_image_and_is_scaled_with_a_warning(tmp_path):
     mask = torch.zeros(3, HEIGHT, WIDTH)
     mask[:, 4:28, 22:66] = 1
-    media.write_png(mask, tmp_path / "same.png")
-    media.write_png(mask[:, ::2, ::2], tmp_path / "half.png")
+    media.write_still(mask, tmp_path / "same.png")
+    media.write_still(mask[:, ::2, ::2], tmp_path / "half.png")
     clip = clip_of(two_cars())
     expected = clip.flip("22,4,44,24").tensor
     same, half = clip.flip(tmp_path / "same.png"), clip.flip(str(tmp_path / "half.png"))
@@ -156,7 +156,7 @@ def test_a_mask_is_an_image_and_is_scaled_with_a_warning(tmp_path):
 def test_transparent_parts_of_a_mask_are_not_chosen(tmp_path):
     mask = media.Photo(torch.ones(3, 8, 8), alpha=torch.zeros(1, 8, 8))
     mask.alpha[:, 2:5, 3:6] = 1
-    media.write_png(mask.pixels, tmp_path / "m.png", mask)
+    media.write_still(mask.pixels, tmp_path / "m.png", mask)
     found, _ = media.region(tmp_path / "m.png").of(8, 8)
     assert torch.equal(found, mask.alpha[0] > 0)
 
@@ -354,7 +354,7 @@ def here(tmp_path, monkeypatch):
     torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
     told = {"seven_frame_psnr": 26.5}
     weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
-    media.write_png(torch.full((3, 40, 60), 0.5), tmp_path / "a.png")
+    media.write_still(torch.full((3, 40, 60), 0.5), tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -22,9 +22,9 @@ from blurvid import media, weights
 from blurvid.cli import main
 from blurvid.config import ClipOptions, DirectSpec
 from blurvid.errors import OptionError, OutputError
-from blurvid.media.maps import colored
 from blurvid.media.pages import look
 from blurvid.media.player import _SCRIPTS, _figure, _part
+from blurvid.media.trust import colored
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.recipe import Recipe, Source
@@ -158,7 +158,7 @@ def test_players_from_python_and_from_the_command_line(tmp_path, monkeypatch):
     told = {"seven_frame_psnr": 26.5}
     weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
     for name in ("a", "b"):
-        media.write_png(photo.pixels, tmp_path / f"in/{name}.png")
+        media.write_still(photo.pixels, tmp_path / f"in/{name}.png")
     for kind in ("html", "webp"):
         words = ["extract", "in", "-o", "out", "--format", kind, "--weights", "w", "--threads", "1"]
         monkeypatch.chdir(tmp_path)

@@ -185,7 +185,7 @@ def test_half_precision_that_overflows_in_a_later_pass_is_redone_whole():
 @pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
-    media.write_png(torch.rand(3, 24, 32), path)
+    media.write_still(torch.rand(3, 24, 32), path)
     return path
 
 
@@ -217,7 +217,7 @@ def test_eval_takes_the_same_options(cascade, tmp_path):
     clip.mkdir()
     image = torch.rand(3, 20, 40)
     for index in range(7):
-        media.write_png(image.roll(index, dims=2), clip / f"{index}.png")
+        media.write_still(image.roll(index, dims=2), clip / f"{index}.png")
     command = ("eval", clip, "--weights", cascade.path, "-q", "--threads=1", "--device=cpu")
     quality = ("--quality", "good")
 

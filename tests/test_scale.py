@@ -218,7 +218,7 @@ def test_a_clip_has_the_size_of_the_photo_and_tells_the_scale(tiny):
 @pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
-    media.write_png(picture(30, 44), path)
+    media.write_still(picture(30, 44), path)
     return path
 
 
@@ -240,7 +240,7 @@ def test_eval_scores_at_the_scale(tiny, tmp_path):
     clip = tmp_path / "street_1"
     clip.mkdir()
     for index, frame in enumerate(moving(picture(40, 64), 6)):
-        media.write_png(frame, clip / f"{index}.png")
+        media.write_still(frame, clip / f"{index}.png")
     command = ("eval", clip, "--weights", tiny.path, "-q", "--threads=1", "--device=cpu")
 
     records = [

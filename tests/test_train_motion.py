@@ -26,7 +26,7 @@ from blurvid.lab.train.moving import MovingObjective
 from blurvid.lab.train.settings import check_options
 from blurvid.lab.train.state import load_state
 from blurvid.lab.train.validation import validate
-from blurvid.media import write_png
+from blurvid.media import write_still
 from blurvid.models import GivenMiddle, MotionModel, build
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
@@ -290,11 +290,11 @@ def test_a_run_goes_on_and_scores_what_it_never_saw(tmp_path, tiny):
 def test_the_command(tmp_path, tiny):
     (tmp_path / "photos").mkdir()
     for i in range(2):
-        write_png(textured(1, 3, 90, 90, seed=i)[0], tmp_path / f"photos/{i}.png")
+        write_still(textured(1, 3, 90, 90, seed=i)[0], tmp_path / f"photos/{i}.png")
     for clip in range(2):
         for i, frame in enumerate(panned(1.0, clip)):
             (tmp_path / f"clips/c{clip}/frames").mkdir(parents=True, exist_ok=True)
-            write_png(frame, tmp_path / f"clips/c{clip}/frames/{i}.png")
+            write_still(frame, tmp_path / f"clips/c{clip}/frames/{i}.png")
     made = invoke("synth", str(tmp_path / "clips"), "--output", str(tmp_path / "windows"))
     assert made.exit_code == 0, made.stderr
     settings = {

@@ -1,25 +1,22 @@
-"""How far frames can be believed: the number, the maps, the warnings, with the command."""
+"""How far frames can be believed: the number, the maps, the warnings."""
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from blurvid import media, weights
+from blurvid import media
 from blurvid.blur import average_frames
-from blurvid.config import DirectSpec, QualityOptions
+from blurvid.config import QualityOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.synth.camera import defocus
-from blurvid.media.maps import FULL_ERROR, TrustMaps, colored
-from blurvid.networks import DirectNet
+from blurvid.media.trust import FULL_ERROR, TrustMaps, colored, trust_picture
 from blurvid.pipeline import Clip
 from blurvid.pipeline.trust import CELLS, SOFT, assess, reblur_map, sharpness
 from blurvid.recipe import Recipe, Source
@@ -194,72 +191,8 @@ def test_a_picture_is_lighter_where_more_is_wrong(tmp_path):
     error = torch.zeros(HEIGHT // 8, WIDTH // 8)
     error[:, 8:] = FULL_ERROR
     photo = media.Photo(torch.full((3, HEIGHT, WIDTH), 0.5))
-    page = np.asarray(media.trust_picture(TrustMaps(error, torch.zeros_like(error)), photo))
+    page = np.asarray(trust_picture(TrustMaps(error, torch.zeros_like(error)), photo))
     bright = page[:HEIGHT].astype(int).sum(axis=2)
     assert bright[:, :60].max() < 0.5 * 3 * 128 < bright[:, 80:WIDTH].min()
     assert (page[HEIGHT + 60 : 2 * HEIGHT + 60, :WIDTH] == page[5, 5]).all()
     assert colored(torch.tensor([[0.0, 9.0]]), 1.0)[0, :, 3].tolist() == [0, 204]
-
-
-# with the command
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with untrained weights and photos."""
-    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
-    told = {"seven_frame_psnr": 26.5}
-    weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
-    for name in ("a", "in/a", "in/deep/c"):
-        media.write_png(scene(16, 24), tmp_path / f"{name}.png")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*words):
-    return invoke("extract", *words, "--weights=w", "--threads=1", "--device=cpu", "--seconds=0")
-
-
-def test_one_photo_and_its_trust(here):
-    result = run("a.png", "-o", "a.html", "--trust", "t/a.npy", "--trust", "doubt.png", "--json")
-    record = json.loads(result.stdout)
-    assert record["outputs"] == ["a.html", "t/a.npy", "doubt.png"]
-    assert set(record["trust"]) == {"psnr", "motion", "sharpness", "reasons"}
-    assert record["trust"]["reasons"] == ["still"]
-    assert "a.png: no visible gain" in result.stderr
-    assert np.load("t/a.npy").shape == (16, 24, 2)
-    text = Path("a.html").read_text()
-    assert record["verdict"]["text"] in text
-    assert text.count('class="map"') == 2
-
-
-def test_many_photos_and_their_trust(here):
-    result = run("in", "-o", "out", "--format", "gif", "--trust", "out", "-q")
-    assert result.stdout.split() == [
-        "out/a.gif", "out/a_trust.npy", "out/a_trust.png",
-        "out/deep/c.gif", "out/deep/c_trust.npy", "out/deep/c_trust.png",
-    ]  # fmt: skip
-    assert result.stderr == ""
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (("a.png", "in", "-o", "out", "--trust", "m.npy"), 2, "is one file"),
-        (("a.png", "-o", "a.mp4", "--trust", "m.jpg"), 2, "m.jpg: trust is written as .npy"),
-        (
-            ("a.png", "-o", "o", "--format", "png", "--trust", "o/a_3.png"),
-            2,
-            "for the trust and for something else",
-        ),
-        (("a.png", "-o", "a.mp4", "--flow", "b.npy", "--trust", "b.npy"), 2, "something else"),
-        (("a.png", "-o", "a.mp4", "--trust", "a.png", "--overwrite"), 6, "same file as an input"),
-    ],
-)
-def test_trust_that_cannot_be_written(here, words, code, message):
-    before = sorted(here.rglob("*"))
-    result = run(*words)
-    assert result.exit_code == code
-    assert message in result.stderr
-    assert result.stdout == ""
-    assert sorted(here.rglob("*")) == before

@@ -44,7 +44,7 @@ def frame(index, step=1, height=HEIGHT, width=WIDTH):
 def make_frames(folder, count, pattern="{:06d}.png", step=1):
     folder.mkdir(parents=True)
     for index in range(count):
-        media.write_png(frame(index, step), folder / pattern.format(index + 1))
+        media.write_still(frame(index, step), folder / pattern.format(index + 1))
     return folder
 
 
@@ -224,7 +224,7 @@ def test_clips_that_make_no_window_are_refused(clip, tmp_path):
         list(make_windows(found, SynthOptions(frames=19)))
     with pytest.raises(InputError, match="48x32 px, smaller than 33"):
         list(make_windows(found, SynthOptions(crop=33)))
-    media.write_png(frame(0, height=30), clip / "000003.png", overwrite=True)
+    media.write_still(frame(0, height=30), clip / "000003.png", overwrite=True)
     with pytest.raises(InputError, match="different sizes"):
         list(make_windows(found, PLAIN))
 
@@ -450,7 +450,7 @@ def listing(tmp_path, *samples):
 
 def test_a_listing_of_ones_own(tmp_path):
     make_frames(tmp_path / "clips" / "own_1" / "frames", 9, "{}.png")
-    media.write_png(torch.zeros(3, HEIGHT, WIDTH), tmp_path / "clips" / "own_1" / "blur.png")
+    media.write_still(torch.zeros(3, HEIGHT, WIDTH), tmp_path / "clips" / "own_1" / "blur.png")
     seven, nine = list(range(7)), list(range(9))
     stored, averaged, wider = read_windows(
         listing(

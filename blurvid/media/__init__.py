@@ -17,23 +17,24 @@ from blurvid.files import (
     starts_as,
 )
 from blurvid.media.animation import animate, pieces_again
-from blurvid.media.clip import html_animation, write_frames
-from blurvid.media.decode import photo_from_array
-from blurvid.media.flow import flow_array, flow_picture, save_flow
-from blurvid.media.maps import TrustMaps
+from blurvid.media.arrays import photo_from_array
+from blurvid.media.clip import html_animation, lost_in, write_frames
+from blurvid.media.flow import flow_array, save_flow
 from blurvid.media.montage import save_montage, save_strip, sheet
-from blurvid.media.mp4 import Tracks, encode, join
+from blurvid.media.mp4 import encode
 from blurvid.media.photo import Photo
+from blurvid.media.pieces import join
+from blurvid.media.pixels import to_uint8
 from blurvid.media.player import Movable, Notes, Origin
-from blurvid.media.png import quick_png, to_uint8, write_png
+from blurvid.media.png import quick_png
 from blurvid.media.read import PhotoLike, as_photo, photo_size, read_photo
 from blurvid.media.region import Box, Region, RegionLike, cropped, region
 from blurvid.media.rgb import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
-from blurvid.media.stills import lost_in, write_still
+from blurvid.media.stills import write_still
 from blurvid.media.timing import Span, Timing
 from blurvid.media.tracks import write_tracks
-from blurvid.media.trust import save_trust, trust_picture
+from blurvid.media.trust import TrustMaps, save_trust
 from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
 
 __all__ = [
@@ -51,7 +52,6 @@ __all__ = [
     "Shelf",
     "Span",
     "Timing",
-    "Tracks",
     "TrustMaps",
     "VideoInfo",
     "animate",
@@ -60,7 +60,6 @@ __all__ = [
     "cropped",
     "encode",
     "flow_array",
-    "flow_picture",
     "holds_video",
     "is_photo",
     "is_special",
@@ -88,10 +87,8 @@ __all__ = [
     "starts_as",
     "timed_frames",
     "to_uint8",
-    "trust_picture",
     "video_info",
     "write_frames",
-    "write_png",
     "write_still",
     "write_tracks",
 ]

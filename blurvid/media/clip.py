@@ -15,16 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from blurvid.atomic import replacing, stoppable
-from blurvid.config import ANIMATIONS, FRAME_FORMATS, ClipOptions
+from blurvid.config import ANIMATIONS, FRAME_FORMATS, VIDEO_FORMATS, ClipOptions
 from blurvid.media.animation import save_looping
-from blurvid.media.color import srgb_converter
-from blurvid.media.compare import Shown, Writer, save_comparison
+from blurvid.media.compare import Shown, save_comparison
 from blurvid.media.mp4 import encode
 from blurvid.media.pages import escaped
 from blurvid.media.photo import Photo
+from blurvid.media.pixels import fitting, flat_frames
 from blurvid.media.player import Notes, save_player
-from blurvid.media.png import to_uint8
-from blurvid.media.stills import fitted, save_still
+from blurvid.media.stills import lost_in_still, save_still
 from blurvid.targets import check_clip_options, check_comparison, check_target, kind_of
 
 NOTEBOOK_SIDE = 640
@@ -103,34 +102,29 @@ def _stills(work: Work, paths: Sequence[Path]) -> None:
         save_still(work.frames[index], path, work.photo, work.kind, name)
 
 
-def _moving(save: Writer) -> Callable[[Work, Sequence[Path]], None]:
-    """What writes an animation or a video, of frames, or of the photo against them."""
-
-    def write(work: Work, paths: Sequence[Path]) -> None:
-        options = work.options
-        pixels = flat_frames(work.frames, work.photo, "" if options.compare else work.kind)
-        order = _order(len(pixels), options, bounce=options.bounce)
-        shown = Shown(pixels, order, options.fps, options.crf, work.kind, work.names[0])
-        if options.compare:
-            save_comparison(save, shown, _flat_photo(work.photo, pixels), paths[0], options)
-            return
-        if work.kind not in ANIMATIONS:  # looped until it lasts as long as is asked for
-            loops = math.ceil(options.seconds * options.fps / len(order) - 1e-9)
-            shown = replace(shown, order=order * max(1, loops))
-        save(shown, paths[0])
-
-    return write
+def _moving(work: Work, paths: Sequence[Path]) -> None:
+    """Write an animation or a video, of frames, or of the photo against them."""
+    options = work.options
+    pixels = flat_frames(work.frames, work.photo, "" if options.compare else work.kind)
+    order = _order(len(pixels), options, bounce=options.bounce)
+    shown = Shown(pixels, order, options.fps, options.crf, work.kind, work.names[0])
+    if options.compare:
+        save_comparison(_save, shown, _flat_photo(work.photo, pixels), paths[0], options)
+        return
+    if work.kind not in ANIMATIONS:  # looped until it lasts as long as is asked for
+        loops = math.ceil(options.seconds * options.fps / len(order) - 1e-9)
+        shown = replace(shown, order=order * max(1, loops))
+    _save(shown, paths[0])
 
 
-def _video(shown: Shown, path: Path) -> None:
+def _save(shown: Shown, path: Path) -> None:
+    if shown.kind in ANIMATIONS:
+        name = shown.name.with_suffix(f".{shown.kind}")
+        save_looping(shown.frames, shown.order, path, name, shown.fps)
+        return
     frames = (shown.frames[index] for index in stoppable(shown.order))
     size, webm = shown.frames[0].shape[:2], shown.kind == "webm"
     encode(frames, size, path, shown.fps, shown.crf, shown.name, webm=webm)
-
-
-def _animation(shown: Shown, path: Path) -> None:
-    name = shown.name.with_suffix(f".{shown.kind}")
-    save_looping(shown.frames, shown.order, path, name, shown.fps)
 
 
 def _player(work: Work, paths: Sequence[Path]) -> None:
@@ -146,10 +140,7 @@ def _player(work: Work, paths: Sequence[Path]) -> None:
 
 WRITERS: dict[str, Callable[[Work, Sequence[Path]], None]] = {
     **dict.fromkeys(FRAME_FORMATS, _stills),
-    "mp4": _moving(_video),
-    "webm": _moving(_video),
-    "gif": _moving(_animation),
-    "webp": _moving(_animation),
+    **dict.fromkeys(VIDEO_FORMATS, _moving),
     "html": _player,
 }
 """How each of `config.FORMATS` is written to paths that are new."""
@@ -174,29 +165,24 @@ def _order(count: int, options: ClipOptions, *, bounce: bool) -> list[int]:
     return order + order[-2:0:-1] if bounce else order
 
 
-def flat_frames(frames: Tensor, photo: Photo | None, kind: str = "") -> list[NDArray[np.uint8]]:
-    """Make uint8 sRGB frames without transparency, of frames (T, 3, H, W).
+def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
+    """What of a photo its frames cannot hold, one line each.
+
+    Of clips, which hold hardly anything, the size alone.
 
     Args:
-        frames: RGB in [0, 1].
-        photo: what they came from.
-        kind: of file, in which they have to fit; any by default.
+        kind: one of `config.FORMATS`.
+        photo: what the frames come from.
 
-    Returns:
-        (H, W, 3) each, smaller where they do not fit.
+    Raises:
+        OutputError: single frames that the format cannot hold.
     """
-    convert = srgb_converter(photo.icc if photo is not None else None)
-    alpha = photo.alpha if photo is not None else None
-    if alpha is not None and alpha.shape[-2:] != frames.shape[-2:]:
-        sides = f"{tuple(frames.shape[-2:])} and {tuple(alpha.shape[-2:])}"
-        raise ValueError(f"frames and alpha differ in size: {sides}")
-    flat = []
-    for frame in stoppable(frames):
-        if alpha is not None:
-            solid = alpha.to(frame)
-            frame = frame.clamp(0, 1) * solid + (1 - solid)
-        flat.append(fitted(convert(to_uint8(frame)), kind))
-    return flat
+    if kind in FRAME_FORMATS:
+        return tuple(lost_in_still(kind, photo))
+    height, width = photo.pixels.shape[-2:]
+    if (size := fitting(kind, height, width)) == (height, width):
+        return ()
+    return (f"too large for {kind.upper()}; the clip has {size[1]} x {size[0]} pixels",)
 
 
 def html_animation(frames: Tensor, photo: Photo) -> str:

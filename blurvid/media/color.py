@@ -57,18 +57,18 @@ def image_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
         return None
 
 
-def srgb_converter(icc: bytes | None) -> Callable[[Pixels], Pixels]:
+def srgb_converter(icc: bytes) -> Callable[[Pixels], Pixels]:
     """Make a function that brings frames into sRGB, for formats that carry no profile.
 
     Args:
-        icc: profile of the frames, for RGB or greyscale; None means that they are sRGB already.
+        icc: profile of the frames, for RGB or greyscale.
 
     Returns:
         A function from (H, W, 3) uint8 to (H, W, 3) uint8; it changes nothing where there
         is nothing to do or the profile is damaged.
     """
-    mode = {"RGB": "RGB", "GRAY": "L"}.get(profile_space(icc)) if icc is not None else None
-    if icc is None or mode is None:
+    mode = {"RGB": "RGB", "GRAY": "L"}.get(profile_space(icc))
+    if mode is None:
         return _same
     codes = profile_codes(icc)
     if codes is not None and (shown := hdr_to_srgb(codes)) is not None:
@@ -88,12 +88,6 @@ def srgb_converter(icc: bytes | None) -> Callable[[Pixels], Pixels]:
         return np.array(shown)
 
     return convert
-
-
-def on_white(pixels: Pixels) -> Pixels:
-    """Put pixels (H, W, C) whose last channel is alpha on white: (H, W, C - 1)."""
-    solid = pixels[..., -1:] / np.float32(255)
-    return np.round(pixels[..., :-1] * solid + 255 * (1 - solid)).astype(np.uint8)
 
 
 def _same(frame: Pixels) -> Pixels:

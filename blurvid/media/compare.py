@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,6 @@ class Shown:
     """The file to name in messages."""
 
 
-Writer: TypeAlias = Callable[[Shown, Path], None]
-"""Writes a clip to a path that is new."""
-
 LARGEST = 8_000_000
 """Most bytes of a clip that is posted; several networks refuse more."""
 LONGEST = 1080
@@ -54,12 +51,16 @@ _WORST = 45
 
 
 def save_comparison(
-    save: Writer, shown: Shown, blurry: Pixels, path: Path, options: ClipOptions
+    save: Callable[[Shown, Path], None],
+    shown: Shown,
+    blurry: Pixels,
+    path: Path,
+    options: ClipOptions,
 ) -> None:
     """Write a clip of a photo against its frames, of at most 1080 px and 8 MB.
 
     Args:
-        save: writes a clip of this kind.
+        save: writes a clip to a path that is new.
         shown: the frames, and their order.
         blurry: the photo, (H, W, 3) uint8 sRGB.
         path: a file that must be new.

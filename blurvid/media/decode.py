@@ -1,4 +1,4 @@
-"""From pixels in memory, decoded ones or a user's, to a `Photo`."""
+"""From decoded pixels to a `Photo`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
-from torch import Tensor
 
 from blurvid.errors import InputError
 from blurvid.media.color import image_to_srgb, profile_space
 from blurvid.media.metadata import Metadata, kept, metadata_of
 from blurvid.media.photo import Photo
 from blurvid.media.profile import Codes, Colours
-from blurvid.media.told import of_exif
 
+MAX_PIXELS = 400_000_000
+"""Larger images are refused before they are decoded."""
 _TIFF_BITS = 258
-_SLACK = 1e-3
-"""How far float values may leave [0, 1], for rounding; they are clamped."""
+
+
+def check_size(size: tuple[int, int], name: str) -> None:
+    """Refuse an image that would need too much memory, before it is decoded."""
+    width, height = size
+    if min(width, height) < 1:
+        raise InputError(f"{name}: an image without pixels")
+    if width * height > MAX_PIXELS:
+        limit = f"{MAX_PIXELS // 1_000_000} megapixels"
+        raise InputError(f"{name}: {width} x {height} pixels are more than {limit}")
 
 
 def photo_from_values(
@@ -52,8 +60,7 @@ def photo_from_values(
         warnings.append(f"its colour profile is for {profile_space(icc)} images; it is dropped")
         icc = None
     if icc is None:
-        told = found.colours or (None if found.exif is None else of_exif(found.exif))
-        icc = None if told is None else told.profile(colours == 1)
+        icc = found.profile(colours == 1)
     # (H, W, C) -> (C, H, W)
     scaled = np.array(np.moveaxis(values, -1, 0), np.float32, order="C")
     scaled /= np.float32(top)
@@ -98,9 +105,8 @@ def photo_from_image(
     warnings = [] if warnings is None else warnings
     _before_loading(image, warnings)
     image.load()
-    found = found or metadata_of(
-        image.info, getattr(image, "applist", ())
-    )  # a PNG may tell its EXIF after its pixels
+    # (A PNG may tell its EXIF after its pixels.)
+    found = found or metadata_of(image.info, getattr(image, "applist", ()))
     found = found.told(codes, image.format)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values, top = _deep_grey(image, name, warnings)
@@ -115,10 +121,9 @@ def photo_from_image(
 
 def _before_loading(image: Image.Image, warnings: list[str]) -> None:
     """Look at what is forgotten once an image is loaded: how its pixels are stored."""
-    layout, *more = next(
-        (tile.args if isinstance(tile.args, tuple) else (tile.args,) for tile in _tiles(image)),
-        ("",),
-    )
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    stored = tiles[0].args if tiles else ""
+    layout, *more = stored if isinstance(stored, tuple) else (stored,)
     plain = not image.mode.startswith("I")
     if plain and (";16" in str(layout) or (image.format == "PPM" and more and more[0] > 255)):
         warnings.append(f"16-bit {image.mode} is read with 8 bits")
@@ -127,10 +132,6 @@ def _before_loading(image: Image.Image, warnings: list[str]) -> None:
     if bits is not None and isinstance(key, int) and key < 1 << bits:
         # Pillow stretches the levels of such a PNG to 8 bits, but not its transparent level.
         image.info["transparency"] = key * 255 // ((1 << bits) - 1)
-
-
-def _tiles(image: Image.Image) -> list[Any]:
-    return image.tile if isinstance(image, ImageFile.ImageFile) else []
 
 
 def _upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -189,78 +190,3 @@ def _plain_mode(
     if image.has_transparency_data:
         mode += "A"
     return (image if image.mode == mode else image.convert(mode)), icc
-
-
-def photo_from_array(value: Image.Image | NDArray[Any] | Tensor, name: str = "image") -> Photo:
-    """Make a photo of an image in memory.
-
-    Args:
-        value: a Pillow image; a numpy array (H, W), (H, W, 3) or (H, W, 4), RGB, uint8,
-            uint16, or float in [0, 1]; or a float tensor (3, H, W) or (1, 3, H, W), RGB in
-            [0, 1], on any device.
-        name: name for messages.
-
-    Returns:
-        The photo, on the CPU; it shares no memory with `value`.
-
-    Raises:
-        InputError: another type or shape, no pixels, values not finite or out of range.
-    """
-    if isinstance(value, Image.Image):
-        if 0 in value.size:
-            raise InputError(f"{name}: an image without pixels")
-        try:
-            return photo_from_image(value.copy(), name)
-        except OSError as error:
-            raise InputError(f"{name}: {error}") from error
-    if isinstance(value, Tensor):
-        return Photo(_from_tensor(value, name), name=name)
-    if isinstance(value, np.ndarray):
-        return _from_numpy(value, name)
-    raise InputError(f"{name}: cannot make a photo of a {type(value).__name__}")
-
-
-def _from_tensor(value: Tensor, name: str) -> Tensor:
-    """Check a tensor; return (3, H, W) float32 of its own."""
-    image = value[0] if value.ndim == 4 and value.shape[0] == 1 else value
-    if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-        shape = tuple(value.shape)
-        raise InputError(f"{name}: a tensor of shape {shape}; (3, H, W) or (1, 3, H, W) is needed")
-    if not image.is_floating_point():
-        raise InputError(f"{name}: a tensor of {value.dtype}; floats in [0, 1] are needed")
-    image = image.detach().to("cpu", torch.float32, copy=True)
-    return _unit_range(image, name)
-
-
-def _from_numpy(value: NDArray[Any], name: str) -> Photo:
-    """Check an array and split colours from alpha."""
-    if value.ndim not in (2, 3) or value.size == 0 or value.shape[2:] not in ((), (3,), (4,)):
-        raise InputError(
-            f"{name}: an array of shape {value.shape}; (H, W), (H, W, 3) or (H, W, 4) is needed"
-        )
-    if value.dtype == np.uint8:
-        limit, depth = 255, 8
-    elif value.dtype == np.uint16:
-        limit, depth = 65535, 16
-    elif np.issubdtype(value.dtype, np.floating):
-        limit, depth = 1, 8
-    else:
-        raise InputError(
-            f"{name}: an array of {value.dtype}; uint8, uint16 or float in [0, 1] is needed"
-        )
-    photo = photo_from_values(
-        np.atleast_3d(value), limit, Metadata(), name, depth=depth, warnings=[]
-    )
-    pixels = _unit_range(photo.pixels, name)
-    alpha = None if photo.alpha is None else _unit_range(photo.alpha, name)
-    return dataclasses.replace(photo, pixels=pixels, alpha=alpha)
-
-
-def _unit_range(image: Tensor, name: str) -> Tensor:
-    """Clamp what rounding put outside [0, 1]; refuse more than that."""
-    low, high = image.min().item(), image.max().item()
-    if not image.isfinite().all():
-        raise InputError(f"{name}: holds values that are not finite (NaN or infinity)")
-    if low < -_SLACK or high > 1 + _SLACK:
-        raise InputError(f"{name}: floats from {low:g} to {high:g}; values in [0, 1] are needed")
-    return image.clamp(0, 1)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blurvid.flow import Field
-from blurvid.media.maps import legend
+from blurvid.media.trust import legend
 
 _MAGIC = b"PIEH"
 """First bytes of a .flo file; as a little-endian float32, 202021.25."""

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from blurvid.config import FRAMES
-from blurvid.media.clip import flat_frames
 from blurvid.media.compare import busiest
 from blurvid.media.photo import Photo
+from blurvid.media.pixels import flat_frames
 from blurvid.media.png import save_png
 
 Pixels = NDArray[np.uint8]

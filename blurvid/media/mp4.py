@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -35,32 +30,12 @@ _REPEATABLE = "mbtree=0"
 """x264's macroblock tree reads memory that nothing has written, so that bytes change by chance."""
 _FRUGAL = {"preset": "veryfast", "x264-params": f"{_REPEATABLE}:rc-lookahead=8"}
 """At 12 megapixels three quarters of the memory and half of the time, for files of one size."""
-_FINEST = 10**9
-"""Most ticks a second of a track; a file has 32 bits for it."""
 _CLOCK = 90_000
 """Ticks a second in which a file tells when a track begins."""
 _WORST_H264, _WORST_VP9 = 51, 63
 """Largest crf of each encoder."""
 _VP9 = {"row-mt": "1", "cpu-used": "4", "deadline": "good", "b": "0"}
 """A third of the time of libvpx's own speed, for files a few percent larger."""
-
-
-@dataclass(frozen=True)
-class Tracks:
-    """What is in a video besides its pictures."""
-
-    sound: Path | None = None
-    """A file whose sound is taken as it is."""
-    about: Mapping[str, str] = field(default_factory=dict)
-    """Date, place and other words."""
-    chapters: Sequence[Any] = ()
-    """As for `av.container.Container.set_chapters`."""
-    audio: str = "none"
-    """What became of the sound: one of `config.SOUNDS`, `none` if there was none."""
-    offset: Fraction = Fraction(0)
-    """Time from the beginning of all to the first picture [s]."""
-    warnings: tuple[str, ...] = ()
-    """What is left out."""
 
 
 def encode(
@@ -85,7 +60,7 @@ def encode(
         crf: quality of x264, 0 to 51, smaller is better.
         name: the file to name in messages.
         aspect: width to height of a pixel when shown.
-        joinable: for `join`: no frame is stored out of its order.
+        joinable: for `pieces.join`: no frame is stored out of its order.
         webm: write WebM (VP9) instead of MP4 (H.264).
 
     Raises:
@@ -121,49 +96,6 @@ def encode(
         out.mux(stream.encode())
 
 
-def join(
-    pieces: Iterable[Path],
-    path: Path,
-    name: Path,
-    shown: Sequence[int],
-    tick: Fraction,
-    besides: Tracks = Tracks(),
-) -> None:
-    """Put pieces of video behind one another, bit by bit, with what goes with them.
-
-    Args:
-        pieces: made by `encode` with `joinable`, alike.
-        path: a file; it is written over.
-        name: the file to name in messages; its suffix names the container.
-        shown: when each frame is shown [ticks], and when the last one ends.
-        tick: [s].
-        besides: sound and words.
-
-    Raises:
-        OutputError: FFmpeg failed; with its words.
-    """
-    tick = tick.limit_denominator(_FINEST)
-    with contextlib.ExitStack() as stack:
-        container = "webm" if name.suffix.lower() == ".webm" else "mp4"
-        out = stack.enter_context(writing(path, name, container))
-        out.metadata.update(besides.about)
-        pieces = iter(pieces)
-        first = stack.enter_context(av.open(_local(next(pieces))))
-        video = out.add_stream_from_template(first.streams.video[0], opaque=True, time_base=tick)
-        sources = [_timed(_pictures(first, pieces), shown, tick, video)]
-        if besides.sound is not None:
-            file = stack.enter_context(av.open(_local(besides.sound)))
-            track = file.streams.audio[0]
-            copy = out.add_stream_from_template(track, opaque=True)
-            copy.metadata.update(track.metadata)
-            sources.append(moved(file.demux(track), copy))
-        out.set_chapters(list(besides.chapters))
-        for packet in heapq.merge(
-            *sources, key=lambda packet: (packet.dts or 0) * packet.time_base
-        ):
-            out.mux(packet)
-
-
 @contextlib.contextmanager
 def writing(
     path: Path, name: Path, container: str = "mp4", besides: Mapping[str, str] | None = None
@@ -184,21 +116,13 @@ def writing(
         if container != "mp4":
             options = {"fflags": "+bitexact"}  # or each file would get a number of its own
         options |= besides or {}
-        with av.open(_local(path), "w", format=container, container_options=options) as out:
+        with av.open(local(path), "w", format=container, container_options=options) as out:
             yield out
     except av.FFmpegError as error:
         raise OutputError(f"{name}: not written: {error.strerror}") from error
 
 
-def moved(packets: Iterable[Packet[Any]], stream: Any) -> Iterator[Packet[Any]]:
-    """Packets of a track for another file's."""
-    for packet in packets:
-        if packet.size and packet.dts is not None:  # the last one is empty
-            packet.stream = stream
-            yield packet
-
-
-def _local(path: Path) -> str:
+def local(path: Path) -> str:
     """Name a file so that no character of it (`-`, `:`, `%`) means anything to FFmpeg."""
     return f"file:{path.absolute()}"
 
@@ -209,21 +133,3 @@ def _even(frame: Pixels) -> Pixels:
     if height % 2 or width % 2:
         frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(frame)
-
-
-def _pictures(first: Any, others: Iterator[Path]) -> Iterator[Packet[Any]]:
-    yield from first.demux(first.streams.video[0])
-    for piece in others:
-        with av.open(_local(piece)) as file:
-            yield from file.demux(file.streams.video[0])
-
-
-def _timed(
-    packets: Iterable[Packet[Any]], shown: Sequence[int], tick: Fraction, stream: Any
-) -> Iterator[Packet[Any]]:
-    """Packets in order, shown when they are to be."""
-    for packet, (time, end) in zip(moved(packets, stream), pairwise(shown), strict=True):
-        packet.time_base = tick
-        packet.pts = packet.dts = time
-        packet.duration = end - time
-        yield packet

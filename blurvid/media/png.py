@@ -1,93 +1,38 @@
-"""Float images to PNG, with 8 or 16 bits and what the photo came with."""
+"""PNG: float images to files, with what the photo came with, and 16 bits back to pixels."""
 
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
 from torch import Tensor
 
-from blurvid.atomic import replacing
-from blurvid.errors import ExistsError
-from blurvid.media.beside import as_raw_profile
+from blurvid.media import iptc
 from blurvid.media.photo import Photo
-from blurvid.media.profile import profile_codes
+from blurvid.media.pixels import frame_pixels
+from blurvid.media.profile import Codes, profile_codes
 
-XMP_KEYWORD = "XML:com.adobe.xmp"
-IPTC_KEYWORD = "Raw profile type iptc"
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_XMP_KEYWORD = "XML:com.adobe.xmp"
 _PICTURE = (b"IHDR", b"IDAT", b"IEND")
 _LEVEL = 3
 """Of zlib for 16 bits, whose lower halves are mostly noise: 6 takes twice the time for 3 %."""
 
 
-def to_uint8(frames: Tensor) -> NDArray[np.uint8]:
-    """Turn float images into 8-bit ones: clamp, times 255, rounded once.
-
-    Args:
-        frames: (..., 3, H, W) float RGB, nominally in [0, 1], on any device.
-
-    Returns:
-        (..., H, W, 3) uint8 RGB, contiguous, sharing no memory with `frames`.
-
-    Raises:
-        ValueError: another shape, not floats, or NaN values.
-    """
-    if frames.ndim < 3 or frames.shape[-3] != 3:
-        raise ValueError(f"frames of shape {tuple(frames.shape)}; (..., 3, H, W) is needed")
-    levels = _levels(frames, 255)
-    return np.ascontiguousarray(np.moveaxis(levels, -3, -1).astype(np.uint8))
-
-
-def write_png(
-    image: Tensor, path: Path, photo: Photo | None = None, *, overwrite: bool = False
-) -> None:
-    """Write one image as a PNG file, with what its photo came with.
-
-    Args:
-        image: (3, H, W) float RGB, nominally in [0, 1], on any device.
-        path: the file; its folder is made if missing.
-        photo: gives ICC profile, EXIF, XMP, alpha and depth. A greyscale photo gives a
-            greyscale file (mean of the channels).
-        overwrite: replace an existing file.
-
-    Raises:
-        OutputError: the file exists, or cannot be written.
-        ValueError: another shape than (3, H, W) or than the photo's alpha, or NaN values.
-    """
-    path = Path(path)
-    if os.path.lexists(path) and not overwrite:
-        raise ExistsError(f"{path}: exists already")
-    with replacing([path]) as temporaries:
-        save_png(image, temporaries[0], photo)
-
-
 def save_png(image: Tensor, path: Path, photo: Photo | None) -> None:
-    """Write one image as `write_png` does, but straight to a path that must be new."""
+    """Write one image to a path that must be new, as `stills.save_still` does."""
     pixels = frame_pixels(image, photo)
-    options: dict[str, Any] = {}
-    if photo is not None and photo.icc is not None:
-        options["icc_profile"] = photo.icc
-    if photo is not None and photo.exif is not None:
-        options["exif"] = photo.exif
-    info = options["pnginfo"] = PngImagePlugin.PngInfo()
-    for kind, content in _colour_chunks(photo):
-        info.add(kind, content)
-    if photo is not None and photo.dpi is not None:
-        options["dpi"] = photo.dpi
-    if photo is not None and photo.iptc is not None:
-        info.add_text(IPTC_KEYWORD, as_raw_profile(photo.iptc), zip=True)
-    if photo is not None and photo.xmp is not None:
-        info.add_itxt(XMP_KEYWORD, photo.xmp.decode())
+    options = {} if photo is None else _besides(photo)
     with path.open("xb") as file:
         if pixels.dtype == np.uint8:
             Image.fromarray(pixels).save(file, format="PNG", **options)
@@ -95,13 +40,28 @@ def save_png(image: Tensor, path: Path, photo: Photo | None) -> None:
         # Pillow writes no 16-bit colour; what stands beside the pixels is taken from a dot.
         dot = io.BytesIO()
         Image.new("L", (1, 1)).save(dot, format="PNG", **options)
-        head, _, *body = _chunks(_encoded(pixels, "paeth", _LEVEL))  # without FFmpeg's pHYs
-        besides = [chunk for chunk in _chunks(dot.getvalue()) if chunk[4:8] not in _PICTURE]
-        file.writelines((_SIGNATURE, head, *besides, *body))
+        head, _, *body = chunks(io.BytesIO(_encoded(pixels, "paeth", _LEVEL)))  # without its pHYs
+        besides = [found for found in chunks(dot) if found[0] not in _PICTURE]
+        file.write(SIGNATURE)
+        file.writelines(chunk(kind, data) for kind, data, _ in (head, *besides, *body))
+
+
+def _besides(photo: Photo) -> dict[str, Any]:
+    """What stands beside the pixels, as Pillow takes it."""
+    info = PngImagePlugin.PngInfo()
+    codes = None if photo.icc is None else profile_codes(photo.icc)
+    if codes is not None:  # most programs look for HDR there; always RGB and of full range
+        info.add(b"cICP", bytes((*codes[:2], 0, 1)))
+    if photo.iptc is not None:
+        info.add_text(iptc.PNG_KEYWORD, iptc.png_iptc(photo.iptc), zip=True)
+    if photo.xmp is not None:
+        info.add_itxt(_XMP_KEYWORD, photo.xmp.decode())
+    found = {"icc_profile": photo.icc, "exif": photo.exif, "dpi": photo.dpi, "pnginfo": info}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def quick_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Compress an 8-bit image in a fraction of the time of `write_png`, a bit larger.
+    """Compress an 8-bit image in a fraction of the time of `save_png`, a bit larger.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -110,37 +70,6 @@ def quick_png(pixels: NDArray[np.uint8]) -> bytes:
         The PNG file.
     """
     return _encoded(pixels, "avg", 1)
-
-
-def frame_pixels(image: Tensor, photo: Photo | None, depth: int | None = None) -> NDArray[Any]:
-    """Round an image to what a file with all that its photo has would hold.
-
-    Args:
-        image: (3, H, W) float RGB, nominally in [0, 1], on any device.
-        photo: gives alpha, depth, and whether it is greyscale.
-        depth: 8 or 16 bits per channel, whatever the photo has.
-
-    Returns:
-        uint8, or uint16 for 16 bits: (H, W) for grey, (H, W, 2) for grey and
-        alpha, (H, W, 3) for colour, (H, W, 4) for colour and alpha.
-
-    Raises:
-        ValueError: another shape than (3, H, W) or than the photo's alpha, or NaN values.
-    """
-    if image.ndim != 3 or image.shape[0] != 3:
-        raise ValueError(f"an image of shape {tuple(image.shape)}; (3, H, W) is needed")
-    depth = depth or (photo.depth if photo is not None else 8)
-    limit, dtype = (65535, np.uint16) if depth == 16 else (255, np.uint8)
-    grey = photo is not None and photo.greyscale
-    planes = [_levels(image.float().mean(0, keepdim=True) if grey else image, limit)]
-    if photo is not None and photo.alpha is not None:
-        if photo.alpha.shape[-2:] != image.shape[-2:]:
-            sides = f"{tuple(image.shape[-2:])} and {tuple(photo.alpha.shape[-2:])}"
-            raise ValueError(f"image and alpha differ in size: {sides}")
-        planes.append(_levels(photo.alpha, limit))
-    # (C, H, W) -> (H, W, C)
-    pixels = np.moveaxis(np.concatenate(planes).astype(dtype), 0, -1)
-    return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _encoded(pixels: NDArray[Any], prediction: str, level: int) -> bytes:
@@ -166,30 +95,63 @@ def _encoded(pixels: NDArray[Any], prediction: str, level: int) -> bytes:
     return b"".join(bytes(packet) for packet in (*codec.encode(frame), *codec.encode(None)))
 
 
-def _chunks(file: bytes) -> list[bytes]:
-    """The chunks of a PNG."""
-    found, at = [], len(_SIGNATURE)
-    while at < len(file):
-        end = at + 12 + int.from_bytes(file[at : at + 4], "big")
-        found.append(file[at:end])
-        at = end
-    return found
+def chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Kind and data of each chunk of a PNG, and whether its checksum is right."""
+    file.seek(len(SIGNATURE))
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        data, checksum = file.read(length), file.read(4)
+        yield kind, data, checksum == struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _colour_chunks(photo: Photo | None) -> Iterator[tuple[bytes, bytes]]:
-    """What a PNG says of HDR besides the profile, as most programs look for it there."""
-    codes = profile_codes(photo.icc) if photo is not None and photo.icc is not None else None
-    if codes is not None:
-        primaries, transfer, _, _ = codes
-        yield b"cICP", bytes((primaries, transfer, 0, 1))  # RGB and full range, always
+def chunk(kind: bytes, data: bytes, right: bool = True) -> bytes:
+    """Put a chunk together, with a checksum that is right or not."""
+    checksum = zlib.crc32(kind + data) ^ (not right)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
 
-def _levels(values: Tensor, limit: int) -> NDArray[np.float32]:
-    """Scale [0, 1] to whole numbers in [0, limit], as floats."""
-    if not values.is_floating_point():
-        raise ValueError(f"values of {values.dtype}; floats in [0, 1] are needed")
-    scaled = values.detach().to("cpu").float().clamp(0, 1).mul_(limit).round_()
-    if scaled.isnan().any():
-        raise ValueError("values that are not a number (NaN)")
-    levels: NDArray[np.float32] = scaled.numpy()
-    return levels
+def png_codes(file: IO[bytes]) -> Codes | None:
+    """Code points of a PNG's cICP chunk (PNG, third edition, 11.3.2.6); None without one."""
+    for kind, data, _ in chunks(file):
+        if kind in (b"IDAT", b"IEND"):
+            break
+        if kind == b"cICP" and len(data) == 4:
+            primaries, transfer, matrix, full = data
+            return primaries, transfer, matrix, bool(full)
+    return None
+
+
+def deep_png(image: ImageFile.ImageFile, reopen: Callable[[], Any]) -> NDArray[np.uint16] | None:
+    """Decode a PNG with 16 bits per channel, for the high bytes and for the low ones.
+
+    Args:
+        image: a PNG, opened but not loaded.
+        reopen: opens it again.
+
+    Returns:
+        (H, W, C) as for `photo_from_values`; None if the file holds something else. 16-bit grey
+        without alpha is Pillow's mode `I;16`.
+    """
+    if not image.tile:
+        return None
+    layout = image.tile[0].args
+    if layout == "LA;16B":
+        # Four bytes a pixel: Pillow may take them for 8-bit RGBA.
+        return np.ascontiguousarray(_decoded(reopen(), "RGBA")).view(">u2").astype(np.uint16)
+    if layout not in ("RGB;16B", "RGBA;16B"):
+        return None
+    # A pixel of the wrong byte order shows its low bytes where 8 bits are wanted.
+    low = _decoded(reopen(), layout.removesuffix("B") + "L")
+    samples: NDArray[np.uint16] = _decoded(image, layout).astype(np.uint16) * np.uint16(256) + low
+    key = image.info.get("transparency")
+    if isinstance(key, tuple):  # a colour that is meant to be transparent
+        shown = (samples != np.array(key, np.uint16)).any(-1)
+        samples = np.dstack([samples, shown.astype(np.uint16) * np.uint16(65535)])
+    return samples
+
+
+def _decoded(image: ImageFile.ImageFile, layout: str) -> NDArray[np.uint8]:
+    """Decode an image, whose pixels are stored in a layout of Pillow's choice or ours."""
+    image.tile = [tile._replace(args=layout) for tile in image.tile]
+    image.load()
+    return np.array(image)

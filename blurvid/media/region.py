@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import region_of
-from blurvid.media.metadata import resized_exif
+from blurvid.media.exif import resized_exif
 from blurvid.media.photo import Photo
 from blurvid.media.read import read_photo
 from blurvid.regions import edges_of

@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blurvid.media.color import on_white
+from blurvid.media.pixels import on_white
 
 FILTER = "bicubic, antialiased"
 """Cubic convolution with a = -1/2 (Keys 1981), as wide as the smaller image's pixels."""

@@ -52,7 +52,7 @@ class Shelf:
         Raises:
             OutputError: the folder cannot be made, holds the work of another run, or is in use.
         """
-        folder = folder_of(target)
+        folder = target.with_name(f".{target.name}.blurvid")
         plain = json.loads(json.dumps(about))
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -150,8 +150,3 @@ class Shelf:
 
     def _place(self, number: int) -> Path:
         return self.folder / f"{number:06d}.npy"
-
-
-def folder_of(target: Path) -> Path:
-    """Where the work in hand of an output is kept."""
-    return target.with_name(f".{target.name}.blurvid")

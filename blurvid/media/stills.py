@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 import io
-import math
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from blurvid.atomic import replacing
 from blurvid.config import FRAME_FORMATS, JPEG_QUALITY
 from blurvid.errors import OutputError
-from blurvid.media.beside import dpi_of_exif, iptc_fits_jpeg, jpeg_segments
-from blurvid.media.color import on_white, profile_space, srgb_converter
-from blurvid.media.metadata import EXIF_PREFIX
+from blurvid.media.color import profile_space, srgb_converter
+from blurvid.media.exif import EXIF_PREFIX, RESOLUTION, dpi_of
+from blurvid.media.iptc import jpeg_iptc
+from blurvid.media.metadata import sensible_dpi
 from blurvid.media.photo import Photo
-from blurvid.media.png import frame_pixels, save_png
+from blurvid.media.pixels import LARGEST, fitting, frame_pixels, on_white
+from blurvid.media.png import save_png
 from blurvid.media.tiff import save_tiff
+from blurvid.media.xmp import split_xmp
 from blurvid.targets import check_file, still_kind
 
 _LABELS = {"jpg": "JPEG", "webp-frames": "WebP"}
 _JPEG_BLOCK = 65_502
 """Longest EXIF block and XMP packet [bytes] that a JPEG file holds, less their headers."""
+_LONGEST_IPTC = 65_501
+"""Longest IPTC records [bytes] that go into one segment of a JPEG."""
 _NO_DPI = (72, 72)
 """Pixels an inch of files that do not know."""
 _WEBP_EFFORT = {"method": 2, "quality": 20}
 """A third of the time of Pillow's defaults, for files less than 1 % larger (lossless)."""
-
-LARGEST: dict[str, tuple[int, float]] = {
-    "mp4": (16_384, 139_264 * 16**2),
-    "webp": (16_383, math.inf),
-    "webp-frames": (16_383, math.inf),
-    "gif": (65_535, math.inf),
-    "jpg": (65_500, math.inf),  # as libjpeg writes it
-}
-"""Longest side of a frame [px], and most pixels: for an MP4 what x264 takes, and the macroblocks of
-the highest level of H.264, beyond which hardly anything plays."""
 
 
 def write_still(
@@ -72,11 +66,11 @@ def write_still(
 
 
 def save_still(image: Tensor, path: Path, photo: Photo | None, kind: str, name: Path) -> None:
-    """Write one frame with what its photo came with, as far as the format can.
+    """Write one frame as `write_still` does, but straight to a path that must be new.
 
     Args:
         image: (3, H, W) float RGB, nominally in [0, 1], on any device.
-        path: a file that must be new.
+        path: the file.
         photo: gives ICC profile, EXIF, XMP, alpha and depth, and whether it is greyscale.
         kind: one of `config.FRAME_FORMATS`.
         name: the file to name in messages.
@@ -117,7 +111,7 @@ def _save_shallow(image: Tensor, path: Path, photo: Photo | None, kind: str, nam
     if icc is not None:
         options["icc_profile"] = icc
     if photo is not None:
-        options |= _blocks(photo, jpeg)
+        options |= _besides(photo, kind)[0]
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, **options)
     with path.open("xb") as file:
@@ -133,71 +127,53 @@ def _check_size(kind: str, size: tuple[int, int], name: str = "") -> None:
         raise OutputError(f"{where}not written: {pixels} a side; use png or tiff")
 
 
-def _blocks(photo: Photo, jpeg: bool) -> dict[str, Any]:
-    """Metadata of a JPEG or WebP file, as Pillow takes them."""
+def _besides(photo: Photo, kind: str) -> tuple[dict[str, Any], list[str]]:
+    """Metadata of a JPEG or WebP file, as Pillow takes them, and what it has no place for."""
     found: dict[str, Any] = {"exif": photo.exif, "xmp": photo.xmp}
-    if jpeg:
+    lost = []
+    if kind == "jpg":
         found["dpi"] = photo.dpi
+        segments = []
         if photo.exif is not None and len(photo.exif) > _JPEG_BLOCK:
-            del found["exif"]
-        iptc = photo.iptc if photo.iptc is not None and iptc_fits_jpeg(photo.iptc) else None
-        long = photo.xmp if photo.xmp is not None and len(photo.xmp) > _JPEG_BLOCK else None
-        found["extra"], short = jpeg_segments(iptc, long)
-        found["xmp"] = short or photo.xmp
-    elif photo.exif is None and photo.dpi is not None:  # its one place for pixels an inch
-        exif = Image.Exif()
-        exif[282], exif[283], exif[296] = *photo.dpi, 2
-        found["exif"] = exif.tobytes()
-    return {key: block for key, block in found.items() if block is not None}
+            found["exif"] = None
+            lost.append("its EXIF block is too long for JPEG frames; it is left out")
+        if photo.iptc is not None and len(photo.iptc) > _LONGEST_IPTC:
+            lost.append("its IPTC records are too long for JPEG frames; they are left out")
+        elif photo.iptc is not None:
+            segments.append((0xED, jpeg_iptc(photo.iptc)))
+        if photo.xmp is not None and len(photo.xmp) > _JPEG_BLOCK:
+            found["xmp"], pieces = split_xmp(photo.xmp)
+            segments += [(0xE1, piece) for piece in pieces]
+        found["extra"] = b"".join(
+            struct.pack(">BBH", 0xFF, mark, len(content) + 2) + content
+            for mark, content in segments
+        )
+    else:
+        if photo.iptc is not None:
+            lost.append("WebP frames have no place for IPTC records; they are left out")
+        if photo.exif is None and photo.dpi is not None:  # its one place for pixels an inch
+            exif = Image.Exif()
+            for tag, value in zip(RESOLUTION, (*photo.dpi, 2), strict=True):
+                exif[tag] = value
+            found["exif"] = exif.tobytes()
+        elif photo.exif is not None and photo.dpi not in (None, _NO_DPI):
+            if sensible_dpi(dpi_of(photo.exif.removeprefix(EXIF_PREFIX))) is None:
+                lost.append("WebP frames keep pixels an inch in EXIF, which has none; left out")
+    return {key: block for key, block in found.items() if block is not None}, lost
 
 
-def lost_in(kind: str, photo: Photo) -> tuple[str, ...]:
+def lost_in_still(kind: str, photo: Photo) -> list[str]:
     """What of a photo its frames cannot hold, one line each; nothing for PNG and TIFF.
-
-    Of clips, which hold hardly anything, the size alone.
-
-    Args:
-        kind: one of `config.FORMATS`.
-        photo: what the frames come from.
 
     Raises:
         OutputError: single frames that the format cannot hold.
     """
-    own = photo.pixels.shape[-2], photo.pixels.shape[-1]
-    if kind not in FRAME_FORMATS and (size := fitting(kind, *own)) != own:
-        return (f"too large for {kind.upper()}; the clip has {size[1]} x {size[0]} pixels",)
-    if kind not in ("jpg", "webp-frames"):
-        return ()
-    _check_size(kind, own)
+    if kind not in _LABELS:
+        return []
+    _check_size(kind, (photo.pixels.shape[-2], photo.pixels.shape[-1]))
     label, lost = _LABELS[kind], []
     if photo.depth > 8:
         lost.append(f"{label} frames have 8 bits per channel, the photo has {photo.depth}")
-    if kind == "jpg":
-        if photo.alpha is not None:
-            lost.append("JPEG frames have no transparency; they are put on white")
-        if photo.exif is not None and len(photo.exif) > _JPEG_BLOCK:
-            lost.append("its EXIF block is too long for JPEG frames; it is left out")
-        if photo.iptc is not None and not iptc_fits_jpeg(photo.iptc):
-            lost.append("its IPTC records are too long for JPEG frames; they are left out")
-        return tuple(lost)
-    if photo.iptc is not None:
-        lost.append("WebP frames have no place for IPTC records; they are left out")
-    if photo.dpi not in (None, _NO_DPI) and photo.exif is not None:
-        if dpi_of_exif(photo.exif.removeprefix(EXIF_PREFIX)) is None:
-            lost.append("WebP frames keep pixels an inch in EXIF, which has none; left out")
-    return tuple(lost)
-
-
-def fitting(kind: str, height: int, width: int) -> tuple[int, int]:
-    """The size, in the same shape, in which a kind of file holds a frame: its own where it can."""
-    side, pixels = LARGEST.get(kind, (math.inf, math.inf))
-    scale = min(1.0, side / max(height, width), math.sqrt(pixels / (height * width)))
-    return max(1, int(height * scale)), max(1, int(width * scale))
-
-
-def fitted(frame: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
-    """A frame (H, W, 3) in the size that `fitting` gives."""
-    size = fitting(kind, *frame.shape[:2])
-    if size == frame.shape[:2]:
-        return frame
-    return np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC))
+    if kind == "jpg" and photo.alpha is not None:
+        lost.append("JPEG frames have no transparency; they are put on white")
+    return lost + _besides(photo, kind)[1]

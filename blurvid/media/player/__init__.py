@@ -16,8 +16,8 @@ from PIL import Image
 
 from blurvid.atomic import stoppable
 from blurvid.config import ClipOptions
-from blurvid.media.maps import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 from blurvid.media.pages import digest, escaped, look, part_of
+from blurvid.media.trust import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 
 Pixels = NDArray[np.uint8]
 
@@ -157,13 +157,8 @@ def _save(origin: Origin) -> str:
 
 def _object(thing: Movable) -> str:
     """The share of an object, which is not for looking at."""
-    stream = io.BytesIO()
-    Image.fromarray(thing.share).save(stream, format="png")
-    data = base64.b64encode(stream.getvalue()).decode()
-    return (
-        f'<img class="object" alt="" data-at="{escaped(thing.at)}" hidden '
-        f'src="data:image/png;base64,{data}">'
-    )
+    source = _source(thing.share)
+    return f'<img class="object" alt="" data-at="{escaped(thing.at)}" hidden src="{source}">'
 
 
 def _maps(maps: TrustMaps) -> list[str]:
@@ -173,13 +168,9 @@ def _maps(maps: TrustMaps) -> list[str]:
         ("Expected error", "How far off the frames may be", maps.error, FULL_ERROR),
         ("Re-blur error", "What their average leaves unexplained", maps.reblur, FULL_REBLUR),
     ):
-        stream = io.BytesIO()
-        Image.fromarray(colored(plane, full)).save(stream, format="png")
-        data = base64.b64encode(stream.getvalue()).decode()
         texts.append(
             f'<img class="map" alt="" data-name="{name}" data-text="{text}" '
-            f'data-full="{255 * full:.0f}" hidden '
-            f'src="data:image/png;base64,{data}">'
+            f'data-full="{255 * full:.0f}" hidden src="{_source(colored(plane, full))}">'
         )
     return texts
 
@@ -188,10 +179,15 @@ def _figure(label: str, kind: str, image: Pixels) -> str:
     """An image with its data and a caption."""
     pixels = image.shape[0] * image.shape[1]
     codec, options = next((codec, options) for most, codec, options in _CODECS if pixels <= most)
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, format=codec, **options)
-    data = base64.b64encode(stream.getvalue()).decode()
+    source = _source(image, codec, options)
     return (
-        f'<figure><img class="{kind}" alt="{label}" src="data:image/{codec};base64,{data}">'
+        f'<figure><img class="{kind}" alt="{label}" src="{source}">'
         f"<figcaption>{label}</figcaption></figure>"
     )
+
+
+def _source(image: Pixels, codec: str = "png", options: Mapping[str, Any] = {}) -> str:
+    """An image as an address that holds it."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format=codec, **options)
+    return f"data:image/{codec};base64,{base64.b64encode(stream.getvalue()).decode()}"
