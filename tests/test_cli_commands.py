@@ -16,7 +16,7 @@ from PIL import Image
 
 import blurvid
 from blurvid import config, doctor, media, weights
-from blurvid.cli import common, main
+from blurvid.cli import boundary, main
 from blurvid.config import DirectSpec
 from blurvid.errors import BlurvidError
 from blurvid.lab.data.windows import read_windows
@@ -158,13 +158,10 @@ def test_examples_in_help_name_real_options():
                 assert used <= known, line
 
 
-def test_version_names_torch_and_the_device():
+def test_version():
     result = invoke("--version")
-    assert result.exit_code == 0
-    assert result.stderr == ""
-    assert f"blurvid {blurvid.__version__} " in result.stdout
-    assert f"torch {torch.__version__}" in result.stdout
-    assert "cpu" in result.stdout or "cuda" in result.stdout or "mps" in result.stdout
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.split() == ["main", blurvid.__version__]
 
 
 @pytest.mark.parametrize("words", [("nonsense",), ("--nonsense",), ("extract", "--nonsense")])
@@ -176,7 +173,7 @@ def test_what_is_not_known_is_a_usage_error(words):
 
 
 def test_every_error_has_the_exit_code_of_its_kind():
-    codes = {kind.__name__: common.exit_code(kind("x")) for kind in BlurvidError.__subclasses__()}
+    codes = {kind.__name__: boundary.exit_code(kind("x")) for kind in BlurvidError.__subclasses__()}
     assert codes == {
         "OptionError": 2,
         "InputError": 3,
@@ -185,7 +182,7 @@ def test_every_error_has_the_exit_code_of_its_kind():
         "OutputError": 6,
         "TrainingError": 1,
     }
-    assert common.exit_code(BlurvidError("x")) == 1
+    assert boundary.exit_code(BlurvidError("x")) == 1
 
 
 # synth
@@ -519,11 +516,11 @@ def test_doctor_finds_damaged_weights(tiny):
 def test_defaults_come_from_one_place(words, defaults):
     name, *arguments = words
     found = main.commands[name].make_context(name, arguments).params
-    shared = {key: value for key, value in found.items() if hasattr(defaults, key)}
+    # What is None leaves its field at the default, or at the model's own.
+    shared = {
+        key: value for key, value in found.items() if hasattr(defaults, key) and value is not None
+    }
     shared.pop("stages", None)  # `all` there
-    if name == "train":
-        for key in ("minutes", "batch", "lr"):
-            assert shared.pop(key, None) is None  # the model's own
     assert shared
     for key, value in shared.items():
         assert str(value) == str(getattr(defaults, key)), key

@@ -11,66 +11,6 @@ import click
 
 ALL = "blurvid.help_all"
 """Where a context keeps whether all options are to be shown."""
-_MODEL = (
-    *("fast", "model", "weights_name", "middle", "passes"),
-    *("scale", "motion", "still"),
-)
-_WHERE = (
-    *("device", "precision", "threads", "max_memory"),
-    *("engine", "address", "workers", "writers", "jobs"),
-)
-_TOLD = ("fail_fast", "as_json", "quiet", "verbose", "help", "help_all")
-
-EXTRACTION = {
-    "Sources": ("lists", "null", "allow_truncated", "share", "region", "start", "duration"),
-    "Results": (
-        *("path", "kind", "name", "frames", "beyond", "montages", "flows", "trusts", "contact"),
-        *("paste", "overwrite", "skip_existing"),
-    ),
-    "Clips": ("fps", "bounce", "seconds", "crf", "audio", "compare", "square", "caption"),
-    "Order of time": ("direction", "flips", "reverse"),
-    "Model": _MODEL,
-    "Where it runs": _WHERE,
-    "What is told": _TOLD,
-}
-"""Headings of `extract` and `deblur`, in order, and the parameters below each."""
-SCORES = {
-    "What is scored": ("protocol", "blur_folder"),
-    "Windows of clips": ("gamma", "clip_scale", "stride"),
-    "Model": _MODEL,
-    "Where it runs": _WHERE,
-    "What is told": _TOLD,
-}
-"""Those of `eval`."""
-WINDOWS = {
-    "Results": ("output", "resume"),
-    "Windows": ("frames", "stride", "scale", "crop", "gamma", "noise", "seed"),
-    "Simulated motion": ("stills", "count", "max_path", "layers", "order"),
-    "Where it runs": _WHERE,
-    "What is told": _TOLD,
-}
-"""Those of `synth`."""
-TRAINING = {
-    "Run": ("data", "out", "sheet", "init", "resume", "minutes", "max_steps"),
-    "Model": ("model", "stages"),
-    "Steps": ("batch", "crop", "lr", "seed", "settings"),
-    "Losses": ("order", "loss", "adversarial", "perceptual", "vgg"),
-    "Where it runs": _WHERE,
-    "What is told": _TOLD,
-}
-"""Those of `train`."""
-
-
-FIRST = {
-    "extract": "path kind fast frames fps compare direction passes overwrite skip_existing "
-    "quiet".split(),
-    "deblur": "path kind fast middle passes device overwrite skip_existing quiet".split(),
-    "synth": "output frames stride scale gamma stills count seed jobs resume".split(),
-    "eval": "fast model weights_name middle protocol clip_scale stride device as_json "
-    "quiet".split(),
-    "train": "data out sheet model minutes max_steps batch crop init resume device".split(),
-}
-"""Parameters that the first screen of each command shows."""
 
 
 class SectionedCommand(click.Command):

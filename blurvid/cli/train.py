@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from blurvid.cli import common
-from blurvid.cli.sections import FIRST, TRAINING, SectionedCommand
+from blurvid.cli import options as cli_options
+from blurvid.cli import values
+from blurvid.cli.boundary import say
+from blurvid.cli.sections import SectionedCommand
 from blurvid.config import STAGES, RunOptions
 from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, Loss, TrainOptions, recipe_of
 
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
     from blurvid.lab.train import TrainStep
 
 DEFAULT = TrainOptions()
+SECTIONS = {
+    "Run": ("data", "out", "sheet", "init", "resume", "minutes", "max_steps"),
+    "Model": ("model", "stages"),
+    "Steps": ("batch", "crop", "lr", "seed", "settings"),
+    "Losses": ("order", "loss", "adversarial", "perceptual", "vgg"),
+    "Where it runs": cli_options.WHERE,
+    "What is told": cli_options.TOLD,
+}
+FIRST = "data out sheet model minutes max_steps batch crop init resume device".split()
 
 
 def _usual(field: str) -> str:
@@ -47,8 +58,8 @@ processes share the work; with --resume it replaces those that are lost.
 
 @click.command(
     cls=SectionedCommand,
-    sections=TRAINING,
-    first=FIRST["train"],
+    sections=SECTIONS,
+    first=FIRST,
     more=MORE,
     short_help="Train a model.",
 )
@@ -141,8 +152,9 @@ processes share the work; with --resume it replaces those that are lost.
     metavar="KEY=VALUE",
     help="Any other setting, such as ema=0.99 or motion.max_path=16; repeatable.",
 )
-@common.run_options
+@cli_options.run_options
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+@values.takes(run=RunOptions)
 def train(
     data: tuple[Path, ...],
     out: Path | None,
@@ -163,9 +175,7 @@ def train(
     init: str | None,
     resume: bool,
     settings: tuple[str, ...],
-    threads: int | None,
-    precision: str,
-    device: str,
+    run: RunOptions,
     quiet: bool,
 ) -> None:
     """Train a model until the budget is spent; --resume goes on with a run.
@@ -176,7 +186,7 @@ def train(
       blurvid train --model direct --data photos/ --out run/ --minutes 60
       torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out big/
     """
-    common.refuse_missing(data)
+    values.refuse_missing(data)
     from blurvid import weights
     from blurvid.lab.data import open_source
     from blurvid.lab.train import change_settings, preview, train
@@ -193,13 +203,12 @@ def train(
     given |= {"order": order, "loss": loss, "adversarial": adversarial, "perceptual": perceptual}
     options = dataclasses.replace(recipe_of(model), **given, seed=seed)
     options = change_settings(options, settings)
-    place = RunOptions(device, precision, threads)
 
     def source(device: torch.device) -> Source:
         return open_source(data, options, device)
 
     if sheet is not None:
-        preview(options, source, sheet, run=place)
+        preview(options, source, sheet, run=run)
         click.echo(sheet)
         return
     if out is None:
@@ -209,7 +218,7 @@ def train(
             options,
             source,
             out,
-            run=place,
+            run=run,
             initial=weights.find(init, model) if init else None,
             vgg=vgg,
             resume=resume,
@@ -217,7 +226,7 @@ def train(
             stop=ending.asked,
         )
     if ending.signal is not None:
-        common.say(f"Saved in {out}; the same command with --resume goes on.")
+        say(f"Saved in {out}; the same command with --resume goes on.")
         ending.finish()
     if os.environ.get("RANK", "0") == "0":
         click.echo(weight_set.path)
@@ -262,7 +271,7 @@ class _Ending:
         self.__exit__()
         self.signal = signal.Signals(number)
         with contextlib.suppress(RuntimeError):  # a line may just be being written
-            common.say("Ending after this step; again to end at once, with the last checkpoint.")
+            say("Ending after this step; again to end at once, with the last checkpoint.")
 
 
 def _show(step: TrainStep) -> None:

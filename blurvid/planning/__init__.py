@@ -4,8 +4,9 @@ No module here loads torch.
 """
 
 from blurvid.planning.gate import Gate, Outcome, alone, identities, named
-from blurvid.planning.plan import FIELDS, Job, folder_of, plan, share
-from blurvid.planning.sources import STDIN, read_list
+from blurvid.planning.names import FIELDS
+from blurvid.planning.plan import Job, folder_of, plan
+from blurvid.planning.trees import STDIN, read_list
 
 __all__ = [
     "FIELDS",
@@ -19,5 +20,4 @@ __all__ = [
     "named",
     "plan",
     "read_list",
-    "share",
 ]

@@ -66,21 +66,32 @@ class Gate:
         """Whether files are written over; also what an interrupted batch left incomplete."""
         return self.output.overwrite or self.output.skip_existing
 
-    def check(self, job: Job) -> Outcome | None:
-        """As `look`; what killed runs left in the folders of the job is removed first."""
-        with contextlib.suppress(BlurvidError):  # which `look` tells
-            for folder in dict.fromkeys(path.parent for path in job.files()):
-                if folder not in self.cleaned:
-                    self.cleaned.add(folder)
-                    remove_stale(folder)
-        return self.look(job)
+    def settled(self, jobs: Sequence[Job], fail_fast: bool) -> list[Outcome] | None:
+        """What becomes of jobs of which none needs a network; None where one does."""
+        found: list[Outcome] = []
+        for job in jobs:
+            outcome = self.check(job)
+            if outcome is None:
+                return None
+            found.append(outcome)
+            if fail_fast and outcome.error is not None:
+                break
+        remove_stale(folder_of(jobs))  # what a run left that was killed when all was done
+        return found
 
-    def look(self, job: Job) -> Outcome | None:
-        """Look at where the frames will go; an outcome where nothing is left to be done."""
+    def check(self, job: Job) -> Outcome | None:
+        """Look at where the frames will go; an outcome where nothing is left to be done.
+
+        What killed runs left in these folders is removed first.
+        """
         try:
             if job.error is not None:
                 raise job.error
             files = job.files()
+            for folder in dict.fromkeys(path.parent for path in files):
+                if folder not in self.cleaned:
+                    self.cleaned.add(folder)
+                    remove_stale(folder)
             for path in files:
                 self._refuse_input(job, path)
             if self.output.skip_existing and all(path.exists() for path in files):

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blurvid import targets
 from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, VIDEO_FORMATS, Output
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.planning.sources import STDIN, Found, find
-
-FIELDS = ("stem", "suffix", "parent", "index", "model", "weights")
-"""What a name template can hold: the photo's name without its suffix, the suffix without its
-dot, the folder below the source, the number of the photo in the whole run from 1 on, the
-model, the weight set."""
-_WIDTH = r"(?::[<>^]?0?\d{0,3}(?:\.\d{1,3})?[sd]?)?"
-_TEMPLATE = re.compile(rf"(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join(FIELDS)}){_WIDTH}\}})+")
+from blurvid.planning.names import Template, named
+from blurvid.planning.sources import find
+from blurvid.planning.trees import STDIN
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,7 @@ def plan(
         if kind not in (None, asked):
             raise OptionError(f"{out} and --format {kind} contradict each other")
     jobs = []
-    bases = [Path(found[0].relative.stem)] if file else _named(found, template)
+    bases = [Path(found[0].relative.stem)] if file else named(found, template)
     for entry, base in zip(found, bases, strict=True):
         if file is not None:
             target, made = file, asked
@@ -147,22 +139,6 @@ def plan(
         beside = {name: _besides(name, paths, base, many) for name, paths in besides.items()}
         jobs.append(Job(entry.photo, target, base.name, made, entry.error, beside, count))
     return jobs
-
-
-def share(jobs: Sequence[Job], number: int, count: int) -> list[Job]:
-    """The jobs of one of several machines that share a batch; each job is in exactly one share.
-
-    Args:
-        jobs: of the whole batch.
-        number: which share, from 1 on.
-        count: how many shares there are.
-
-    Raises:
-        OptionError: there is no such share.
-    """
-    if not 1 <= number <= count:
-        raise OptionError(f"no share {number}/{count}: shares are counted from 1/{count} on")
-    return list(jobs[number - 1 :: count])
 
 
 def _still(photo: Path | None, base: Path, output: Output) -> Path:
@@ -211,82 +187,3 @@ def folder_of(jobs: Sequence[Job]) -> Path:
         if not common.anchor or common != Path(common.anchor):
             return common
     return folders[0]
-
-
-class Template:
-    """A name template such as `{parent}/{stem}_{model}`; `/` makes folders.
-
-    Raises:
-        OptionError: it is none.
-    """
-
-    def __init__(self, text: str, model: str, weights: str) -> None:
-        self.text, self.facts = text, {"model": model, "weights": weights}
-        if not _TEMPLATE.fullmatch(text):
-            known = ", ".join(f"{{{field}}}" for field in FIELDS)
-            raise self._error(f" is none: there are {known}, and widths such as {{index:04d}}")
-
-    def __call__(self, relative: Path, index: int) -> Path:
-        """Name the results of a photo by its place below its source and its number, from 1 on.
-
-        Raises:
-            OptionError: this photo gets no name inside of the output folder.
-        """
-        parent, suffix = relative.parent.as_posix(), relative.suffix.removeprefix(".")
-        parent = "" if parent == "." else parent
-        about = {"stem": relative.stem, "suffix": suffix, "parent": parent, "index": index}
-        try:
-            filled = self.text.format(**about, **self.facts)
-        except ValueError as error:
-            raise self._error(f": {error}") from error
-        if not self.text.startswith("/"):
-            filled = filled.lstrip("/")  # {parent} is empty at the top of a tree
-        path = Path(filled)
-        if path.is_absolute() or path.drive or ".." in path.parts:
-            raise self._error(f" leads out of the output folder for {relative}")
-        if not path.name or filled.endswith("/"):
-            raise self._error(f" gives no name for {relative}")
-        return path
-
-    def _error(self, problem: str) -> OptionError:
-        return OptionError(f"the name template {self.text!r}{problem}")
-
-
-def _named(found: Sequence[Found], template: Template | None) -> Iterator[Path]:
-    """Names of results below the output folder, without suffix, each only once.
-
-    Without a template, results have the names of the photos; `a.jpg` and `a.png`, or photos of
-    one name from two places, are told apart by suffixes and numbers.
-
-    Raises:
-        OptionError: a template gives two photos the same name.
-    """
-    taken: dict[str, Path] = {}
-    count = Counter(entry.relative.with_suffix("") for entry in found)
-    for index, entry in enumerate(found, start=1):
-        if template is not None:
-            name = template(entry.relative, index)
-            other = taken.get(_key(name))
-            if entry.error is not None:  # there will be no results to name
-                yield name
-                continue
-            if other is not None:
-                raise OptionError(
-                    f"the name template {template.text!r} gives {other} and {entry.relative} the "
-                    f"same name, {name}; add {{parent}}, {{suffix}} or {{index}}"
-                )
-        else:
-            name = base = entry.relative.with_suffix("")
-            if count[base] > 1:
-                name = base = base.with_name(entry.relative.name.replace(".", "_"))
-            number = 2
-            while _key(name) in taken:
-                name, number = base.with_name(f"{base.name}_{number}"), number + 1
-        taken[_key(name)] = entry.relative
-        yield name
-
-
-def _key(name: Path) -> str:
-    """What two names have in common that mean one file."""
-    blind = sys.platform in ("darwin", "win32")  # file systems there ignore case
-    return str(name).casefold() if blind else str(name)

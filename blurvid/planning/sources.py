@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blurvid.errors import InputError, reason
-from blurvid.files import is_photo, is_special, list_photos, natural_key
-
-STDIN = "-"
-_MAGIC = frozenset("*?[")
-_LONGEST_LIST = 1 << 28
-"""Bytes of a list of names that are read."""
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+from blurvid.planning import trees
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ def find(
     avoided = frozenset(folder.resolve() for folder in outside)
     found = [entry for source in sources for entry in _photos(source, avoided)]
     for path in listed:
-        found += _photos(path, avoided, _kept(path))
+        found += _photos(path, avoided, trees.kept(path))
     if all(entry.error for entry in found):
         raise next((entry.error for entry in found if entry.error), InputError("no photos"))
     once: dict[tuple[object, ...], Found] = {}
@@ -73,57 +65,6 @@ def _real(path: Path) -> str:
         return str(path)
 
 
-def read_list(source: str | Path, null: bool = False) -> list[Path]:
-    """Read names of photos and folders from a file, one a line.
-
-    Args:
-        source: the file, or `-` for standard input.
-        null: names end in a NUL character and not in a line break, which they may contain then
-            (as `find -print0` writes them).
-
-    Raises:
-        InputError: the list cannot be read, or names nothing.
-    """
-    try:
-        if str(source) == STDIN:
-            data = sys.stdin.buffer.read(_LONGEST_LIST + 1)
-        else:
-            with Path(source).open("rb") as file:
-                data = file.read(_LONGEST_LIST + 1)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source}: {reason(error)}") from error
-    if len(data) > _LONGEST_LIST:
-        raise InputError(f"{source}: too long for a list of names")
-    if null:
-        names = data.split(b"\0")
-    elif b"\0" in data:
-        raise InputError(f"{source}: no list of names; if `find -print0` wrote it, use --null")
-    else:
-        names = [
-            name.removesuffix(b"\r") for name in data.removeprefix(_BYTE_ORDER_MARK).split(b"\n")
-        ]
-    paths = [Path(os.fsdecode(name)) for name in names if name]
-    if not paths:
-        raise InputError(f"{source}: this list names no photos")
-    return paths
-
-
-def _kept(path: Path) -> Path:
-    """Place in the tree of results of something in a list."""
-    path = Path(os.path.normpath(path))
-    if path.is_absolute():
-        here = Path.cwd()
-        path = path.relative_to(here if path.is_relative_to(here) else path.anchor)
-    return _below(path)
-
-
-def _below(path: Path) -> Path:
-    """A relative path without `..`, so that it leads out of no folder."""
-    parts = Path(os.path.normpath(path)).parts
-    up = sum(part == os.pardir for part in parts)  # after normpath all at the start
-    return Path(*parts[up:])
-
-
 def _photos(
     source: str | Path, avoided: frozenset[Path], kept: Path | None = None
 ) -> Iterator[Found]:
@@ -134,75 +75,28 @@ def _photos(
         avoided: folders that are not searched.
         kept: place in the tree, for something in a list.
     """
-    if kept is None and str(source) == STDIN:
+    if kept is None and str(source) == trees.STDIN:
         yield Found(None, Path("stdin.png"))
         return
-    path = Path(source)
-    listed = kept is not None
+    path, listed = Path(source), kept is not None
     if not str(source):  # a variable of a shell that is not set; `Path` takes it for this folder
         yield Found(path, Path("photo"), error=InputError("'': no such file or folder"))
         return
     try:
         if path.is_dir():
-            yield from _in_folder(path, avoided, path, kept or Path())
-        elif os.path.lexists(path) or listed or not _MAGIC & set(str(source)):
+            base, photos, problems = trees.inside(path, avoided)
+        elif os.path.lexists(path) or listed or not trees.is_pattern(source):
             path.stat()
             yield Found(path, kept or Path(path.name), in_folder=listed)
+            return
         else:
-            yield from _matching(path, avoided)
+            base, photos, problems = trees.matching(path, avoided)
     except (OSError, ValueError) as problem:
         error = InputError(f"{source}: {reason(problem)}")
         yield Found(path, kept or Path(path.name or "photo"), listed, error)
-
-
-def _in_folder(
-    folder: Path, avoided: frozenset[Path], base: Path, kept: Path = Path()
-) -> Iterator[Found]:
-    """Photos in a folder and below; what cannot be searched is an entry with an error."""
-    problems: list[InputError] = []
-    photos = list_photos(folder, True, avoided - {folder.resolve()}, problems.append)
-    if not photos and not problems:
-        problems.append(InputError(f"{folder}: no photos in this folder"))
+        return
+    place = kept or Path()
     for photo in photos:
-        yield Found(photo, kept / photo.relative_to(base), in_folder=True)
-    for problem in problems:
-        name = kept / folder.relative_to(base) / "photo"
-        yield Found(folder, name, in_folder=True, error=problem)
-
-
-def _matching(pattern: Path, avoided: frozenset[Path]) -> Iterator[Found]:
-    """Photos that a pattern matches, and those in folders that it matches.
-
-    As for a shell, hidden ones only where the pattern names a dot. Links to folders are followed
-    where a part of the pattern names them, but not by `**`, which would go round in circles.
-    """
-    parts = pattern.parts
-    fixed = next(number for number, part in enumerate(parts) if _MAGIC & set(part))
-    base = Path(*parts[:fixed])
-    hidden = any(part.startswith(".") for part in parts[fixed:])
-    photos: set[Path] = set()
-    problems: list[InputError] = []
-
-    @functools.cache
-    def left_out(folder: Path) -> bool:
-        return folder.resolve() in avoided or (folder != base and left_out(folder.parent))
-
-    for path in base.glob(os.path.join(*parts[fixed:])):  # noqa: PTH118 - a pattern
-        below = path.relative_to(base).parts
-        if not hidden and any(part.startswith(".") for part in below):
-            continue
-        if path.is_dir():
-            if not (path.is_symlink() and "**" in parts) and not left_out(path):
-                photos.update(list_photos(path, True, avoided, problems.append))
-        elif is_photo(path) and not is_special(path) and not left_out(path.parent):
-            photos.add(path)
-    if "**" in parts and base.is_dir():  # of what cannot be read, `glob` says nothing
-        list_photos(base, True, avoided, problems.append)
-        problems = list({str(problem): problem for problem in problems}.values())
-    if not photos and not problems:
-        nothing = "no such file or folder, and no photo that this pattern matches"
-        problems.append(InputError(f"{pattern}: {nothing}"))
-    for photo in sorted(photos, key=lambda path: (natural_key(path), str(path))):
-        yield Found(photo, _below(photo.relative_to(base)), in_folder=True)
-    for problem in problems:
-        yield Found(pattern, Path("photo"), in_folder=True, error=problem)
+        yield Found(photo, place / trees.below(photo.relative_to(base)), in_folder=True)
+    for error in problems:
+        yield Found(path, place / "photo", in_folder=True, error=error)
