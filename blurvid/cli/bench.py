@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blurvid.cli import options
+from blurvid.cli import options, values
 from blurvid.cli.boundary import echo_json
 from blurvid.config import TRAINED, RunOptions
 from blurvid.lab.options import BENCHED, RESOLUTIONS
@@ -56,14 +56,13 @@ if TYPE_CHECKING:
 @options.memory_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each measurement.")
+@values.takes(run=RunOptions)
 def bench(
     resolutions: tuple[str, ...],
     models: tuple[str, ...],
     precisions: tuple[str, ...],
     repeats: int,
-    threads: int | None,
-    device: str,
-    max_memory: int | None,
+    run: RunOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -89,7 +88,7 @@ def bench(
     report = library.bench(
         resolutions,
         models,
-        RunOptions(device, threads=threads, max_memory=max_memory),
+        run,
         precisions=precisions,
         repeats=repeats,
         on_row=None if quiet else show,

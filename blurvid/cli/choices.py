@@ -1,4 +1,4 @@
-"""Options that say how frames are made and shown, and below which headings they stand."""
+"""Options that say how frames are made and shown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable
 import click
 
 from blurvid.cli import values
-from blurvid.cli.options import TOLD, WHERE
+from blurvid.cli.options import results, sources
+from blurvid.cli.sections import below
 from blurvid.cli.values import options
 from blurvid.config import (
     COMPARISONS,
@@ -22,40 +23,26 @@ from blurvid.config import (
 
 CLIP = ClipOptions()
 
-MODEL = (
-    *("fast", "model", "weights_name", "middle", "passes"),
-    *("scale", "motion", "still"),
-)
-EXTRACTION = {
-    "Sources": ("lists", "null", "allow_truncated", "share", "region", "start", "duration"),
-    "Results": (
-        *("path", "kind", "name", "frames", "beyond", "montages", "flows", "trusts", "contact"),
-        *("paste", "overwrite", "skip_existing"),
-    ),
-    "Clips": ("fps", "bounce", "seconds", "crf", "audio", "compare", "square", "caption"),
-    "Order of time": ("direction", "flips", "reverse"),
-    "Model": MODEL,
-    "Where it runs": WHERE,
-    "What is told": TOLD,
-}
-"""Headings of `extract` and `deblur`, in order, and the parameters below each."""
+model = below("Model")
+clips = below("Clips")
+order = below("Order of time")
 
 
 def fast_option(text: str) -> Callable[[values.Command], values.Command]:
     """The option that takes what is quick."""
-    return click.option("--fast", is_flag=True, help=f"{text}.")
+    return model("--fast", is_flag=True, help=f"{text}.")
 
 
 weights_options = options(
     fast_option("In seconds, and less sharp. The direct model"),
-    click.option(
+    model(
         "--model",
         type=click.Choice(["auto", *MODELS]),
         default="auto",
         show_default=True,
         help="auto is motion, where its weights are there.",
     ),
-    click.option(
+    model(
         "--weights",
         "weights_name",
         metavar="NAME|DIR",
@@ -67,7 +54,7 @@ weights_options = options(
 
 def middle_option(text: str) -> Callable[[values.Command], values.Command]:
     """The option that says what gives the middle frame."""
-    return click.option(
+    return model(
         "--middle",
         default=MIDDLE_CHOICES[0],
         show_default=True,
@@ -78,40 +65,40 @@ def middle_option(text: str) -> Callable[[values.Command], values.Command]:
 
 
 clip_options = options(
-    click.option(
+    clips(
         "--fps",
         type=values.parse_rate,
         metavar="N|slow|keep",
         help="Frames per second. Of videos also slow (their own rate: 7 times as long) or keep "
         f"(7 times that: as long as before).  [default: {CLIP.fps:g}; videos: slow]",
     ),
-    click.option(
+    clips(
         "--bounce/--once",
         default=CLIP.bounce,
         show_default=True,
         help="Play forth and back, or forth only.",
     ),
-    click.option("--reverse", is_flag=True, help="Turn the order of time around, after all else."),
-    click.option(
+    order("--reverse", is_flag=True, help="Turn the order of time around, after all else."),
+    clips(
         "--compare",
         type=click.Choice(COMPARISONS),
         help="Against the photo: wiped, side by side, in turns. A clip to be posted (.mp4, .webm, "
         ".gif, .webp), of at most 1080 px and 8 MB.",
     ),
-    click.option("--square", is_flag=True, help="Make a --compare a square, of where most moves."),
-    click.option(
+    clips("--square", is_flag=True, help="Make a --compare a square, of where most moves."),
+    clips(
         "--caption/--no-caption",
         default=CLIP.caption,
         show_default=True,
         help="Say in a --compare which is which.",
     ),
-    click.option(
+    clips(
         "--seconds",
         default=CLIP.seconds,
         show_default=True,
         help="Loop an MP4 of a photo until it lasts at least this long [s].",
     ),
-    click.option(
+    clips(
         "--crf",
         default=CLIP.crf,
         show_default=True,
@@ -120,7 +107,7 @@ clip_options = options(
 )
 """Options that say how seven frames are shown."""
 order_options = options(
-    click.option(
+    order(
         "--direction",
         type=click.Choice(DIRECTIONS),
         default=OrderOptions().direction,
@@ -128,7 +115,7 @@ order_options = options(
         help="Which way most of what moves shall go. Turns time; auto leaves it as the model "
         "answers.",
     ),
-    click.option(
+    order(
         "--flip",
         "flips",
         multiple=True,
@@ -140,14 +127,14 @@ order_options = options(
 )
 """Options that say which way time runs."""
 part_options = options(
-    click.option(
+    sources(
         "--region",
         metavar="X,Y,W,H",
         help="Work on this rectangle alone, in pixels or percent (10%,20%,30%,40%) of the upright "
         "picture: it is what is written, or with --paste a part of it. Time and memory are "
         "those of the rectangle.",
     ),
-    click.option(
+    results(
         "--paste",
         is_flag=True,
         help="Put the --region back into the whole picture, with a soft edge.",
@@ -155,14 +142,14 @@ part_options = options(
 )
 """Options that say which part of a picture is worked on."""
 hint_options = options(
-    click.option(
+    model(
         "--motion",
         type=values.parse_way,
         metavar="DX,DY",
         help="About how far the picture moves from the first frame to the last, in pixels of "
         "the photo: where the search begins, when it fails by itself.",
     ),
-    click.option(
+    model(
         "--still",
         multiple=True,
         metavar="X,Y,W,H|MASK",
@@ -170,7 +157,7 @@ hint_options = options(
     ),
 )
 """Options that tell the motion model what is known of the motion."""
-passes_option = click.option(
+passes_option = model(
     "--quality",
     "passes",
     type=click.Choice(list(QUALITIES)),
@@ -183,7 +170,7 @@ passes_option = click.option(
 
 quality_options = options(
     passes_option,
-    click.option(
+    model(
         "--scale",
         type=values.parse_scale,
         default=QualityOptions().scale,

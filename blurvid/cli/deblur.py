@@ -15,12 +15,11 @@ from blurvid.recipe import resolve_middle
 
 @click.command(
     cls=SectionedCommand,
-    sections=choices.EXTRACTION,
-    first="path kind fast middle passes device overwrite skip_existing quiet".split(),
+    first="path kind fast middle passes device overwrite skip_existing quiet",
     short_help="Make photos sharp: their middle frames.",
 )
 @options.source_options
-@click.option(
+@options.results(
     "-o",
     "--output",
     "path",
@@ -28,7 +27,7 @@ from blurvid.recipe import resolve_middle
     help="A file, whose suffix says what, or a folder. A .png, .tif, .jpg or .webp file; - is "
     "standard output (with --format).  [default: NAME_sharp in the current folder]",
 )
-@click.option(
+@options.results(
     "--format",
     "kind",
     type=click.Choice(FRAME_FORMATS),

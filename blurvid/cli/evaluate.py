@@ -11,7 +11,7 @@ import click
 from blurvid.cli import choices, options, values
 from blurvid.cli.boundary import echo_json, warn
 from blurvid.cli.scores import show_report
-from blurvid.cli.sections import SectionedCommand
+from blurvid.cli.sections import SectionedCommand, below
 from blurvid.config import MIDDLE_CHOICES, Gamma, QualityOptions, RunOptions
 from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS, SynthOptions
 
@@ -19,17 +19,9 @@ if TYPE_CHECKING:
     from blurvid.lab.evaluate import Row
 
 DEFAULT = SynthOptions()
-SECTIONS = {
-    "What is scored": ("protocol", "blur_folder"),
-    "Windows of clips": ("gamma", "clip_scale", "stride"),
-    "Model": choices.MODEL,
-    "Where it runs": options.WHERE,
-    "What is told": options.TOLD,
-}
-FIRST = (
-    *("fast", "model", "weights_name", "middle", "protocol", "clip_scale", "stride", "device"),
-    *("as_json", "quiet"),
-)
+FIRST = "fast model weights_name middle protocol clip_scale stride device as_json quiet"
+scored = below("What is scored")
+windows = below("Windows of clips")
 MORE = """
 blurvid eval windows/ --model cascade --json
 blurvid eval GOPRO_Large/ --protocol gopro1111 --blur-folder blur_gamma
@@ -47,10 +39,10 @@ GOPRO_Large holds. What the paper leaves open is printed with the result.
 """
 
 
-@click.command("eval", cls=SectionedCommand, sections=SECTIONS, first=FIRST, more=MORE)
+@click.command("eval", cls=SectionedCommand, first=FIRST, more=MORE)
 @click.argument("source", type=options.existing, metavar="SRC")
 @choices.weights_options
-@click.option(
+@choices.model(
     "--middle",
     default=MIDDLE_CHOICES[0],
     show_default=True,
@@ -58,26 +50,29 @@ GOPRO_Large holds. What the paper leaves open is printed with the result.
     help="What gives the middle frame. As for `blurvid extract`.",
 )
 @choices.quality_options
-@click.option(
+@scored(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     help="A column of the paper's Table 2. On GoPro's test scenes.",
 )
-@click.option(
+@scored(
     "--blur-folder",
     type=click.Choice(BLUR_FOLDERS),
     help=f"Stored blurry images that gopro1111 takes.  [default: {BLUR_FOLDERS[0]}]",
 )
-@options.gamma_option(
-    "Camera response of the re-blur, and of windows made of clips.  "
+@windows(
+    "--gamma",
+    type=values.parse_gamma,
+    metavar="FLOAT|srgb",
+    help="Camera response of the re-blur, and of windows made of clips.  "
     f"[default: {DEFAULT.gamma}; gopro7: {GOPRO7.gamma}]",
 )
-@click.option(
+@windows(
     "--clip-scale",
     type=float,
     help=f"Downscaling of clips, as --scale of synth.  [default: {DEFAULT.scale}]",
 )
-@click.option("--stride", type=int, help="Frames from one window of a clip to the next.")
+@windows("--stride", type=int, help="Frames from one window of a clip to the next.")
 @options.memory_option
 @options.run_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")

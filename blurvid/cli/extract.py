@@ -27,10 +27,7 @@ from blurvid.config import (
 from blurvid.files import content_of
 from blurvid.recipe import Recipe, resolve
 
-FIRST = (
-    *("path", "kind", "fast", "frames", "fps", "compare", "direction", "passes"),
-    *("overwrite", "skip_existing", "quiet"),
-)
+FIRST = "path kind fast frames fps compare direction passes overwrite skip_existing quiet"
 MORE = """
 blurvid extract photo.jpg -o frames/ --format png
 blurvid extract photo.tif -o out/ --format tiff
@@ -84,9 +81,9 @@ class Asked:
         )
 
 
-@click.command(cls=SectionedCommand, sections=choices.EXTRACTION, first=FIRST, more=MORE)
+@click.command(cls=SectionedCommand, first=FIRST, more=MORE)
 @options.source_options
-@click.option(
+@options.results(
     "-o",
     "--output",
     "path",
@@ -94,14 +91,14 @@ class Asked:
     help="A file, whose suffix says what, or a folder. A .mp4, .webm, .gif, .webp or .html file; - "
     "is standard output (with --format).  [default: NAME.mp4 in the current folder]",
 )
-@click.option(
+@options.results(
     "--format",
     "kind",
     type=click.Choice(FORMATS),
     help="mp4, webm, gif, webp, html, or png, tiff, jpg. What to write to a folder: a file per "
     "photo, or single frames (png, tiff, jpg, webp-frames).  [default: mp4]",
 )
-@click.option(
+@options.results(
     "--frames",
     type=click.IntRange(LEAST_FRAMES, MOST_FRAMES),
     default=FRAMES,
@@ -110,7 +107,7 @@ class Asked:
     help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure; others than "
     f"{FRAMES} of the motion model.",
 )
-@click.option(
+@options.results(
     "--beyond",
     type=click.IntRange(0, MOST_BEYOND),
     default=0,
@@ -119,7 +116,7 @@ class Asked:
     help="K more frames before the exposure and K after it, of the motion model; files are "
     "numbered from the first of all. Guesses: everything moves on as it did.",
 )
-@click.option(
+@options.results(
     "--montage",
     "montages",
     type=click.Path(path_type=Path),
@@ -127,7 +124,7 @@ class Asked:
     multiple=True,
     help="Also write one sheet per photo: the photo, its frames, and crops of where most moves.",
 )
-@click.option(
+@options.results(
     "--flow",
     "flows",
     type=click.Path(path_type=Path),
@@ -136,7 +133,7 @@ class Asked:
     help="Also write the motion from frame 1 to frame 7: .flo or .npy (pixels), or .png (colours). "
     "May be given again. In a folder, NAME_flow.flo and NAME_flow.png.",
 )
-@click.option(
+@options.results(
     "--trust",
     "trusts",
     type=click.Path(path_type=Path),
@@ -146,7 +143,7 @@ class Asked:
     "photo: .npy (two maps) or .png (drawn over the photo). May be given again. In a folder, "
     "NAME_trust.npy and NAME_trust.png.",
 )
-@click.option(
+@options.results(
     "--contact",
     type=click.Path(path_type=Path),
     metavar="FILE.html",
@@ -154,20 +151,20 @@ class Asked:
     "where its results are. Its pictures lie in FILE_files.",
 )
 @choices.part_options
-@click.option(
+@options.sources(
     "--start",
     type=values.parse_time,
     metavar="TIME",
     help="Of a video, leave out what is shown before: [[H:]M:]S, such as 12.5 or 1:30.",
 )
-@click.option(
+@options.sources(
     "--duration",
     type=values.parse_time,
     metavar="TIME",
     help="Of a video, take so much of it alone, from --start or its beginning.",
 )
 @choices.clip_options
-@click.option(
+@choices.clips(
     "--audio",
     type=click.Choice(SOUNDS),
     default=VideoOptions().audio,

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from blurvid.cli import values
+from blurvid.cli.sections import below
 from blurvid.cli.values import options
 from blurvid.config import ENGINES, FREE_SHARE, MOST_WRITERS, RunOptions
 
-WHERE = (
-    *("device", "precision", "threads", "max_memory"),
-    *("engine", "address", "workers", "writers", "jobs"),
-)
-TOLD = ("fail_fast", "as_json", "quiet", "verbose", "help", "help_all")
-"""What stands below these headings of `--help-all`."""
+sources = below("Sources")
+results = below("Results")
+where = below("Where it runs")
+told = below("What is told")
 
-threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]"
-)
+threads_option = where("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
 
-device_option = click.option(
+device_option = where(
     "--device",
     default=RunOptions().device,
     type=values.parse_device,
@@ -30,7 +26,7 @@ device_option = click.option(
     metavar="auto|cpu|cuda[:N]|mps",
     help="Where to run; auto takes a GPU if there is one.",
 )
-precision_option = click.option(
+precision_option = where(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
     default=RunOptions().precision,
@@ -40,7 +36,7 @@ precision_option = click.option(
 
 run_options = options(device_option, precision_option, threads_option)
 """Options that say where and how a network runs."""
-memory_option = click.option(
+memory_option = where(
     "--max-memory",
     type=values.parse_size,
     metavar="SIZE",
@@ -50,7 +46,7 @@ memory_option = click.option(
 """How much memory a photo may take."""
 
 engine_options = options(
-    click.option(
+    where(
         "--engine",
         type=click.Choice(ENGINES),
         default=ENGINES[0],
@@ -58,12 +54,12 @@ engine_options = options(
         help="ray: workers on all machines of a Ray cluster, with a disk that all of them see "
         "(pip install 'blurvid[ray]').",
     ),
-    click.option(
+    where(
         "--address",
         metavar="auto|HOST:PORT",
         help="The Ray cluster.  [default: RAY_ADDRESS, or one on this machine for this run]",
     ),
-    click.option(
+    where(
         "--workers",
         type=click.IntRange(min=1),
         metavar="N",
@@ -78,7 +74,7 @@ existing = click.Path(path_type=Path)
 
 source_options = options(
     click.argument("photos", nargs=-1, metavar="[PHOTO...]"),
-    click.option(
+    sources(
         "--files-from",
         "lists",
         multiple=True,
@@ -86,15 +82,13 @@ source_options = options(
         help="Also take the photos and folders named in FILE, or on standard input, one a "
         "line. Their own folders are kept below OUTPUT.",
     ),
-    click.option(
-        "-0", "--null", is_flag=True, help="Names in lists end in NUL, as by find -print0."
-    ),
-    click.option(
+    sources("-0", "--null", is_flag=True, help="Names in lists end in NUL, as by find -print0."),
+    sources(
         "--allow-truncated",
         is_flag=True,
         help="Also take photos whose files end early: what is missing stays grey or black.",
     ),
-    click.option(
+    results(
         "--name",
         metavar="TEMPLATE",
         help="Names below OUTPUT, made of {stem} {suffix} {parent} {index} {model} {weights}, "
@@ -105,17 +99,17 @@ source_options = options(
 
 
 batch_options = options(
-    click.option("--overwrite", is_flag=True, help="Replace existing outputs."),
-    click.option("--skip-existing", is_flag=True, help="Leave out photos that are done: resume."),
+    results("--overwrite", is_flag=True, help="Replace existing outputs."),
+    results("--skip-existing", is_flag=True, help="Leave out photos that are done: resume."),
     click.option("--fail-fast", is_flag=True, help="Stop at the first photo that fails."),
-    click.option(
+    sources(
         "--shard",
         "share",
         metavar="I/N",
         type=values.parse_share,
         help="Do only the I-th of N shares of the photos, for N machines or jobs of an array.",
     ),
-    click.option(
+    where(
         "--jobs",
         "writers",
         type=click.IntRange(min=0),
@@ -133,8 +127,3 @@ batch_options = options(
     click.option("-v", "--verbose", is_flag=True, help="Say what is used and how long it takes."),
 )
 """Options that say how a batch is gone through, and what is told of it."""
-
-
-def gamma_option(text: str) -> Callable[[values.Command], values.Command]:
-    """The option that names a camera response."""
-    return click.option("--gamma", type=values.parse_gamma, metavar="FLOAT|srgb", help=text)

@@ -58,7 +58,7 @@ def go_through(batch: Batch, output: Output, recipe: Recipe, videos: Videos | No
         videos: that they are videos.
     """
     from blurvid.planning import Gate, identities, plan, read_list  # without torch
-    from blurvid.targets import check_contact
+    from blurvid.targets import check_besides
 
     if output.overwrite and output.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing contradict each other")
@@ -84,7 +84,7 @@ def go_through(batch: Batch, output: Output, recipe: Recipe, videos: Videos | No
         report.say("No photos in this share.")
         return
     if output.contact is not None:
-        check_contact(output.contact, output.overwrite or output.skip_existing)
+        check_besides("page", output.contact, output.overwrite or output.skip_existing)
     started = time.perf_counter()
     gate = Gate(identities(whole), output)
     outcomes = gate.settled(jobs, batch.options.fail_fast)
@@ -93,7 +93,7 @@ def go_through(batch: Batch, output: Output, recipe: Recipe, videos: Videos | No
             report.show(outcome)
     else:
         report.begin(recipe)
-        with report.bar() as tell:
+        with report.bar(1 if videos else len(jobs)) as tell:
             if videos is not None:
                 outcomes = videos.extract(jobs, gate, recipe, batch, report, tell)
             else:
@@ -126,20 +126,11 @@ def _do(
 
     options = replace(batch.options, measure=report.as_json or report.verbose)
     ray = picked_engine(batch.engine, batch.ray)
-    done = 0
-
-    def show(outcome: Outcome) -> None:
-        nonlocal done
-        report.show(outcome)
-        done += 1
-        if tell is not None and len(jobs) > 1:
-            tell(f"{done} of {len(jobs)} photos", done / len(jobs))
-
     if ray is not None:
         return run_on_ray(
             *(jobs, recipe, output, options, ray, batch.run),
             whole=whole,
-            on_outcome=show,
+            on_outcome=report.show,
             on_warning=report.warn_of,
         )
     with opened(recipe, batch.run) as ready:
@@ -147,6 +138,6 @@ def _do(
         return run(
             *(jobs, ready, output, options),
             whole=whole,
-            on_outcome=show,
+            on_outcome=report.show,
             on_warning=report.warn_of,
         )

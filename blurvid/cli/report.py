@@ -34,6 +34,8 @@ class Report:
 
     def __init__(self, as_json: bool, quiet: bool, verbose: bool) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose and not quiet
+        self._tell: Progress | None = None
+        self._done = self._total = 0
         self._said: set[str] = set()
 
     def say(self, message: str) -> None:
@@ -62,7 +64,10 @@ class Report:
             self.warn(warning)
 
     def show(self, outcome: Outcome) -> None:
-        """Show what became of a photo or video."""
+        """Show what became of a photo or video, and that it is done."""
+        self._done += 1
+        if self._tell is not None and self._total > 1:
+            self._tell(f"{self._done} of {self._total} photos", self._done / self._total)
         if self.as_json:
             echo_json(outcome.record())
         elif outcome.outputs and not outcome.skipped:
@@ -91,8 +96,15 @@ class Report:
         self.say(f"{done} done, {skipped} skipped, {failed} failed in {seconds:.1f} s{speed}")
 
     @contextlib.contextmanager
-    def bar(self) -> Iterator[Progress | None]:
-        """How far the work is, and the time left: a bar on a terminal, once it takes long."""
+    def bar(self, total: int) -> Iterator[Progress | None]:
+        """How far the work is, and the time left: a bar on a terminal, once it takes long.
+
+        Args:
+            total: photos; several are counted as they are shown.
+
+        Yields:
+            What moves the bar where there is one photo, or a video.
+        """
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -111,6 +123,7 @@ class Report:
         def tell(stage: str, share: float) -> None:
             bar.update(task, description=stage, total=1, completed=share)
 
+        self._tell, self._total = tell, total
         try:
             yield tell
         finally:

@@ -11,8 +11,8 @@ import click
 from blurvid.cli import options as cli_options
 from blurvid.cli import values
 from blurvid.cli.boundary import exit_code, fail, warn
-from blurvid.cli.sections import SectionedCommand
-from blurvid.config import DEFAULT_GAMMA, FRAMES, RayOptions
+from blurvid.cli.sections import SectionedCommand, below
+from blurvid.config import FRAMES, RayOptions
 from blurvid.errors import BlurvidError, OptionError
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 
@@ -23,14 +23,9 @@ DEFAULT = SynthOptions()
 MOTION = MotionOptions()
 
 
-SECTIONS = {
-    "Results": ("output", "resume"),
-    "Windows": ("frames", "stride", "scale", "crop", "gamma", "noise", "seed"),
-    "Simulated motion": ("stills", "count", "max_path", "layers", "order"),
-    "Where it runs": cli_options.WHERE,
-    "What is told": cli_options.TOLD,
-}
-FIRST = "output frames stride scale gamma stills count seed jobs resume".split()
+FIRST = "output frames stride scale gamma stills count seed jobs resume"
+made = below("Windows")
+simulated = below("Simulated motion")
 MORE = """
 blurvid synth GOPRO_Large_all/test -o again/ --resume
 blurvid synth clips/ -o windows/ --engine ray --address auto
@@ -42,13 +37,12 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
 
 @click.command(
     cls=SectionedCommand,
-    sections=SECTIONS,
     first=FIRST,
     more=MORE,
     short_help="Make blurry/sharp windows of clips or photos.",
 )
 @click.argument("sources", nargs=-1, required=True, type=cli_options.existing, metavar="SRC...")
-@click.option(
+@cli_options.results(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -56,53 +50,54 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
     show_default=True,
     help="Folder to fill.",
 )
-@click.option("--frames", default=DEFAULT.frames, show_default=True, help="Frames averaged; odd.")
-@click.option(
-    "--stride", type=int, help="Frames from one window to the next.  [default: no overlap]"
-)
-@click.option(
+@made("--frames", default=DEFAULT.frames, show_default=True, help="Frames averaged; odd.")
+@made("--stride", type=int, help="Frames from one window to the next.  [default: no overlap]")
+@made(
     "--scale",
     default=DEFAULT.scale,
     show_default=True,
     help="Downscaling; the paper uses 0.45 on 1280x720.",
 )
-@click.option("--crop", type=int, help="Side of a random square crop [px]; the paper uses 320.")
-@cli_options.gamma_option(
-    f"Camera response in which light adds up; 1.0 as stored.  [default: {DEFAULT_GAMMA}]"
+@made("--crop", type=int, help="Side of a random square crop [px]; the paper uses 320.")
+@made(
+    "--gamma",
+    type=values.parse_gamma,
+    default=str(DEFAULT.gamma),
+    show_default=True,
+    metavar="FLOAT|srgb",
+    help="Camera response in which light adds up; 1.0 as stored.",
 )
-@click.option(
-    "--noise", default=DEFAULT.noise, show_default=True, help="Of the blurry image; paper: 0.01."
-)
-@click.option("--seed", default=DEFAULT.seed, show_default=True, help="Of crops, noise and motion.")
-@click.option("--stills", is_flag=True, help="SRC are sharp photos: simulate motion.")
-@click.option(
+@made("--noise", default=DEFAULT.noise, show_default=True, help="Of the blurry image; paper: 0.01.")
+@made("--seed", default=DEFAULT.seed, show_default=True, help="Of crops, noise and motion.")
+@simulated("--stills", is_flag=True, help="SRC are sharp photos: simulate motion.")
+@simulated(
     "--count",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
     help="Windows from each photo (--stills).",
 )
-@click.option(
+@simulated(
     "--max-path",
     default=MOTION.max_path,
     show_default=True,
     help="Longest simulated path over the exposure [px] (--stills).",
 )
-@click.option(
+@simulated(
     "--layers",
     type=click.IntRange(1, 2),
     default=2,
     show_default=True,
     help="Most layers, background included; 1 moves whole photos (--stills).",
 )
-@click.option(
+@simulated(
     "--order",
     type=click.Choice(["canonical", "random"]),
     default=MOTION.order,
     show_default=True,
     help="Direction of simulated motion: always the canonical one, or either (--stills).",
 )
-@click.option(
+@cli_options.where(
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
@@ -110,7 +105,7 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
     f"processor, at most {MOST_MAKERS}]",
 )
 @cli_options.engine_options
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@cli_options.results("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
 @values.takes(options=SynthOptions, motion=MotionOptions, ray=RayOptions)
 def synth(

@@ -3,14 +3,11 @@
 No module here loads torch.
 """
 
-from blurvid.planning.gate import Gate, Outcome, alone, identities, named
-from blurvid.planning.names import FIELDS
-from blurvid.planning.plan import Job, folder_of, plan
-from blurvid.planning.trees import STDIN, read_list
+from blurvid.planning.jobs import Gate, Job, Outcome, alone, folder_of, identities, named
+from blurvid.planning.plan import plan
+from blurvid.planning.trees import read_list
 
 __all__ = [
-    "FIELDS",
-    "STDIN",
     "Gate",
     "Job",
     "Outcome",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blurvid.errors import OptionError
-from blurvid.planning.sources import Found
+from blurvid.planning.trees import Found
 
 FIELDS = ("stem", "suffix", "parent", "index", "model", "weights")
 """What a name template can hold: the photo's name without its suffix, the suffix without its

@@ -1,62 +1,18 @@
-"""Which photo goes where, and what its results are called."""
+"""Which photos there are, and which goes where."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blurvid import targets
 from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, VIDEO_FORMATS, Output
-from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.errors import InputError, OptionError, OutputError, reason
+from blurvid.planning import trees
+from blurvid.planning.jobs import Job
 from blurvid.planning.names import Template, named
-from blurvid.planning.sources import find
-from blurvid.planning.trees import STDIN
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photo or video and where its frames go."""
-
-    photo: Path | None
-    """None is standard input."""
-    target: Path
-    """A file, or the folder for single frames."""
-    stem: str
-    """Start of the names of single frames."""
-    kind: str
-    """One of `FORMATS`."""
-    error: InputError | None = None
-    """Why the photo cannot even be looked at."""
-    besides: dict[str, tuple[Path, ...]] = field(default_factory=dict)
-    """Where each of `targets.BESIDES` goes."""
-    count: int = FRAMES
-    """How many frames it gives; of one, the target is its file."""
-
-    @property
-    def name(self) -> str:
-        """The photo's name for messages."""
-        return STDIN if self.photo is None else str(self.photo)
-
-    def files(self, overwrite: bool = True) -> list[Path]:
-        """The files that will be written.
-
-        Raises:
-            OutputError: one cannot be written, or is there already and not to be overwritten.
-            OptionError: the sheet, the motion or the trust is one of the other files.
-        """
-        if self.count == 1:
-            targets.check_file(self.target, overwrite)
-            return [self.target]
-        files = targets.check_target(self.target, self.stem, self.count, overwrite, self.kind)
-        for kind, paths in self.besides.items():
-            for path in paths:
-                if path in files:
-                    raise OptionError(f"{path} is meant for the {kind} and for something else")
-                files.append(targets.check_besides(kind, path, overwrite))
-        return files
+from blurvid.planning.trees import Found
 
 
 def plan(
@@ -176,14 +132,79 @@ def _is_file(out: Path, many: bool, kind: str | None, suffixes: Sequence[str]) -
     return out.suffix.lower() in suffixes or not (many or kind)
 
 
-def folder_of(jobs: Sequence[Job]) -> Path:
-    """The folder that everything goes to, or the first of several that have none in common."""
-    folders = [
-        job.target if job.kind in FRAME_FORMATS and job.count > 1 else job.target.parent
-        for job in jobs
-    ]
-    with contextlib.suppress(ValueError):  # two drives
-        common = Path(os.path.commonpath(folders))
-        if not common.anchor or common != Path(common.anchor):
-            return common
-    return folders[0]
+def find(
+    sources: Sequence[str | Path], listed: Sequence[Path] = (), outside: Sequence[Path] = ()
+) -> list[Found]:
+    """Find the photos of some sources, each photo of a tree once.
+
+    Args:
+        sources: photos, folders (searched through), patterns such as `photos/**/*.jpg`, or `-`
+            for standard input. A file or folder of that very name wins over a pattern. A tree
+            begins at the folder, and at what stands before the first wildcard of a pattern.
+        listed: photos and folders of a list, which is a tree that begins at the current folder,
+            or at the root for what lies elsewhere.
+        outside: folders that are not searched where they lie inside of a source, since what
+            is written there are no photos to begin with.
+
+    Returns:
+        What was found, in natural order within each source.
+
+    Raises:
+        InputError: there is no photo at all; one missing among others is an entry with an error.
+    """
+    avoided = frozenset(folder.resolve() for folder in outside)
+    found = [entry for source in sources for entry in _photos(source, avoided)]
+    for path in listed:
+        found += _photos(path, avoided, trees.kept(path))
+    if all(entry.error for entry in found):
+        raise next((entry.error for entry in found if entry.error), InputError("no photos"))
+    once: dict[tuple[object, ...], Found] = {}
+    for entry in found:
+        place = None if entry.photo is None else _real(entry.photo)
+        once.setdefault((place, entry.relative, str(entry.error)), entry)
+    return list(once.values())
+
+
+def _real(path: Path) -> str:
+    """One name for all ways to a file, as far as there is one."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return str(path)
+
+
+def _photos(
+    source: str | Path, avoided: frozenset[Path], kept: Path | None = None
+) -> Iterator[Found]:
+    """Photos of a source, or the reasons why there are none.
+
+    Args:
+        source: as for `find`.
+        avoided: folders that are not searched.
+        kept: place in the tree, for something in a list.
+    """
+    if kept is None and str(source) == trees.STDIN:
+        yield Found(None, Path("stdin.png"))
+        return
+    path, listed = Path(source), kept is not None
+    if not str(source):  # a variable of a shell that is not set; `Path` takes it for this folder
+        yield Found(path, Path("photo"), error=InputError("'': no such file or folder"))
+        return
+    try:
+        if path.is_dir():
+            base, photos, problems = trees.inside(path, avoided)
+        elif os.path.lexists(path) or listed or not trees.is_pattern(source):
+            path.stat()
+            yield Found(path, kept or Path(path.name), in_folder=listed)
+            return
+        else:
+            base, photos, problems = trees.matching(path, avoided)
+    except (OSError, ValueError) as problem:
+        error = InputError(f"{source}: {reason(problem)}")
+        yield Found(path, kept or Path(path.name or "photo"), listed, error)
+        return
+    place = kept or Path()
+    for photo in photos:
+        yield Found(photo, place / trees.below(photo.relative_to(base)), in_folder=True)
+    for error in problems:
+        yield Found(path, place / "photo", in_folder=True, error=error)

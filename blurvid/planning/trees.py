@@ -5,12 +5,28 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from blurvid.errors import InputError, reason
 from blurvid.files import is_photo, is_special, list_photos, natural_key
 
 STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A photo, or the reason why there is none."""
+
+    photo: Path | None
+    """None is standard input."""
+    relative: Path
+    """Below the source folder; names the output."""
+    in_folder: bool = False
+    """Whether it is one of a tree, of which there may be more another time."""
+    error: InputError | None = None
+
+
 Search = tuple[Path, list[Path], list[InputError]]
 """Where a search began, the photos found below, and why parts could not be searched."""
 _MAGIC = frozenset("*?[")
