@@ -71,8 +71,8 @@ def save_tiny(folder, *, moving=False, score=None):
         nn.init.uniform_(net.head.bias, -0.3, 0.3)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scores = {} if score is None else {"seven_frame_psnr": score}
-    weights.save(net, folder, name=folder.name, recipe={}, data="", scores=scores, licence="MIT")
-    return folder
+    facts = {"recipe": {}, "data": "", "scores": scores, "licence": "MIT"}
+    return weights.save(net, folder, name=folder.name, **facts)
 
 
 def make_photo(path, seed=0, size=(48, 32), **options):

@@ -27,7 +27,7 @@ QUICK = ("--device=cpu", "--threads=1", "--precision=fp32")
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Weights of a small network whose frames differ."""
-    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", moving=True)
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", moving=True).path
 
 
 @pytest.fixture

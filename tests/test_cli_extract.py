@@ -25,13 +25,13 @@ pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("here")]
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Untrained weights: every frame is the photo."""
-    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", score=26.5)
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", score=26.5).path
 
 
 @pytest.fixture(scope="module")
 def moving(tmp_path_factory):
     """Weights whose frames differ."""
-    return save_tiny(tmp_path_factory.mktemp("weights") / "moving", moving=True)
+    return save_tiny(tmp_path_factory.mktemp("weights") / "moving", moving=True).path
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", moving=True)
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", moving=True).path
 
 
 def make_photos(folder, count=1, size=(48, 32)):

@@ -138,7 +138,7 @@ def test_what_is_no_region_is_refused(pixels):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", moving=True)
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", moving=True).path
 
 
 def test_regions_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch):
