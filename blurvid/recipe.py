@@ -130,7 +130,7 @@ class Recipe:
         Args:
             photo: its file, whose folder is left out; `-` for none.
         """
-        plain, quality, order = QualityOptions(), self.quality, self.order
+        plain, quality, motion = QualityOptions(), self.quality, self.hints.motion
         name = "photo.jpg" if photo == "-" else Path(photo).name or "photo.jpg"
         words = ["blurvid", "extract", f"./{name}" if name.startswith("-") else name]
         words += ["--model", self.model, "--weights", self.weights.name]
@@ -140,8 +140,10 @@ class Recipe:
             ("--quality", passes, "fast"),
             ("--scale", quality.scale, plain.scale),
             ("--middle", middle, None),
-            ("--direction", order.direction, "auto"),
-            *(("--flip", region, None) for region in order.flips),
+            ("--motion", motion and f"{motion[0]:g},{motion[1]:g}", None),
+            *(("--still", region, None) for region in self.hints.still),
+            ("--direction", self.order.direction, "auto"),
+            *(("--flip", region, None) for region in self.order.flips),
             ("--frames", self.frames, FRAMES),
             ("--beyond", self.beyond, 0),
             ("--region", self.part.region, None),

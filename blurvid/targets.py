@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from blurvid.config import COMPARISONS, FORMATS, FRAME_FORMATS, VIDEO_FORMATS, ClipOptions
@@ -17,9 +17,10 @@ BESIDES = {
     "flow": (".flo", ".npy", ".png"),
     "trust": (".npy", ".png"),
     "contact": (".webp",),
+    "page": (".html",),
 }
 """What can be written besides the frames, and the suffixes that each may have; a photo gets the
-first and the last in a folder."""
+first and the last in a folder. The page is about all photos."""
 STILL_SUFFIXES = {
     ".png": "png",
     ".tif": "tiff",
@@ -39,16 +40,10 @@ def kind_of(target: Path) -> str:
     Raises:
         OptionError: a suffix that is not known.
     """
-    suffix = target.suffix.lower()
-    if suffix == "" or target.is_dir():
+    if target.suffix == "" or target.is_dir():
         return "png"
-    if suffix not in CLIP_SUFFIXES:
-        known = ", ".join(CLIP_SUFFIXES)
-        raise OptionError(
-            f"{target}: unknown suffix {target.suffix}; use {known},"
-            " or a folder (a name without a suffix)"
-        )
-    return suffix.removeprefix(".")
+    kinds = {suffix: suffix.removeprefix(".") for suffix in CLIP_SUFFIXES}
+    return _asked(target, kinds, ", or a folder (a name without a suffix)")
 
 
 def still_kind(path: Path) -> str:
@@ -57,11 +52,14 @@ def still_kind(path: Path) -> str:
     Raises:
         OptionError: a suffix that is not known.
     """
+    return _asked(path, STILL_SUFFIXES)
+
+
+def _asked(path: Path, kinds: Mapping[str, str], more: str = "") -> str:
     suffix = path.suffix.lower()
-    if suffix not in STILL_SUFFIXES:
-        known = ", ".join(STILL_SUFFIXES)
-        raise OptionError(f"{path}: unknown suffix {path.suffix}; use {known}")
-    return STILL_SUFFIXES[suffix]
+    if suffix not in kinds:
+        raise OptionError(f"{path}: unknown suffix {path.suffix}; use {', '.join(kinds)}{more}")
+    return kinds[suffix]
 
 
 def still_suffix(kind: str) -> str:
@@ -166,18 +164,6 @@ def check_comparison(kind: str, name: Path) -> None:
     if kind not in VIDEO_FORMATS:
         known = ", ".join(f".{kind}" for kind in VIDEO_FORMATS)
         raise OptionError(f"{name}: a comparison is written as {known}")
-
-
-def check_contact(target: Path, overwrite: bool = False) -> None:
-    """Find out early whether the page about all photos can be written.
-
-    Raises:
-        OptionError: another suffix than `.html`.
-        OutputError: the file exists already, or cannot be made there.
-    """
-    if target.suffix.lower() != ".html":
-        raise OptionError(f"{target}: the page about all photos is written as .html")
-    check_file(target, overwrite)
 
 
 def contact_folder(page: Path) -> Path:

@@ -88,3 +88,11 @@ def surroundings(tmp_path, monkeypatch):
     before = [signal.getsignal(number) for number in polite]
     yield
     assert before == [signal.getsignal(number) for number in polite]
+
+
+@pytest.fixture
+def here(surroundings, tmp_path, monkeypatch):
+    """An empty current folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"

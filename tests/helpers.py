@@ -1,13 +1,24 @@
 """What several test files share."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from torch import nn
 
-from blurvid import batch, planning
+from blurvid import batch, planning, weights
 from blurvid.cli import main
-from blurvid.config import BatchOptions, ClipOptions, OrderOptions, Output, QualityOptions
+from blurvid.config import (
+    BatchOptions,
+    ClipOptions,
+    DirectSpec,
+    OrderOptions,
+    Output,
+    QualityOptions,
+)
+from blurvid.networks import DirectNet
 from blurvid.pipeline import Extractor
 from blurvid.recipe import Recipe, Source
 
@@ -53,6 +64,35 @@ class Whole:
 
     def memory(self, height, width, feature_size):
         return 0
+
+
+def save_tiny(folder, *, moving=False, score=None):
+    """Save a small direct network as a weight set named like its folder.
+
+    Its frames are the photo, or differ where it is `moving`.
+    """
+    torch.manual_seed(0)
+    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
+    if moving:
+        nn.init.uniform_(net.head.bias, -0.3, 0.3)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scores = {} if score is None else {"seven_frame_psnr": score}
+    facts = {"recipe": {}, "data": "", "scores": scores, "licence": "MIT"}
+    return weights.save(net, folder, name=folder.name, **facts)
+
+
+def make_photo(path, seed=0, size=(48, 32), **options):
+    """Write a photo of noise, and the folders that lead to it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def everything(folder):
+    """Files below a folder, hidden ones too."""
+    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
 
 
 def invoke(*words, stdin=None):

@@ -13,14 +13,13 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from browser import Page, browser
-from helpers import invoke
+from helpers import invoke, save_tiny
 from PIL import Image
 
 from blurvid import app as served
-from blurvid import weights
 from blurvid.app import desk as desks
 from blurvid.app import pages as answers
-from blurvid.config import DirectSpec, RunOptions
+from blurvid.config import RunOptions
 from blurvid.errors import InputError, OptionError
 
 pytest.importorskip("starlette")
@@ -28,7 +27,6 @@ pytest.importorskip("uvicorn")
 from blurvid.app.guard import Guard
 from blurvid.app.jobs import Wanted, clean
 from blurvid.app.pages import Pages, Windows
-from blurvid.networks import DirectNet
 
 __all__ = ["browser"]  # a fixture
 
@@ -49,10 +47,7 @@ def photo(height=64, width=96, suffix=".png"):
 @pytest.fixture
 def tiny(surroundings, tmp_path):
     """A small network in the place of the released ones."""
-    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
-    place = tmp_path / "released" / "tiny"
-    told = {"seven_frame_psnr": 26.5}
-    weights.save(net, place, name="tiny", recipe={}, data="none", scores=told, licence="MIT")
+    save_tiny(tmp_path / "released" / "tiny", score=26.5)
 
 
 class Client:

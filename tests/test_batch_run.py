@@ -16,7 +16,7 @@ import torch
 from helpers import Whole, extractor_of, plan, run_batch
 from PIL import Image
 
-from blurvid import atomic, media, planning
+from blurvid import atomic, media
 from blurvid.atomic import stoppable
 from blurvid.config import ClipOptions, QualityOptions
 from blurvid.errors import InputError, OutputError
@@ -412,7 +412,7 @@ def test_no_photo_is_written_over(tmp_path, how):
     # the first photo of the folder is 0, so that {index} names the second
     name = "{index}" if how == "of another share" else "{stem}"
     whole = plan([folder], target, "gif", name=name)
-    jobs = planning.share(whole, 1, 2)
+    jobs = whole[::2]
     (outcome,) = run_batch(jobs, extractor(), QUICK, overwrite=True, whole=whole)
     assert "is the same file as an input" in str(outcome.error)
     assert contents(tmp_path) == before

@@ -253,18 +253,3 @@ def test_a_name_template_needs_a_folder(here):
     make_photos(here, "a.jpg")
     with pytest.raises(OptionError, match="needs a folder"):
         plan(["a.jpg"], Path("a.gif"), name="{stem}")
-
-
-# shares
-
-
-def test_every_photo_is_in_exactly_one_share(here):
-    make_photos(here, *(f"in/{number}/a.png" for number in range(7)), "in/a.jpg", "in/a.png")
-    whole = plan(["in", "missing.png"], Path("out"), "gif")
-    shares = [planning.share(whole, number, 4) for number in range(1, 5)]
-    assert sorted(len(jobs) for jobs in shares) == [2, 2, 3, 3]
-    assert sorted(name for jobs in shares for name in targets(jobs)) == sorted(targets(whole))
-    assert planning.share(whole, 12, 12) == []
-    for number, count in ((0, 3), (4, 3), (1, 0)):
-        with pytest.raises(OptionError, match="no share"):
-            planning.share(whole, number, count)

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 import unicodedata
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from helpers import invoke
+from helpers import everything, invoke, make_photo, save_tiny
 from PIL import Image
 
-from blurvid import cli, media, planning, weights
+from blurvid import cli
 from blurvid.cli import boundary
-from blurvid.config import DirectSpec
-from blurvid.networks import DirectNet
 
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE = 300  # [s]; a busy machine takes long to import torch
@@ -33,19 +27,7 @@ QUICK = ("--device=cpu", "--threads=1", "--precision=fp32")
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Weights of a small network whose frames differ."""
-    folder = tmp_path_factory.mktemp("weights") / "tiny"
-    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
-    torch.manual_seed(0)
-    torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
-    weights.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
-    return folder
-
-
-@pytest.fixture
-def here(surroundings, tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", moving=True).path
 
 
 @pytest.fixture
@@ -60,18 +42,6 @@ def run(here, tiny):
         return result
 
     return run
-
-
-def make_photo(path, seed=0, size=(48, 32)):
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def everything(folder):
-    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
 
 
 def errors(result):
@@ -131,23 +101,6 @@ def test_inputs_that_are_no_photos(run, way):
     assert len(errors(result)) == len(bad) + 2
     records = [json.loads(line) for line in result.stdout.splitlines()]
     assert ["error" in record for record in records] == [True] * (len(bad) + 2) + [False]
-
-
-def test_a_photo_that_vanishes_after_it_was_found(run, monkeypatch):
-    for name in "abc":
-        make_photo(f"in/{name}.png", ord(name))
-    plan = planning.plan
-
-    def then_delete(*words, **options):
-        jobs = plan(*words, **options)
-        Path("in/b.png").unlink()
-        return jobs
-
-    monkeypatch.setattr(planning, "plan", then_delete)
-    result = run("in", "-o", "out", "--format", "gif")
-    assert result.exit_code == 3
-    assert errors(result) == ["Error: in/b.png: no such file or folder"]
-    assert everything("out") == ["a.gif", "c.gif"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names cannot hold such characters there")
@@ -245,17 +198,6 @@ def test_an_output_that_is_the_input(run, way):
     (line,) = errors(result)
     assert line == f"Error: in/a.gif: output {target} is the same file as an input"
     assert photo.read_bytes() == before
-
-
-def test_an_output_folder_whose_path_goes_through_a_file(run):
-    make_photo("in/a.png")
-    Path("file").write_text("mine")
-    for output in ("file/out", "file/deep/er", "in/a.png/out"):
-        result = run("in", "-o", output)
-        assert result.exit_code == 6
-        (line,) = errors(result)
-        assert "is a file, not a folder" in line
-    assert Path("file").read_text() == "mine"
 
 
 CHILD = """
@@ -391,57 +333,6 @@ def test_an_interrupt_before_the_command_begins(here, monkeypatch):
 
 def test_messages_are_one_line():
     assert boundary.one_line("a\tb\r\n\x07ü\u2029日 \udce9") == "a\\tb\\r\\n\\x07ü\\u2029日 \udce9"
-
-
-# a batch that is killed
-
-
-@posix
-def test_a_killed_batch_ends_as_one_that_was_not(run, here, tiny):
-    for number in range(14):
-        make_photo(f"in/{number % 3}/{number}.png", number, (96, 64))
-    options = ("--format", "png", "--name", "{parent}/{stem}_{model}")
-    assert run("in", "-o", "whole", *options).exit_code == 0
-
-    command = ["extract", "in", "-o", "killed", *options, *QUICK]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "blurvid", *command],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "BLURVID_WEIGHTS": str(tiny)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    with child:
-        child.stdout.readline()
-        # killed while it writes, if it can be caught in the act
-        end = time.monotonic() + 20
-        while not list(Path("killed").rglob(".blurvid-*")) and time.monotonic() < end:
-            time.sleep(0.001)
-        child.send_signal(signal.SIGKILL)
-    there = everything("killed")
-    assert 0 < len([name for name in there if ".blurvid" not in name]) < 7 * 14
-
-    again = run("in", "-o", "killed", *options, "--skip-existing", "--json")
-
-    assert again.exit_code == 0
-    records = [json.loads(line) for line in again.stdout.splitlines()]
-    assert len(records) == 14
-    assert 0 < sum("skipped" in record for record in records) < 14
-    assert everything("killed") == everything("whole")
-    for name in everything("whole"):
-        assert Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
-
-
-def test_records_tell_all_that_matters(run):
-    make_photo("a.png")
-    record = json.loads(run("a.png", "-o", "a.gif", "--json").stdout)
-    assert record.items() >= {
-        "input": "a.png", "outputs": ["a.gif"], "width": 48, "height": 32, "device": "cpu",
-        "scale": 1.0, "tiles": 1, "warnings": [],
-    }.items()  # fmt: skip
-    assert record["seconds"] > 0
-    clip_psnr = record["reblur_psnr"]
-    assert 5 < clip_psnr < 100
-    assert media.read_photo("a.gif").pixels.shape == (3, 32, 48)
 
 
 # the short way in

@@ -12,53 +12,26 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from helpers import invoke
+from helpers import everything, invoke, make_photo, save_tiny
 from PIL import Image
 
-from blurvid import media, pipeline, weights
+from blurvid import media, pipeline
 from blurvid.cli import main
-from blurvid.config import DirectSpec
 from blurvid.errors import DeviceError
-from blurvid.networks import DirectNet
 
-pytestmark = pytest.mark.quick
-
-TINY = DirectSpec(channels=(8, 12), blocks=(1, 1))
-
-
-def make_set(folder, net):
-    """Save a network as a weight set named like its folder."""
-    weights.save(
-        net,
-        folder,
-        name=folder.name,
-        recipe={},
-        data="none",
-        scores={"seven_frame_psnr": 26.5},
-        licence="MIT",
-    )
-    return folder
+pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("here")]
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Untrained weights: every frame is the photo."""
-    return make_set(tmp_path_factory.mktemp("weights") / "tiny", DirectNet(TINY))
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", score=26.5).path
 
 
 @pytest.fixture(scope="module")
 def moving(tmp_path_factory):
     """Weights whose frames differ."""
-    net = DirectNet(TINY)
-    torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
-    return make_set(tmp_path_factory.mktemp("weights") / "moving", net)
-
-
-@pytest.fixture(autouse=True)
-def here(surroundings, tmp_path, monkeypatch):
-    """An empty current folder, besides an empty cache and no released weights."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    return save_tiny(tmp_path_factory.mktemp("weights") / "moving", moving=True).path
 
 
 @pytest.fixture
@@ -78,14 +51,6 @@ def run(tiny):
     return run
 
 
-def make_photo(path, seed=0, size=(48, 32), **options):
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path, **options)
-    return path
-
-
 def read(path):
     """Pixels of an image."""
     with Image.open(path) as image:
@@ -94,11 +59,6 @@ def read(path):
 
 def lines(text):
     return [line for line in text.splitlines() if line]
-
-
-def everything(folder):
-    """Files below a folder, hidden ones too."""
-    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
 
 
 # the main job
@@ -170,27 +130,6 @@ def test_exif_rotation_is_applied(run):
         assert frame.getexif()[0x010F] == "maker"
         assert np.array_equal(np.asarray(frame), np.rot90(read(photo), -1))
     assert media.video_info(Path("out.mp4")).size == (48, 32)
-
-
-@pytest.mark.parametrize(("dtype", "mode"), [(np.uint8, "L"), (np.uint16, "I;16")])
-def test_greyscale_stays_greyscale(run, dtype, mode):
-    top = np.iinfo(dtype).max
-    pixels = np.random.default_rng(0).integers(0, top, (33, 21), dtype=dtype, endpoint=True)
-    Image.fromarray(pixels).save("grey.png")
-    result = run("grey.png", "-o", "out", "--format", "png")
-    assert result.exit_code == 0
-    with Image.open("out/grey_1.png") as frame:
-        assert frame.mode == mode
-        assert np.array_equal(np.asarray(frame), pixels)
-
-
-def test_alpha_is_carried_through(run):
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 4), dtype=np.uint8)
-    Image.fromarray(pixels).save("cut.png")
-    run("cut.png", "-o", "out", "--format", "png")
-    with Image.open("out/cut_7.png") as frame:
-        assert frame.mode == "RGBA"
-        assert np.array_equal(np.asarray(frame)[..., 3], pixels[..., 3])
 
 
 def test_warnings_go_to_stderr_unless_quiet(run):
@@ -282,38 +221,6 @@ def test_a_folder_keeps_its_tree(run):
     assert run("in", "-o", "out2", "--format", "gif", "-q").stderr == ""
 
 
-def test_photos_of_one_name_do_not_overwrite_each_other(run):
-    make_photo("in/a.jpg", 1)
-    make_photo("in/a.png", 2)
-    result = run("in", "-o", "out", "--format", "png")
-    assert result.exit_code == 0
-    assert len(everything("out")) == 14
-    assert len({Path("out", name).read_bytes() for name in everything("out")}) == 2
-
-
-def test_a_broken_file_does_not_stop_the_others(run):
-    for name in "abc":
-        make_photo(f"in/{name}.png")
-    Path("in/b.png").write_bytes(Path("in/a.png").read_bytes()[:200])
-    result = run("in", "-o", "out", "--format", "mp4")
-    assert result.exit_code == 3
-    assert everything("out") == ["a.mp4", "c.mp4"]
-    assert lines(result.stdout) == ["out/a.mp4", "out/c.mp4"]
-    errors = [line for line in lines(result.stderr) if line.startswith("Error: ")]
-    assert len(errors) == 1
-    assert "in/b.png" in errors[0]
-    assert lines(result.stderr)[-1].startswith("2 done, 0 skipped, 1 failed in ")
-
-
-def test_a_missing_file_does_not_stop_the_others(run):
-    make_photo("a.png")
-    make_photo("c.png")
-    result = run("a.png", "b.png", "c.png", "-o", "out", "--format", "gif")
-    assert result.exit_code == 3
-    assert everything("out") == ["a.gif", "c.gif"]
-    assert "b.png" in result.stderr
-
-
 def test_the_first_failure_gives_the_exit_code(run):
     for name in "abc":
         make_photo(f"in/{name}.png")
@@ -382,13 +289,6 @@ def test_json_lines(run):
 # what a user can do wrong
 
 
-def test_no_photo(run):
-    result = run()
-    assert result.exit_code == 2
-    assert "PHOTO" in result.stderr
-    assert result.stdout == ""
-
-
 @pytest.mark.parametrize(
     ("output", "options", "code"),
     [
@@ -420,19 +320,6 @@ def test_a_folder_that_may_not_be_written(run):
     result = run("a.png", "-o", "locked/clip.mp4")
     assert result.exit_code == 6
     assert "permission denied" in result.stderr
-
-
-@pytest.mark.parametrize("name", ["nowhere.jpg", "empty", "text.jpg", "clip.mov", "x" * 300])
-def test_inputs_that_are_no_photos(run, name):
-    Path("empty").mkdir()
-    Path("text.jpg").write_text("hello")
-    Path("clip.mov").write_bytes(b"\0\0\0\x14ftypqt  " + bytes(50))
-    result = run(name, "-o", "out.mp4") if name != "empty" else run(name, "-o", "out")
-    assert result.exit_code == 3
-    assert result.stdout == ""
-    (message,) = lines(result.stderr)
-    assert message.startswith(f"Error: {name}: ")
-    assert not Path("out.mp4").exists()
 
 
 def test_no_such_weights(run):
@@ -492,17 +379,6 @@ def test_out_of_memory_names_the_photo(run, monkeypatch):
     assert len(errors) == 2
     assert "in/a.png" in errors[0]
     assert "in/b.png" in errors[1]
-
-
-def test_failed_writing_leaves_nothing(run, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(media.clip, "save_looping", full)
-    result = run(make_photo("a.png"), "-o", "out/a.gif")
-    assert result.exit_code == 6
-    assert lines(result.stderr) == ["Error: out/a.gif: not written: the disk is full"]
-    assert everything(".") == ["a.png"]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
@@ -591,7 +467,7 @@ def test_no_picture_goes_to_a_terminal(run, monkeypatch):
 def test_what_is_known_before_the_network_works_is_said_before(run, monkeypatch):
     Image.fromarray(np.zeros((20, 30, 4), np.uint8)).save("a.png")
     said = []
-    monkeypatch.setattr("blurvid.cli.common.warn", said.append)
+    monkeypatch.setattr("blurvid.cli.report.warn", said.append)
     extract = pipeline.Extractor.__call__
 
     def watched(self, photo):
@@ -614,7 +490,7 @@ def test_allow_truncated(run):
 
 
 def test_a_single_photo_shows_a_bar_with_its_stages(run, monkeypatch):
-    monkeypatch.setattr("blurvid.cli.photos.PATIENCE", 0.0)
+    monkeypatch.setattr("blurvid.cli.report.PATIENCE", 0.0)
     monkeypatch.setenv("FORCE_COLOR", "1")
     shown = run(make_photo("a.png"), "-o", "a.html")
     assert "━" in shown.stderr and "writing" in shown.stderr

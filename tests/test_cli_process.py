@@ -7,17 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
+from helpers import everything, make_photo, save_tiny
 
-from blurvid import media, weights
-from blurvid.config import DirectSpec
-from blurvid.networks import DirectNet
+from blurvid import media
 
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE = 300  # [s]; a busy machine takes long to import torch
@@ -26,19 +21,12 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights") / "tiny"
-    torch.manual_seed(0)
-    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
-    torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
-    weights.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", moving=True).path
 
 
 def make_photos(folder, count=1, size=(48, 32)):
-    folder.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     for number in range(count):
-        Image.fromarray(pixels).save(folder / f"photo {number}.png")
+        make_photo(folder / f"photo {number}.png", size=size)
     return folder
 
 
@@ -80,31 +68,7 @@ def tool(tmp_path, tiny):
     return Tool(tmp_path, tiny)
 
 
-def everything(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-
-
 QUICK = ("--device", "cpu", "--threads", "1")
-
-
-def test_standard_input_to_a_video_of_any_name(tool):
-    data = (make_photos(tool.folder / "in") / "photo 0.png").read_bytes()
-    code, out, err = tool.run("extract", "-", "-o", "ü ñ.mp4", *QUICK, stdin=data)
-    assert (code, out) == (0, "ü ñ.mp4\n")
-    assert err.startswith("-: ")
-    assert media.video_info(tool.folder / "ü ñ.mp4").size == (32, 48)
-    assert len(list(media.read_video(tool.folder / "ü ñ.mp4"))) >= 40
-
-
-def test_an_error_is_one_line_without_a_traceback(tool):
-    make_photos(tool.folder / "in")
-    words = ["in/photo 0.png", "nowhere.jpg", "-o", "frames", "--format", "png", "-q", *QUICK]
-    code, out, err = tool.run("extract", *words)
-    assert code == 3
-    names = [f"photo 0_{i}.png" for i in range(1, 8)]
-    assert out.splitlines() == [f"frames/{name}" for name in names]
-    assert everything(tool.folder / "frames") == names
-    assert err.splitlines() == ["Error: nowhere.jpg: no such file or folder"]
 
 
 def test_help_is_instant_and_does_not_load_torch():
@@ -124,19 +88,6 @@ def test_help_is_instant_and_does_not_load_torch():
         [sys.executable, "-c", script], env=environment, capture_output=True, timeout=PATIENCE
     )
     assert found.returncode == 0, found.stderr.decode()
-
-
-@posix
-def test_help_takes_little_time(tool):
-    import resource
-
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    code, out, err = tool.run("--help")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert (code, err) == (0, "")
-    assert "extract" in out
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert spent < 0.6  # [s] of processor; 0.1 where nothing else runs
 
 
 WRITERS = 2
@@ -184,19 +135,7 @@ def check_no_half_file(tool, first, out):
 
 
 @posix
-def test_ctrl_c_in_a_batch(tool):
-    process, first = begin_batch(tool)
-    time.sleep(0.3)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: ffmpeg gets it too
-    out, err = end_batch(process)
-    assert process.returncode == 130
-    assert "Traceback" not in err
-    assert err.splitlines()[-1] == "Interrupted."
-    check_no_half_file(tool, first, out)
-
-
-@posix
-def test_a_polite_kill_in_a_batch(tool):  # (SIGHUP: tests/test_cli_extract.py)
+def test_a_polite_kill_in_a_batch(tool):  # (SIGINT, SIGHUP: tests/test_cli_extract.py)
     process, first = begin_batch(tool)
     process.send_signal(signal.SIGTERM)
     out, err = end_batch(process)

@@ -9,7 +9,7 @@ from fuzz_targets import CODES, TARGETS, prepare
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blurvid.cli.common import EXIT_CODES
+from blurvid.cli.boundary import EXIT_CODES
 
 
 @pytest.mark.parametrize("name", TARGETS)

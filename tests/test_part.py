@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 import torch
 from clips import write_video
-from helpers import Whole, extractor_of, invoke
+from helpers import Whole, extractor_of, invoke, save_tiny
 from PIL import Image
 
-from blurvid import media, weights
+from blurvid import media
 from blurvid.config import (
-    DirectSpec,
     OrderOptions,
     PartOptions,
     QualityOptions,
 )
 from blurvid.errors import InputError, OptionError
-from blurvid.networks import DirectNet
 from blurvid.pipeline import part
 from blurvid.recipe import GIVEN, Recipe, Source
 
@@ -140,11 +138,7 @@ def test_what_is_no_region_is_refused(pixels):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
-    torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
-    folder = tmp_path_factory.mktemp("weights") / "tiny"
-    weights.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny", moving=True).path
 
 
 def test_regions_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch):

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 import blurvid
 from blurvid import media, models, pipeline, weights
 from blurvid.blur import average_frames
-from blurvid.cli import common, main
+from blurvid.cli import main, values
 from blurvid.config import QUALITIES, DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
@@ -229,7 +229,7 @@ def test_eval_takes_the_same_options(cascade, tmp_path):
 @pytest.mark.parametrize("command", ["extract", "eval"])
 def test_the_defaults_are_those_of_the_library(command):
     found = main.commands[command].make_context(command, ["photo"]).params
-    assert common.picked(QualityOptions, found, set()) == QualityOptions()
+    assert values.picked(QualityOptions, found, set()) == QualityOptions()
 
 
 def test_every_quality_has_passes_that_exist():

@@ -821,7 +821,7 @@ def test_missing_data(tmp_path):
 def test_the_options_of_the_command_are_those_of_the_library():
     named = {p.name for p in main.commands["train"].params}
     known = {field.name for field in fields(TrainOptions)} | {f.name for f in fields(RunOptions)}
-    other = {"data", "out", "vgg", "init", "resume", "settings", "quiet", "sheet", "help_all"}
+    other = {"data", "out", "vgg", "init", "resume", "settings", "quiet", "help_all"}
     assert named <= known | other
 
 

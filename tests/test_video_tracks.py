@@ -14,7 +14,8 @@ from av.video.frame import VideoFrame
 from clips import pitch, shown, sound_of, write_video
 
 from blurvid import media
-from blurvid.cli.extract import extract, videos_among
+from blurvid.cli.extract import extract
+from blurvid.cli.video import videos_among
 from blurvid.config import VideoOptions
 from blurvid.pipeline import extract_video
 from blurvid.planning import plan

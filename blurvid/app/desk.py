@@ -146,7 +146,7 @@ class Desk:
                     heed(job.wish)
                     self._do(job)
                 except Stopped:
-                    self._put_back(job)
+                    job.state, job.stage, job.share = "waiting", "", 0.0  # anew, in its turn
                 except BlurvidError as error:
                     job.state, job.error = "failed", str(error)
                 except Exception as error:  # the next photo may do
@@ -166,10 +166,6 @@ class Desk:
                     return job
                 self._changed.wait()
         return None
-
-    def _put_back(self, job: Job) -> None:
-        """Let work that was broken off begin anew, in its turn."""
-        job.state, job.stage, job.share = "waiting", "", 0.0
 
     def _do(self, job: Job) -> None:
         job.tell("reading", 0.0)

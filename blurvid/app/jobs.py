@@ -7,7 +7,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from blurvid.app.results import Results
 from blurvid.atomic import Stopped
 from blurvid.config import FRAMES, MODELS, QUALITIES, OrderOptions, QualityOptions
 from blurvid.errors import InputError, OptionError
+from blurvid.media import Box
 from blurvid.recipe import Recipe, check_frames, resolve
 
 LONGEST_NAME = 100
@@ -111,24 +112,26 @@ class Picture:
         if part is None:
             return photo
         left, top, wide, high = part
-        rows, columns = slice(top, top + high), slice(left, left + wide)
-        pixels = photo.pixels[:, rows, columns].clone()
-        alpha = None if photo.alpha is None else photo.alpha[:, rows, columns].clone()
-        return dataclasses.replace(photo, pixels=pixels, alpha=alpha)
+        return media.cropped(photo, Box(top, top + high, left, left + wide))
 
 
+@dataclass(eq=False)
 class Job:
     """One piece of work: frames of a photo, or of a part of it."""
 
-    def __init__(self, number: int, picture: Picture, wanted: Wanted) -> None:
-        self.number, self.picture, self.wanted = number, picture, wanted
-        self.state = "waiting"
-        """`waiting`, `working`, `done` or `failed`."""
-        self.stage, self.share, self.error = "", 0.0, ""
-        self.wish = threading.Event()
-        """Set when it is to end early."""
-        self.began = self.seconds = 0.0
-        self.results: Results | None = None
+    number: int
+    picture: Picture
+    wanted: Wanted
+    state: str = "waiting"
+    """`waiting`, `working`, `done` or `failed`."""
+    stage: str = ""
+    share: float = 0.0
+    error: str = ""
+    began: float = 0.0
+    seconds: float = 0.0
+    results: Results | None = None
+    wish: threading.Event = field(default_factory=threading.Event)
+    """Set when it is to end early."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import dataclasses
 import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
-from blurvid.config import ClipOptions
 from blurvid.pipeline import Clip
 from blurvid.pipeline.memory import frames_on_disk
 
 PLAYER = "html"
+KINDS = {
+    PLAYER: ".html",
+    "mp4": ".mp4",
+    "gif": ".gif",
+    "webp": ".webp",
+    "png": "_frames.zip",
+    "wipe": "_wipe.mp4",
+}
+"""What can be had, and how its name ends."""
 
 
 class Results:
@@ -42,10 +49,13 @@ class Results:
         Raises:
             OutputError: it cannot be written.
         """
-        path = self._folder / f"{self.stem}{KINDS[kind][0]}"
+        path = self._folder / f"{self.stem}{KINDS[kind]}"
         with self._writing:
             if not path.exists():
-                KINDS[kind][1](self._clip, path)
+                if kind == "png":
+                    _zip_of_pictures(self._clip, path)
+                else:
+                    self._clip.save(path, compare="wipe" if kind == "wipe" else None)
         return path
 
 
@@ -61,32 +71,13 @@ def _kept(clip: Clip) -> Clip:
     )
 
 
-def _as_wanted(clip: Clip, path: Path) -> None:
-    clip.save(path)
-
-
-def _pictures(clip: Clip, path: Path) -> None:
+def _zip_of_pictures(clip: Clip, path: Path) -> None:
     """All frames in one file, as a browser saves one at a time."""
     folder = path.with_suffix("")
-    stem = path.name.removesuffix("_frames.zip")
+    stem = path.name.removesuffix(KINDS["png"])
     written = clip.save(folder, kind="png", stem=stem)
     with zipfile.ZipFile(path, "x") as bundle:  # PNG files are as small as they get
         for file in written:
             bundle.write(file, file.name)
             file.unlink()
     folder.rmdir()
-
-
-def _wipe(clip: Clip, path: Path) -> None:
-    clip.save(path, options=ClipOptions(compare="wipe"))
-
-
-KINDS: dict[str, tuple[str, Callable[[Clip, Path], None]]] = {
-    PLAYER: (".html", _as_wanted),
-    "mp4": (".mp4", _as_wanted),
-    "gif": (".gif", _as_wanted),
-    "webp": (".webp", _as_wanted),
-    "png": ("_frames.zip", _pictures),
-    "wipe": ("_wipe.mp4", _wipe),
-}
-"""What can be had: how its name ends, and how it is written."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from blurvid import __version__
@@ -21,32 +19,14 @@ from blurvid.cli.synth import synth
 from blurvid.cli.train import train
 from blurvid.cli.weights import weights
 
-
-def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if not value or ctx.resilient_parsing:
-        return
-    from blurvid.runtime import describe, resolve_device, torch_version
-
-    device = describe(resolve_device("auto"))
-    click.echo(
-        f"blurvid {__version__} "
-        f"(Python {sys.version.split()[0]}, torch {torch_version()}, {device})"
-    )
-    ctx.exit()
-
-
-@click.group(cls=SettledGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "-V",
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_version,
-    help="Show the versions and the device, and exit.",
-)
-def main() -> None:
-    """Turn one motion-blurred photo into the seven sharp frames it was made of.
+main = SettledGroup(
+    name="main",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    commands=[
+        *(extract, deblur, app, guide, synth, evaluate, train, bench, weights, doctor),
+        *(config, completion),
+    ],
+    help="""Turn one motion-blurred photo into the seven sharp frames it was made of.
 
     A photo or folder in the place of a COMMAND is one for `extract`.
 
@@ -55,11 +35,6 @@ def main() -> None:
       blurvid photo.jpg                   photo.mp4
       blurvid photo.jpg -o clip.html      a player for any browser
       blurvid guide                       what else there is to know
-    """
-
-
-for command in (
-    *(extract, deblur, app, guide, synth, evaluate, train, bench, weights, doctor),
-    *(config, completion),
-):
-    main.add_command(command)
+    """,
+)
+click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")(main)

@@ -7,7 +7,7 @@ import webbrowser
 
 import click
 
-from blurvid.cli import common
+from blurvid.cli import options, values
 from blurvid.config import RunOptions
 
 
@@ -15,9 +15,9 @@ from blurvid.config import RunOptions
 @click.option(
     "--no-browser", is_flag=True, help="Only print the address; open it in a browser yourself."
 )
-@common.memory_option
-@common.run_options
-@common.takes(run=RunOptions)
+@options.memory_option
+@options.run_options
+@values.takes(run=RunOptions)
 def app(no_browser: bool, run: RunOptions) -> None:
     """Open a page in the browser: photos in, frames out.
 

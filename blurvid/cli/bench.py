@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blurvid.cli import common
+from blurvid.cli import options, values
+from blurvid.cli.boundary import echo_json
 from blurvid.config import TRAINED, RunOptions
 from blurvid.lab.options import BENCHED, RESOLUTIONS
 
@@ -50,19 +51,18 @@ if TYPE_CHECKING:
     show_default=True,
     help="Most timed runs of a row; after a few seconds there are no more.",
 )
-@common.threads_option
-@common.device_option
-@common.memory_option
+@options.threads_option
+@options.device_option
+@options.memory_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each measurement.")
+@values.takes(run=RunOptions)
 def bench(
     resolutions: tuple[str, ...],
     models: tuple[str, ...],
     precisions: tuple[str, ...],
     repeats: int,
-    threads: int | None,
-    device: str,
-    max_memory: int | None,
+    run: RunOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -88,13 +88,13 @@ def bench(
     report = library.bench(
         resolutions,
         models,
-        RunOptions(device, threads=threads, max_memory=max_memory),
+        run,
         precisions=precisions,
         repeats=repeats,
         on_row=None if quiet else show,
     )
     if as_json:
-        common.echo_json(report.to_json())
+        echo_json(report.to_json())
         return
     from rich.console import Console
 

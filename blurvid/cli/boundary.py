@@ -32,8 +32,6 @@ _BREAKING = frozenset(("Cc", "Zl", "Zp"))
 
 EXISTING = {"--overwrite": "replaces it", "--skip-existing": "leaves it and goes on"}
 """What options do with an output that is there already."""
-COMMAND = "blurvid.command"
-"""Where contexts keep the command, which is over when its error is shown."""
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # as a shell counts it: 128 + SIGPIPE
 
@@ -79,18 +77,20 @@ def fail(error: object) -> None:
     """Show one error on stderr, with the options of this command that help."""
     hints = ""
     if isinstance(error, errors.ExistsError):
-        known = _options(click.get_current_context().meta.get(COMMAND))
+        root = click.get_current_context().find_root()
+        assert isinstance(root.command, click.Group)
+        known = _options(root.command.commands[str(root.invoked_subcommand)])
         hints = "".join(
             f"; {option} {does}" for option, does in EXISTING.items() if option in known
         )
     say(f"Error: {error}{hints}")
 
 
-def _options(command: click.Command | None) -> set[str]:
+def _options(command: click.Command) -> set[str]:
     """All options of a command, or of those of a group."""
     if isinstance(command, click.Group):
         return set().union(*map(_options, command.commands.values()))
-    return {option for param in command.params for option in param.opts} if command else set()
+    return {option for param in command.params for option in param.opts}
 
 
 def warn(message: object) -> None:

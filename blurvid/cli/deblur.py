@@ -6,28 +6,20 @@ from pathlib import Path
 
 import click
 
-from blurvid.cli import common
-from blurvid.cli.photos import (
-    How,
-    Sources,
-    Told,
-    batch_options,
-    go_through,
-    source_options,
-    standard_output,
-)
-from blurvid.cli.sections import EXTRACTION, FIRST, SectionedCommand
+from blurvid.cli import choices, options, values
+from blurvid.cli.photos import Batch, go_through
+from blurvid.cli.sections import SectionedCommand
 from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output, PartOptions
+from blurvid.recipe import resolve_middle
 
 
 @click.command(
     cls=SectionedCommand,
-    sections=EXTRACTION,
-    first=FIRST["deblur"],
+    first="path kind fast middle passes device overwrite skip_existing quiet",
     short_help="Make photos sharp: their middle frames.",
 )
-@source_options
-@click.option(
+@options.source_options
+@options.results(
     "-o",
     "--output",
     "path",
@@ -35,31 +27,23 @@ from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output, P
     help="A file, whose suffix says what, or a folder. A .png, .tif, .jpg or .webp file; - is "
     "standard output (with --format).  [default: NAME_sharp in the current folder]",
 )
-@click.option(
+@options.results(
     "--format",
     "kind",
     type=click.Choice(FRAME_FORMATS),
     help="What to write to a folder.  [default: the photo's own, or png]",
 )
-@common.part_options
-@common.middle_option("What deblurs; also others' weights")
-@common.fast_option("The middle network alone: seconds instead of a minute")
-@common.passes_option
-@common.memory_option
-@common.run_options
-@common.engine_options
-@batch_options
-@common.takes(sources=Sources, output=Output, how=How, told=Told, part=PartOptions)
-@standard_output(FRAME_FORMATS)
+@choices.part_options
+@choices.middle_option("What deblurs; also others' weights")
+@choices.fast_option("The middle network alone: seconds instead of a minute")
+@choices.passes_option
+@options.memory_option
+@options.run_options
+@options.engine_options
+@options.batch_options
+@values.takes(batch=Batch, output=Output, part=PartOptions)
 def deblur(
-    sources: Sources,
-    output: Output,
-    how: How,
-    told: Told,
-    part: PartOptions,
-    middle: str,
-    fast: bool,
-    passes: int,
+    batch: Batch, output: Output, part: PartOptions, middle: str, fast: bool, passes: int
 ) -> None:
     """Make each PHOTO sharp: the frame in the middle of its exposure alone.
 
@@ -71,13 +55,9 @@ def deblur(
       blurvid deblur photo.tif -o sharp.tif --quality best
       blurvid deblur holiday/ -o sharp/ --middle NAFNet-GoPro-width64.pth
     """
-    sources.check(output)
-    common.picked_engine(how.engine, how.address, how.workers)
     if fast:
         if middle != MIDDLE_CHOICES[0]:
             raise click.UsageError(f"--fast is --middle {FAST_MIDDLE}; give one of them")
         middle = FAST_MIDDLE
-    from blurvid.recipe import resolve_middle
-
-    recipe = resolve_middle(middle, passes=passes, part=part, precision=how.run.precision)
-    go_through(sources, output, recipe, how, told)
+    recipe = resolve_middle(middle, passes=passes, part=part, precision=batch.run.precision)
+    go_through(batch, output, recipe)

@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from blurvid.cli import common
+from blurvid.cli.boundary import echo_json
 
 
 @click.command(short_help="Check the install, devices, codecs, cache and weights.")
@@ -24,7 +24,7 @@ def doctor(as_json: bool) -> None:
     for finding in examine():
         healthy &= finding.ok
         if as_json:
-            common.echo_json(dataclasses.asdict(finding))
+            echo_json(dataclasses.asdict(finding))
         else:
             mark = "ok  " if finding.ok else "FAIL"
             click.echo(f"{mark}  {finding.name:<15} {finding.text}")

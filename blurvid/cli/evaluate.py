@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blurvid.cli import common
+from blurvid.cli import choices, options, values
+from blurvid.cli.boundary import echo_json, warn
 from blurvid.cli.scores import show_report
-from blurvid.cli.sections import FIRST, SCORES, SectionedCommand
-from blurvid.cli.synth import gamma_option
+from blurvid.cli.sections import SectionedCommand, below
 from blurvid.config import MIDDLE_CHOICES, Gamma, QualityOptions, RunOptions
-from blurvid.errors import OptionError
 from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS, SynthOptions
 
 if TYPE_CHECKING:
     from blurvid.lab.evaluate import Row
 
 DEFAULT = SynthOptions()
-
-
+FIRST = "fast model weights_name middle protocol clip_scale stride device as_json quiet"
+scored = below("What is scored")
+windows = below("Windows of clips")
 MORE = """
 blurvid eval windows/ --model cascade --json
 blurvid eval GOPRO_Large/ --protocol gopro1111 --blur-folder blur_gamma
@@ -39,43 +39,45 @@ GOPRO_Large holds. What the paper leaves open is printed with the result.
 """
 
 
-@click.command("eval", cls=SectionedCommand, sections=SCORES, first=FIRST["eval"], more=MORE)
-@click.argument("source", type=common.existing, metavar="SRC")
-@common.weights_options
-@click.option(
+@click.command("eval", cls=SectionedCommand, first=FIRST, more=MORE)
+@click.argument("source", type=options.existing, metavar="SRC")
+@choices.weights_options
+@choices.model(
     "--middle",
     default=MIDDLE_CHOICES[0],
     show_default=True,
     metavar="NAME|FILE",
     help="What gives the middle frame. As for `blurvid extract`.",
 )
-@common.quality_options
-@click.option(
+@choices.quality_options
+@scored(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     help="A column of the paper's Table 2. On GoPro's test scenes.",
 )
-@click.option(
+@scored(
     "--blur-folder",
     type=click.Choice(BLUR_FOLDERS),
     help=f"Stored blurry images that gopro1111 takes.  [default: {BLUR_FOLDERS[0]}]",
 )
-@gamma_option(
-    None,
-    "Camera response of the re-blur, and of windows made of clips.  "
+@windows(
+    "--gamma",
+    type=values.parse_gamma,
+    metavar="FLOAT|srgb",
+    help="Camera response of the re-blur, and of windows made of clips.  "
     f"[default: {DEFAULT.gamma}; gopro7: {GOPRO7.gamma}]",
 )
-@click.option(
+@windows(
     "--clip-scale",
     type=float,
     help=f"Downscaling of clips, as --scale of synth.  [default: {DEFAULT.scale}]",
 )
-@click.option("--stride", type=int, help="Frames from one window of a clip to the next.")
-@common.memory_option
-@common.run_options
+@windows("--stride", type=int, help="Frames from one window of a clip to the next.")
+@options.memory_option
+@options.run_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each window.")
-@common.takes(quality=QualityOptions, run=RunOptions)
+@values.takes(quality=QualityOptions, run=RunOptions)
 def evaluate(
     source: Path,
     weights_name: str | None,
@@ -84,7 +86,7 @@ def evaluate(
     middle: str,
     protocol: str | None,
     blur_folder: str | None,
-    gamma: str | None,
+    gamma: Gamma | None,
     clip_scale: float | None,
     stride: int | None,
     quality: QualityOptions,
@@ -103,48 +105,41 @@ def evaluate(
       blurvid eval GOPRO_Large_all/ --protocol gopro7
     """
     if protocol is not None:
-        _refuse({"--clip-scale": clip_scale, "--stride": stride}, "--protocol")
+        values.refuse(("clip_scale", "stride"), "does not go with --protocol")
     else:
-        _refuse({"--blur-folder": blur_folder}, "windows alone")
-    common.refuse_missing([source])
+        values.refuse(("blur_folder",), "does not go with windows alone")
+    values.refuse_missing([source])
     from blurvid.lab import evaluate as library
     from blurvid.pipeline import opened
     from blurvid.recipe import resolve
 
     # What is scored on is opened before the weights are.
-    response = common.parse_gamma(gamma) if gamma else None
     benchmark = None
     if protocol is not None:
-        benchmark = library.open_protocol(protocol, source, gamma=response, blur_folder=blur_folder)
+        benchmark = library.open_protocol(protocol, source, gamma=gamma, blur_folder=blur_folder)
         for warning in benchmark.warnings:
-            common.warn(warning)
+            warn(warning)
         windows = benchmark.windows()
     else:
-        windows = library.windows_from(source, _options(response, clip_scale, stride))
-    model = common.picked_model(model, fast)
+        windows = library.windows_from(source, _options(gamma, clip_scale, stride))
+    model = values.picked_model(model, fast)
     recipe = resolve(weights_name, model, middle, quality=quality, precision=run.precision)
     for warning in recipe.warnings:
-        common.warn(warning)
+        warn(warning)
     with opened(recipe, run) as ready:
         report = library.evaluate(
             lambda y: ready.scaled(y).frames,
             windows,
-            None if protocol else response,
+            None if protocol else gamma,
             on_window=None if quiet else _show_window,
         )
     if as_json:
         published = benchmark.to_json() if benchmark else {}
         about = recipe.record() | {"source": str(source)}
-        common.echo_json(about | published | report.to_json())
+        echo_json(about | published | report.to_json())
         return
     done = ", ".join(filter(None, (f"weights {recipe.weights.name}", recipe.describe())))
     show_report(report, f"{recipe.model} ({done})", benchmark)
-
-
-def _refuse(given: dict[str, object], other: str) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise OptionError(f"{name} does not go with {other}")
 
 
 def _show_window(row: Row) -> None:

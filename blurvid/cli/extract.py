@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from blurvid.cli import common
-from blurvid.cli.photos import (
-    How,
-    Sources,
-    Told,
-    batch_options,
-    go_through,
-    source_options,
-    standard_output,
-)
-from blurvid.cli.sections import EXTRACTION, FIRST, SectionedCommand
-from blurvid.cli.video import Videos
+from blurvid.cli import choices, options, values
+from blurvid.cli.photos import Batch, go_through
+from blurvid.cli.sections import SectionedCommand
 from blurvid.config import (
     FORMATS,
-    FRAME_FORMATS,
     FRAMES,
     LEAST_FRAMES,
     MOST_BEYOND,
     MOST_FRAMES,
     SOUNDS,
-    ClipOptions,
     MotionHints,
     OrderOptions,
     Output,
@@ -43,20 +24,10 @@ from blurvid.config import (
     QualityOptions,
     VideoOptions,
 )
-from blurvid.files import START, content_of, starts_as
+from blurvid.files import content_of
+from blurvid.recipe import Recipe, resolve
 
-if TYPE_CHECKING:
-    from blurvid.recipe import Recipe
-
-
-_FOR_PHOTOS = (
-    *("montages", "flows", "trusts", "contact", "frames", "bounce", "reverse", "seconds"),
-    *("flips", "beyond", "compare", "square", "caption"),
-    *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
-)
-"""Parameters that mean nothing to a video."""
-
-
+FIRST = "path kind fast frames fps compare direction passes overwrite skip_existing quiet"
 MORE = """
 blurvid extract photo.jpg -o frames/ --format png
 blurvid extract photo.tif -o out/ --format tiff
@@ -85,7 +56,6 @@ class Asked:
 
     model: str
     fast: bool
-    weights_name: str | None
     middle: str
     quality: QualityOptions
     order: OrderOptions
@@ -93,14 +63,13 @@ class Asked:
     frames: int
     beyond: int
     part: PartOptions
+    weights_name: str | None = None
 
     def resolve(self, precision: str) -> Recipe:
         """Take every choice."""
-        from blurvid.recipe import resolve
-
         return resolve(
             self.weights_name,
-            common.picked_model(self.model, self.fast),
+            values.picked_model(self.model, self.fast),
             self.middle,
             quality=self.quality,
             order=self.order,
@@ -112,9 +81,9 @@ class Asked:
         )
 
 
-@click.command(cls=SectionedCommand, sections=EXTRACTION, first=FIRST["extract"], more=MORE)
-@source_options
-@click.option(
+@click.command(cls=SectionedCommand, first=FIRST, more=MORE)
+@options.source_options
+@options.results(
     "-o",
     "--output",
     "path",
@@ -122,14 +91,14 @@ class Asked:
     help="A file, whose suffix says what, or a folder. A .mp4, .webm, .gif, .webp or .html file; - "
     "is standard output (with --format).  [default: NAME.mp4 in the current folder]",
 )
-@click.option(
+@options.results(
     "--format",
     "kind",
     type=click.Choice(FORMATS),
     help="mp4, webm, gif, webp, html, or png, tiff, jpg. What to write to a folder: a file per "
     "photo, or single frames (png, tiff, jpg, webp-frames).  [default: mp4]",
 )
-@click.option(
+@options.results(
     "--frames",
     type=click.IntRange(LEAST_FRAMES, MOST_FRAMES),
     default=FRAMES,
@@ -138,7 +107,7 @@ class Asked:
     help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure; others than "
     f"{FRAMES} of the motion model.",
 )
-@click.option(
+@options.results(
     "--beyond",
     type=click.IntRange(0, MOST_BEYOND),
     default=0,
@@ -147,7 +116,7 @@ class Asked:
     help="K more frames before the exposure and K after it, of the motion model; files are "
     "numbered from the first of all. Guesses: everything moves on as it did.",
 )
-@click.option(
+@options.results(
     "--montage",
     "montages",
     type=click.Path(path_type=Path),
@@ -155,7 +124,7 @@ class Asked:
     multiple=True,
     help="Also write one sheet per photo: the photo, its frames, and crops of where most moves.",
 )
-@click.option(
+@options.results(
     "--flow",
     "flows",
     type=click.Path(path_type=Path),
@@ -164,7 +133,7 @@ class Asked:
     help="Also write the motion from frame 1 to frame 7: .flo or .npy (pixels), or .png (colours). "
     "May be given again. In a folder, NAME_flow.flo and NAME_flow.png.",
 )
-@click.option(
+@options.results(
     "--trust",
     "trusts",
     type=click.Path(path_type=Path),
@@ -174,48 +143,45 @@ class Asked:
     "photo: .npy (two maps) or .png (drawn over the photo). May be given again. In a folder, "
     "NAME_trust.npy and NAME_trust.png.",
 )
-@click.option(
+@options.results(
     "--contact",
     type=click.Path(path_type=Path),
     metavar="FILE.html",
     help="Also write one page about all photos: each blurred and sharp, what to think of it, and "
     "where its results are. Its pictures lie in FILE_files.",
 )
-@common.part_options
-@click.option(
+@choices.part_options
+@options.sources(
     "--start",
-    callback=common.parse_time,
+    type=values.parse_time,
     metavar="TIME",
     help="Of a video, leave out what is shown before: [[H:]M:]S, such as 12.5 or 1:30.",
 )
-@click.option(
+@options.sources(
     "--duration",
-    callback=common.parse_time,
+    type=values.parse_time,
     metavar="TIME",
     help="Of a video, take so much of it alone, from --start or its beginning.",
 )
-@common.clip_options
-@click.option(
+@choices.clip_options
+@choices.clips(
     "--audio",
     type=click.Choice(SOUNDS),
     default=VideoOptions().audio,
     show_default=True,
     help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
 )
-@common.order_options
-@common.weights_options
-@common.middle_option("What gives motion or the cascade its middle frame, or a picture that is it")
-@common.hint_options
-@common.quality_options
-@common.memory_option
-@common.run_options
-@common.engine_options
-@batch_options
-@common.takes(sources=Sources, output=Output, asked=Asked, how=How, told=Told, shown=VideoOptions)
-@standard_output([kind for kind in FORMATS if kind not in FRAME_FORMATS])
-def extract(
-    sources: Sources, output: Output, asked: Asked, how: How, told: Told, shown: VideoOptions
-) -> None:
+@choices.order_options
+@choices.weights_options
+@choices.middle_option("What gives motion or the cascade its middle frame, or a picture that is it")
+@choices.hint_options
+@choices.quality_options
+@options.memory_option
+@options.run_options
+@options.engine_options
+@options.batch_options
+@values.takes(batch=Batch, output=Output, asked=Asked, shown=VideoOptions)
+def extract(batch: Batch, output: Output, asked: Asked, shown: VideoOptions) -> None:
     """Extract the seven sharp frames that each PHOTO was made of.
 
     A PHOTO may be a folder, a pattern ('in/**/*.jpg'), a video or -.
@@ -226,84 +192,13 @@ def extract(
       blurvid extract photo.jpg -o clip.html         a player for any browser
       blurvid extract holiday/ -o clips/             a clip of each photo
     """
-    sources.check(output)
-    common.picked_engine(how.engine, how.address, how.workers)
-    recipe = asked.resolve(how.run.precision)
-    if videos := videos_among(sources.photos):
-        fixed = click.get_current_context().get_parameter_source("fps") is ParameterSource.DEFAULT
-        shown = replace(shown, fps=VideoOptions().fps) if fixed else shown
-        sources = replace(sources, lists=(), share=None)  # as the user's file may have them
-        output = Output(
-            *(output.path, output.kind),
-            overwrite=output.overwrite,
-            skip_existing=output.skip_existing,
-        )
-        go_through(sources, output, recipe, how, told, Videos(shown, videos.get("-")))
-        return
-    refuse_for_photos(output.clip)
-    go_through(sources, output, recipe, how, told)
+    recipe = asked.resolve(batch.run.precision)
+    if any(photo == "-" or content_of(photo) != "photo" for photo in batch.photos):
+        from blurvid.cli.video import extract_videos
 
-
-def videos_among(photos: Sequence[str]) -> dict[str, Path]:
-    """Files of the sources that are videos, by name; empty if they are photos.
-
-    Raises:
-        click.UsageError: there are both, or an option that is for photos.
-    """
-    videos = {photo: Path(photo) for photo in photos if photo != "-" and _holds_video(photo)}
-    if "-" in photos and (sent := _standard_input()) is not None:
-        videos["-"] = sent
-    if not videos:
-        return {}
-    if videos.keys() < set(photos):
-        raise click.UsageError("videos and photos have to be extracted by different commands")
-    ctx = click.get_current_context()
-    for parameter in ctx.command.params:
-        name = str(parameter.name)
-        given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if name in _FOR_PHOTOS and given:
-            raise click.UsageError(f"{parameter.opts[0]} is for photos, not for videos")
-    return videos
-
-
-def _holds_video(path: str) -> bool:
-    """Whether a file is a video; torch is loaded only where its first bytes do not tell."""
-    kind = content_of(path)
-    if kind is None:
-        from blurvid.media import holds_video
-
-        return holds_video(path)
-    return kind == "video"
-
-
-def _standard_input() -> Path | None:
-    """Standard input as a file for the time of the command, if it is a video.
-
-    A video is read more than once. A photo stays where it is.
-    """
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # there may be none
-        stream: Any = sys.stdin.buffer
-        if stream.isatty() or starts_as(stream.peek(START)) != "video":
-            return None
-        folder = tempfile.TemporaryDirectory(prefix="blurvid-")
-        click.get_current_context().call_on_close(folder.cleanup)
-        path = Path(folder.name) / "stdin"
-        with path.open("wb") as file:
-            shutil.copyfileobj(stream, file)
-        os.utime(path, (0, 0))  # the same for a run that goes on with the work of a killed one
-        return path
-    return None
-
-
-def refuse_for_photos(clip: ClipOptions) -> None:
-    """Refuse options that mean nothing to a photo.
-
-    Raises:
-        click.UsageError: there is one.
-    """
-    if isinstance(clip.fps, str):
-        raise click.UsageError(f"--fps {clip.fps} is for videos")
-    ctx = click.get_current_context()
-    for name in ("audio", "start", "duration"):
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name} is for videos")
+        if extract_videos(batch, output, recipe, shown):
+            return
+    if isinstance(output.clip.fps, str):
+        raise click.UsageError(f"--fps {output.clip.fps} is for videos")
+    values.refuse(("audio", "start", "duration"), "is for videos")
+    go_through(batch, output, recipe)

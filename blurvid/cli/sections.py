@@ -2,110 +2,49 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-ALL = "blurvid.help_all"
-"""Where a context keeps whether all options are to be shown."""
-_MODEL = (
-    *("fast", "model", "weights_name", "middle", "passes"),
-    *("scale", "motion", "still"),
-)
-_WHERE = (
-    *("device", "precision", "threads", "max_memory"),
-    *("engine", "address", "workers", "writers", "jobs"),
-)
-_TOLD = ("fail_fast", "as_json", "quiet", "verbose", "help", "help_all")
-
-EXTRACTION = {
-    "Sources": ("lists", "null", "allow_truncated", "share", "region", "start", "duration"),
-    "Results": (
-        *("path", "kind", "name", "frames", "beyond", "montages", "flows", "trusts", "contact"),
-        *("paste", "overwrite", "skip_existing"),
-    ),
-    "Clips": ("fps", "bounce", "seconds", "crf", "audio", "compare", "square", "caption"),
-    "Order of time": ("direction", "flips", "reverse"),
-    "Model": _MODEL,
-    "Where it runs": _WHERE,
-    "What is told": _TOLD,
-}
-"""Headings of `extract` and `deblur`, in order, and the parameters below each."""
-SCORES = {
-    "What is scored": ("protocol", "blur_folder"),
-    "Windows of clips": ("gamma", "clip_scale", "stride"),
-    "Model": _MODEL,
-    "Where it runs": _WHERE,
-    "What is told": _TOLD,
-}
-"""Those of `eval`."""
-WINDOWS = {
-    "Results": ("output", "resume"),
-    "Windows": ("frames", "stride", "scale", "crop", "gamma", "noise", "seed"),
-    "Simulated motion": ("stills", "count", "max_path", "layers", "order"),
-    "Where it runs": _WHERE,
-    "What is told": _TOLD,
-}
-"""Those of `synth`."""
-TRAINING = {
-    "Run": ("data", "out", "init", "resume", "minutes", "max_steps"),
-    "Model": ("model", "stages"),
-    "Steps": ("batch", "crop", "lr", "seed", "settings"),
-    "Losses": ("order", "loss", "adversarial", "perceptual", "vgg"),
-    "Where it runs": _WHERE,
-    "What is told": _TOLD,
-}
-"""Those of `train`."""
+Command = TypeVar("Command", bound=Callable[..., Any])
+TOLD = "What is told"
+"""Heading of options that have none of their own."""
 
 
-FIRST = {
-    "extract": "path kind fast frames fps compare direction passes overwrite skip_existing "
-    "quiet".split(),
-    "deblur": "path kind fast middle passes device overwrite skip_existing quiet".split(),
-    "synth": "output frames stride scale gamma stills count seed jobs resume".split(),
-    "eval": "fast model weights_name middle protocol clip_scale stride device as_json "
-    "quiet".split(),
-    "train": "data out model minutes max_steps batch crop init resume device".split(),
-}
-"""Parameters that the first screen of each command shows."""
+class Headed(click.Option):
+    """An option below a heading of the long help."""
+
+    def __init__(self, *args: Any, heading: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.heading = heading
+
+
+def below(heading: str) -> Callable[..., Callable[[Command], Command]]:
+    """What declares options below a heading, called as `click.option`."""
+    return functools.partial(click.option, cls=Headed, heading=heading)
 
 
 class SectionedCommand(click.Command):
     """A command with many options: a screen of those that most want, and all below headings.
 
     Args:
-        sections: the headings in order, and the names of the parameters below each.
-        first: the parameters of the first screen, which says the beginning of their help.
+        first: names of the parameters of the first screen, which says the beginning of their help.
         more: what else the whole says: examples, one a line, and paragraphs.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        sections: Mapping[str, Sequence[str]],
-        first: Sequence[str],
-        more: str = "",
-        **options: Any,
-    ) -> None:
+    def __init__(self, *args: Any, first: str, more: str = "", **options: Any) -> None:
         super().__init__(*args, **options)
-        self.sections, self.first, self.more = sections, first, more
-        self.params.append(
-            click.Option(
-                ["--help-all"],
-                is_flag=True,
-                is_eager=True,
-                expose_value=False,
-                callback=_show_all,
-                help="Show all options and exit.",
-            )
-        )
+        self.first, self.more = first.split(), more
+        click.help_option("--help-all", help="Show all options and exit.")(self)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_help_text(ctx, formatter)
-        if self.more and ctx.meta.get(ALL):
+        if self.more and _all_wanted(ctx):
             examples, *paragraphs = self.more.strip().split("\n\n")
             formatter.write_paragraph()
             formatter.write(textwrap.indent(examples, " " * 4) + "\n")
@@ -120,17 +59,18 @@ class SectionedCommand(click.Command):
             for param in self.get_params(ctx)
             if isinstance(param, click.Option)
         }
-        if not ctx.meta.get(ALL):
+        if not _all_wanted(ctx):
             rows = [_short(found[name]) for name in self.first]
             with formatter.section("Options"):
                 formatter.write_dl([*rows, ("--help-all", f"Show all {len(found)} options.")])
             return
-        for title, names in self.sections.items():
-            below = [found[name] for name in names if name in found]
-            records = [record for option in below if (record := option.get_help_record(ctx))]
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in found.values():
+            if record := option.get_help_record(ctx):
+                sections.setdefault(getattr(option, "heading", TOLD), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
 
 def _short(option: click.Option) -> tuple[str, str]:
@@ -143,8 +83,5 @@ def _short(option: click.Option) -> tuple[str, str]:
     return words, re.split(r"[.;] ", (option.help or "") + " ")[0].rstrip(".") + "."
 
 
-def _show_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        ctx.meta[ALL] = True
-        click.echo(ctx.get_help(), color=ctx.color)
-        ctx.exit()
+def _all_wanted(ctx: click.Context) -> bool:
+    return ctx.get_parameter_source("help_all") is ParameterSource.COMMANDLINE

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from blurvid.cli.boundary import COMMAND, ErrorBoundary
+from blurvid.cli.boundary import ErrorBoundary
 from blurvid.errors import OptionError
 
 NAME = "config.toml"
@@ -63,12 +63,10 @@ class SettledGroup(ErrorBoundary):
             hint = f"; did you mean {near[0]}?" if near else "; see blurvid --help"
             raise OptionError(f"there is neither a command nor a file named {args[0]!r}{hint}")
         name, command, rest = super().resolve_command(ctx, args)
-        if command is not None and not ctx.resilient_parsing:
-            ctx.meta[COMMAND] = command
+        if command is not None and not ctx.resilient_parsing:  # as when words are completed
             refuse_twice(command, ctx, rest)
-        if name is not None and command is not None and name not in UNSET:
-            if not ctx.resilient_parsing:  # as when words are completed
-                ctx.default_map = {name: defaults(command, name, given(rest))}
+            if name is not None and name not in UNSET:
+                ctx.default_map = {name: defaults(name, given(rest))}
         return name, command, rest
 
 
@@ -139,40 +137,31 @@ def given(words: Sequence[str]) -> set[str]:
     return named | {option for option, name in ENVIRONMENT.items() if os.environ.get(name)}
 
 
-def defaults(command: click.Command, name: str, taken: set[str]) -> dict[str, Any]:
+def defaults(name: str, taken: set[str]) -> dict[str, Any]:
     """What the file says for a command, as click's `default_map`.
 
     Args:
-        command: the command, or a group of them.
-        name: its name, and the name of its table.
+        name: the command, or a group of them, as the table is named.
         taken: options that are settled already.
 
     Raises:
         OptionError: a table or option that is not known anywhere in the file, or a bad value
             for this command.
     """
-    settings = read()
-    for key, _ in entries(settings):
-        option_of(key)
     hidden = taken.union(*(rivals for rivals in RIVALS if rivals & taken))
-    return _defaults(command, settings.get(name, {}), name, hidden)
-
-
-def _defaults(
-    command: click.Command, table: Settings, prefix: str, hidden: set[str]
-) -> dict[str, Any]:
-    if isinstance(command, click.Group):
-        return {
-            name: _defaults(command.commands[name], below, f"{prefix}.{name}", hidden)
-            for name, below in table.items()
-        }
-    values = {}
-    for name, value in table.items():
-        option = option_of(f"{prefix}.{name}")
-        words = checked(option, value, f"{prefix}.{name}")
-        if name not in hidden:
-            values[str(option.name)] = words
-    return values
+    found: dict[str, Any] = {}
+    for key, value in entries(read()):
+        option = option_of(key)
+        command, *groups, last = key.split(".")
+        if command != name:
+            continue
+        words = checked(option, value, key)
+        table = found
+        for group in groups:
+            table = table.setdefault(group, {})
+        if last not in hidden:
+            table[str(option.name)] = words
+    return found
 
 
 def entries(settings: Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from blurvid.cli import common
-from blurvid.cli.sections import FIRST, WINDOWS, SectionedCommand
-from blurvid.config import DEFAULT_GAMMA, FRAMES
+from blurvid.cli import options as cli_options
+from blurvid.cli import values
+from blurvid.cli.boundary import exit_code, fail, warn
+from blurvid.cli.sections import SectionedCommand, below
+from blurvid.config import FRAMES, RayOptions
 from blurvid.errors import BlurvidError, OptionError
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 
@@ -22,14 +23,9 @@ DEFAULT = SynthOptions()
 MOTION = MotionOptions()
 
 
-def gamma_option(default: str | None, text: str) -> Callable[[common.Command], common.Command]:
-    """The option that names a camera response."""
-    return click.option(
-        "--gamma", default=default, show_default=default is not None, metavar="FLOAT|srgb",
-        help=text,
-    )  # fmt: skip
-
-
+FIRST = "output frames stride scale gamma stills count seed jobs resume"
+made = below("Windows")
+simulated = below("Simulated motion")
 MORE = """
 blurvid synth GOPRO_Large_all/test -o again/ --resume
 blurvid synth clips/ -o windows/ --engine ray --address auto
@@ -41,13 +37,12 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
 
 @click.command(
     cls=SectionedCommand,
-    sections=WINDOWS,
-    first=FIRST["synth"],
+    first=FIRST,
     more=MORE,
     short_help="Make blurry/sharp windows of clips or photos.",
 )
-@click.argument("sources", nargs=-1, required=True, type=common.existing, metavar="SRC...")
-@click.option(
+@click.argument("sources", nargs=-1, required=True, type=cli_options.existing, metavar="SRC...")
+@cli_options.results(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -55,79 +50,75 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
     show_default=True,
     help="Folder to fill.",
 )
-@click.option("--frames", default=DEFAULT.frames, show_default=True, help="Frames averaged; odd.")
-@click.option(
-    "--stride", type=int, help="Frames from one window to the next.  [default: no overlap]"
-)
-@click.option(
+@made("--frames", default=DEFAULT.frames, show_default=True, help="Frames averaged; odd.")
+@made("--stride", type=int, help="Frames from one window to the next.  [default: no overlap]")
+@made(
     "--scale",
     default=DEFAULT.scale,
     show_default=True,
     help="Downscaling; the paper uses 0.45 on 1280x720.",
 )
-@click.option("--crop", type=int, help="Side of a random square crop [px]; the paper uses 320.")
-@gamma_option(str(DEFAULT_GAMMA), "Camera response in which light adds up; 1.0 as stored.")
-@click.option(
-    "--noise", default=DEFAULT.noise, show_default=True, help="Of the blurry image; paper: 0.01."
+@made("--crop", type=int, help="Side of a random square crop [px]; the paper uses 320.")
+@made(
+    "--gamma",
+    type=values.parse_gamma,
+    default=str(DEFAULT.gamma),
+    show_default=True,
+    metavar="FLOAT|srgb",
+    help="Camera response in which light adds up; 1.0 as stored.",
 )
-@click.option("--seed", default=DEFAULT.seed, show_default=True, help="Of crops, noise and motion.")
-@click.option("--stills", is_flag=True, help="SRC are sharp photos: simulate motion.")
-@click.option(
+@made("--noise", default=DEFAULT.noise, show_default=True, help="Of the blurry image; paper: 0.01.")
+@made("--seed", default=DEFAULT.seed, show_default=True, help="Of crops, noise and motion.")
+@simulated("--stills", is_flag=True, help="SRC are sharp photos: simulate motion.")
+@simulated(
     "--count",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
     help="Windows from each photo (--stills).",
 )
-@click.option(
+@simulated(
     "--max-path",
     default=MOTION.max_path,
     show_default=True,
     help="Longest simulated path over the exposure [px] (--stills).",
 )
-@click.option(
+@simulated(
     "--layers",
     type=click.IntRange(1, 2),
     default=2,
     show_default=True,
     help="Most layers, background included; 1 moves whole photos (--stills).",
 )
-@click.option(
+@simulated(
     "--order",
     type=click.Choice(["canonical", "random"]),
     default=MOTION.order,
     show_default=True,
     help="Direction of simulated motion: always the canonical one, or either (--stills).",
 )
-@click.option(
+@cli_options.where(
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
     help="Threads that make windows; the files do not depend on it.  [default: one a "
     f"processor, at most {MOST_MAKERS}]",
 )
-@common.engine_options
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@cli_options.engine_options
+@cli_options.results("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+@values.takes(options=SynthOptions, motion=MotionOptions, ray=RayOptions)
 def synth(
     sources: tuple[Path, ...],
     output: Path,
-    frames: int,
-    stride: int | None,
-    scale: float,
-    crop: int | None,
-    gamma: str,
-    noise: float,
-    seed: int,
+    options: SynthOptions,
+    motion: MotionOptions,
     stills: bool,
     count: int,
-    max_path: float,
     layers: int,
-    order: str,
     jobs: int | None,
     engine: str,
-    address: str | None,
-    workers: int | None,
+    ray: RayOptions,
     resume: bool,
     quiet: bool,
 ) -> None:
@@ -141,21 +132,14 @@ def synth(
       blurvid synth clip.mp4 -o windows/ --stride 1 --gamma srgb
       blurvid synth --stills photos/ -o windows/ --count 4
     """
-    common.refuse_missing(sources)
-    ray = common.picked_engine(engine, address, workers)
+    values.refuse_missing(sources)
+    cluster = values.picked_engine(engine, ray)
+    if stills and options.frames != FRAMES:
+        raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
+    if layers < 2:
+        motion = dataclasses.replace(motion, covered=0.0)
     from blurvid.lab.data import windows as library
 
-    options = SynthOptions(frames, stride, scale, crop, common.parse_gamma(gamma), noise, seed)
-    motion = None
-    if stills:
-        if frames != FRAMES:
-            raise OptionError(f"simulated windows have {FRAMES} frames, not {frames}")
-        motion = dataclasses.replace(
-            MOTION,
-            max_path=max_path,
-            covered=MOTION.covered if layers > 1 else 0.0,
-            order=order,  # type: ignore[arg-type]
-        )
     failures: list[BlurvidError] = []
     told: set[str] = set()
 
@@ -166,23 +150,23 @@ def synth(
         if record["clip"] not in told:
             told.add(record["clip"])
             for gap in record.get("gaps", ()):
-                common.warn(f"{record['clip']}: {gap}; no window reaches across")
+                warn(f"{record['clip']}: {gap}; no window reaches across")
         for warning in record["warnings"]:
-            common.warn(f"{record['window']}: {warning}")
+            warn(f"{record['window']}: {warning}")
 
     def give_up(clip: SourceClip, error: BlurvidError) -> None:
         failures.append(error)
-        common.fail(error)
+        fail(error)
 
     summary = library.write_windows(
         sources,
         output,
         options,
-        motion=motion,
+        motion=motion if stills else None,
         count=count,
         resume=resume,
         jobs=jobs,
-        ray=ray,
+        ray=cluster,
         on_window=note,
         on_error=give_up,
     )
@@ -195,4 +179,4 @@ def synth(
     if summary.written + summary.skipped:
         click.echo(summary.manifest)
     if failures:
-        click.get_current_context().exit(common.exit_code(failures[0]))
+        click.get_current_context().exit(exit_code(failures[0]))

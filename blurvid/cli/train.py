@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from blurvid.cli import common
-from blurvid.cli.sections import FIRST, TRAINING, SectionedCommand
+from blurvid.cli import options as cli_options
+from blurvid.cli import values
+from blurvid.cli.boundary import say
+from blurvid.cli.sections import SectionedCommand, below
 from blurvid.config import STAGES, RunOptions
 from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, Loss, TrainOptions, recipe_of
 
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
     from blurvid.lab.train import TrainStep
 
 DEFAULT = TrainOptions()
+FIRST = "data out sheet model minutes max_steps batch crop init resume device"
+whole = below("Run")
+network = below("Model")
+steps = below("Steps")
+losses = below("Losses")
 
 
 def _usual(field: str) -> str:
@@ -47,12 +54,11 @@ processes share the work; with --resume it replaces those that are lost.
 
 @click.command(
     cls=SectionedCommand,
-    sections=TRAINING,
-    first=FIRST["train"],
+    first=FIRST,
     more=MORE,
     short_help="Train a model.",
 )
-@click.option(
+@whole(
     "--data",
     type=click.Path(path_type=Path),
     multiple=True,
@@ -60,20 +66,20 @@ processes share the work; with --resume it replaces those that are lost.
     help="Photos, windows or videos. Sharp photos (a folder or a .tar), or windows made by "
     "`blurvid synth`; for the motion model also a folder of videos of seven frames; repeatable.",
 )
-@click.option(
+@whole(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
     help="Folder for checkpoint, log and weights.",
 )
-@click.option(
+@network(
     "--model",
     type=click.Choice(list(CROPS)),
     default=DEFAULT.model,
     show_default=True,
     help="What is trained; of motion, all but what gives its middle frame.",
 )
-@click.option(
+@network(
     "--stage",
     "stages",
     type=click.Choice([*STAGES, *STAGES_OF["motion"], "all"]),
@@ -83,60 +89,61 @@ processes share the work; with --resume it replaces those that are lost.
     help="Stage of the cascade (teacher forcing makes them independent), or network of the motion "
     "model; repeatable.",
 )
-@click.option("--minutes", type=float, help=f"Time budget.{_usual('minutes')}")
-@click.option("--steps", "max_steps", type=int, help="Budget in steps instead of time.")
-@click.option("--batch", type=int, help=f"Samples of a step.{_usual('batch')}")
-@click.option(
+@whole("--minutes", type=float, help=f"Time budget.{_usual('minutes')}")
+@whole("--steps", "max_steps", type=int, help="Budget in steps instead of time.")
+@steps("--batch", type=int, help=f"Samples of a step.{_usual('batch')}")
+@steps(
     "--crop",
     type=int,
     help=f"Training crop [px].  [default: {', '.join(f'{n} {c}' for n, c in CROPS.items())}]",
 )
-@click.option("--lr", type=float, help=f"Highest learning rate.{_usual('lr')}")
-@click.option(
+@steps("--lr", type=float, help=f"Highest learning rate.{_usual('lr')}")
+@losses(
     "--order",
     type=click.Choice(["canonical", "invariant"]),
     default=DEFAULT.order,
     show_default=True,
     help="One order of time and regression, or the paper's order-invariant losses.",
 )
-@click.option(
+@losses(
     "--loss",
     type=click.Choice(get_args(Loss)),
     default=DEFAULT.loss,
     show_default=True,
     help="auto: charbonnier for canonical order, pair (eq. 5) for invariant order.",
 )
-@click.option(
+@losses(
     "--adversarial", default=DEFAULT.adversarial, show_default=True, help="Weight of that loss."
 )
-@click.option(
+@losses(
     "--perceptual",
     default=DEFAULT.perceptual,
     show_default=True,
     help="Weight of that loss on the middle frame; needs --vgg.",
 )
-@click.option("--vgg", type=click.Path(path_type=Path), help="VGG16 weights (safetensors).")
-@click.option(
+@losses("--vgg", type=click.Path(path_type=Path), help="VGG16 weights (safetensors).")
+@steps(
     "--seed",
     default=DEFAULT.seed,
     show_default=True,
     help="Of samples and first weights; on a CPU the same one gives the same bytes.",
 )
-@click.option(
+@whole(
     "--init",
     metavar="NAME|DIR",
     help="Start from the weights of this set.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, if there is one.")
-@click.option(
+@whole("--resume", is_flag=True, help="Go on with the run in --out, if there is one.")
+@steps(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
     help="Any other setting, such as ema=0.99 or motion.max_path=16; repeatable.",
 )
-@common.run_options
+@cli_options.run_options
 @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+@values.takes(run=RunOptions)
 def train(
     data: tuple[Path, ...],
     out: Path,
@@ -156,9 +163,7 @@ def train(
     init: str | None,
     resume: bool,
     settings: tuple[str, ...],
-    threads: int | None,
-    precision: str,
-    device: str,
+    run: RunOptions,
     quiet: bool,
 ) -> None:
     """Train a model until the budget is spent; --resume goes on with a run.
@@ -168,7 +173,7 @@ def train(
       blurvid train --model direct --data photos/ --out run/ --minutes 60
       torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out big/
     """
-    common.refuse_missing(data)
+    values.refuse_missing(data)
     from blurvid import weights
     from blurvid.lab.data import open_source
     from blurvid.lab.train import change_settings, train
@@ -185,7 +190,6 @@ def train(
     given |= {"order": order, "loss": loss, "adversarial": adversarial, "perceptual": perceptual}
     options = dataclasses.replace(recipe_of(model), **given, seed=seed)
     options = change_settings(options, settings)
-    place = RunOptions(device, precision, threads)
 
     def source(device: torch.device) -> Source:
         return open_source(data, options, device)
@@ -195,16 +199,18 @@ def train(
             options,
             source,
             out,
-            run=place,
+            run=run,
             initial=weights.find(init, model) if init else None,
             vgg=vgg,
             resume=resume,
             on_step=None if quiet else _show,
-            stop=ending.asked,
+            stop=lambda: ending.signal is not None,
         )
     if ending.signal is not None:
-        common.say(f"Saved in {out}; the same command with --resume goes on.")
-        ending.finish()
+        say(f"Saved in {out}; the same command with --resume goes on.")
+        if ending.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + ending.signal)
     if os.environ.get("RANK", "0") == "0":
         click.echo(weight_set.path)
 
@@ -219,17 +225,6 @@ class _Ending:
         self.signal: signal.Signals | None = None
         """What asked for the end; None as long as nothing has."""
         self._handlers: dict[signal.Signals, Any] = {}
-
-    def asked(self) -> bool:
-        """Whether the run shall end."""
-        return self.signal is not None
-
-    def finish(self) -> None:
-        """End as the signal would have ended it."""
-        if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        if self.signal is not None:
-            sys.exit(128 + self.signal)
 
     def __enter__(self) -> _Ending:
         alone = int(os.environ.get("WORLD_SIZE", "1")) < 2
@@ -248,7 +243,7 @@ class _Ending:
         self.__exit__()
         self.signal = signal.Signals(number)
         with contextlib.suppress(RuntimeError):  # a line may just be being written
-            common.say("Ending after this step; again to end at once, with the last checkpoint.")
+            say("Ending after this step; again to end at once, with the last checkpoint.")
 
 
 def _show(step: TrainStep) -> None:

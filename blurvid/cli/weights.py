@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from blurvid.cli import common
+from blurvid.cli import options
+from blurvid.cli.boundary import echo_json, exit_code, fail, say
 from blurvid.errors import ExistsError, WeightsError
 
 
@@ -35,7 +36,7 @@ def list_(as_json: bool) -> None:
     sets = list_sets()
     if as_json:
         for entry in sets:
-            common.echo_json(
+            echo_json(
                 {
                     "name": entry.name,
                     "model": entry.model,
@@ -51,7 +52,7 @@ def list_(as_json: bool) -> None:
 
 
 @weights.command("import")
-@click.argument("files", nargs=-1, required=True, type=common.existing, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=options.existing, metavar="FILE...")
 @click.option("--name", help="Name of the new set.  [default: jin2018, or maxim-3s]")
 @click.option(
     "--stages",
@@ -107,10 +108,10 @@ def verify(name: str | None) -> None:
             library.verify(entry)
             click.echo(f"{entry.name}: ok")
         except WeightsError as error:
-            common.fail(error)
+            fail(error)
             failures.append(error)
     if failures:
-        click.get_current_context().exit(common.exit_code(failures[0]))
+        click.get_current_context().exit(exit_code(failures[0]))
 
 
 @weights.command()
@@ -163,5 +164,5 @@ def export(name: str, target: Path, overwrite: bool) -> None:
         made = library.export_onnx(part, found)
         with replacing([path]) as (fresh,):
             fresh.write_bytes(made.data)
-        common.say(f"{path}: differs from torch by {made.error:.0e} at most")
+        say(f"{path}: differs from torch by {made.error:.0e} at most")
         click.echo(path)

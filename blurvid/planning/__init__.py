@@ -3,13 +3,11 @@
 No module here loads torch.
 """
 
-from blurvid.planning.gate import Gate, Outcome, alone, identities, named
-from blurvid.planning.plan import FIELDS, Job, folder_of, plan, share
-from blurvid.planning.sources import STDIN, read_list
+from blurvid.planning.jobs import Gate, Job, Outcome, alone, folder_of, identities, named
+from blurvid.planning.plan import plan
+from blurvid.planning.trees import read_list
 
 __all__ = [
-    "FIELDS",
-    "STDIN",
     "Gate",
     "Job",
     "Outcome",
@@ -19,5 +17,4 @@ __all__ = [
     "named",
     "plan",
     "read_list",
-    "share",
 ]

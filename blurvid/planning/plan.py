@@ -1,70 +1,18 @@
-"""Which photo goes where, and what its results are called."""
+"""Which photos there are, and which goes where."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from blurvid import targets
 from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, VIDEO_FORMATS, Output
-from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.planning.sources import STDIN, Found, find
-
-FIELDS = ("stem", "suffix", "parent", "index", "model", "weights")
-"""What a name template can hold: the photo's name without its suffix, the suffix without its
-dot, the folder below the source, the number of the photo in the whole run from 1 on, the
-model, the weight set."""
-_WIDTH = r"(?::[<>^]?0?\d{0,3}(?:\.\d{1,3})?[sd]?)?"
-_TEMPLATE = re.compile(rf"(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join(FIELDS)}){_WIDTH}\}})+")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photo or video and where its frames go."""
-
-    photo: Path | None
-    """None is standard input."""
-    target: Path
-    """A file, or the folder for single frames."""
-    stem: str
-    """Start of the names of single frames."""
-    kind: str
-    """One of `FORMATS`."""
-    error: InputError | None = None
-    """Why the photo cannot even be looked at."""
-    besides: dict[str, tuple[Path, ...]] = field(default_factory=dict)
-    """Where each of `targets.BESIDES` goes."""
-    count: int = FRAMES
-    """How many frames it gives; of one, the target is its file."""
-
-    @property
-    def name(self) -> str:
-        """The photo's name for messages."""
-        return STDIN if self.photo is None else str(self.photo)
-
-    def files(self, overwrite: bool = True) -> list[Path]:
-        """The files that will be written.
-
-        Raises:
-            OutputError: one cannot be written, or is there already and not to be overwritten.
-            OptionError: the sheet, the motion or the trust is one of the other files.
-        """
-        if self.count == 1:
-            targets.check_file(self.target, overwrite)
-            return [self.target]
-        files = targets.check_target(self.target, self.stem, self.count, overwrite, self.kind)
-        for kind, paths in self.besides.items():
-            for path in paths:
-                if path in files:
-                    raise OptionError(f"{path} is meant for the {kind} and for something else")
-                files.append(targets.check_besides(kind, path, overwrite))
-        return files
+from blurvid.errors import InputError, OptionError, OutputError, reason
+from blurvid.planning import trees
+from blurvid.planning.jobs import Job
+from blurvid.planning.names import Template, named
+from blurvid.planning.trees import Found
 
 
 def plan(
@@ -130,7 +78,7 @@ def plan(
         if kind not in (None, asked):
             raise OptionError(f"{out} and --format {kind} contradict each other")
     jobs = []
-    bases = [Path(found[0].relative.stem)] if file else _named(found, template)
+    bases = [Path(found[0].relative.stem)] if file else named(found, template)
     for entry, base in zip(found, bases, strict=True):
         if file is not None:
             target, made = file, asked
@@ -147,22 +95,6 @@ def plan(
         beside = {name: _besides(name, paths, base, many) for name, paths in besides.items()}
         jobs.append(Job(entry.photo, target, base.name, made, entry.error, beside, count))
     return jobs
-
-
-def share(jobs: Sequence[Job], number: int, count: int) -> list[Job]:
-    """The jobs of one of several machines that share a batch; each job is in exactly one share.
-
-    Args:
-        jobs: of the whole batch.
-        number: which share, from 1 on.
-        count: how many shares there are.
-
-    Raises:
-        OptionError: there is no such share.
-    """
-    if not 1 <= number <= count:
-        raise OptionError(f"no share {number}/{count}: shares are counted from 1/{count} on")
-    return list(jobs[number - 1 :: count])
 
 
 def _still(photo: Path | None, base: Path, output: Output) -> Path:
@@ -200,93 +132,79 @@ def _is_file(out: Path, many: bool, kind: str | None, suffixes: Sequence[str]) -
     return out.suffix.lower() in suffixes or not (many or kind)
 
 
-def folder_of(jobs: Sequence[Job]) -> Path:
-    """The folder that everything goes to, or the first of several that have none in common."""
-    folders = [
-        job.target if job.kind in FRAME_FORMATS and job.count > 1 else job.target.parent
-        for job in jobs
-    ]
-    with contextlib.suppress(ValueError):  # two drives
-        common = Path(os.path.commonpath(folders))
-        if not common.anchor or common != Path(common.anchor):
-            return common
-    return folders[0]
+def find(
+    sources: Sequence[str | Path], listed: Sequence[Path] = (), outside: Sequence[Path] = ()
+) -> list[Found]:
+    """Find the photos of some sources, each photo of a tree once.
 
+    Args:
+        sources: photos, folders (searched through), patterns such as `photos/**/*.jpg`, or `-`
+            for standard input. A file or folder of that very name wins over a pattern. A tree
+            begins at the folder, and at what stands before the first wildcard of a pattern.
+        listed: photos and folders of a list, which is a tree that begins at the current folder,
+            or at the root for what lies elsewhere.
+        outside: folders that are not searched where they lie inside of a source, since what
+            is written there are no photos to begin with.
 
-class Template:
-    """A name template such as `{parent}/{stem}_{model}`; `/` makes folders.
-
-    Raises:
-        OptionError: it is none.
-    """
-
-    def __init__(self, text: str, model: str, weights: str) -> None:
-        self.text, self.facts = text, {"model": model, "weights": weights}
-        if not _TEMPLATE.fullmatch(text):
-            known = ", ".join(f"{{{field}}}" for field in FIELDS)
-            raise self._error(f" is none: there are {known}, and widths such as {{index:04d}}")
-
-    def __call__(self, relative: Path, index: int) -> Path:
-        """Name the results of a photo by its place below its source and its number, from 1 on.
-
-        Raises:
-            OptionError: this photo gets no name inside of the output folder.
-        """
-        parent, suffix = relative.parent.as_posix(), relative.suffix.removeprefix(".")
-        parent = "" if parent == "." else parent
-        about = {"stem": relative.stem, "suffix": suffix, "parent": parent, "index": index}
-        try:
-            filled = self.text.format(**about, **self.facts)
-        except ValueError as error:
-            raise self._error(f": {error}") from error
-        if not self.text.startswith("/"):
-            filled = filled.lstrip("/")  # {parent} is empty at the top of a tree
-        path = Path(filled)
-        if path.is_absolute() or path.drive or ".." in path.parts:
-            raise self._error(f" leads out of the output folder for {relative}")
-        if not path.name or filled.endswith("/"):
-            raise self._error(f" gives no name for {relative}")
-        return path
-
-    def _error(self, problem: str) -> OptionError:
-        return OptionError(f"the name template {self.text!r}{problem}")
-
-
-def _named(found: Sequence[Found], template: Template | None) -> Iterator[Path]:
-    """Names of results below the output folder, without suffix, each only once.
-
-    Without a template, results have the names of the photos; `a.jpg` and `a.png`, or photos of
-    one name from two places, are told apart by suffixes and numbers.
+    Returns:
+        What was found, in natural order within each source.
 
     Raises:
-        OptionError: a template gives two photos the same name.
+        InputError: there is no photo at all; one missing among others is an entry with an error.
     """
-    taken: dict[str, Path] = {}
-    count = Counter(entry.relative.with_suffix("") for entry in found)
-    for index, entry in enumerate(found, start=1):
-        if template is not None:
-            name = template(entry.relative, index)
-            other = taken.get(_key(name))
-            if entry.error is not None:  # there will be no results to name
-                yield name
-                continue
-            if other is not None:
-                raise OptionError(
-                    f"the name template {template.text!r} gives {other} and {entry.relative} the "
-                    f"same name, {name}; add {{parent}}, {{suffix}} or {{index}}"
-                )
+    avoided = frozenset(folder.resolve() for folder in outside)
+    found = [entry for source in sources for entry in _photos(source, avoided)]
+    for path in listed:
+        found += _photos(path, avoided, trees.kept(path))
+    if all(entry.error for entry in found):
+        raise next((entry.error for entry in found if entry.error), InputError("no photos"))
+    once: dict[tuple[object, ...], Found] = {}
+    for entry in found:
+        place = None if entry.photo is None else _real(entry.photo)
+        once.setdefault((place, entry.relative, str(entry.error)), entry)
+    return list(once.values())
+
+
+def _real(path: Path) -> str:
+    """One name for all ways to a file, as far as there is one."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return str(path)
+
+
+def _photos(
+    source: str | Path, avoided: frozenset[Path], kept: Path | None = None
+) -> Iterator[Found]:
+    """Photos of a source, or the reasons why there are none.
+
+    Args:
+        source: as for `find`.
+        avoided: folders that are not searched.
+        kept: place in the tree, for something in a list.
+    """
+    if kept is None and str(source) == trees.STDIN:
+        yield Found(None, Path("stdin.png"))
+        return
+    path, listed = Path(source), kept is not None
+    if not str(source):  # a variable of a shell that is not set; `Path` takes it for this folder
+        yield Found(path, Path("photo"), error=InputError("'': no such file or folder"))
+        return
+    try:
+        if path.is_dir():
+            base, photos, problems = trees.inside(path, avoided)
+        elif os.path.lexists(path) or listed or not trees.is_pattern(source):
+            path.stat()
+            yield Found(path, kept or Path(path.name), in_folder=listed)
+            return
         else:
-            name = base = entry.relative.with_suffix("")
-            if count[base] > 1:
-                name = base = base.with_name(entry.relative.name.replace(".", "_"))
-            number = 2
-            while _key(name) in taken:
-                name, number = base.with_name(f"{base.name}_{number}"), number + 1
-        taken[_key(name)] = entry.relative
-        yield name
-
-
-def _key(name: Path) -> str:
-    """What two names have in common that mean one file."""
-    blind = sys.platform in ("darwin", "win32")  # file systems there ignore case
-    return str(name).casefold() if blind else str(name)
+            base, photos, problems = trees.matching(path, avoided)
+    except (OSError, ValueError) as problem:
+        error = InputError(f"{source}: {reason(problem)}")
+        yield Found(path, kept or Path(path.name or "photo"), listed, error)
+        return
+    place = kept or Path()
+    for photo in photos:
+        yield Found(photo, place / trees.below(photo.relative_to(base)), in_folder=True)
+    for error in problems:
+        yield Found(path, place / "photo", in_folder=True, error=error)

@@ -14,7 +14,7 @@ from blurvid.atomic import replacing
 from blurvid.config import FRAMES
 from blurvid.media.pages import digest, escaped, look, part_of
 from blurvid.planning import Outcome
-from blurvid.targets import check_contact
+from blurvid.targets import check_besides
 
 
 def write_contact(outcomes: Sequence[Outcome], target: Path, *, overwrite: bool = False) -> Path:
@@ -35,7 +35,7 @@ def write_contact(outcomes: Sequence[Outcome], target: Path, *, overwrite: bool 
         OptionError: another suffix.
         OutputError: the file exists already, or cannot be written.
     """
-    check_contact(target, overwrite)
+    check_besides("page", target, overwrite)
     folder = target.absolute().parent
     style = look() + part_of(__name__, "contact.css")
     script = part_of(__name__, "contact.js")

@@ -1,4 +1,4 @@
-"""What is known of a photo of a batch before it is taken up, and what became of it."""
+"""Photos with the places of their frames, what is known of them beforehand, what became of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,55 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from blurvid import targets
 from blurvid.atomic import locked, remove_stale
-from blurvid.config import Output
-from blurvid.errors import BlurvidError, OutputError
-from blurvid.planning.plan import Job, folder_of
+from blurvid.config import FRAME_FORMATS, FRAMES, Output
+from blurvid.errors import BlurvidError, InputError, OptionError, OutputError
+from blurvid.planning.trees import STDIN
 from blurvid.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo or video and where its frames go."""
+
+    photo: Path | None
+    """None is standard input."""
+    target: Path
+    """A file, or the folder for single frames."""
+    stem: str
+    """Start of the names of single frames."""
+    kind: str
+    """One of `FORMATS`."""
+    error: InputError | None = None
+    """Why the photo cannot even be looked at."""
+    besides: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    """Where each of `targets.BESIDES` goes."""
+    count: int = FRAMES
+    """How many frames it gives; of one, the target is its file."""
+
+    @property
+    def name(self) -> str:
+        """The photo's name for messages."""
+        return STDIN if self.photo is None else str(self.photo)
+
+    def files(self, overwrite: bool = True) -> list[Path]:
+        """The files that will be written.
+
+        Raises:
+            OutputError: one cannot be written, or is there already and not to be overwritten.
+            OptionError: the sheet, the motion or the trust is one of the other files.
+        """
+        if self.count == 1:
+            targets.check_file(self.target, overwrite)
+            return [self.target]
+        files = targets.check_target(self.target, self.stem, self.count, overwrite, self.kind)
+        for kind, paths in self.besides.items():
+            for path in paths:
+                if path in files:
+                    raise OptionError(f"{path} is meant for the {kind} and for something else")
+                files.append(targets.check_besides(kind, path, overwrite))
+        return files
 
 
 @dataclass(frozen=True)
@@ -66,21 +110,32 @@ class Gate:
         """Whether files are written over; also what an interrupted batch left incomplete."""
         return self.output.overwrite or self.output.skip_existing
 
-    def check(self, job: Job) -> Outcome | None:
-        """As `look`; what killed runs left in the folders of the job is removed first."""
-        with contextlib.suppress(BlurvidError):  # which `look` tells
-            for folder in dict.fromkeys(path.parent for path in job.files()):
-                if folder not in self.cleaned:
-                    self.cleaned.add(folder)
-                    remove_stale(folder)
-        return self.look(job)
+    def settled(self, jobs: Sequence[Job], fail_fast: bool) -> list[Outcome] | None:
+        """What becomes of jobs of which none needs a network; None where one does."""
+        found: list[Outcome] = []
+        for job in jobs:
+            outcome = self.check(job)
+            if outcome is None:
+                return None
+            found.append(outcome)
+            if fail_fast and outcome.error is not None:
+                break
+        remove_stale(folder_of(jobs))  # what a run left that was killed when all was done
+        return found
 
-    def look(self, job: Job) -> Outcome | None:
-        """Look at where the frames will go; an outcome where nothing is left to be done."""
+    def check(self, job: Job) -> Outcome | None:
+        """Look at where the frames will go; an outcome where nothing is left to be done.
+
+        What killed runs left in these folders is removed first.
+        """
         try:
             if job.error is not None:
                 raise job.error
             files = job.files()
+            for folder in dict.fromkeys(path.parent for path in files):
+                if folder not in self.cleaned:
+                    self.cleaned.add(folder)
+                    remove_stale(folder)
             for path in files:
                 self._refuse_input(job, path)
             if self.output.skip_existing and all(path.exists() for path in files):
@@ -129,3 +184,16 @@ def named(job: Job, error: BlurvidError) -> BlurvidError:
     named = type(error)(f"{job.name}: {error}")
     named.__cause__ = error
     return named
+
+
+def folder_of(jobs: Sequence[Job]) -> Path:
+    """The folder that everything goes to, or the first of several that have none in common."""
+    folders = [
+        job.target if job.kind in FRAME_FORMATS and job.count > 1 else job.target.parent
+        for job in jobs
+    ]
+    with contextlib.suppress(ValueError):  # two drives
+        common = Path(os.path.commonpath(folders))
+        if not common.anchor or common != Path(common.anchor):
+            return common
+    return folders[0]
