@@ -83,14 +83,17 @@ def test_the_files_are_those_of_one_machine(tmp_path, two_workers):
     assert [o.job.stem for o in outcomes if o.skipped] == ["03"]
 
 
-def test_what_there_is_to_say_of_a_photo_comes_with_its_result(tmp_path, two_workers):
-    photo = tmp_path / "photo.jpg"
+def test_what_is_known_of_a_photo_is_said_before_its_result(tmp_path, two_workers):
+    photo, said = tmp_path / "photo.jpg", []
     Image.new("RGB", (64, 48), "teal").save(photo)
     photo.write_bytes(photo.read_bytes()[:-2])
     (outcome,) = batch.run_on_ray(
         *(plan([photo], tmp_path / "out.gif"), resolve(model="direct")),
         *(Output(clip=QUICK), BatchOptions(), two_workers, ONE),
+        on_outcome=lambda outcome: said.append("done"),
+        on_warning=lambda job, warning: said.append((job.photo, warning)),
     )
+    assert said == [(photo, outcome.warnings[0]), "done"]
     assert "the marker at its end is missing" in outcome.warnings[0]
 
 
@@ -130,7 +133,8 @@ class Squares:
             os.kill(os.getpid(), signal.SIGKILL)
         if number == 7:
             raise InputError("no such number")
-        return number * number
+        yield -number
+        yield number * number
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
@@ -138,9 +142,15 @@ def test_what_a_killed_worker_had_in_hand_is_done_again(
     tmp_path, two_workers, at_once, monkeypatch
 ):
     monkeypatch.setattr(spread, "RAY_SHARES", 1)
+    known = {}
     tasks = list(range(10))
-    squares = Squares(tmp_path)
-    results = dict(spread.spread(tasks, squares, tmp_path, two_workers, ONE, at_once=at_once))
+    found = spread.spread(
+        *(tasks, Squares(tmp_path), tmp_path, two_workers, ONE),
+        at_once=at_once,
+        on_known=known.__setitem__,
+    )
+    results = dict(found)
+    assert known == {n: -n for n in range(10) if n not in (5, 7)}
     given_up, refused = results.pop(5), results.pop(7)
     assert isinstance(given_up, DeviceError) and f"{RAY_TRIES} workers died" in str(given_up)
     assert isinstance(refused, InputError) and str(refused) == "no such number"
@@ -168,7 +178,7 @@ def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
 
     @contextlib.contextmanager
     def opening(run):
-        yield lambda task: (task, run.max_memory, Path.cwd())
+        yield lambda task: iter([(task, run.max_memory, Path.cwd())])
 
     def worker(home=tmp_path, version=__version__):
         made = spread._Worker(opening, ONE, 0.5, home, tmp_path, version)
@@ -179,20 +189,20 @@ def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
         worker(version="0.0")
     with pytest.raises(InputError, match="a disk that all machines share"):
         worker(tmp_path / "elsewhere")
-    task, most, here = worker()("x")
+    task, most, here = next(worker()("x"))
     assert (task, here) == ("x", tmp_path) and most > 0  # its share, where nothing was said
 
 
 def test_what_a_new_worker_gives_up_ends_only_that_task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    opening = [lambda run: contextlib.nullcontext(lambda task: -task)]
+    opening = [lambda run: contextlib.nullcontext(lambda task: iter(["begun", -task]))]
 
     def new_worker(task):
         worker = spread._Worker(opening[-1], ONE, 1.0, tmp_path, tmp_path, __version__)
         batch = pyarrow.table({"number": [task], "task": [pickle.dumps(task)]})
-        ((number, able, result),) = pickle.loads(worker(batch)["results"][0])
-        assert number == task
-        return able, result
+        known, result = (pickle.loads(row["results"][0])[0] for row in worker(batch))
+        assert known[0] == task and (known[2] == "begun" or isinstance(known[2], type(result[2])))
+        return result[1:]
 
     pyarrow = pytest.importorskip("pyarrow")
     assert new_worker(4) == (True, -4)

@@ -114,12 +114,16 @@ class Steps:
         except BlurvidError as error:
             return Outcome(job, error=error)
 
+    def known(self, job: Job, photo: media.Photo) -> tuple[str, ...]:
+        """What there is to say of a photo before the network works on it."""
+        # A comparison, which is small anyway, lacks nothing.
+        lost = () if self.gate.output.clip.compare else media.lost_in(job.kind, photo)
+        return (*photo.warnings, *lost)
+
     def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
         """Run the network."""
         try:
-            # A comparison, which is small anyway, lacks nothing.
-            lost = () if self.gate.output.clip.compare else media.lost_in(job.kind, photo)
-            known = (*photo.warnings, *lost)
+            known = self.known(job, photo)
             if self.on_warning is not None:
                 for warning in known:
                     self.on_warning(job, warning)

@@ -34,8 +34,9 @@ from blurvid.planning import Gate, Job, Outcome, alone, folder_of, identities, n
 from blurvid.recipe import Recipe
 
 Task = TypeVar("Task")
-Opening = Callable[[RunOptions], AbstractContextManager[Callable[[Any], Any]]]
-"""Loads what is needed, once a worker; gives the function from a task to its result."""
+Opening = Callable[[RunOptions], AbstractContextManager[Callable[[Any], Iterator[Any]]]]
+"""Loads what is needed, once a worker; gives the function from a task to what is known of it before
+the work, and then its result."""
 
 
 def run_on_ray(
@@ -48,6 +49,7 @@ def run_on_ray(
     *,
     whole: Sequence[Job] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
+    on_warning: Callable[[Job, str], None] | None = None,
 ) -> list[Outcome]:
     """Do jobs on the workers of a Ray cluster, as `run` does them on this machine.
 
@@ -63,6 +65,8 @@ def run_on_ray(
         run: device, threads and memory of each worker.
         whole: all jobs of the batch of which these are a share.
         on_outcome: called after each job, in this thread, in the order in which they are done.
+        on_warning: called in this thread with what there is to say of a photo while a network
+            works on it; the outcome holds it as well.
 
     Returns:
         The outcomes, in the order of the jobs.
@@ -84,6 +88,11 @@ def run_on_ray(
             on_outcome(outcome)
         return options.fail_fast and outcome.error is not None
 
+    def tell(job: Job, warnings: Sequence[str]) -> None:
+        if on_warning:
+            for warning in warnings:
+                on_warning(job, warning)
+
     def results() -> Generator[tuple[Job, Outcome | BlurvidError], None, None]:
         left = []
         for job in jobs:
@@ -94,7 +103,7 @@ def run_on_ray(
                 yield job, settled
         work = _Photos(recipe, replace(output, overwrite=True), options)
         at_once = RAY_BLOCK if recipe.model == "direct" else 1
-        made = spread(left, work, folder_of(jobs), ray, run, at_once=at_once)
+        made = spread(left, work, folder_of(jobs), ray, run, at_once=at_once, on_known=tell)
         with contextlib.closing(made):
             yield from made
 
@@ -120,16 +129,17 @@ class _Photos:
     options: BatchOptions
 
     @contextlib.contextmanager
-    def __call__(self, run: RunOptions) -> Iterator[Callable[[Job], Outcome]]:
+    def __call__(self, run: RunOptions) -> Iterator[Callable[[Job], Iterator[Any]]]:
         """Load the model."""
         with opened(self.recipe, run) as extractor:
             gate = Gate(frozenset(), self.output)
             steps = Steps(extractor, gate, self.options.measure, self.options.allow_truncated)
 
-            def do(job: Job) -> Outcome:
+            def do(job: Job) -> Iterator[Any]:
                 photo = steps.read(job)
+                yield () if isinstance(photo, Outcome) else steps.known(job, photo)
                 clip = photo if isinstance(photo, Outcome) else steps.extract(job, photo)
-                return clip if isinstance(clip, Outcome) else steps.write(job, clip)
+                yield clip if isinstance(clip, Outcome) else steps.write(job, clip)
 
             yield do
 
@@ -142,6 +152,7 @@ def spread(
     run: RunOptions,
     *,
     at_once: int = 1,
+    on_known: Callable[[Task, Any], None] = lambda task, known: None,
 ) -> Generator[tuple[Task, Any], None, None]:
     """Do tasks on the workers of a Ray cluster.
 
@@ -156,6 +167,8 @@ def spread(
         run: device, threads and memory of each worker.
         at_once: most tasks that a worker takes in one go: several, where they are short, take less
             time and memory of this process.
+        on_known: called in this thread with what is known of a task before its work; of several in
+            one go, when all are done.
 
     Yields:
         A task, in the order in which they are done, with its result or the `BlurvidError` that
@@ -178,6 +191,7 @@ def spread(
             raise OutputError(f"{folder}: {media.reason(error)}") from error
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
+        context.target_max_block_size = 1  # what is known early waits for nothing behind it
         shared = Path(marks).absolute()
         device = "cuda" if seats.gpus else "mps" if run.device == "mps" else "cpu"
         own = replace(run, device=device, threads=seats.cpus)
@@ -202,14 +216,20 @@ def spread(
             num_cpus=seats.cpus,
             num_gpus=seats.gpus,
         )
+        known: set[int] = set()
         for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for pickled in batch["results"].to_pylist():
                 for number, able, result in pickle.loads(pickled):
-                    if isinstance(result, Exception) and not (
-                        able and isinstance(result, BlurvidError)
-                    ):
+                    failed = isinstance(result, Exception)
+                    if failed and not (able and isinstance(result, BlurvidError)):
                         raise result
-                    yield tasks[number], result
+                    if number in known:
+                        known.remove(number)
+                        yield tasks[number], result
+                    else:
+                        known.add(number)
+                        if not failed:
+                            on_known(tasks[number], result)
 
 
 @dataclass
@@ -224,26 +244,33 @@ class _Worker:
     """A folder with a file for each task that was begun, as long as the times that it was, until
     it ends."""
     version: str
-    do: Callable[[Any], Any] | None = None
+    do: Callable[[Any], Iterator[Any]] | None = None
     able: bool = False
     """Whether an error is that of one task; else it is that of every task."""
 
-    def __call__(self, batch: Any) -> dict[str, Any]:
+    def __call__(self, batch: Any) -> Iterator[dict[str, Any]]:
         """Do some tasks; the first time, load what is needed for them.
 
-        Their results are one row, which has once what they share.
+        Of each come two values, whatever happens, since Ray counts the rows of a worker that died:
+        what is known before the work, and the result. An error is both. Those of a single task are
+        rows of their own; those of several are one, which has once what they share.
         """
         tasks = zip(*(batch[key].to_pylist() for key in ("number", "task")), strict=True)
-        return {"results": [pickle.dumps([self._result(*task) for task in tasks])]}
+        told = (value for number, task in tasks for value in self._told(number, task))
+        for some in [list(told)] if batch.num_rows > 1 else ([one] for one in told):
+            yield {"results": [pickle.dumps(some)]}
 
-    def _result(self, number: int, task: bytes) -> tuple[int, bool, Any]:
-        try:
-            value = self._work(self.marks / str(number), task)
-        except Exception as error:  # the class of a bug need not travel
-            value = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
-        return number, self.able, value
+    def _told(self, number: int, task: bytes) -> Iterator[tuple[int, bool, Any]]:
+        work, value = self._work(self.marks / str(number), task), None
+        for _ in range(2):
+            if not isinstance(value, Exception):
+                try:
+                    value = next(work)
+                except Exception as error:  # the class of a bug need not travel
+                    value = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
+            yield number, self.able, value
 
-    def _work(self, mark: Path, task: bytes) -> Any:
+    def _work(self, mark: Path, task: bytes) -> Iterator[Any]:
         self.able = self.do is not None
         if self.do is None:
             self._look()
@@ -256,7 +283,7 @@ class _Worker:
             self.do = self._begin()
             self.able = True
         try:
-            return self.do(pickle.loads(task))
+            yield from self.do(pickle.loads(task))
         finally:
             mark.unlink()
 
@@ -273,7 +300,7 @@ class _Worker:
                 "photos and results must be on a disk that all machines share"
             )
 
-    def _begin(self) -> Callable[[Any], Any]:
+    def _begin(self) -> Callable[[Any], Iterator[Any]]:
         """Load, in the thread that works: settings of torch belong to it."""
         run = self.run
         if run.max_memory is None and self.share < 1 and run.device == "cpu":

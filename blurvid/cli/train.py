@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from blurvid.lab.train import TrainStep
 
 DEFAULT = TrainOptions()
-FIRST = "data out sheet model minutes max_steps batch crop init resume device"
+FIRST = "data out model minutes max_steps batch crop init resume device"
 whole = below("Run")
 network = below("Model")
 steps = below("Steps")

@@ -205,14 +205,15 @@ class _Windows:
     """Where the images go."""
 
     @contextlib.contextmanager
-    def __call__(self, run: RunOptions) -> Iterator[Callable[[Pending], list[Any]]]:
+    def __call__(self, run: RunOptions) -> Iterator[Callable[[Pending], Iterator[Any]]]:
         """Start threads; give what makes all windows of a clip."""
         threads = run.threads or 1
         with runtime.single_threaded_pool(threads) as pool:
 
-            def do(clip: Pending) -> list[Any]:
+            def do(clip: Pending) -> Iterator[Any]:
+                yield None  # nothing is known before
                 with _named(self.scratch):
-                    return list(self.made([clip], pool, 2 * threads))
+                    yield list(self.made([clip], pool, 2 * threads))
 
             yield do
 
