@@ -12,7 +12,7 @@ from blurvid.trajectory.consensus import Lines, find_consensus
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.descent import Descent
 from blurvid.trajectory.paths import Motion, reblur
-from blurvid.trajectory.pyramid import Hints, Proposal, Restored, count_levels, fit, resting
+from blurvid.trajectory.pyramid import Hints, Proposal, Restored, begin, fit, resting
 from blurvid.trajectory.refine import Effort, refine
 from blurvid.trajectory.sampling import blur, resize
 from blurvid.trajectory.search import find_motion
@@ -361,19 +361,28 @@ def test_choice_takes_the_best_answer_of_each_place():
     assert float((chosen.a == moved).float().mean()) > 0.9
 
 
-@pytest.mark.parametrize(("length", "levels"), [(2.0, 1), (20.0, 2)])
-def test_levels_follow_the_length_of_the_blur(length, levels):
+@pytest.mark.parametrize(
+    ("length", "seen_from", "halvings"), [(2.0, 400, 0), (9.0, 400, 0), (9.0, 200, 1)]
+)
+def test_work_begins_where_the_motion_is_seen(length, seen_from, halvings):
     picture = texture(400, 400)
     y = reblur(picture, Motion.straight(constant(length, 0.0, 400, 400)))
 
-    assert count_levels(y, knowing(picture)) == levels
+    def sharpen(blurry):  # knows the answer, but, as a network does, only of short blur
+        return resize(picture, blurry.shape[-2:]) if blurry.shape[-1] <= seen_from else blurry
+
+    found, look = begin(y, Fake(sharpen))
+    assert found == halvings
+    assert (look is not None) == (length > 7 and seen_from == 400)
+    if look is not None:
+        assert look.middle.shape[-1] == 400 / 2**halvings
 
 
-def test_levels_follow_the_hint():
+def test_work_begins_where_the_motion_of_the_hint_is_short():
     y = texture(400, 400)
 
-    assert count_levels(y, Fake(None), (20.0, 0.0)) == 2
-    assert count_levels(y, Fake(None), (2.0, 0.0)) == 1
+    assert begin(y, Fake(None), (20.0, 0.0)) == (1, None)
+    assert begin(y, Fake(None), (2.0, 0.0)) == (0, None)
 
 
 def blocks(height, width, seed):

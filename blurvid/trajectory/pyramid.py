@@ -1,8 +1,9 @@
 """From a photo to the picture and its motion, coarse to fine where the blur is long.
 
-The deblurring network knows blurs of up to about 15 px. Where a photo's are longer, it is
-made smaller until they are short, and every answer is the start of the next size. What the
-networks do is asked of them through `Networks`, so that nothing in here has parameters.
+The deblurring network knows blurs of up to about 15 px. Where a photo's are so long that the
+networks do not see them, it is made smaller until they do, and every answer is the start of the
+next size. What the networks do is asked of them through `Networks`, so that nothing in here has
+parameters.
 """
 
 from __future__ import annotations
@@ -74,6 +75,16 @@ class Hints:
         return motion.each(lambda field: field * moves)
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What is seen of a photo at some size."""
+
+    middle: Tensor
+    """Of that size."""
+    motion: Motion
+    """Of the size at which motion is worked on."""
+
+
 class Networks(Protocol):
     """What is learned. All images (1, 3, H, W), RGB in [0, 1], of any size."""
 
@@ -88,9 +99,11 @@ class Networks(Protocol):
 
 
 SHORT = 7.0
-"""Half displacement [px] up to which the network deblurs: its training blurs were 15 px long."""
-START = 7.0
-"""Half displacement [px] at the size at which the pyramid begins."""
+"""Half displacement [px] up to which the networks need not be asked whether they see it..."""
+LONG = 24.0
+"""...and from which they need not be asked either: their training's was up to 28."""
+SEEN = 0.7
+"""Share of a motion's length that is found where it is seen; of others it is hardly ever half."""
 LOOK = 160
 """Shorter side [px] of the first look, about."""
 SMALLEST = 64
@@ -127,6 +140,8 @@ BAND = 256
 """Rows of which that is done at a time."""
 RESTING = (0.1, 0.35)
 """Half displacements [px] below which a place is taken for resting, and above which not."""
+BEGUN = 0.4
+"""Share of the whole that is said to be done once larger sizes have been tried."""
 CLEARED = 0.3
 """Share of the middle frame, beside the photo, in what rests: it mends blur too short to be found,
 and sharpens what is sharp."""
@@ -167,50 +182,80 @@ def fit(
     tell("look", 0.0)
     if noise_of(y):
         y = denoised(y)
-    levels = count_levels(y, networks, known.shift)
     height, width = y.shape[-2:]
-    sizes = [_size(height, width, k) for k in range(levels - 1, -1, -1)]
+    halvings, look = begin(y, networks, known.shift, tell)
+    begun = BEGUN if halvings or look else 0.0
+    sizes = [_size(height, width, k) for k in range(halvings, -1, -1)]
     work = [size[0] * size[1] for size in sizes]
     found: Fit | None = None
     for number, size in enumerate(sizes):
         done, share = sum(work[:number]) / sum(work), work[number] / sum(work)
 
         def step(stage: str, part: float, done: float = done, share: float = share) -> None:
-            tell(stage, done + part * share)
+            tell(stage, begun + (1 - begun) * (done + part * share))
 
         seen = resize(y, size)
         if found is None:
-            found = _first(seen, networks, step, known, known.start(seen, width))
+            found = _first(seen, networks, look, step, known, known.start(seen, width))
+            look = None  # of large photos, it takes much memory
         else:
-            found = _next(seen, networks, found, step, known)
+            last = number == len(sizes) - 1
+            found = _next(seen, networks, found, last, step, known)
     assert found is not None
-    return Fit(found.restored, found.middle, found.motion, levels)
+    return Fit(found.restored, found.middle, found.motion, len(sizes))
 
 
-def count_levels(y: Tensor, networks: Networks, shift: tuple[float, float] | None = None) -> int:
-    """How many sizes a photo needs, from the motion seen where it is so small as to be short.
+def begin(
+    y: Tensor,
+    networks: Networks,
+    shift: tuple[float, float] | None = None,
+    tell: Progress | None = None,
+) -> tuple[int, Look | None]:
+    """Find the largest size at which the networks see the motion that they see where it is short.
+
+    At a smaller one they see it as well, but the answers of that have to be carried over, which
+    costs 1.2 dB where it is not needed.
 
     Args:
         y: photo, (1, 3, H, W).
         networks: what is learned.
         shift: `a` of the whole picture [px], where it is known.
+        tell: told what begins.
+
+    Returns:
+        How often the photo is halved, and what the networks say at that size, if they were asked.
     """
     height, width = y.shape[-2:]
-    halvings = max(0, round(math.log2(min(height, width) / LOOK)))
-    if halvings == 0:
-        return 1
+    most = max(0, round(math.log2(min(height, width) / LOOK)))
+    if most == 0:
+        return 0, None
     if shift is not None:
-        longest = math.hypot(*shift)
-    else:
-        small = resize(y, _size(height, width, halvings))
-        middle = networks.sharpen(small)
-        motion = networks.propose(middle, small).motion
-        if not _explains(middle, small, motion):
-            return 1
-        longest = motion.reach * 2**halvings
-    if longest <= SHORT:
-        return 1
-    return 1 + min(halvings, math.ceil(math.log2(longest / START)))
+        return min(most, _halvings(math.hypot(*shift))), None
+    small = resize(y, _size(height, width, most))
+    middle = networks.sharpen(small)
+    motion = networks.propose(middle, small).motion
+    if not _explains(middle, small, motion):
+        return 0, None
+    longest = motion.reach * 2**most
+    needed = min(most, _halvings(longest))
+    for halvings in range(needed):
+        there = longest / 2**halvings
+        if there <= LONG:
+            size = _size(height, width, halvings)
+
+            def step(stage: str, part: float, tried: int = halvings) -> None:
+                if tell is not None:
+                    tell(stage, BEGUN * (tried + part) / needed)
+
+            look = _look(resize(y, size), networks, step)
+            if look.motion.reach * size[1] / look.motion.size[1] >= SEEN * there:
+                return halvings, look
+    return needed, None
+
+
+def _halvings(longest: float) -> int:
+    """How often a motion [px] is halved until it is short."""
+    return math.ceil(math.log2(max(longest / SHORT, 1)))
 
 
 def resting(motion: Motion) -> Tensor:
@@ -246,17 +291,30 @@ def _slopes(image: Tensor) -> Tensor:
 
 
 def _first(
-    y: Tensor, networks: Networks, tell: Progress, hints: Hints, start: Motion | None
+    y: Tensor,
+    networks: Networks,
+    look: Look | None,
+    tell: Progress,
+    hints: Hints,
+    start: Motion | None,
 ) -> Fit:
     """The answer at the smallest size, or the only one; `start` stands for a search."""
+    if start is not None:
+        tell("middle frame", 0.02)
+        middle = networks.sharpen(y)
+        small_middle, small_y = _work_size(middle), _work_size(y)
+        begun = start.resized((small_y.shape[-2], small_y.shape[-1]))
+        look = Look(middle, _refined(small_middle, small_y, begun, None))
+    look = look or _look(y, networks, tell)
+    return _restored(y, look.middle, look.motion, networks, tell, hints)
+
+
+def _look(y: Tensor, networks: Networks, tell: Progress) -> Look:
+    """Find the motion without a coarser answer: as learned, or searched for."""
     tell("middle frame", 0.02)
     middle = networks.sharpen(y)
     tell("motion", 0.45)
     small_middle, small_y = _work_size(middle), _work_size(y)
-    if start is not None:
-        begin = start.resized((small_y.shape[-2], small_y.shape[-1]))
-        motion = _refined(small_middle, small_y, begin, None)
-        return _restored(y, middle, motion, networks, tell, hints)
     learned = networks.propose(small_middle, small_y)
     searched = find_motion(small_middle, small_y, _shrink(small_y))
     pair = _search_size(small_middle), _search_size(small_y)
@@ -266,21 +324,23 @@ def _first(
     ahead = 0.0 if searched.agreement > AFFINE else BETTER
     by_search = _error(*pair, other) + ahead < _error(*pair, motion)
     quiet = _quieted(*pair, other if by_search else motion)
-    motion = _finely(small_middle, small_y, quiet, None if by_search else learned.error)
-    return _restored(y, middle, motion, networks, tell, hints)
+    return Look(middle, _finely(small_middle, small_y, quiet, None if by_search else learned.error))
 
 
-def _next(y: Tensor, networks: Networks, coarser: Fit, tell: Progress, hints: Hints) -> Fit:
-    """The answer at the next size."""
+def _next(
+    y: Tensor, networks: Networks, coarser: Fit, last: bool, tell: Progress, hints: Hints
+) -> Fit:
+    """The answer at the next size, of which the last is not sharpened: that would be too much."""
     tell("picture", 0.02)
-    begun, share = _carried(y, networks, coarser)
-    tell("middle frame", 0.2)
-    middle = _within(networks.sharpen(begun), begun)
+    middle, share = _carried(y, networks, coarser)
+    if not last:
+        tell("middle frame", 0.2)
+        middle = _within(networks.sharpen(middle), middle)
     tell("motion", 0.6)
     small_middle, small_y = _work_size(middle), _work_size(y)
     work = (small_y.shape[-2], small_y.shape[-1])
     still = F.interpolate(share, work, mode="bilinear", align_corners=False) <= 0.3
-    del begun, share  # of large photos they take much memory
+    del share  # of large photos it takes much memory
     before = coarser.motion.resized(work)
     fresh = networks.propose(small_middle, small_y).motion
     rest = torch.zeros_like(fresh.a)
