@@ -113,7 +113,7 @@ def _moving(work: Work, paths: Sequence[Path]) -> None:
         return
     if work.kind not in ANIMATIONS:  # looped until it lasts as long as is asked for
         loops = math.ceil(options.seconds * options.fps / len(order) - 1e-9)
-        shown = replace(shown, order=order * max(1, loops))
+        shown = replace(shown, loops=max(1, loops))
     _save(shown, paths[0])
 
 
@@ -124,7 +124,7 @@ def _save(shown: Shown, path: Path) -> None:
         return
     frames = (shown.frames[index] for index in stoppable(shown.order))
     size, webm = shown.frames[0].shape[:2], shown.kind == "webm"
-    encode(frames, size, path, shown.fps, shown.crf, shown.name, webm=webm)
+    encode(*(frames, size, path, shown.fps, shown.crf, shown.name), webm=webm, loops=shown.loops)
 
 
 def _player(work: Work, paths: Sequence[Path]) -> None:

@@ -30,6 +30,8 @@ class Shown:
     """One of `config.FORMATS`."""
     name: Path
     """The file to name in messages."""
+    loops: int = 1
+    """How often a video, which does not repeat itself, shows all of it."""
 
 
 LARGEST = 8_000_000

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -49,6 +51,7 @@ def encode(
     aspect: tuple[int, int] = (1, 1),
     joinable: bool = False,
     webm: bool = False,
+    loops: int = 1,
 ) -> None:
     """Encode frames as they come, at constant memory.
 
@@ -62,6 +65,7 @@ def encode(
         aspect: width to height of a pixel when shown.
         joinable: for `pieces.join`: no frame is stored out of its order.
         webm: write WebM (VP9) instead of MP4 (H.264).
+        loops: how often all of it is shown; it is encoded once.
 
     Raises:
         OutputError: FFmpeg failed; with its words.
@@ -88,12 +92,28 @@ def encode(
         rgb = f"video_size={width}x{height}:pix_fmt=rgb24:time_base={1 / rate}:range=pc"
         nodes = ("buffer", rgb), ("scale", _TO_BT709), ("format", "yuv420p"), ("buffersink", None)
         graph.link_nodes(*(graph.add(*node) for node in nodes)).configure()
-        for index, pixels in enumerate(frames):
+        packets: list[tuple[bytes, int, int, bool]] = []
+
+        def mux(encoded: Sequence[Packet[VideoStream]]) -> None:
+            if loops > 1:
+                packets.extend((bytes(p), p.pts or 0, p.dts or 0, p.is_keyframe) for p in encoded)
+            out.mux(encoded)
+
+        count = 0
+        for pixels in frames:
             graph.vpush(VideoFrame.from_ndarray(_even(pixels)))
             frame = graph.vpull()
-            frame.pts, frame.time_base = index, 1 / rate
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode())
+            frame.pts, frame.time_base = count, 1 / rate
+            mux(stream.encode(frame))
+            count += 1
+        mux(stream.encode())
+        for turn in range(1, loops):
+            for data, shown, stored, key in packets:
+                packet: Packet[Any] = Packet(data)
+                packet.stream, packet.time_base, packet.is_keyframe = stream, 1 / rate, key
+                packet.pts, packet.dts = shown + turn * count, stored + turn * count
+                packet.duration = 1
+                out.mux(packet)
 
 
 @contextlib.contextmanager
