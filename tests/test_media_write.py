@@ -2,6 +2,7 @@ import io
 import os
 import stat
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -335,6 +336,18 @@ def test_what_is_too_large_is_made_smaller_or_refused(tmp_path):
         with pytest.raises(OutputError, match=r"16400 x 2 pixels, but WebP holds 16383 a side"):
             refuse()
     assert leftovers(tmp_path) == ["long.webp"]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm"])
+def test_a_loop_is_shown_again_as_it_was(tmp_path, kind):
+    options = ClipOptions(seconds=3, fps=10, bounce=False)
+    media.write_frames(moving(), tmp_path / f"a.{kind}", options=options)
+    with av.open(str(tmp_path / f"a.{kind}")) as video:
+        shown = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in video.decode(video=0)]
+    assert [round(time, 3) for time, _ in shown] == [i / 10 for i in range(35)]
+    for i, (_, picture) in enumerate(shown):
+        assert (picture == shown[i % 7][1]).all()
+    assert (shown[0][1] != shown[6][1]).any()
 
 
 def test_transparent_parts_become_white_and_colours_srgb(tmp_path):
