@@ -173,6 +173,19 @@ def test_saving_replaces_only_weight_sets_and_only_when_told(net, tmp_path):
         save(net, tmp_path / "photos" / "cat.jpg" / "a")
 
 
+def test_saving_again_removes_the_files_of_the_set_before_and_no_others(net, tmp_path):
+    saved = save(net, tmp_path / "a")
+    old = saved.file("direct")
+    (tmp_path / "a" / "mine.safetensors").write_bytes(b"the user's")
+    with torch.no_grad():
+        next(net.parameters()).add_(1)
+    again = save(net, tmp_path / "a", overwrite=True)
+
+    assert not old.exists()
+    names = {again.file("direct").name, "set.json", "mine.safetensors"}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == names
+
+
 def test_a_failed_save_leaves_what_was_there(net, tmp_path, monkeypatch):
     save(net, tmp_path / "a", 1.0)
 

@@ -35,7 +35,7 @@ from blurvid.recipe import resolve_middle
 )
 @choices.part_options
 @choices.middle_option("What deblurs; also others' weights")
-@choices.fast_option("The middle network alone: seconds instead of a minute")
+@choices.fast_option("The middle network alone: faster, and less sharp")
 @choices.passes_option
 @options.memory_option
 @options.run_options

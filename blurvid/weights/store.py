@@ -182,11 +182,14 @@ def _install(
     with locked(target / LOCK_FILE, target, PATIENCE):
         remove_stale(target)
         check_free(target, overwrite=overwrite)
+        before: set[str] = set()
+        with contextlib.suppress(WeightsError):  # there is none, or it is damaged
+            before = {entry["file"] for entry in read_set(target, "path").info["files"].values()}
         with replacing([target / name for name in names]) as paths:
             for path, data in zip(paths, [*contents.values(), text.encode()], strict=True):
                 path.write_bytes(data)
-        for old in target.glob("*.safetensors"):
-            if old.name not in names:
+        for old in target.glob("*.safetensors"):  # whatever else is there is the user's
+            if old.name not in names and (old.name in before or LEFT.fullmatch(old.name)):
                 with contextlib.suppress(OSError):
                     old.unlink()
     return read_set(target, "path")
