@@ -81,3 +81,19 @@ def rescale(flow: Tensor, size: tuple[int, int]) -> Tensor:
         return flow
     ratio = flow.new_tensor([size[1] / width, size[0] / height]).view(1, 2, 1, 1)
     return F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * ratio
+
+
+def enlarged(x: Tensor, size: tuple[int, int], place: tuple[slice, slice]) -> Tensor:
+    """Some rows and columns of (B, C, h, w) brought to another size, values as `rescale` has them.
+
+    So that of a large field never more is there than what is being worked on.
+    """
+    for dim, length, part in zip((-2, -1), size, place, strict=True):
+        few = x.shape[dim]
+        at = torch.arange(length, dtype=torch.float32, device=x.device)[part]
+        at = ((at + 0.5) * (few / length) - 0.5).clamp(0, few - 1)
+        low = at.long()
+        share = (at - low).view(-1, *[1] * (-1 - dim))
+        high = (low + 1).clamp(max=few - 1)
+        x = torch.lerp(x.index_select(dim, low), x.index_select(dim, high), share)
+    return x

@@ -122,23 +122,23 @@ class MotionModel(nn.Module):
             times: from -1, the first frame, to 1, the last; beyond is extrapolated.
 
         Yields:
-            (3, H, W), RGB in [0, 1].
+            (3, H, W), RGB in [0, 1]; the next one takes its place.
         """
         picture = found.restored.picture
         rest = resting(found.motion)
         goal = EVEN * steepness(picture)
+        out = torch.empty_like(picture)
         for t in times:
-            out = torch.empty_like(picture)
             for seen, kept, target in self._tiles(found.motion):
                 with autocast(y.device, self.dtype):
                     part = self.restoration.frame(
                         _padded(picture[..., *seen], self.restoration.size_multiple),
                         found.restored.features[..., *self._cells(seen)],
-                        _padded(_fields(found.motion, seen), self.restoration.size_multiple),
+                        _padded(_fields(found.motion.part(seen)), self.restoration.size_multiple),
                         t,
                     )
                 out[..., *target] = part[..., *kept]
-            yield crisp(out.lerp_(picture, rest).clamp_(0, 1), goal)[0]
+            yield out.copy_(crisp(out.lerp_(picture, rest).clamp_(0, 1), goal))[0]
 
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image, see `SequenceModel`."""
@@ -204,9 +204,9 @@ class MotionModel(nn.Module):
         multiple = self.restoration.size_multiple
         picture, features = torch.empty_like(y), y.new_empty(0)
         for seen, kept, target in self._tiles(motion):
-            part, shown = middle[..., *seen], y[..., *seen]
-            blurred = reblur(part, motion.part(seen), "bilinear", motion.looks)
-            whole = [_padded(x, multiple) for x in (shown, part, _fields(motion, seen), blurred)]
+            part, shown, paths = middle[..., *seen], y[..., *seen], motion.part(seen)
+            blurred = reblur(part, paths, "bilinear", motion.looks)
+            whole = [_padded(x, multiple) for x in (shown, part, _fields(paths), blurred)]
             with autocast(y.device, self.dtype):
                 some, carried = self.restoration.solve(*whole)
             picture[..., *target] = some[..., *kept]
@@ -231,8 +231,7 @@ class MotionModel(nn.Module):
         for field, length in zip((1, 0), motion.size, strict=True):
             most = length if pixels <= WHOLE_PIXELS else TILE_SIDE
             step = -(-length // -(-length // most) // multiple) * multiple
-            reach = float(motion.a[:, field].abs().max() + motion.b[:, field].abs().max())
-            margin = math.ceil((reach + MARGIN) / multiple) * multiple
+            margin = math.ceil((motion.farthest(field) + MARGIN) / multiple) * multiple
             sides.append([])
             for begin in range(0, length, step):
                 end = min(length, begin + step)
@@ -250,9 +249,9 @@ def _finite(x: Tensor) -> Tensor:
     return x
 
 
-def _fields(motion: Motion, place: Place) -> Tensor:
-    """Both a and b of a place, (1, 4, h, w)."""
-    return torch.cat([motion.a[..., *place], motion.b[..., *place]], dim=1)
+def _fields(motion: Motion) -> Tensor:
+    """Both a and b, (1, 4, H, W)."""
+    return torch.cat([motion.a, motion.b], dim=1)
 
 
 def _padded(x: Tensor, multiple: int) -> Tensor:
