@@ -84,16 +84,18 @@ def rescale(flow: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def enlarged(x: Tensor, size: tuple[int, int], place: tuple[slice, slice]) -> Tensor:
-    """Some rows and columns of (B, C, h, w) brought to another size, values as `rescale` has them.
+    """Some rows and columns of (B, C, h, w) brought to another size.
 
-    So that of a large field never more is there than what is being worked on.
+    To the last bit as `rescale` has it, as networks in bfloat16 make more of the last bit.
     """
-    for dim, length, part in zip((-2, -1), size, place, strict=True):
-        few = x.shape[dim]
-        at = torch.arange(length, dtype=torch.float32, device=x.device)[part]
-        at = ((at + 0.5) * (few / length) - 0.5).clamp(0, few - 1)
+    for dim in (-1, -2):
+        few, length = x.shape[dim], size[dim]
+        scale = float(torch.tensor(few / length))  # in float32
+        at = (torch.arange(length, dtype=torch.float64)[place[dim]] + 0.5) * scale - 0.5
+        at = at.float().clamp(0, few - 1)
         low = at.long()
-        share = (at - low).view(-1, *[1] * (-1 - dim))
-        high = (low + 1).clamp(max=few - 1)
-        x = torch.lerp(x.index_select(dim, low), x.index_select(dim, high), share)
+        share = (at - low).view(-1, *[1] * (-1 - dim)).to(x)
+        low, high = low.to(x.device), (low + 1).clamp(max=few - 1).to(x.device)
+        upper = x.index_select(dim, high) * share
+        x = upper.addcmul_(x.index_select(dim, low), 1 - share)
     return x
