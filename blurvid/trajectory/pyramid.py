@@ -293,8 +293,12 @@ def _look(y: Tensor, networks: Networks, tell: Progress) -> Look:
     # What follows one affine field is a camera's motion, which the search knows best.
     ahead = 0.0 if searched.agreement > AFFINE else BETTER
     by_search = _error(*pair, other) + ahead < _error(*pair, motion)
-    quiet = _quieted(*pair, other if by_search else motion)
-    return Look(middle, _finely(small_middle, small_y, quiet, None if by_search else learned.error))
+    found, error = (other, None) if by_search else (motion, learned.error)
+    # Places are not let rest one by one: where the middle frame is as blurred as the photo, rest
+    # explains it best.
+    if not _explains(*pair, found):
+        found = Motion.straight(torch.zeros_like(found.a))
+    return Look(middle, _finely(small_middle, small_y, found, error))
 
 
 def _next(
@@ -395,15 +399,6 @@ def _explains(middle: Tensor, y: Tensor, motion: Motion) -> bool:
     """Whether motion tells more of the photo than rest does."""
     rest = Motion.straight(torch.zeros_like(motion.a))
     return _error(middle, y, motion) < _error(middle, y, rest) - GAIN
-
-
-def _quieted(middle: Tensor, y: Tensor, motion: Motion) -> Motion:
-    """Let rest what the motion explains no better than rest: the whole, or some places."""
-    rest = torch.zeros_like(motion.a)
-    if not _explains(middle, y, motion):
-        return Motion.straight(rest)
-    chosen = choose(middle, y, [motion, Motion.straight(rest)])
-    return Motion(steady(chosen.a), chosen.b, motion.consensus)
 
 
 def _search_size(image: Tensor) -> Tensor:
