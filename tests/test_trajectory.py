@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -11,11 +12,11 @@ from blurvid.trajectory.camera import Exposure
 from blurvid.trajectory.choose import choose
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.descent import Descent
-from blurvid.trajectory.grain import noise_of
+from blurvid.trajectory.grain import denoised, noise_of
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.pyramid import Hints, Proposal, Restored, begin, fit, resting
 from blurvid.trajectory.refine import Effort, refine
-from blurvid.trajectory.sampling import blur, resize
+from blurvid.trajectory.sampling import blur, crisp, resize, steepness
 
 
 def texture(height, width, seed=0):
@@ -169,6 +170,50 @@ def test_motion_scales_with_the_picture():
 
     assert_close(small.a, constant(2.0, -1.0, 10, 15))
     assert small.size == (10, 15)
+
+
+def test_motion_of_a_large_picture_stays_small():
+    few = Motion(*(blur(torch.randn(1, 2, 18, 25), 2.0) for _ in range(3)))
+    dense = few.resized((71, 96))
+
+    motion = dataclasses.replace(few, whole=(71, 96))
+
+    place = (slice(10, 40), slice(50, 200))
+    part = motion.part(place)
+    assert motion.size == dense.size
+    assert_close(part.a, dense.part(place).a)
+    assert_close(part.b, dense.part(place).b)
+    assert_close(motion.resized((9, 12)).a, few.resized((9, 12)).a)
+    assert motion.reach == pytest.approx(dense.reach, rel=0.15)
+    for side in (0, 1):
+        longest = dense.a[:, side].abs().max() + dense.b[:, side].abs().max()
+        assert longest <= motion.farthest(side) < 1.5 * longest
+
+
+def test_what_is_still_has_sharp_edges_in_a_large_picture():
+    still = torch.zeros(1, 1, 60, 80)
+    still[..., :37] = 1
+
+    field = constant(2.0, 1.0, 15, 20)
+    motion = Hints(still=still).calm(Motion(field, field, field, (60, 80)))
+
+    assert not motion.a[..., :37].any()
+    assert_close(motion.part((slice(None), slice(37, None))).a, constant(8.0, 4.0, 60, 43))
+
+
+def test_bands_do_not_show(monkeypatch):
+    picture, noise = texture(90, 60), torch.randn(1, 3, 90, 60)
+    noisy = (blur(picture, 4.0) + 0.05 * noise).clamp(0, 1)
+    motion = Motion.straight(blur(torch.randn(1, 2, 90, 60), 4.0))
+    found = []
+    for rows in (8, 90):
+        monkeypatch.setattr("blurvid.trajectory.sampling.BAND", rows)
+        numbers = torch.tensor([noise_of(noisy), steepness(noisy)])
+        found.append((numbers, denoised(noisy), crisp(noisy, 1.0), resting(motion)))
+
+    assert found[0][0].min() > 0
+    for few, whole in zip(*found, strict=True):
+        assert_close(few, whole)
 
 
 # The camera as a matrix
@@ -358,8 +403,10 @@ def blocks(height, width, seed):
     return blur(picture, 0.7)
 
 
-def test_long_blur_is_found_through_the_pyramid(monkeypatch):
+@pytest.mark.parametrize("band", [20, 256])
+def test_long_blur_is_found_through_the_pyramid(band, monkeypatch):
     monkeypatch.setattr("blurvid.trajectory.pyramid.LOOK", 48)
+    monkeypatch.setattr("blurvid.trajectory.sampling.BAND", band)
     picture, truth = blocks(112, 136, seed=5), constant(9.0, 4.0, 112, 136)
     y = reblur(picture, Motion.straight(truth))
     stages = []
@@ -369,7 +416,7 @@ def test_long_blur_is_found_through_the_pyramid(monkeypatch):
 
     class Carrying(Fake):
         def restore(self, y, middle, motion):  # the coarser picture is as good as solved for
-            return Restored(resize(picture, y.shape[-2:]), middle)
+            return Restored(resize(picture, y.shape[-2:]).clone(), middle)
 
     networks = Carrying(sharpen, truth)
     found = fit(y, networks, lambda stage, share: stages.append((stage, share)))
