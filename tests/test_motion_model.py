@@ -31,9 +31,10 @@ DIRECT = DirectSpec(factor=2, channels=(4, 8), blocks=(1, 1))
 
 
 def tiny():
-    """An untrained model: m is the photo, frames are plain warps, the network sees no motion."""
+    """An untrained model: m is the photo, frames are plain warps, all moves alike, unsurely."""
     motion, restore = MotionNet(MOTION), RestoreNet(RESTORE)
     torch.nn.init.zeros_(motion.head.weight)
+    motion.head.bias.data = torch.tensor([0.08 * WAY / 2, 0, 0, 0, 1])
     return models.MotionModel(models.middle_of(DirectNet(DIRECT)), motion, restore).eval()
 
 
