@@ -196,7 +196,7 @@ class MotionModel(nn.Module):
         told = told[..., :height, :width]
         a, b = told[:, :2].contiguous(), told[:, 2:4].contiguous()
         expected = told[:, 4:].clamp(-SURE, SURE).exp() * (1 + 0.1 * a.norm(dim=1, keepdim=True))
-        return Proposal(Motion(a, b, a), expected)
+        return Proposal(Motion(a, b), expected)
 
     @memory_kept()
     def restore(self, y: Tensor, middle: Tensor, motion: Motion) -> Restored:

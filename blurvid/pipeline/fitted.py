@@ -161,4 +161,4 @@ def _calm(motion: Motion) -> Motion:
 def _moved(fit: Fit, device: torch.device) -> Fit:
     a, b = fit.motion.a.to(device), fit.motion.b.to(device)
     restored = Restored(fit.restored.picture.to(device), fit.restored.features.to(device))
-    return Fit(restored, Motion(a, b, a, fit.motion.whole), fit.levels)
+    return Fit(restored, Motion(a, b, fit.motion.whole), fit.levels)

@@ -54,7 +54,7 @@ def noise_of(y: Tensor) -> float:
         found = (grey - coarser).square(), (coarser - _smooth(coarser, 1)).square()
         return torch.cat([grey, *found], dim=1)
 
-    means, *energies = F.avg_pool2d(by_bands(details, y.shape[-2], 6), PATCH).split(1, dim=1)
+    means, *energies = F.avg_pool2d(by_bands(details, y.shape[-2], 6), PATCH).chunk(3, dim=1)
     lit = (means > LIT[0]) & (means < LIT[1])
     if not lit.any():
         return 0.0

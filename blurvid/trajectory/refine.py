@@ -62,9 +62,9 @@ def refine(
 ) -> Motion:
     """Move the paths until the re-blurred picture is the photo.
 
-    Robust re-blur error, smoothness of how `a` departs from G, and a price on turning against
-    the first answer (the photo does not tell a sign from its opposite, but the way from one to
-    the other leads through wrong motion).
+    Robust re-blur error, smoothness of how `a` departs from the first answer, and a price on
+    turning against that (the photo does not tell a sign from its opposite, but the way from one
+    to the other leads through wrong motion).
 
     Args:
         middle: sharp picture, (1, 3, H, W), RGB in [0, 1].
@@ -76,12 +76,12 @@ def refine(
         mode: how to look between pixels; bilinear is enough to find the motion, and faster.
 
     Returns:
-        The refined motion, with the same consensus.
+        The refined motion.
     """
     height, width = motion.size
     nodes = (_nodes(height, effort.cell), _nodes(width, effort.cell))
     rows, columns = _spread(nodes[0], height).to(y), _spread(nodes[1], width).to(y)
-    first, bend, consensus = (_at_nodes(x, nodes) for x in (motion.a, motion.b, motion.consensus))
+    first, bend = (_at_nodes(x, nodes) for x in (motion.a, motion.b))
     lengths = first.norm(dim=1, keepdim=True)
     ahead = first / (lengths + 0.05)
     faith = None if error is None else LOYALTY / (_at_nodes(error, nodes) + 0.1)
@@ -97,7 +97,7 @@ def refine(
         paths = some_rows @ field @ some_columns.t()
         blurry = to_image(exposed(light, paths[:, :2], paths[:, 2:], looks, mode, stride))
         distance = torch.sqrt((blurry - seen) ** 2 + ROBUST).mean()
-        rough = _roughness(a - consensus) + _roughness(b) + BENT * b.square().mean()
+        rough = _roughness(a - first) + _roughness(b) + BENT * b.square().mean()
         against = F.relu(-(a * ahead).sum(dim=1)).mean()
         loss = count * (distance + effort.smoothness * rough + SIGN * against)
         if faith is not None:
@@ -107,7 +107,7 @@ def refine(
         descent.step(slope)
     with torch.no_grad():
         paths = rows @ field @ columns.t()
-    return Motion(paths[:, :2], paths[:, 2:], motion.consensus)
+    return Motion(paths[:, :2], paths[:, 2:])
 
 
 def _at_nodes(field: Tensor, nodes: tuple[int, int]) -> Tensor:
