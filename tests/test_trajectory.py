@@ -453,6 +453,16 @@ def test_what_nearly_rests_is_taken_from_the_photo():
     assert_close(found.restored.picture, y)
 
 
+def test_what_rests_keeps_its_noise():
+    """Even texture, such as grass, looks like noise."""
+    y = (0.5 + 0.08 * torch.randn(1, 3, 64, 80)).clamp(0, 1)
+    assert noise_of(y) > 0
+
+    found = fit(y, Fake(lambda blurry: blurry))
+
+    assert_close(found.restored.picture, y)
+
+
 def test_a_hint_decides_where_the_search_begins():
     """Stripes along x tell nothing of the motion along them, nor of the way across."""
     picture = texture(96, 112)[..., :1, :].expand(1, 3, 96, 112).contiguous()
@@ -481,7 +491,7 @@ def test_motion_that_is_seen_is_believed_where_the_middle_frame_stays_blurred():
 
         found = fit(y, Sure(lambda blurry, middle=middle: resize(middle, blurry.shape[-2:])))
 
-        assert apart(found.motion.a[..., blurred, :], truth[..., blurred, :]) < 1.5
+        assert apart(found.motion.a[..., blurred, :], truth[..., blurred, :]) < 0.5
 
 
 def test_what_is_said_to_be_still_rests():

@@ -163,12 +163,13 @@ def fit(
         hints: what is known of the motion.
 
     Returns:
-        Picture and motion of the photo's size; without the noise, if it was strong.
+        Picture and motion of the photo's size; what moves is without the noise, if it was strong.
     """
     tell, known = progress or _silent, hints or Hints()
     tell("look", 0.0)
-    if noise_of(y):
-        y = denoised(y)
+    photo = y
+    if noise_of(photo):
+        y = denoised(photo)
     height, width = y.shape[-2:]
     halvings, look = begin(y, networks, known.shift, tell)
     begun = BEGUN if halvings or look else 0.0
@@ -188,6 +189,8 @@ def fit(
             last = number == len(sizes) - 1
             found = _next(seen, networks, found, last, step, known)
     assert found is not None
+    if y is not photo:  # what rests keeps its noise: it may be texture
+        found.restored.picture.lerp_(photo, resting(found.motion))
     return replace(found, levels=len(sizes))
 
 
@@ -219,10 +222,10 @@ def begin(
         return min(most, _halvings(math.hypot(*shift))), None
     small = resize(y, _size(height, width, most))
     middle = networks.sharpen(small)
-    told = networks.propose(middle, small)
-    if not _believed(middle, small, told, told.motion):
+    motion = networks.propose(middle, small).motion
+    if not _explains(middle, small, motion):
         return 0, None
-    longest = told.motion.reach * 2**most
+    longest = motion.reach * 2**most
     needed = min(most, _halvings(longest))
     for halvings in range(needed):
         there = longest / 2**halvings
@@ -283,7 +286,11 @@ def _look(y: Tensor, networks: Networks, tell: Progress) -> Look:
     told = networks.propose(small_middle, small_y)
     pair = _first_size(small_middle), _first_size(small_y)
     motion = _coarsely(*pair, told.motion, told.error)
-    if not _believed(*pair, told, motion):
+    # Where the middle frame is as blurred as the photo, rest explains it best; so what is seen for
+    # sure need not explain more.
+    length = told.motion.a.norm(dim=1, keepdim=True)
+    sure = (length > told.error.clamp(min=1)).float().mean()
+    if float(sure) <= SURE and not _explains(*pair, motion):
         motion = Motion.straight(torch.zeros_like(motion.a))
     return Look(middle, _finely(small_middle, small_y, motion, told.error))
 
@@ -377,16 +384,10 @@ def _finely(middle: Tensor, y: Tensor, found: Motion, error: Tensor | None) -> M
     return found if found.size == size else refine(middle, y, found.resized(size), FULL_SIZE, error)
 
 
-def _believed(middle: Tensor, y: Tensor, told: Proposal, motion: Motion) -> bool:
-    """Whether there is motion: it is seen for sure, or tells more of the photo than rest does.
-
-    The second alone is not asked for: where the middle frame is as blurred as the photo, rest
-    explains it best.
-    """
-    length = told.motion.a.norm(dim=1, keepdim=True)
-    sure = (length > told.error.clamp(min=1)).float().mean()
+def _explains(middle: Tensor, y: Tensor, motion: Motion) -> bool:
+    """Whether motion tells more of the photo than rest does."""
     rest = Motion.straight(torch.zeros_like(motion.a))
-    return float(sure) > SURE or _error(middle, y, motion) < _error(middle, y, rest) - GAIN
+    return _error(middle, y, motion) < _error(middle, y, rest) - GAIN
 
 
 def _first_size(image: Tensor) -> Tensor:
