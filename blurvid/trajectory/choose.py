@@ -1,4 +1,4 @@
-"""Which of several answers explains each place of a photo, and where rest is one of them."""
+"""Which of several answers explains each place of a photo, where rest is one, and who can tell."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.exposure import exposed, to_image, to_light
-from blurvid.trajectory.paths import Motion
+from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.sampling import blur
 
 HANDICAP = 5e-6
 """Squared error by which each later answer has to be better than the one before it."""
 AROUND = 4.0
 """Width of the Gaussian over which errors are averaged [px]."""
+WIDELY = 6.0
+"""The same where it is found how much sharper the middle frame is [px]."""
+HARDLY = 1e-5
+"""Mean squared difference that two images have anyway."""
 MULTIPLIED = 1.8
 """Deblurring what is sharp multiplies its total variation by this and more."""
 MOVING = 1.5
@@ -71,6 +75,27 @@ def deblurred(picture: Tensor, y: Tensor, motion: Motion) -> Tensor:
     ratio = _variation(picture) / (_variation(y) + FLAT)
     moves = motion.a.norm(dim=1, keepdim=True) > MOVING
     return torch.where(moves & (ratio < MULTIPLIED), 1.0, 0.0)
+
+
+@torch.no_grad()
+def sharpened(middle: Tensor, y: Tensor, motion: Motion) -> Tensor:
+    """How much of the motion's blur the middle frame has lost around each place.
+
+    Where it has kept all, rest explains the photo best, whatever the motion is.
+
+    Args:
+        middle: what a network makes of the photo, (1, 3, H, W), RGB in [0, 1].
+        y: photo, the same.
+        motion: of the same size.
+
+    Returns:
+        From 0, all is kept, to 1, all is lost or there is none, (1, 1, H, W).
+    """
+    blurry = reblur(middle, motion, "bilinear")
+    lost, had = (
+        blur((x - middle).square().mean(dim=1, keepdim=True), WIDELY) + HARDLY for x in (y, blurry)
+    )
+    return (lost / had).clamp(max=1).sqrt()
 
 
 def oriented(vectors: Tensor, reference: Tensor) -> Tensor:

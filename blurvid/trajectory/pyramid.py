@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.trajectory.choose import choose, deblurred, oriented, steady
+from blurvid.trajectory.choose import choose, deblurred, oriented, sharpened, steady
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.grain import denoised, noise_of
 from blurvid.trajectory.paths import Motion, reblur
@@ -105,6 +105,9 @@ LONG = 24.0
 SEEN = 0.7
 """Share of a motion's length that is found where it is seen: 0.73 and more where it was chosen,
 0.66 and less of real blur that needs smaller sizes."""
+CLEAR = 0.6
+"""Share of that motion's blur that the middle frame has lost by then: 0.9 and more where it was
+chosen, 0.4 and less of real blur that needs smaller sizes."""
 LOOK = 160
 """Shorter side [px] of the first look, about."""
 SMALLEST = 64
@@ -236,10 +239,19 @@ def begin(
                 if tell is not None:
                     tell(stage, BEGUN * (tried + part) / needed)
 
-            look = _look(resize(y, size), networks, step)
-            if look.motion.reach * size[1] / look.motion.size[1] >= SEEN * there:
+            seen = resize(y, size)
+            look = _look(seen, networks, step)
+            found = look.motion.reach * size[1] / look.motion.size[1]
+            if found >= SEEN * there and _cleared(look, seen) >= CLEAR:
                 return halvings, look
     return needed, None
+
+
+def _cleared(look: Look, y: Tensor) -> float:
+    """Share of the blur that the middle frame has lost, the more it counts the more moves."""
+    length = look.motion.a.norm(dim=1, keepdim=True)
+    lost = sharpened(_work_size(look.middle), _work_size(y), look.motion)
+    return float((lost * length).sum() / length.sum().clamp(min=1e-6))
 
 
 def _halvings(longest: float) -> int:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.exposure import Sampling, exposed, to_image, to_light
+from blurvid.trajectory.choose import sharpened
 from blurvid.trajectory.descent import Descent
-from blurvid.trajectory.paths import Motion, reblur
-from blurvid.trajectory.sampling import blur
+from blurvid.trajectory.paths import Motion
 
 ROBUST = 1e-4
 """Squared error from which errors count linearly."""
@@ -29,10 +29,6 @@ PACE = 0.08
 SLOWEST = 0.03
 """...[px]: small motion flips through zero with larger steps."""
 FASTEST = 0.2
-AROUND = 6.0
-"""Width of the Gaussian over which it is found how much sharper the middle frame is [px]."""
-HARDLY = 1e-5
-"""Mean squared difference that two images have anyway."""
 DAMPING = 1e-5
 """Slopes far below this move a node less than a step."""
 
@@ -98,7 +94,7 @@ def refine(
     some_rows, some_columns, seen = rows[::stride], columns[::stride], y[..., ::stride, ::stride]
     count = nodes[0] * nodes[1]
     with torch.no_grad():
-        trusted = _sharpened(middle, y, motion)[..., ::stride, ::stride]
+        trusted = sharpened(middle, y, motion)[..., ::stride, ::stride]
     for _ in range(effort.steps):
         a, b = field[:, :2], field[:, 2:]
         paths = some_rows @ field @ some_columns.t()
@@ -115,18 +111,6 @@ def refine(
     with torch.no_grad():
         paths = rows @ field @ columns.t()
     return Motion(paths[:, :2], paths[:, 2:])
-
-
-def _sharpened(middle: Tensor, y: Tensor, motion: Motion) -> Tensor:
-    """How much of the motion's blur the middle frame has lost around each place, (1, 1, H, W).
-
-    Where it has kept all, rest explains the photo best, whatever the motion is: 0.
-    """
-    blurry = reblur(middle, motion, "bilinear")
-    lost, blurs = (
-        blur((x - middle).square().mean(dim=1, keepdim=True), AROUND) + HARDLY for x in (y, blurry)
-    )
-    return (lost / blurs).clamp(max=1).sqrt()
 
 
 def _at_nodes(field: Tensor, nodes: tuple[int, int]) -> Tensor:
