@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import nn
 
-from blurvid import batch, planning, weights
+from blurvid import batch, planning
 from blurvid.cli import main
 from blurvid.config import (
     BatchOptions,
@@ -21,6 +21,7 @@ from blurvid.config import (
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Extractor
 from blurvid.recipe import Recipe, Source
+from blurvid.weights import store
 
 CPU = torch.device("cpu")
 STORED = {
@@ -78,7 +79,7 @@ def save_tiny(folder, *, moving=False, score=None):
     folder.parent.mkdir(parents=True, exist_ok=True)
     scores = {} if score is None else {"seven_frame_psnr": score}
     facts = {"recipe": {}, "data": "", "scores": scores, "licence": "MIT"}
-    return weights.save(net, folder, name=folder.name, **facts)
+    return store.save(net, folder, name=folder.name, **facts)
 
 
 def make_photo(path, seed=0, size=(48, 32), **options):

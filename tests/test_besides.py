@@ -9,9 +9,10 @@ import torch
 from helpers import invoke
 from PIL import Image
 
-from blurvid import media, weights
+from blurvid import media
 from blurvid.config import DirectSpec
 from blurvid.networks import DirectNet
+from blurvid.weights import store
 
 KINDS = ["montage", "flow", "trust"]
 PLACES = {"montage": ["_montage.png"], "flow": ["_flow.flo", "_flow.png"],
@@ -23,7 +24,7 @@ def here(tmp_path, monkeypatch):
     """A folder with untrained weights and photos."""
     net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
     told = {"seven_frame_psnr": 26.5}
-    weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
+    store.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
     for name in ("a", "b", "in/a", "in/deep/c"):
         media.write_still(torch.full((3, 16, 24), 0.5), tmp_path / f"{name}.png")
     monkeypatch.chdir(tmp_path)

@@ -19,6 +19,7 @@ from blurvid import media, pipeline, weights
 from blurvid.config import MIDDLE, BDIRSpec, CascadeSpec, DirectSpec, QualityOptions, RunOptions
 from blurvid.models import GivenMiddle, GuidedCascade, build, middle_of
 from blurvid.recipe import resolve_middle
+from blurvid.weights import store
 
 pytestmark = pytest.mark.usefixtures("surroundings", "inside")
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
@@ -39,7 +40,7 @@ def awake(name):
 
 
 def make_set(folder, model, **scores):
-    weights.save(
+    store.save(
         model, folder, name=folder.name, recipe={}, data="none", scores=scores, licence="MIT",
         dtype=torch.float32,
     )  # fmt: skip
@@ -168,7 +169,7 @@ def test_a_middle_named_means_the_cascade_where_motion_is_not_there(released, ph
     )
     assert result.exit_code == 0
     assert "Model cascade (weights cascade, 20.00 dB, middle frame by bdirnet)" in result.stderr
-    net = weights.load(weights.find("bdirnet"))
+    net = store.load(weights.find("bdirnet"))
     with torch.no_grad():
         padded = pipeline.fit(media.read_photo(photo).pixels, 40)  # as both networks need it
         expected = media.to_uint8(net(padded[None])[0, ..., :33, :45])[0]
@@ -197,7 +198,7 @@ def test_deblur_writes_one_sharp_picture(released, photo):
     result = invoke("deblur", photo)
     assert result.exit_code == 0
     assert result.stdout == "photo_sharp.png\n"
-    net = weights.load(weights.find("bdirnet"))
+    net = store.load(weights.find("bdirnet"))
     y = media.read_photo(photo).pixels[None]
     with torch.no_grad():
         expected = net(pipeline.fit(y[0], net.size_multiple)[None])[0, 0, :, :33, :45]

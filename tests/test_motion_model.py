@@ -21,6 +21,7 @@ from blurvid.networks.motion import MotionNet, MotionSpec
 from blurvid.networks.restore import RestoreNet, RestoreSpec
 from blurvid.pipeline import Clip, extract, extractor
 from blurvid.trajectory import Motion, reblur
+from blurvid.weights import sets, store
 
 HEIGHT, WIDTH = 72, 96
 WAY = 4.0
@@ -38,7 +39,7 @@ def tiny():
 
 
 def save(model, directory, **extra):
-    return weights.save(
+    return store.save(
         model, directory, name=directory.name, recipe={}, data="noise", scores={},
         licence="MIT", extra=extra,
     )  # fmt: skip
@@ -82,9 +83,9 @@ def test_a_set_comes_back_as_it_was(released):
     save(model, released / "other", middle="direct")
 
     found = weights.find("other")
-    loaded = weights.load(found)
+    loaded = store.load(found)
 
-    assert loaded.spec == model.spec == weights.spec_of(found)
+    assert loaded.spec == model.spec == store.spec_of(found)
     for part, module in models.parts(model).items():
         for name, value in models.parts(loaded)[part].state_dict().items():
             assert_close(value, module.state_dict()[name], atol=1e-3, rtol=1e-3)
@@ -129,16 +130,16 @@ def test_sets_that_are_refused(released, changes, message):
     change(released / "motion", **changes)
 
     with pytest.raises(WeightsError, match=message):
-        weights.load(weights.find("motion"))
+        store.load(weights.find("motion"))
 
 
 def test_the_released_set_is_whole(monkeypatch):
     monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
-    found = weights.default("motion")
+    found = sets.default("motion")
 
     weights.verify(found)
     assert found.middle == "maxim"
-    assert weights.spec_of(found) == models.MotionModelSpec()
+    assert store.spec_of(found) == models.MotionModelSpec()
 
 
 # The way of a photo

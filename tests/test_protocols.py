@@ -23,6 +23,7 @@ from blurvid.lab.data.windows import write_windows
 from blurvid.lab.evaluate import evaluate, open_protocol, protocols
 from blurvid.lab.options import PROTOCOLS, SynthOptions
 from blurvid.networks import DirectNet
+from blurvid.weights import store
 
 SCENES = ("GOPR0384_11_00", "GOPR0854_11_00")
 TRAINING = "GOPR0372_07_00"
@@ -388,7 +389,7 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
     monkeypatch.setattr(weights.sets, "released_dir", lambda: tmp_path / "released")
     (tmp_path / "home/weights").mkdir(parents=True)
-    return weights.save(
+    return store.save(
         DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1))),
         tmp_path / "home/weights/direct",
         name="direct",

@@ -13,7 +13,7 @@ from helpers import invoke
 from torch import nn
 from torch.testing import assert_close
 
-from blurvid import media, pipeline, weights
+from blurvid import media, pipeline
 from blurvid.blur import average_frames
 from blurvid.config import DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
@@ -27,6 +27,7 @@ from blurvid.pipeline.scale import (
     shrink,
 )
 from blurvid.recipe import Recipe, Source
+from blurvid.weights import store
 
 pytestmark = pytest.mark.quick
 
@@ -190,7 +191,7 @@ def tiny(tmp_path_factory):
     net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
     nn.init.normal_(net.head.weight, 0, 0.02)
     folder = tmp_path_factory.mktemp("sets") / "tiny"
-    return weights.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
+    return store.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
 
 
 def extracted(weight_set, y, **quality):

@@ -50,6 +50,7 @@ from blurvid.lab.train.state import RampedAverage, learning_rate, load_state, sa
 from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade
 from blurvid.networks import DirectNet
+from blurvid.weights import store
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 REPOSITORY = Path(__file__).parents[1]
@@ -155,7 +156,7 @@ def test_a_run_leaves_log_checkpoint_and_weights(tmp_path):
     assert found.info["recipe"]["precision"] == "float32"
     weights.verify(found)
     averaged = {k.removeprefix("module."): v for k, v in state_of(out)["average"].items()}
-    for name, value in weights.load(found).state_dict().items():
+    for name, value in store.load(found).state_dict().items():
         assert_close(value, averaged[name], atol=1e-3, rtol=1e-3)  # stored in half precision
 
 
@@ -424,7 +425,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, log_every):
     assert state["step"] == 3
     assert all(value.isfinite().all() for value in state["model"].values())
     assert all(value.isfinite().all() for value in state["average"].values())
-    weights.load(weights.find(tmp_path / "run" / WEIGHTS_FOLDER))
+    store.load(weights.find(tmp_path / "run" / WEIGHTS_FOLDER))
 
     train(options, Fixed, tmp_path / "run", run=CPU, resume=True)
     assert state_of(tmp_path / "run")["step"] == options.max_steps
@@ -455,7 +456,7 @@ def test_a_critic_that_is_not_finite_is_not_a_good_state(tmp_path, monkeypatch):
 
 
 def saved(net, folder):
-    return weights.save(
+    return store.save(
         net, folder, name="start", recipe={}, data="", scores={}, licence="", dtype=torch.float32
     )
 
@@ -469,7 +470,7 @@ def test_a_run_can_start_from_weights(tmp_path):
         train(options, simulated, tmp_path / "run", run=CPU, initial=initial)
     options = replace(options, direct=DirectSpec())  # nothing asked for
     found = train(options, simulated, tmp_path / "run", run=CPU, initial=initial)
-    model = weights.load(found)
+    model = store.load(found)
     assert model.spec == net.spec
     for name, value in net.state_dict().items():
         assert_close(model.state_dict()[name], value, atol=1e-3, rtol=1e-3)
@@ -482,7 +483,7 @@ def test_a_resumed_run_keeps_its_shape(tmp_path):
     train(wide, simulated, tmp_path / "run", run=CPU)
     options = replace(wide, direct=DirectSpec(), max_steps=2)
     found = train(options, simulated, tmp_path / "run", run=CPU, resume=True)
-    assert weights.load(found).spec == wide.direct
+    assert store.load(found).spec == wide.direct
     assert found.info["recipe"]["history"] == [{"until_step": 1, "options": {"max_steps": 1}}]
 
 

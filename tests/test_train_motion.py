@@ -30,6 +30,7 @@ from blurvid.media import write_still
 from blurvid.models import GivenMiddle, MotionModel, build
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
+from blurvid.weights import store
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 DEVICE = torch.device("cpu")
@@ -99,7 +100,7 @@ def tiny():
     """A deblurrer of few channels, which changes nothing yet."""
     made = build("maxim", MaximSpec(stages=1, features=4))
     place = weights.cache_dir() / "weights/tiny"
-    weights.save(made, place, name="tiny", recipe={}, data="", scores={}, licence="")
+    store.save(made, place, name="tiny", recipe={}, data="", scores={}, licence="")
 
 
 def source(device=DEVICE, options=OPTIONS, kept=0):
@@ -276,7 +277,7 @@ def test_a_run_goes_on_and_scores_what_it_never_saw(tmp_path, tiny):
     found = weights.find(parts / WEIGHTS_FOLDER)
     assert found.middle == "tiny" and set(found.info["files"]) == {"motion", "restore"}
     assert found.info["scores"]["validation"]["frames"] > 10
-    loaded = weights.load(found)
+    loaded = store.load(found)
     assert isinstance(loaded, MotionModel) and loaded.middle.name == "maxim"
     assert not any(name.startswith("middle") for name in load_state(parts / STATE_FILE)["model"])
 

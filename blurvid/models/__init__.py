@@ -35,25 +35,6 @@ from blurvid.networks import BDIRNet, DirectNet, Maxim
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
 
-__all__ = [
-    "Cascade",
-    "GivenMiddle",
-    "GivenPicture",
-    "GuidedCascade",
-    "MiddleOf",
-    "MotionModel",
-    "SelfEnsemble",
-    "SequenceModel",
-    "Spec",
-    "Trainable",
-    "build",
-    "middle_of",
-    "order_agreement",
-    "parts",
-    "spec_from",
-    "spec_problem",
-]
-
 Kind = TypeVar("Kind")
 MAX_LEVELS = 8
 MAX_BLOCKS = 128

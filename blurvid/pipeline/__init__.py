@@ -31,20 +31,8 @@ from blurvid.pipeline.clip import Clip, stem_of
 from blurvid.pipeline.extraction import Extractor, fit
 from blurvid.pipeline.video import SlowVideo, check_video, extract_video
 from blurvid.recipe import AUTO, GIVEN, Recipe, Source, resolve
+from blurvid.weights.foreign import load_foreign
 from blurvid.weights.store import load
-
-__all__ = [
-    "Clip",
-    "Extractor",
-    "SlowVideo",
-    "check_video",
-    "extract",
-    "extract_video",
-    "extractor",
-    "fit",
-    "opened",
-    "stem_of",
-]
 
 
 @contextmanager
@@ -94,7 +82,7 @@ def _middle(source: Source) -> SequenceModel:
     if isinstance(source.origin, weights.WeightSet):
         return middle_of(load(source.origin))
     assert source.origin is not None
-    return weights.load_foreign(source.origin)
+    return load_foreign(source.origin)
 
 
 def extractor(

@@ -11,19 +11,3 @@ from blurvid.lab.evaluate.scores import (
     plain,
 )
 from blurvid.lab.evaluate.windows import middle_windows, windows_from
-
-__all__ = [
-    "Benchmark",
-    "Extract",
-    "MeanScore",
-    "Protocol",
-    "Published",
-    "Report",
-    "Row",
-    "Summary",
-    "evaluate",
-    "middle_windows",
-    "open_protocol",
-    "plain",
-    "windows_from",
-]

@@ -10,16 +10,3 @@ from blurvid.lab.synth.motion import (
     margin,
     simulate,
 )
-
-__all__ = [
-    "IDEAL",
-    "Moved",
-    "average",
-    "check_camera",
-    "check_motion",
-    "develop",
-    "draw_gammas",
-    "jpeg",
-    "margin",
-    "simulate",
-]

@@ -24,6 +24,7 @@ from blurvid.lab.train.state import RampedAverage, learning_rate, load_moments
 from blurvid.lab.train.vgg import load_vgg
 from blurvid.models import Cascade, GivenMiddle, MotionModel, Trainable, build
 from blurvid.networks import DirectNet
+from blurvid.weights import store
 
 
 class Learner:
@@ -167,7 +168,7 @@ def _make_model(options: TrainOptions, initial: weights.WeightSet | None) -> Tra
         with runtime.single_thread():  # LAPACK's orthogonalization of small matrices crawls in many
             found = build(options.model, spec_asked(options))
     else:
-        found = weights.load(initial)
+        found = store.load(initial)
     if isinstance(found, MotionModel):  # its middle frames come with the data
         found = MotionModel(GivenMiddle(), found.motion, found.restoration)
     return found if initial is None else found.requires_grad_(True)

@@ -24,6 +24,7 @@ from blurvid.lab.train.meter import TrainStep
 from blurvid.lab.train.settings import adopt_spec, check_options, stored_spec
 from blurvid.lab.train.state import DAMAGED, load_state
 from blurvid.lab.train.trainer import STATE_FILE, Trainer
+from blurvid.weights import store
 
 
 def train(
@@ -97,7 +98,7 @@ def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOption
             f"weights {initial.name!r} are for the {initial.model} model, not for {options.model}"
         )
     try:
-        return adopt_spec(options, weights.spec_of(initial))
+        return adopt_spec(options, store.spec_of(initial))
     except OptionError as error:
         raise OptionError(f"weights {initial.name!r} do not fit: {error}") from None
 

@@ -25,6 +25,7 @@ from blurvid.lab.train.state import DAMAGED, learning_rate, save_state
 from blurvid.lab.train.validation import validate
 from blurvid.media import remove_stale
 from blurvid.models import MotionModel, Trainable
+from blurvid.weights import store
 
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
@@ -177,7 +178,7 @@ class Trainer:
         averaged = self.learner.average.module
         assert isinstance(averaged, Trainable)
         motion = isinstance(averaged, MotionModel)
-        return weights.save(
+        return store.save(
             averaged,
             self.out / WEIGHTS_FOLDER,
             name=self.out.resolve().name or "run",

@@ -14,24 +14,3 @@ from blurvid.lab.data.windows.records import Record, Window, in_windows
 from blurvid.lab.data.windows.simulate import find_stills, simulate_still
 from blurvid.lab.data.windows.write import WriteSummary, write_windows
 from blurvid.media import FILTER
-
-__all__ = [
-    "FILTER",
-    "FULL_RATE",
-    "PAIRED",
-    "SPARSE",
-    "SourceClip",
-    "Record",
-    "Window",
-    "WriteSummary",
-    "check_options",
-    "find_clips",
-    "find_stills",
-    "in_windows",
-    "is_window_folder",
-    "load_photo",
-    "plan_windows",
-    "read_windows",
-    "simulate_still",
-    "write_windows",
-]
