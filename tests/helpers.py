@@ -113,12 +113,11 @@ def extractor_of(
     *,
     order=OrderOptions(),
     max_memory=None,
-    given=None,
 ):
     """An extractor around a model that comes from no weight set."""
     frames = model.count if model.count == 1 else 7
     recipe = Recipe(Source(name, model.name), None, quality, order, frames=frames)
-    return Extractor(model, recipe, device, dtype, max_memory, given)
+    return Extractor(model, recipe, device, dtype, max_memory)
 
 
 def plan(

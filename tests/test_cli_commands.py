@@ -16,7 +16,7 @@ from PIL import Image
 
 import blurvid
 from blurvid import config, doctor, media
-from blurvid.cli import boundary, main
+from blurvid.cli import main
 from blurvid.errors import BlurvidError
 from blurvid.lab.data.windows import read_windows
 from blurvid.lab.options import SynthOptions, TrainOptions
@@ -147,7 +147,7 @@ def test_what_is_not_known_is_a_usage_error(words):
 
 
 def test_every_error_has_the_exit_code_of_its_kind():
-    codes = {kind.__name__: boundary.exit_code(kind("x")) for kind in BlurvidError.__subclasses__()}
+    codes = {kind.__name__: kind.code for kind in BlurvidError.__subclasses__()}
     assert codes == {
         "OptionError": 2,
         "InputError": 3,
@@ -156,7 +156,7 @@ def test_every_error_has_the_exit_code_of_its_kind():
         "OutputError": 6,
         "TrainingError": 1,
     }
-    assert boundary.exit_code(BlurvidError("x")) == 1
+    assert BlurvidError.code == 1
 
 
 # synth

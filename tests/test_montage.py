@@ -86,14 +86,14 @@ def test_a_sheet_shows_photo_frames_and_crops(tmp_path):
 def test_labels_are_written(tmp_path):
     frames, photo = moving()
     page = montage.montage(media.to_uint8(photo.pixels), list(media.to_uint8(frames)))
-    white = torch.ones_like(page)
+    page = np.asarray(page)
     # The headline and, below it, one label for each of the four columns.
-    dark = (page < 0.5).all(0)
+    dark = (page < 128).all(-1)
     assert dark[16:44].sum() > 500
     for column in range(4):
         left = 16 + column * 496
         assert dark[60:88, left : left + 480].sum() > 50
-    assert torch.equal(page[:, :16], white[:, :16])
+    assert (page[:16] == 255).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 1), (20, 31), (1000, 400)])
@@ -109,11 +109,11 @@ def test_a_photo_of_many_pixels_is_cropped_and_not_enlarged():
     frames = [np.zeros((1960, 2100, 3), np.uint8) for _ in range(2)]
     frames[1][1500:1520, 2000:2020] = 255
     top, left = montage.busiest(frames[0], frames[1], 480, 480)
-    page = montage.montage(frames[0], frames)
+    page = np.asarray(montage.montage(frames[0], frames))
     # the white square is on the sheet with as many pixels as in the photo
-    crop = page[:, -16 - 8 - 480 : -16 - 8, 16 + 2 * 496 : 16 + 2 * 496 + 480]
-    assert (crop == 1).all(0).sum() == 400
-    assert (crop[:, 1500 - top : 1520 - top, 2000 - left : 2020 - left] == 1).all()
+    crop = page[-16 - 8 - 480 : -16 - 8, 16 + 2 * 496 : 16 + 2 * 496 + 480]
+    assert (crop == 255).all(-1).sum() == 400
+    assert (crop[1500 - top : 1520 - top, 2000 - left : 2020 - left] == 255).all()
 
 
 def test_sheets_are_refused_and_kept_as_other_files(tmp_path):
@@ -132,16 +132,6 @@ def test_sheets_are_refused_and_kept_as_other_files(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
     clip.save_beside("montage", tmp_path / "mine.png", overwrite=True)
     assert read(tmp_path / "mine.png").shape[1] == 2000
-
-
-def test_images_side_by_side():
-    images = [torch.full((3, 2, 3), value) for value in (0.1, 0.2, 0.3)]
-    page = media.sheet(images, columns=2, gap=1)
-    assert page.shape == (3, 5, 7)
-    assert page[0, 0].tolist() == pytest.approx([0.1] * 3 + [1] + [0.2] * 3)
-    assert page[0, 4].tolist() == pytest.approx([0.3] * 3 + [1] * 4)
-    assert (page[:, 2] == 1).all()
-    assert media.sheet(images[:1], columns=4, gap=1).shape == (3, 2, 3)
 
 
 def test_a_sheet_from_python(tmp_path):

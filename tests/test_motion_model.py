@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from blurvid import media, models, weights
 from blurvid.config import DirectSpec, MotionHints, QualityOptions, RunOptions
-from blurvid.errors import BlurvidError, DeviceError, OptionError, WeightsError
+from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, WeightsError
 from blurvid.exposure import TIMES, sample, to_image, to_light
 from blurvid.networks import DirectNet
 from blurvid.networks.motion import MotionNet, MotionSpec
@@ -177,6 +177,12 @@ def test_frames_follow_the_motion(pair, tmp_path):
     assert float((found - truth)[inner].abs().mean()) < 0.02
     y = torch.from_numpy(np.array(Image.open("photo.png"))) / 255
     assert float((y - truth)[inner].abs().mean()) > 0.03
+
+
+def test_a_middle_frame_must_have_the_size_of_the_photo(pair):
+    Image.new("RGB", (20, 20)).save("small.png")
+    with pytest.raises(InputError, match=r"small\.png: the middle frame has 20x20 px, the photo"):
+        extract("photo.png", middle="small.png")
 
 
 def test_other_numbers_of_frames_are_rendered(pair):

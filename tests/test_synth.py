@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from blurvid.blur import average_frames, to_image, to_light
+from blurvid.bounds import check
 from blurvid.config import MIDDLE
 from blurvid.errors import OptionError
 from blurvid.exposure import TIMES, displacement, sample
 from blurvid.lab.options import MotionOptions
-from blurvid.lab.synth import IDEAL, check_motion, draw_gammas, margin, simulate
+from blurvid.lab.synth import IDEAL, draw_gammas, margin, simulate
 
 GAMMAS = [1.0, 2.2, 1.8, "srgb"]
 MOTION = MotionOptions(max_path=8.0, still=0.0, covered=0.0)
@@ -177,6 +178,6 @@ def test_the_seed_decides():
     ],
 )
 def test_motion_that_cannot_be_simulated(change, message):
-    check_motion(MOTION)
+    check(MOTION)
     with pytest.raises(OptionError, match=message):
         moved(replace(MOTION, **change))

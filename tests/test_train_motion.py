@@ -27,7 +27,7 @@ from blurvid.lab.train.settings import check_options
 from blurvid.lab.train.state import load_state
 from blurvid.lab.train.validation import validate
 from blurvid.media import write_still
-from blurvid.models import GivenMiddle, MotionModel, build
+from blurvid.models import GivenPicture, MotionModel, build
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
 from blurvid.weights import store
@@ -196,7 +196,9 @@ def test_batches_hold_both_and_go_to_the_right():
 
 def model():
     torch.manual_seed(0)
-    return MotionModel(GivenMiddle(), MotionNet(SMALL.motion), RestoreNet(SMALL.restore))
+    return MotionModel(
+        GivenPicture(torch.empty(3, 1, 1)), MotionNet(SMALL.motion), RestoreNet(SMALL.restore)
+    )
 
 
 @pytest.mark.parametrize("stages", [("motion",), ("restore",), ("motion", "restore")])

@@ -192,16 +192,15 @@ def refused(paths, match):
 
 def test_the_four_files_become_the_same_cascade(cascade, files, tmp_path):
     order = [files[stage] for stage in ("17", "middle", "26", "35")]
-    report = authors.import_authors(order)
+    made = authors.import_authors(order)
     found = weights.find("jin2018")
     loaded = store.load(found)
 
-    assert report.weight_set == found
+    assert made == found
     assert found.path == tmp_path / "home" / "weights" / "jin2018"
     assert (found.model, found.origin, found.score) == ("cascade", "cache", None)
-    assert [file.stage for file in report.files] == list(STAGES)
-    assert not any(file.matches for file in report.files)
-    assert report.files[0].verdict == "differs from the published center_v3.pth"
+    assert list(found.info["recipe"]["files"]) == list(STAGES)
+    assert not any(file["published"] for file in found.info["recipe"]["files"].values())
     stored = loaded.state_dict()
     for name, value in cascade.state_dict().items():
         assert torch.equal(stored[name], value), name
@@ -222,11 +221,10 @@ def test_renamed_files_land_in_their_stage_and_published_ones_are_known(
         (tmp_path / name).symlink_to(files[stage])
     digest = hashlib.sha256(files["middle"].read_bytes()).hexdigest()
     monkeypatch.setitem(authors.PUBLISHED, "middle", digest)
-    report = authors.import_authors([tmp_path / name for name in swapped.values()], "mine")
-    assert [file.path.name for file in report.files] == list(swapped.values())
-    assert report.files[0].verdict == "matches the published file"
-    assert [file.matches for file in report.files] == [True, False, False, False]
-    assert report.weight_set.info["recipe"]["files"]["middle"]["published"] is True
+    made = authors.import_authors([tmp_path / name for name in swapped.values()], "mine")
+    told = made.info["recipe"]["files"].values()
+    assert [file["name"] for file in told] == list(swapped.values())
+    assert [file["published"] for file in told] == [True, False, False, False]
     loaded = store.load(weights.find("mine", "cascade"))
     assert torch.equal(
         loaded.stages["middle"].head[4].weight, cascade.stages["middle"].head[4].weight

@@ -62,7 +62,7 @@ def joined(options: RayOptions, run: RunOptions) -> Iterator[tuple[Any, Seats]]:
 
 
 def load(options: RayOptions, run: RunOptions) -> Any:
-    """Import Ray and Ray Data, which take seconds.
+    """Import Ray, which takes seconds.
 
     Raises:
         OptionError: one is not installed, or options that Ray cannot serve.
@@ -73,8 +73,6 @@ def load(options: RayOptions, run: RunOptions) -> Any:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray: Any = importlib.import_module("ray")
-        importlib.import_module("ray.data")
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         # What became of each dead worker would be printed on stdout.
         importlib.import_module("ray._private.worker")._worker_logs_enabled = False  # type: ignore[attr-defined]
     except ImportError as error:

@@ -11,7 +11,6 @@ from blurvid.cli.options import results, sources
 from blurvid.cli.sections import below
 from blurvid.cli.values import options
 from blurvid.config import (
-    COMPARISONS,
     DIRECTIONS,
     MIDDLE_CHOICES,
     MODELS,
@@ -19,13 +18,13 @@ from blurvid.config import (
     ClipOptions,
     OrderOptions,
     QualityOptions,
+    VideoOptions,
+    Wanted,
 )
 
-CLIP = ClipOptions()
-
-model = below("Model")
-clips = below("Clips")
-order = below("Order of time")
+model = below("Model", Wanted, QualityOptions)
+clips = below("Clips", ClipOptions, VideoOptions)
+order = below("Order of time", ClipOptions, OrderOptions)
 
 
 def fast_option(text: str) -> Callable[[values.Command], values.Command]:
@@ -38,8 +37,6 @@ weights_options = options(
     model(
         "--model",
         type=click.Choice(["auto", *MODELS]),
-        default="auto",
-        show_default=True,
         help="auto is motion, where its weights are there.",
     ),
     model(
@@ -56,8 +53,6 @@ def middle_option(text: str) -> Callable[[values.Command], values.Command]:
     """The option that says what gives the middle frame."""
     return model(
         "--middle",
-        default=MIDDLE_CHOICES[0],
-        show_default=True,
         metavar="NAME|FILE",
         help=f"{text}. {', '.join(MIDDLE_CHOICES)}, a weight set, or a .pth or .safetensors file "
         "of any deblurrer that spandrel can read.",
@@ -68,50 +63,28 @@ clip_options = options(
     clips(
         "--fps",
         type=values.parse_rate,
+        default=None,
         metavar="N|slow|keep",
         help="Frames per second. Of videos also slow (their own rate: 7 times as long) or keep "
-        f"(7 times that: as long as before).  [default: {CLIP.fps:g}; videos: slow]",
+        f"(7 times that: as long as before).  [default: {ClipOptions.fps:g}; videos: slow]",
     ),
-    clips(
-        "--bounce/--once",
-        default=CLIP.bounce,
-        show_default=True,
-        help="Play forth and back, or forth only.",
-    ),
-    order("--reverse", is_flag=True, help="Turn the order of time around, after all else."),
+    clips("--bounce/--once", help="Play forth and back, or forth only."),
+    order("--reverse", help="Turn the order of time around, after all else."),
     clips(
         "--compare",
-        type=click.Choice(COMPARISONS),
         help="Against the photo: wiped, side by side, in turns. A clip to be posted (.mp4, .webm, "
         ".gif, .webp), of at most 1080 px and 8 MB.",
     ),
-    clips("--square", is_flag=True, help="Make a --compare a square, of where most moves."),
-    clips(
-        "--caption/--no-caption",
-        default=CLIP.caption,
-        show_default=True,
-        help="Say in a --compare which is which.",
-    ),
-    clips(
-        "--seconds",
-        default=CLIP.seconds,
-        show_default=True,
-        help="Loop an MP4 of a photo until it lasts at least this long [s].",
-    ),
-    clips(
-        "--crf",
-        default=CLIP.crf,
-        show_default=True,
-        help="H.264 quality, from 0 (best) to 51.",
-    ),
+    clips("--square", help="Make a --compare a square, of where most moves."),
+    clips("--caption/--no-caption", help="Say in a --compare which is which."),
+    clips("--seconds", help="Loop an MP4 of a photo until it lasts at least this long [s]."),
+    clips("--crf", help="H.264 quality, from 0 (best) to 51."),
 )
 """Options that say how seven frames are shown."""
 order_options = options(
     order(
         "--direction",
         type=click.Choice(DIRECTIONS),
-        default=OrderOptions().direction,
-        show_default=True,
         help="Which way most of what moves shall go. Turns time; auto leaves it as the model "
         "answers.",
     ),
@@ -173,8 +146,6 @@ quality_options = options(
     model(
         "--scale",
         type=values.parse_scale,
-        default=QualityOptions().scale,
-        show_default=True,
         metavar="auto|FLOAT",
         help="Size at which the network sees the photo, 1 being its own; the frames have the "
         "photo's size all the same. Smaller for longer blur; auto measures it.",

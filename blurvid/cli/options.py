@@ -9,28 +9,24 @@ import click
 from blurvid.cli import values
 from blurvid.cli.sections import below
 from blurvid.cli.values import options
-from blurvid.config import ENGINES, FREE_SHARE, MOST_WRITERS, RunOptions
+from blurvid.config import ENGINES, FREE_SHARE, MOST_WRITERS, RunOptions, Wanted
 
 sources = below("Sources")
-results = below("Results")
-where = below("Where it runs")
+results = below("Results", Wanted)
+where = below("Where it runs", RunOptions)
 told = below("What is told")
 
 threads_option = where("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
 
 device_option = where(
     "--device",
-    default=RunOptions().device,
     type=values.parse_device,
-    show_default=True,
     metavar="auto|cpu|cuda[:N]|mps",
     help="Where to run; auto takes a GPU if there is one.",
 )
 precision_option = where(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    default=RunOptions().precision,
-    show_default=True,
     help="Precision of the features; images always stay in fp32.",
 )
 

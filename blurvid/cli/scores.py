@@ -9,68 +9,42 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from blurvid.lab.evaluate import Benchmark, MeanScore, Report, Summary
+    from blurvid.lab.evaluate import MeanScore, Report, Summary
 
 
-def show_report(report: Report, model: str, benchmark: Benchmark | None) -> None:
+def show_report(report: Report, model: str) -> None:
     """Show what a model scored.
 
     Args:
         report: the scores.
         model: its name, its weights, and what was done besides one plain pass.
-        benchmark: the protocol by which it was scored, if it was by one.
     """
-    if benchmark is not None:
-        click.echo(f"{benchmark.protocol.column}.")
-        click.echo(f"Model {model}, {benchmark.images} images of {len(benchmark.scenes)} scenes")
-        _print(_middle_table(report, model, benchmark))
-    else:
-        click.echo(f"Model {model}, {len(report.rows)} windows")
-    if len(report.mean.score.per_frame) > 1:
-        _print(_table({**({} if benchmark else report.groups), "all": report.mean}))
-    if benchmark is not None:
-        click.echo("Left open by the paper, done here as follows:")
-        for question, answer in benchmark.choices.items():
-            click.echo(f"  {question}: {answer}")
+    from rich.console import Console
 
-
-def _middle_table(report: Report, model: str, benchmark: Benchmark) -> Table:
-    from rich.table import Table
-
-    table = Table(title="Middle frame: PSNR [dB] and SSIM")
-    for name in ("", "n", "PSNR", "SSIM", "blurry PSNR", "blurry SSIM"):
-        table.add_column(name, justify="left" if not name else "right")
-    for figure in benchmark.protocol.published:
-        table.add_row(f"{figure.method}, published", "", f"{figure.psnr:.2f}")
-    rows = {model: report.mean} | {f"  {scene}": mean for scene, mean in report.clips.items()}
-    for name, summary in rows.items():
-        scores = (summary.score.middle, summary.blurry.middle)
-        cells = [cell for psnr, ssim in scores for cell in (f"{psnr:.2f}", f"{ssim:.3f}")]
-        table.add_row(name, str(summary.windows), *cells, end_section=name == model)
-    return table
+    click.echo(f"Model {model}, {len(report.rows)} windows")
+    # Names of clips and [dB] are text, not markup.
+    width = None if Console().is_terminal else 120
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    console.print(_table({**report.groups, "all": report.mean}))
 
 
 def _table(summaries: dict[str, Summary]) -> Table:
     from rich.table import Table
 
-    table = Table(title="PSNR [dB]; frames 1..7 in the better order of time")
-    for name in ("", "n", "forward", "pPSNR", *"1234567", "SSIM", "re-blur"):
+    count = len(summaries["all"].score.per_frame)
+    frames = "1234567" if count > 1 else "4"
+    which = "frames 1..7 in the better order of time" if count > 1 else "the middle frame"
+    table = Table(title=f"PSNR [dB]; {which}")
+    for name in ("", "n", "forward", "pPSNR", *frames, "SSIM", "re-blur"):
         table.add_column(name, justify="left" if not name else "right")
     for group, summary in summaries.items():
         table.add_row(group, str(summary.windows), *_cells(summary.score), f"{summary.reblur:.1f}")
-        table.add_row("  blurry x 7", "", *_cells(summary.blurry))
-        table.add_row("  middle x 7", "", *_cells(summary.middle), end_section=True)
+        table.add_row(f"  blurry x {count}", "", *_cells(summary.blurry), end_section=count == 1)
+        if count > 1:
+            table.add_row("  middle x 7", "", *_cells(summary.middle), end_section=True)
     return table
 
 
 def _cells(score: MeanScore) -> list[str]:
     curve = (f"{value:.2f}" for value in score.per_frame)
     return [f"{score.psnr:.2f}", f"{score.ppsnr:.2f}", *curve, f"{score.pssim:.3f}"]
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    # Names of clips and [dB] are text, not markup.
-    width = None if Console().is_terminal else 120
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)

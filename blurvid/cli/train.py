@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,7 @@ from blurvid.cli import values
 from blurvid.cli.boundary import say
 from blurvid.cli.sections import SectionedCommand, below
 from blurvid.config import STAGES, RunOptions
-from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, Loss, TrainOptions, recipe_of
+from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, TrainOptions, recipe_of
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 DEFAULT = TrainOptions()
 FIRST = "data out model minutes max_steps batch crop init resume device"
 whole = below("Run")
-network = below("Model")
+network = below("Model", TrainOptions)
 steps = below("Steps")
-losses = below("Losses")
+losses = below("Losses", TrainOptions)
 
 
 def _usual(field: str) -> str:
@@ -75,8 +75,6 @@ processes share the work; with --resume it replaces those that are lost.
 @network(
     "--model",
     type=click.Choice(list(CROPS)),
-    default=DEFAULT.model,
-    show_default=True,
     help="What is trained; of motion, all but what gives its middle frame.",
 )
 @network(
@@ -100,27 +98,14 @@ processes share the work; with --resume it replaces those that are lost.
 @steps("--lr", type=float, help=f"Highest learning rate.{_usual('lr')}")
 @losses(
     "--order",
-    type=click.Choice(["canonical", "invariant"]),
-    default=DEFAULT.order,
-    show_default=True,
     help="One order of time and regression, or the paper's order-invariant losses.",
 )
 @losses(
     "--loss",
-    type=click.Choice(get_args(Loss)),
-    default=DEFAULT.loss,
-    show_default=True,
     help="auto: charbonnier for canonical order, pair (eq. 5) for invariant order.",
 )
-@losses(
-    "--adversarial", default=DEFAULT.adversarial, show_default=True, help="Weight of that loss."
-)
-@losses(
-    "--perceptual",
-    default=DEFAULT.perceptual,
-    show_default=True,
-    help="Weight of that loss on the middle frame; needs --vgg.",
-)
+@losses("--adversarial", help="Weight of that loss.")
+@losses("--perceptual", help="Weight of that loss on the middle frame; needs --vgg.")
 @losses("--vgg", type=click.Path(path_type=Path), help="VGG16 weights (safetensors).")
 @steps(
     "--seed",

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 import click
 from click.core import ParameterSource
 
-from blurvid.config import DEVICES, FAST, QUALITIES, SMALLEST_SCALE, Gamma, RayOptions
+from blurvid.config import DEVICES, FAST, QUALITIES, SMALLEST_SCALE, Gamma, RayOptions, Wanted
 from blurvid.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -110,15 +110,15 @@ def picked_engine(engine: str, ray: RayOptions) -> RayOptions | None:
     return None
 
 
-def picked_model(model: str, fast: bool) -> str:
-    """The model that was asked for.
+def quick(wanted: Wanted, fast: bool) -> Wanted:
+    """The same with the quick model, where that was asked for.
 
     Raises:
-        click.UsageError: two of them.
+        click.UsageError: another one is named, too.
     """
-    if fast and model not in ("auto", FAST):
-        raise click.UsageError(f"--fast is --model {FAST}, not {model}")
-    return FAST if fast else model
+    if fast and wanted.model not in ("auto", FAST):
+        raise click.UsageError(f"--fast is --model {FAST}, not {wanted.model}")
+    return replace(wanted, model=FAST) if fast else wanted
 
 
 def passes_of(ctx: click.Context, param: click.Parameter, value: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from blurvid.cli import options
-from blurvid.cli.boundary import echo_json, exit_code, fail, say
+from blurvid.cli.boundary import echo_json, fail, say
 from blurvid.errors import ExistsError, WeightsError
 
 
@@ -86,10 +86,11 @@ def import_(files: tuple[Path, ...], name: str | None, stages: int | None, overw
         return
     if stages is not None:
         raise click.UsageError("--stages is for MAXIM's weights, an .npz or a folder")
-    report = import_authors(files, name=name or "jin2018", overwrite=overwrite)
-    for file in report.files:
-        click.echo(f"{file.path}: {file.stage}, {file.verdict}", err=True)
-    click.echo(report.weight_set.path)
+    found = import_authors(files, name=name or "jin2018", overwrite=overwrite)
+    for stage, file in found.info["recipe"]["files"].items():
+        verdict = "matches" if file["published"] else "differs from"
+        say(f"{file['name']}: {stage}, {verdict} the published file")
+    click.echo(found.path)
 
 
 @weights.command()
@@ -112,7 +113,7 @@ def verify(name: str | None) -> None:
             fail(error)
             failures.append(error)
     if failures:
-        click.get_current_context().exit(exit_code(failures[0]))
+        click.get_current_context().exit(failures[0].code)
 
 
 @weights.command()

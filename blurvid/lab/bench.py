@@ -122,7 +122,7 @@ def bench(
             chosen = weights.find(None, model) if isinstance(model, str) else model
             for name in names:
                 recipe = (
-                    resolve(chosen, precision=name)
+                    resolve(weights_name=chosen, precision=name)
                     if chosen.model in MODELS
                     else resolve_middle(chosen.path, precision=name)
                 )

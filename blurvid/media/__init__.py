@@ -20,7 +20,7 @@ from blurvid.media.animation import animate, pieces_again
 from blurvid.media.arrays import photo_from_array
 from blurvid.media.clip import html_animation, lost_in, write_frames
 from blurvid.media.flow import flow_array, save_flow
-from blurvid.media.montage import save_montage, save_strip, sheet
+from blurvid.media.montage import save_montage, save_strip
 from blurvid.media.mp4 import encode
 from blurvid.media.photo import Photo
 from blurvid.media.pieces import join

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -15,9 +14,9 @@ from blurvid.config import FRAMES
 from blurvid.media.compare import busiest
 from blurvid.media.photo import Photo
 from blurvid.media.pixels import flat_frames
-from blurvid.media.png import save_png
 
 Pixels = NDArray[np.uint8]
+Edges = tuple[int, int, int, int]
 
 _STRIP_SIDE, _STRIP_QUALITY = 480, 82
 """Longest side of a picture of a strip [px], and what WebP makes of it."""
@@ -52,18 +51,16 @@ def save_montage(frames: Tensor, path: Path, photo: Photo) -> None:
         shape = (tuple(frames.shape), tuple(photo.pixels.shape))
         raise ValueError(f"frames of shape {shape[0]} of a photo of shape {shape[1]}")
     (blurry,) = flat_frames(photo.pixels[None], photo)
-    save_png(montage(blurry, flat_frames(frames, photo)), path, None)
+    with path.open("xb") as file:
+        montage(blurry, flat_frames(frames, photo)).save(file, format="PNG")
 
 
-def montage(blurry: Pixels, frames: Sequence[Pixels]) -> Tensor:
+def montage(blurry: Pixels, frames: Sequence[Pixels]) -> Image.Image:
     """Put a photo and its frames on one sheet, with a headline, labels and crops.
 
     Args:
         blurry: the photo, (H, W, 3) uint8 sRGB.
         frames: the frames likewise, in the order of time.
-
-    Returns:
-        The sheet, (3, H', W') float in [0, 1].
     """
     height, width = blurry.shape[:2]
     factor = max(1, _CELL // max(_SMALLEST, min(height, width) // _CROP))
@@ -76,37 +73,24 @@ def montage(blurry: Pixels, frames: Sequence[Pixels]) -> Tensor:
         _cell(Image.fromarray(image), label, box, factor)
         for image, label in zip([blurry, *frames], labels, strict=True)
     ]
-    body = sheet(cells, _COLUMNS, _GAP)
+    across, down = cells[0].width + _GAP, cells[0].height + _GAP
+    columns, rows = min(_COLUMNS, len(cells)), -(-len(cells) // _COLUMNS)
     text = (
         f"{width} x {height} px. Below each image: the {wide} x {high} px of it in which frames 1 "
         f"and {len(frames)} differ most, enlarged {factor} times"
     )
-    head = _tensor(_text(text, body.shape[-1]))
-    page = torch.cat([head, torch.ones_like(body[:, :_GAP]), body], dim=-2)
-    return torch.nn.functional.pad(page, (_GAP, _GAP, _GAP, _GAP), value=1.0)
-
-
-def sheet(images: Sequence[Tensor], columns: int, gap: int) -> Tensor:
-    """Put images of one size beside and below each other, row by row, on white.
-
-    Args:
-        images: (3, H, W) each, float in [0, 1].
-        columns: images in a row.
-        gap: white pixels between images.
-
-    Returns:
-        The sheet, (3, H', W').
-    """
-    _, h, w = images[0].shape
-    rows, columns = -(-len(images) // columns), min(columns, len(images))
-    page = images[0].new_ones(3, rows * (h + gap) - gap, columns * (w + gap) - gap)
-    for i, image in enumerate(images):
-        top, left = i // columns * (h + gap), i % columns * (w + gap)
-        page[:, top : top + h, left : left + w] = image
+    head = _text(text, columns * across - _GAP)
+    begin = head.height + 2 * _GAP
+    page = Image.new("RGB", (columns * across + _GAP, begin + rows * down), "white")
+    page.paste(head, (_GAP, _GAP))
+    for i, cell in enumerate(cells):
+        page.paste(cell, (_GAP + i % _COLUMNS * across, begin + i // _COLUMNS * down))
     return page
 
 
-def _cell(image: Image.Image, label: str, box: tuple[int, int, int, int], factor: int) -> Tensor:
+def _cell(
+    image: Image.Image, label: str, box: tuple[int, int, int, int], factor: int
+) -> Image.Image:
     """An image with its label above, the mark of its crop in it, and the crop below."""
     scale = _CELL / max(image.size)
     small = image.resize(
@@ -126,7 +110,7 @@ def _cell(image: Image.Image, label: str, box: tuple[int, int, int, int], factor
     for part in parts:
         cell.paste(part, ((_CELL - part.width) // 2, below))
         below += part.height + _GAP // 2
-    return _tensor(cell)
+    return cell
 
 
 def _text(text: str, width: int) -> Image.Image:
@@ -137,11 +121,6 @@ def _text(text: str, width: int) -> Image.Image:
         font = ImageFont.load_default(_FONT * width / length)
     ImageDraw.Draw(line).text((0, line.height // 2), text, fill="black", font=font, anchor="lm")
     return line
-
-
-def _tensor(image: Image.Image) -> Tensor:
-    """(3, H, W) float in [0, 1]."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
 
 
 def save_strip(frames: Tensor, path: Path, photo: Photo) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blurvid import targets
+from blurvid.bounds import check
 from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, VIDEO_FORMATS, Output
 from blurvid.errors import InputError, OptionError, OutputError, reason
 from blurvid.planning import trees
@@ -45,7 +46,7 @@ def plan(
         OptionError: a file as output of many photos, contradicting kinds, or a name template
             that is wrong or gives two photos one name.
     """
-    targets.check_clip_options(output.clip)
+    check(output.clip)
     template = None if output.name is None else Template(output.name, model, weights)
     besides = {"montage": output.montages, "flow": output.flows, "trust": output.trusts}
     if output.contact is not None:

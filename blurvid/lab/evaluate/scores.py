@@ -52,12 +52,6 @@ class MeanScore:
     pssim: float
     ssim_per_frame: tuple[float, ...]
 
-    @property
-    def middle(self) -> tuple[float, float]:
-        """PSNR [dB] and SSIM of the middle frame."""
-        at = len(self.per_frame) // 2
-        return self.per_frame[at], self.ssim_per_frame[at]
-
 
 @dataclass(frozen=True)
 class Summary:

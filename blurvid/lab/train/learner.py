@@ -22,7 +22,7 @@ from blurvid.lab.train.objective import AdversarialObjective, Objective, outer_f
 from blurvid.lab.train.settings import crop_of, spec_asked
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_moments
 from blurvid.lab.train.vgg import load_vgg
-from blurvid.models import Cascade, GivenMiddle, MotionModel, Trainable, build
+from blurvid.models import Cascade, GivenPicture, MotionModel, Trainable, build
 from blurvid.networks import DirectNet
 from blurvid.weights import store
 
@@ -170,7 +170,7 @@ def _make_model(options: TrainOptions, initial: weights.WeightSet | None) -> Tra
     else:
         found = store.load(initial)
     if isinstance(found, MotionModel):  # its middle frames come with the data
-        found = MotionModel(GivenMiddle(), found.motion, found.restoration)
+        found = MotionModel(GivenPicture(torch.empty(3, 1, 1)), found.motion, found.restoration)
     return found if initial is None else found.requires_grad_(True)
 
 

@@ -14,13 +14,13 @@ import torch
 import torch.distributed as dist
 
 from blurvid import runtime, weights
+from blurvid.bounds import MOST
 from blurvid.errors import InputError, OutputError, TrainingError
 from blurvid.lab.data import Batch, Source
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.meter import Meter, TrainStep
 from blurvid.lab.train.records import append, cut
-from blurvid.lab.train.settings import MOST
 from blurvid.lab.train.state import DAMAGED, learning_rate, save_state
 from blurvid.lab.train.validation import validate
 from blurvid.media import remove_stale
