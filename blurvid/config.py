@@ -49,6 +49,10 @@ DEVICES = r"(auto)|(cpu|mps|cuda)(?:(?<=cuda):([0-9]{1,3}))?"
 """Names of devices, as a regular expression; whether one is there is for torch to say."""
 
 
+MOST_THREADS = 1024
+"""Most threads or processes of one kind that may be asked for; a larger number is a mistake."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Where and how a network runs."""
@@ -57,7 +61,7 @@ class RunOptions:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
     precision: str = "auto"
     """`auto`, `fp32`, `bf16` or `fp16`."""
-    threads: int | None = None
+    threads: Annotated[int, Bounds(1, MOST_THREADS)] | None = None
     """CPU threads; None leaves torch's own choice."""
     max_memory: int | None = None
     """Most memory to take [bytes], of the GPU or, on a CPU, of the whole process; None takes
@@ -202,8 +206,6 @@ UNKNOWN_FPS = 30.0
 """Of a video that does not tell its rate."""
 
 
-MOST_THREADS = 1024
-"""Most threads or processes of one kind that may be asked for; a larger number is a mistake."""
 BATCH_PIXELS = 8_000_000
 """Of all photos that a batch has in work at a time, so that their frames take about a gigabyte;
 a larger photo is in work alone."""
@@ -231,10 +233,8 @@ class Output:
     path. Of single pictures the photo's own."""
     name: str | None = None
     """Template for names in a folder; by default the photo's."""
-    montages: tuple[Path, ...] = ()
-    """Where a sheet of the frames goes besides: a file, or a folder."""
     flows: tuple[Path, ...] = ()
-    """The same for the motion, `.flo`, `.npy` or `.png`..."""
+    """Where the motion goes besides, `.flo`, `.npy` or `.png`: files, or folders..."""
     trusts: tuple[Path, ...] = ()
     """...and for the maps of trust, `.npy` or `.png`."""
     contact: Path | None = None
@@ -253,7 +253,7 @@ class BatchOptions:
 
     fail_fast: bool = False
     """Stop after the first failure."""
-    writers: int | None = None
+    writers: Annotated[int, Bounds(0, MOST_THREADS)] | None = None
     """Threads that write while the network works; 0 does one thing after the other."""
     pixels: int | None = None
     """Of photos in work at a time; by default `BATCH_PIXELS`, or less where there is little
@@ -271,7 +271,7 @@ class RayOptions:
     address: str | None = None
     """`auto` or `HOST:PORT` of a running cluster; None is `RAY_ADDRESS`, or else one on this
     machine for the time of the run."""
-    workers: int | None = None
+    workers: Annotated[int, Bounds(1, MOST_THREADS)] | None = None
     """Processes that hold the model; None takes one a GPU, or as many as there are CPUs for."""
 
 

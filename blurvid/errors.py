@@ -82,3 +82,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return _PLAIN.get(error.errno) or (error.strerror or type(error).__name__).lower()
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of any library says, its first line alone."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -13,7 +13,6 @@ from blurvid.errors import ExistsError, OptionError, OutputError, reason
 CLIP_SUFFIXES = tuple(f".{kind}" for kind in FORMATS if kind not in FRAME_FORMATS)
 """Of all that is not single frames; a file has its kind as its suffix."""
 BESIDES = {
-    "montage": (".png",),
     "flow": (".flo", ".npy", ".png"),
     "trust": (".npy", ".png"),
     "contact": (".webp",),

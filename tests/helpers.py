@@ -124,7 +124,6 @@ def plan(
     sources,
     out=None,
     kind=None,
-    montage=None,
     *,
     count=7,
     name=None,
@@ -133,8 +132,7 @@ def plan(
     **options,
 ):
     """`planning.plan` with the fields of its output one by one."""
-    montages = () if montage is None else (montage,)
-    output = Output(out, kind, name, montages, tuple(flows), tuple(trusts))
+    output = Output(out, kind, name, tuple(flows), tuple(trusts))
     return planning.plan(sources, output, count, **options)
 
 

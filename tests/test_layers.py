@@ -118,7 +118,7 @@ def test_imports_point_strictly_down(path):
 
 
 CORE = [path for path in FILES if room(path) != "cli" and not room(path).startswith("lab")]
-LAB_COMMANDS = ("bench", "evaluate", "scores", "synth", "train")
+LAB_COMMANDS = ("bench", "evaluate", "synth", "train")
 CORE_COMMANDS = [
     path
     for path in (ROOT / "cli").glob("*.py")

@@ -213,7 +213,7 @@ def test_every_output_has_as_many(pair, option, count):
         return invoke("extract", "photo.png", "--middle=sharp.png", option, "--seconds=0", *words)
 
     names = [f"f/photo_{number:02d}.png" for number in range(1, count + 1)]
-    record = json.loads(run("-o", "f", "--format=png", "--montage=m.png", "--json").stdout)
+    record = json.loads(run("-o", "f", "--format=png", "--trust=m.png", "--json").stdout)
     assert record["outputs"] == [*names, "m.png"] and record["frames"] == count
     for kind in ("gif", "webp", "mp4", "html"):
         assert run("-o", f"a.{kind}", "--once").exit_code == 0

@@ -195,7 +195,7 @@ def test_ray_is_asked_for_where_it_is_missing(tmp_path, monkeypatch):
     ("options", "run", "text"),
     [
         (RayOptions(address="ray://head:10001"), ONE, "on a machine of the cluster"),
-        (RayOptions(workers=0), ONE, "0 workers; 1 to 1024"),
+        (RayOptions(workers=0), ONE, "workers must be from 1 to 1024"),
         (RayOptions(), RunOptions(device="cuda:1"), "use --device cuda"),
     ],
 )

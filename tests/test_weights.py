@@ -442,13 +442,6 @@ def test_a_spec_that_cannot_be_is_refused(net, tmp_path, spec):
     refused(store.load, weights.find(saved.path), match="spec")
 
 
-def test_a_spec_of_when_there_was_more_to_choose(net, tmp_path):
-    saved = save(net, tmp_path / "a")
-    assert saved.info["spec"].keys() == {"factor", "channels", "blocks"}
-    edit(saved.path, lambda info: info["spec"].update(block="plain", kernel=3))
-    assert store.load(weights.find(saved.path)).spec == TINY
-
-
 @pytest.mark.parametrize(
     "spec",
     [[], {"width": 0}, {"width": True}, {"width": "1"}, {"width": 9}, {"width": [1]},

@@ -292,7 +292,7 @@ def test_the_number_of_workers_changes_nothing(clip, tmp_path):
     assert snapshot(tmp_path / "1") == snapshot(tmp_path / "4")
     assert told[:11] == told[11:]
     assert torch.get_num_threads() == threads
-    with pytest.raises(OptionError, match="0 threads that make windows; 1 to 1024"):
+    with pytest.raises(OptionError, match="threads must be from 1 to 1024"):
         write_windows(sources, tmp_path / "none", options, jobs=0)
 
 

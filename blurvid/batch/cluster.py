@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from blurvid import runtime
+from blurvid.bounds import check
 from blurvid.config import RAY_STORE, RAY_THREADS, RayOptions, RunOptions
-from blurvid.errors import DeviceError, OptionError
+from blurvid.errors import DeviceError, OptionError, first_line
 
 _STARTS = 5
 """Times that a cluster is tried to be started; Ray gives itself 30 s, too few on a busy machine."""
@@ -104,7 +105,7 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
                 if tries == 1 or "timed out during startup" not in str(error):
                     raise
     except Exception as error:  # of any kind, plain ones too
-        reason = runtime.first_line(error)
+        reason = first_line(error)
         if address is None:
             raise DeviceError(f"no Ray cluster can be started here: {reason}") from error
         raise DeviceError(
@@ -136,10 +137,8 @@ def _check(options: RayOptions, run: RunOptions) -> None:
             f"{options.address}: run the command on a machine of the cluster, with --address auto "
             "or HOST:PORT"
         )
-    if options.workers is not None:
-        runtime.check_threads(options.workers, "workers")
-    if run.threads is not None:
-        runtime.check_threads(run.threads, "CPU threads")
+    check(options)
+    check(run)
     if run.device.startswith("cuda:"):
         raise OptionError(f"{run.device}: Ray hands out the GPUs; use --device cuda")
 

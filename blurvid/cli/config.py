@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from blurvid.atomic import replacing
 from blurvid.cli import settings
-from blurvid.errors import OptionError, OutputError
+from blurvid.errors import OptionError
 
 
 @click.group(
@@ -122,11 +123,5 @@ def _document() -> MutableMapping[str, Any]:
 def _write(document: MutableMapping[str, Any]) -> None:
     import tomlkit
 
-    file = settings.path()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_name(f"{file.name}.new")
+    with replacing([settings.path()]) as (fresh,):
         fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
-        fresh.replace(file)
-    except OSError as error:
-        raise OutputError(f"{file}: not written: {error.strerror or error}") from None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from blurvid.cli import choices, options, values
+from blurvid.cli import options, values
 from blurvid.cli.photos import Batch, go_through
 from blurvid.cli.sections import SectionedCommand
 from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output, PartOptions
@@ -33,10 +33,10 @@ from blurvid.recipe import resolve_middle
     type=click.Choice(FRAME_FORMATS),
     help="What to write to a folder.  [default: the photo's own, or png]",
 )
-@choices.part_options
-@choices.middle_option("What deblurs; also others' weights")
-@choices.fast_option("The middle network alone: faster, and less sharp")
-@choices.passes_option
+@options.part_options
+@options.middle_option("What deblurs; also others' weights")
+@options.fast_option("The middle network alone: faster, and less sharp")
+@options.passes_option
 @options.memory_option
 @options.run_options
 @options.engine_options

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blurvid.cli import choices, options, values
+from blurvid.cli import options, values
 from blurvid.cli.boundary import echo_json, warn
-from blurvid.cli.scores import show_report
 from blurvid.cli.sections import SectionedCommand, below
 from blurvid.config import Gamma, RunOptions, Wanted
 from blurvid.lab.options import BLUR_FOLDERS, SynthOptions
 
 if TYPE_CHECKING:
-    from blurvid.lab.evaluate import Row
+    from rich.table import Table
+
+    from blurvid.lab.evaluate import Report, Row, Summary
+    from blurvid.lab.metrics import SequenceScore
 
 DEFAULT = SynthOptions()
 FIRST = "fast model weights_name middle gamma clip_scale stride device as_json quiet"
@@ -39,13 +41,13 @@ alone is scored.
 
 @click.command("eval", cls=SectionedCommand, first=FIRST, more=MORE)
 @click.argument("source", type=options.existing, metavar="SRC")
-@choices.weights_options
-@choices.model(
+@options.weights_options
+@options.model(
     "--middle",
     metavar="NAME|FILE",
     help="What gives the middle frame. As for `blurvid extract`.",
 )
-@choices.quality_options
+@options.quality_options
 @scored(
     "--blur-folder",
     type=click.Choice(BLUR_FOLDERS),
@@ -55,7 +57,7 @@ alone is scored.
 )
 @windows(
     "--gamma",
-    type=values.parse_gamma,
+    type=values.number_or("srgb"),
     metavar="FLOAT|srgb",
     help="Camera response of the re-blur, and of windows made of clips.  "
     f"[default: {DEFAULT.gamma}]",
@@ -115,7 +117,7 @@ def evaluate(
         echo_json(recipe.record() | {"source": str(source)} | report.to_json())
         return
     done = ", ".join(filter(None, (f"weights {recipe.weights.name}", recipe.describe())))
-    show_report(report, f"{recipe.model} ({done})")
+    _show(report, f"{recipe.model} ({done})")
 
 
 def _show_window(row: Row) -> None:
@@ -126,3 +128,41 @@ def _options(gamma: Gamma | None, scale: float | None, stride: int | None) -> Sy
     """Options of windows made on the fly; what is not given stays as it is by default."""
     given: dict[str, Any] = {"gamma": gamma, "scale": scale, "stride": stride}
     return dataclasses.replace(DEFAULT, **{k: v for k, v in given.items() if v is not None})
+
+
+def _show(report: Report, model: str) -> None:
+    """Show what a model scored.
+
+    Args:
+        report: the scores.
+        model: its name, its weights, and what was done besides one plain pass.
+    """
+    from rich.console import Console
+
+    click.echo(f"Model {model}, {len(report.rows)} windows")
+    # Names of clips and [dB] are text, not markup.
+    width = None if Console().is_terminal else 120
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    console.print(_table({**report.groups, "all": report.mean}))
+
+
+def _table(summaries: dict[str, Summary]) -> Table:
+    from rich.table import Table
+
+    count = len(summaries["all"].score.per_frame)
+    frames = "1234567" if count > 1 else "4"
+    which = "frames 1..7 in the better order of time" if count > 1 else "the middle frame"
+    table = Table(title=f"PSNR [dB]; {which}")
+    for name in ("", "n", "forward", "pPSNR", *frames, "SSIM", "re-blur"):
+        table.add_column(name, justify="left" if not name else "right")
+    for group, summary in summaries.items():
+        table.add_row(group, str(summary.windows), *_cells(summary.score), f"{summary.reblur:.1f}")
+        table.add_row(f"  blurry x {count}", "", *_cells(summary.blurry), end_section=count == 1)
+        if count > 1:
+            table.add_row("  middle x 7", "", *_cells(summary.middle), end_section=True)
+    return table
+
+
+def _cells(score: SequenceScore) -> list[str]:
+    curve = (f"{value:.2f}" for value in score.per_frame)
+    return [f"{score.psnr:.2f}", f"{score.ppsnr:.2f}", *curve, f"{score.pssim:.3f}"]

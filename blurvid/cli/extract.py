@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from blurvid.cli import choices, options, values
+from blurvid.cli import options, values
 from blurvid.cli.photos import Batch, go_through
 from blurvid.cli.sections import SectionedCommand
 from blurvid.config import (
@@ -77,14 +77,6 @@ again. A GIF is a photo.
     "numbered from the first of all. Guesses: everything moves on as it did.",
 )
 @options.results(
-    "--montage",
-    "montages",
-    type=click.Path(path_type=Path),
-    metavar="FILE.png|FOLDER",
-    multiple=True,
-    help="Also write one sheet per photo: the photo, its frames, and crops of where most moves.",
-)
-@options.results(
     "--flow",
     "flows",
     type=click.Path(path_type=Path),
@@ -110,7 +102,7 @@ again. A GIF is a photo.
     help="Also write one page about all photos: each blurred and sharp, what to think of it, and "
     "where its results are. Its pictures lie in FILE_files.",
 )
-@choices.part_options
+@options.part_options
 @options.sources(
     "--start",
     type=values.parse_time,
@@ -123,16 +115,16 @@ again. A GIF is a photo.
     metavar="TIME",
     help="Of a video, take so much of it alone, from --start or its beginning.",
 )
-@choices.clip_options
-@choices.clips(
+@options.clip_options
+@options.clips(
     "--audio",
     help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
 )
-@choices.order_options
-@choices.weights_options
-@choices.middle_option("What gives the middle frame to motion, as a picture can, or the cascade")
-@choices.hint_options
-@choices.quality_options
+@options.order_options
+@options.weights_options
+@options.middle_option("What gives the middle frame to motion, as a picture can, or the cascade")
+@options.hint_options
+@options.quality_options
 @options.memory_option
 @options.run_options
 @options.engine_options

@@ -52,7 +52,7 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
 @made("--crop", help="Side of a random square crop [px]; the paper uses 320.")
 @made(
     "--gamma",
-    type=values.parse_gamma,
+    type=values.number_or("srgb"),
     metavar="FLOAT|srgb",
     help="Camera response in which light adds up; 1.0 as stored.",
 )

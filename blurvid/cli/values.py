@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import click
 from click.core import ParameterSource
 
-from blurvid.config import DEVICES, FAST, QUALITIES, SMALLEST_SCALE, Gamma, RayOptions, Wanted
+from blurvid.config import DEVICES, FAST, QUALITIES, RayOptions, Wanted
 from blurvid.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -145,32 +145,17 @@ def parse_size(value: str) -> int:
     return int(min(max(amount, 1), sys.maxsize))
 
 
-def parse_scale(value: str) -> float | Literal["auto"]:
-    """A scale; whether the number makes sense is for the library to say."""
-    try:
-        return "auto" if value == "auto" else float(value)
-    except ValueError:
-        hint = f"use auto or a number from {SMALLEST_SCALE:g} to 1"
-        raise click.BadParameter(f"scale {value!r}: {hint}") from None
+def number_or(*words: str) -> Callable[[str | float], float | str]:
+    """A number, or one of some words; whether it makes sense is for the library to say."""
 
+    def number(value: str | float) -> float | str:
+        try:
+            return value if value in words else float(value)
+        except ValueError:
+            hint = " or ".join(("a number", *words))
+            raise click.BadParameter(f"{value!r} is not {hint}.") from None
 
-def parse_gamma(value: str) -> Gamma:
-    """A camera response: an exponent or `srgb`."""
-    try:
-        number = 0.0 if value == "srgb" else float(value)
-    except ValueError:
-        number = math.nan
-    if value != "srgb" and not 0.1 <= number <= 10:
-        raise click.BadParameter(f"{value!r} is not an exponent such as 1.0 or 2.2, or srgb.")
-    return number or "srgb"
-
-
-def parse_rate(value: str | float) -> float | str:
-    """Frames per second, or how they go with those of a video: `slow` or `keep`."""
-    try:
-        return value if value in ("slow", "keep") else float(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a number, slow or keep.") from None
+    return number
 
 
 def parse_time(value: str) -> Fraction:

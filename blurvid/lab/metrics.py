@@ -112,8 +112,8 @@ class SequenceScore:
     """Forward: mean over the frames in the order given [dB]."""
     ppsnr: float
     """Mean in the better order of the whole sequence [dB] (HyperCUT, CVPR 2023)."""
-    reversed: bool
-    """Whether the better order is the reverse of the one given."""
+    reversed: float
+    """Whether the better order is the reverse of the one given; of means, how often."""
     per_frame: tuple[float, ...]
     """PSNR [dB] against each true frame, in the better order."""
     ssim: float

@@ -32,7 +32,7 @@ class SynthOptions:
     """Downscaling before averaging; the paper uses 0.45 on 1280x720 GoPro frames."""
     crop: Annotated[int, Bounds(16, MOST)] | None = None
     """Side of the random square crop [px]; None keeps whole frames. The paper uses 320."""
-    gamma: Annotated[float, Bounds(0, above=True)] | Literal["srgb"] = DEFAULT_GAMMA
+    gamma: Annotated[float, Bounds(0.1, 10)] | Literal["srgb"] = DEFAULT_GAMMA
     """Camera response in which light adds up."""
     noise: Weight = 0.0
     """Standard deviation of white Gaussian noise on the blurry image; the paper uses 0.01."""

@@ -20,7 +20,6 @@ from blurvid.media.animation import animate, pieces_again
 from blurvid.media.arrays import photo_from_array
 from blurvid.media.clip import html_animation, lost_in, write_frames
 from blurvid.media.flow import flow_array, save_flow
-from blurvid.media.montage import save_montage, save_strip
 from blurvid.media.mp4 import encode
 from blurvid.media.photo import Photo
 from blurvid.media.pieces import join
@@ -32,6 +31,7 @@ from blurvid.media.region import Box, Region, RegionLike, cropped, region
 from blurvid.media.rgb import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
 from blurvid.media.stills import write_still
+from blurvid.media.strip import save_strip
 from blurvid.media.timing import Span, Timing
 from blurvid.media.tracks import write_tracks
 from blurvid.media.trust import TrustMaps, save_trust

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
@@ -39,11 +38,6 @@ MAX_BLOCKS = 128
 """Most blocks of all levels; each takes time to set up before a file is looked at."""
 MOTION_LEVELS = 5, 4
 """Of channels and of blocks in the motion network, whose finest level has no blocks."""
-SETTLED = {
-    "block": "plain", "kernel": 3, "distill": True, "reconstruct": True, "skip": 1,
-    "contexts": "sequential",
-}  # fmt: skip
-"""What older sets tell, that was a choice once."""
 
 
 class SequenceModel(Protocol):
@@ -119,11 +113,7 @@ def spec_from(model: str, given: object) -> Spec:
     Raises:
         OptionError: it is malformed, or larger than is believed.
     """
-    kind = SPECS[model]
-    if isinstance(given, dict):
-        known = {field.name for field in dataclasses.fields(kind)}
-        given = {k: v for k, v in given.items() if k in known or SETTLED.get(k, given) != v}
-    spec: Spec = made(kind, given)
+    spec: Spec = made(SPECS[model], given)
     check_spec(spec)
     return spec
 

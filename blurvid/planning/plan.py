@@ -48,7 +48,7 @@ def plan(
     """
     check(output.clip)
     template = None if output.name is None else Template(output.name, model, weights)
-    besides = {"montage": output.montages, "flow": output.flows, "trust": output.trusts}
+    besides = {"flow": output.flows, "trust": output.trusts}
     if output.contact is not None:
         besides["contact"] = (targets.contact_folder(output.contact),)
     outside = [path for path in (output.path, *sum(besides.values(), ())) if path is not None]

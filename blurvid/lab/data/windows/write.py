@@ -110,8 +110,7 @@ def write_windows(
             resumed.
     """
     check(options)
-    if jobs is not None:
-        runtime.check_threads(jobs, "threads that make windows")
+    check(RunOptions(threads=jobs))
     if ray is not None:
         cluster.load(ray, RunOptions())
     clips = find_clips(sources) if motion is None else find_stills(sources)
