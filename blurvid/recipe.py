@@ -224,29 +224,17 @@ def resolve(wanted: Wanted = Wanted(), precision: str = "auto", **changes: Any) 
     )
 
 
-def resolve_middle(
-    middle: str | Path = AUTO,
-    *,
-    passes: int = 1,
-    part: PartOptions = PartOptions(),
-    precision: str = "auto",
-) -> Recipe:
-    """Take every choice for the middle frame alone.
+def resolve_middle(wanted: Wanted = Wanted(), precision: str = "auto", **changes: Any) -> Recipe:
+    """Take every choice for the middle frame alone; `middle` may be `auto`, the best there is.
 
-    Args:
-        middle: as for `resolve`; `auto` is the best there is (`weights.best_middle`).
-        passes: answers averaged, see `QualityOptions`.
-        part: what is worked on.
-        precision: of the features.
-
-    Raises:
-        OptionError, WeightsError: as for `resolve`.
+    Args and errors are those of `resolve`.
     """
-    found = find_middle(middle)
+    wanted = replace(wanted, **changes)
+    found = find_middle(wanted.middle)
     if found is None or found.kind == GIVEN:
-        raise OptionError(f"{middle} is a picture, not something that deblurs")
-    quality = QualityOptions(passes=passes, scale=1.0)
-    return Recipe(found, found, quality, frames=1, part=part, precision=precision)
+        raise OptionError(f"{wanted.middle} is a picture, not something that deblurs")
+    quality = replace(wanted.quality, scale=1.0)
+    return Recipe(found, found, quality, frames=1, part=wanted.part, precision=precision)
 
 
 def find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source | None:

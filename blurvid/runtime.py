@@ -203,17 +203,6 @@ def single_threaded_pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
 
 
-@contextlib.contextmanager
-def single_thread() -> Iterator[None]:
-    """Use one CPU thread inside a block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class memory_guard:  # noqa: N801, used as a function
     """Turn a lack of memory inside a block into a `DeviceError`."""
 

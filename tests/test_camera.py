@@ -12,9 +12,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch.testing import assert_close
 
-from blurvid.blur import average_frames, to_light
 from blurvid.bounds import check
 from blurvid.errors import OptionError
+from blurvid.exposure import average_frames, light_of
 from blurvid.lab.options import CameraOptions, MotionOptions
 from blurvid.lab.synth import IDEAL, develop, jpeg, simulate
 from blurvid.lab.synth.camera import defocus, light_up, shutter
@@ -180,5 +180,5 @@ def test_impossible_cameras_are_refused(change, message):
 def test_light_is_what_saturates_not_the_encoded_value():
     """Half of the exposure on a light of four times white is twice white, hence white."""
     frames = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1, 1).expand(1, 2, 3, 1, 1)
-    light = light_up(frames, to_light(frames, 2.2), torch.tensor([3.0]))
+    light = light_up(frames, light_of(frames, 2.2), torch.tensor([3.0]))
     assert light.mean(dim=1).clamp(max=1).unique().tolist() == [1.0]

@@ -104,7 +104,7 @@ def test_a_clip_that_is_too_large_is_made_again(tmp_path, monkeypatch, kind):
 
 def test_what_is_no_comparison(tmp_path):
     for name, changes in [("a.html", {"compare": "wipe"}), ("a.gif", {"compare": "blink"})]:
-        with pytest.raises(OptionError, match="compare must be"):
+        with pytest.raises(OptionError, match=r"compar(ison|e must be)"):
             write(tmp_path / name, **changes)
     with pytest.raises(ValueError, match="needs the photo"):
         options = ClipOptions(compare="wipe")

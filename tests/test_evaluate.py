@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from blurvid import media
-from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError
+from blurvid.exposure import average_frames
 from blurvid.lab.data.windows import Window, write_windows
 from blurvid.lab.evaluate import evaluate, windows_from
 from blurvid.lab.metrics import score_sequence

@@ -37,7 +37,6 @@ FLOORS = {
     "trajectory": 1.5,
     "networks": 1,
     "flow": 1,
-    "blur": 1,
     "atomic": 0.5,
     "runtime": 0.5,
     "exposure": 0.5,

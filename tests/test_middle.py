@@ -249,7 +249,7 @@ def test_deblur_says_what_is_wrong(released, photo, words, code, message):
 def test_deblur_of_a_large_photo_in_tiles(released, monkeypatch):
     """Where a photo does not fit, tiles give nearly the same."""
     y = torch.rand(3, 300, 800)
-    with pipeline.opened(resolve_middle("bdirnet"), CPU) as deblur:
+    with pipeline.opened(resolve_middle(middle="bdirnet"), CPU) as deblur:
         whole = deblur.frames(y)
         monkeypatch.setattr(
             pipeline.extraction, "plan", lambda *a, **k: pipeline.memory.Plan(side=400)

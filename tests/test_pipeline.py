@@ -20,9 +20,9 @@ from torch.testing import assert_close
 
 import blurvid
 from blurvid import media, pipeline
-from blurvid.blur import average_frames
 from blurvid.config import ClipOptions, DirectSpec, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
+from blurvid.exposure import average_frames
 from blurvid.lab.metrics import psnr
 from blurvid.networks import DirectNet
 from blurvid.recipe import Recipe, Source

@@ -22,9 +22,9 @@ from blurvid import media
 from blurvid.cli import main
 from blurvid.config import ClipOptions, DirectSpec
 from blurvid.errors import OptionError, OutputError
+from blurvid.media.flow import colored
 from blurvid.media.pages import look
 from blurvid.media.player import _SCRIPTS, _figure, _part
-from blurvid.media.trust import colored
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.recipe import Recipe, Source

@@ -14,10 +14,10 @@ from torch.testing import assert_close
 
 import blurvid
 from blurvid import media, models, pipeline
-from blurvid.blur import average_frames
 from blurvid.cli import main, values
 from blurvid.config import QUALITIES, DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
+from blurvid.exposure import average_frames
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.networks import DirectNet, FrameNet
 from blurvid.weights import store

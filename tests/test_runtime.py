@@ -7,7 +7,7 @@ from torch import nn
 from blurvid import runtime
 from blurvid.config import CascadeSpec, RunOptions
 from blurvid.errors import DeviceError, OptionError
-from blurvid.lab.train.group import process_group
+from blurvid.lab.train.run import process_group
 from blurvid.models import Cascade
 from blurvid.networks import DirectNet
 

@@ -14,9 +14,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from blurvid import media, pipeline
-from blurvid.blur import average_frames
 from blurvid.config import DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
+from blurvid.exposure import average_frames
 from blurvid.networks import DirectNet
 from blurvid.pipeline.scale import (
     LEAST_SIDE,

@@ -24,7 +24,6 @@ from torch.optim.swa_utils import AveragedModel
 from torch.testing import assert_close
 
 from blurvid import runtime, weights
-from blurvid.blur import average_frames
 from blurvid.cli import main
 from blurvid.config import STAGES, DirectSpec, RunOptions
 from blurvid.errors import (
@@ -34,6 +33,7 @@ from blurvid.errors import (
     TrainingError,
     WeightsError,
 )
+from blurvid.exposure import average_frames
 from blurvid.lab import losses
 from blurvid.lab.data.source import TrainingSource
 from blurvid.lab.data.stills import StillPool

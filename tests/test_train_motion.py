@@ -22,10 +22,9 @@ from blurvid.lab.data.stills import StillPool
 from blurvid.lab.data.windows import Window
 from blurvid.lab.options import PathOptions, recipe_of
 from blurvid.lab.train import SCORES_FILE, STATE_FILE, WEIGHTS_FOLDER, train
-from blurvid.lab.train.moving import MovingObjective
+from blurvid.lab.train.moving import MovingObjective, validate
 from blurvid.lab.train.settings import check_options
 from blurvid.lab.train.state import load_state
-from blurvid.lab.train.validation import validate
 from blurvid.media import write_still
 from blurvid.models import GivenPicture, MotionModel, build
 from blurvid.networks.motion import MotionNet

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from blurvid import media
-from blurvid.blur import average_frames
 from blurvid.bounds import check
 from blurvid.config import DirectSpec, VideoOptions
 from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.exposure import average_frames
 from blurvid.flow import Chain, joint, meet, seam, ways
 from blurvid.flow import chain as chain_module
 from blurvid.networks import DirectNet

@@ -12,8 +12,8 @@ from PIL import Image
 from torch.testing import assert_close
 
 from blurvid import media
-from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.exposure import average_frames
 from blurvid.lab.data.windows import (
     SourceClip,
     find_clips,

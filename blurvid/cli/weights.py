@@ -36,15 +36,8 @@ def list_(as_json: bool) -> None:
     sets = list_sets()
     if as_json:
         for entry in sets:
-            echo_json(
-                {
-                    "name": entry.name,
-                    "model": entry.model,
-                    "score": entry.score,
-                    "origin": entry.origin,
-                    "path": str(entry.path),
-                }
-            )
+            known = {name: getattr(entry, name) for name in ("name", "model", "score", "origin")}
+            echo_json(known | {"path": str(entry.path)})
         return
     for entry in sets:
         score = f"{entry.score:.2f} dB" if entry.score is not None else "no score"

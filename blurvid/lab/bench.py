@@ -124,7 +124,7 @@ def bench(
                 recipe = (
                     resolve(weights_name=chosen, precision=name)
                     if chosen.model in MODELS
-                    else resolve_middle(chosen.path, precision=name)
+                    else resolve_middle(middle=chosen.path, precision=name)
                 )
                 with opened(recipe, replace(run, precision=name)) as ready:
                     for resolution, size in sizes.items():

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blurvid.blur import psnr_of
 from blurvid.errors import InputError
+from blurvid.exposure import psnr_of
 
 SSIM_SIGMA = 1.5
 """Standard deviation of the Gaussian window [px] (Wang et al. 2004, section III-B)."""

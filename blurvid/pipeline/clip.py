@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurvid import media, runtime
-from blurvid.blur import average_frames, psnr_of
 from blurvid.config import DEFAULT_GAMMA, FRAMES, MODELS, ClipOptions, OrderOptions
 from blurvid.errors import OptionError, OutputError, reason
+from blurvid.exposure import average_frames, psnr_of
 from blurvid.flow import Field, Motion, measure
 from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of

@@ -12,8 +12,7 @@ from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, VIDEO_FORMATS, Output
 from blurvid.errors import InputError, OptionError, OutputError, reason
 from blurvid.planning import trees
 from blurvid.planning.jobs import Job
-from blurvid.planning.names import Template, named
-from blurvid.planning.trees import Found
+from blurvid.planning.trees import Found, Template, named
 
 
 def plan(

@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.blur import to_image, to_light
 from blurvid.bounds import check
 from blurvid.config import Gamma
-from blurvid.exposure import GAMMA, displacement, instants, sample
+from blurvid.exposure import GAMMA, displacement, image_of, instants, light_of, sample
 from blurvid.lab.options import CameraOptions, MotionOptions
 from blurvid.lab.synth.camera import draw_gains, light_up, out_of_focus, shutter
 
@@ -113,14 +112,14 @@ def soft_masks(b: int, size: tuple[int, int], g: torch.Generator) -> Tensor:
 
 def _light(image: Tensor, gamma: Gamma | Tensor) -> Tensor:
     return (
-        image.clamp(min=DARKEST) ** gamma if isinstance(gamma, Tensor) else to_light(image, gamma)
+        image.clamp(min=DARKEST) ** gamma if isinstance(gamma, Tensor) else light_of(image, gamma)
     )
 
 
 def _image(light: Tensor, gamma: Gamma | Tensor) -> Tensor:
     if isinstance(gamma, Tensor):
         return light.clamp(DARKEST, 1) ** (1 / gamma)
-    return to_image(light.clamp(max=1), gamma)
+    return image_of(light.clamp(max=1), gamma)
 
 
 @torch.no_grad()

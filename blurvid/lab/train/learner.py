@@ -165,8 +165,10 @@ class Learner:
 
 def _make_model(options: TrainOptions, initial: weights.WeightSet | None) -> Trainable:
     if initial is None:
-        with runtime.single_thread():  # LAPACK's orthogonalization of small matrices crawls in many
-            found = build(options.model, spec_asked(options))
+        with runtime.single_threaded_pool(
+            1
+        ) as pool:  # LAPACK's orthogonalization of small matrices crawls in many
+            found = pool.submit(build, options.model, spec_asked(options)).result()
     else:
         found = store.load(initial)
     if isinstance(found, MotionModel):  # its middle frames come with the data

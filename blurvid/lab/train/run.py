@@ -1,16 +1,17 @@
-"""One training run, from its options to its weights."""
+"""One training run, from its options to its weights, alone or as a process of `torchrun`."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from blurvid import runtime, weights
 from blurvid.atomic import LOCK_FILE, locked
@@ -18,7 +19,6 @@ from blurvid.config import RunOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.data import Source
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.train.group import process_group
 from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.meter import TrainStep
 from blurvid.lab.train.settings import adopt_spec, check_options, stored_spec
@@ -111,3 +111,38 @@ def _resumed(options: TrainOptions, state: dict[str, Any], path: Path) -> TrainO
     except (OptionError, *DAMAGED) as error:
         raise InputError(f"{path}: not a checkpoint of this run ({error})") from error
     return options
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """Join the other processes when started by `torchrun`; otherwise do nothing.
+
+    Args:
+        device: the device asked for; with CUDA each process takes the one of its local rank.
+
+    Yields:
+        The device of this process.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    # Not every build of torch has them.
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    # A static rendezvous keeps its store over restarts, with the addresses of processes that ended.
+    store, rank, world = next(rendezvous("env://"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=PrefixStore(f"attempt_{attempt}", store),
+        rank=rank,
+        world_size=world,
+    )
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()

@@ -93,15 +93,9 @@ def adopt_spec(options: TrainOptions, spec: Spec) -> TrainOptions:
     """
     asked, name = spec_asked(options), spec_field(options.model)
     if asked not in (spec, type(asked)()):
-        differing = [
-            f"{name}.{field.name} is {getattr(spec, field.name)!r} there, "
-            f"not {getattr(asked, field.name)!r}"
-            for field in dataclasses.fields(spec)
-            if getattr(spec, field.name) != getattr(asked, field.name)
-        ]
-        raise OptionError(f"{', '.join(differing)}; leave these settings out to take over theirs")
-    changed: dict[str, Any] = {name: spec}
-    return dataclasses.replace(options, **changed)
+        there = ", ".join(f"{name}.{key} is {value!r}" for key, value in vars(spec).items())
+        raise OptionError(f"{there}; leave these settings out to take them over")
+    return dataclasses.replace(options, **{name: spec})  # type: ignore[arg-type]
 
 
 def check_options(options: TrainOptions) -> None:

@@ -19,10 +19,9 @@ from blurvid.errors import InputError, OutputError, TrainingError
 from blurvid.lab.data import Batch, Source
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.train.learner import Learner
-from blurvid.lab.train.meter import Meter, TrainStep
-from blurvid.lab.train.records import append, cut
+from blurvid.lab.train.meter import Meter, TrainStep, append, cut
+from blurvid.lab.train.moving import validate
 from blurvid.lab.train.state import DAMAGED, learning_rate, save_state
-from blurvid.lab.train.validation import validate
 from blurvid.media import remove_stale
 from blurvid.models import MotionModel, Trainable
 from blurvid.weights import store

@@ -10,9 +10,9 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from blurvid.blur import average_frames
 from blurvid.bounds import check
 from blurvid.errors import InputError
+from blurvid.exposure import average_frames
 from blurvid.flow import sequence_motion
 from blurvid.flow.pyramid import COARSEST
 from blurvid.lab.data.windows.clips import SourceClip
