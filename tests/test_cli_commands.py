@@ -107,7 +107,7 @@ def test_the_first_help_screen_fits_a_terminal(name, width, monkeypatch):
     shown = invoke(name, "--help").stdout
     assert len(shown.splitlines()) <= 24
     assert max(map(len, shown.splitlines())) <= 80
-    assert shown.count(f"\n    blurvid {name} ") == 3 or name == "train"  # one is for torchrun
+    assert shown.count(f"\n    blurvid {name} ") == 3 or name == "train"
     assert "--help-all" in shown
     rows = re.findall(r"^  (?:-\w, )?--[\w-]+", shown, re.M)
     assert len(rows) == len(command.first) + 1 <= 12

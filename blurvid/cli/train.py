@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import sys
 import threading
@@ -47,8 +46,7 @@ blurvid train --model cascade --data windows/ --out runs/paper --order invariant
 blurvid train --model motion --data clips/ --data photos.tar --init motion --out runs/motion
 
 Ctrl-C ends it after the step at hand, which is saved; a second one at once. The log is
-OUT/log.jsonl, the averaged weights are the weight set OUT/weights. Started by torchrun, the
-processes share the work; with --resume it replaces those that are lost.
+OUT/log.jsonl, the averaged weights are the weight set OUT/weights.
 """
 
 
@@ -156,7 +154,7 @@ def train(
     \b
     Examples:
       blurvid train --model direct --data photos/ --out run/ --minutes 60
-      torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out big/
+      blurvid train --model motion --data clips/ --init motion --out runs/motion
     """
     values.refuse_missing(data)
     from blurvid import weights
@@ -196,15 +194,11 @@ def train(
         if ending.signal == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + ending.signal)
-    if os.environ.get("RANK", "0") == "0":
-        click.echo(weight_set.path)
+    click.echo(weight_set.path)
 
 
 class _Ending:
-    """Lets the first Ctrl-C or polite kill end a run after the step at hand, a second at once.
-
-    A process of `torchrun` ends at once: the others wait for what it does in the step.
-    """
+    """Lets the first Ctrl-C or polite kill end a run after the step at hand, a second at once."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -212,8 +206,7 @@ class _Ending:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> _Ending:
-        alone = int(os.environ.get("WORLD_SIZE", "1")) < 2
-        if alone and threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)
                 if number is not None and callable(signal.getsignal(number)):  # not ignored

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from blurvid import runtime, weights
@@ -80,15 +78,8 @@ class Learner:
             self.critic = AdversarialObjective().to(device)
             self.critic_optimizer = _adamw(list(self.critic.parameters()), options)
         self._objective: Callable[..., Any] = self.objective
-        self._critic: nn.Module | None = self.critic
-
-    def begin(self) -> None:
-        """Share the work with the other processes, and compile, before the first step."""
-        wrapped: nn.Module = self.objective
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            wrapped = DistributedDataParallel(self.objective)
-            self._critic = self.critic and DistributedDataParallel(self.critic)
-        self._objective = torch.compile(wrapped) if self.options.compile else wrapped
+        if options.compile:
+            self._objective = torch.compile(self.objective)
         self.model.train()
 
     def step(self, batch: Batch, progress: float) -> tuple[dict[str, Tensor], Tensor]:
@@ -117,9 +108,9 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(trained, self.options.clip)
         self.optimizer.step()
         self.average.update_parameters(self.model)
-        if self._critic is not None and seen is not None and self.critic_optimizer is not None:
+        if self.critic is not None and seen is not None and self.critic_optimizer is not None:
             with runtime.autocast(self.device, self.dtype):
-                found["critic"] = self._critic(*seen)
+                found["critic"] = self.critic(*seen)
             self.critic_optimizer.zero_grad(set_to_none=True)
             found["critic"].backward()
             self.critic_optimizer.step()

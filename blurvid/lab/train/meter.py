@@ -28,7 +28,6 @@ class TrainStep:
     """Mean of each loss since the last report."""
     grad_norm: float
     samples_per_second: float
-    """Of all processes together."""
     data_share: float
     """Share of the time spent waiting for data."""
 
@@ -43,7 +42,7 @@ class Meter:
         self.norm: Tensor | float = 0.0
 
     def add(self, losses: dict[str, Tensor], norm: Tensor, samples: int) -> None:
-        """Add a step: its losses, the norm of its gradient, its samples in all processes."""
+        """Add a step: its losses, the norm of its gradient, its samples."""
         self.steps += 1
         self.samples += samples
         self.norm = self.norm + norm

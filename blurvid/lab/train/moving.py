@@ -32,7 +32,7 @@ PICTURE = 0.5
 
 
 class MovingObjective(nn.Module):
-    """Losses of a batch of `TrainingSource`, as one module that data parallelism can wrap.
+    """Losses of a batch of `TrainingSource`.
 
     Args:
         model: the model to train; its middle network is not asked.

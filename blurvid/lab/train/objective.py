@@ -49,7 +49,7 @@ def resolve_loss(options: TrainOptions) -> str:
 
 
 class Objective(nn.Module):
-    """Estimates of a batch and their losses, as one module that data parallelism can wrap.
+    """Estimates of a batch and their losses.
 
     Each stage of the cascade has its own losses and its gradient stays within it, whether it
     is shown true frames (teacher forcing) or the model's own; all can be trained at once. The

@@ -1,17 +1,13 @@
-"""One training run, from its options to its weights, alone or as a process of `torchrun`."""
+"""One training run, from its options to its weights."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from blurvid import runtime, weights
 from blurvid.atomic import LOCK_FILE, locked
@@ -39,7 +35,7 @@ def train(
     on_step: Callable[[TrainStep], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> weights.WeightSet:
-    """Train a model, alone or as one process of `torchrun`.
+    """Train a model.
 
     Args:
         options: the run.
@@ -54,7 +50,7 @@ def train(
             samples are drawn anew.
         on_step: called with each line of the log.
         stop: asked before each step; where it says so, the run is saved and ends early, to be
-            resumed. Not asked in a process of several.
+            resumed.
 
     Returns:
         The averaged weights.
@@ -65,7 +61,7 @@ def train(
         InputError, OptionError, DeviceError: as their names say.
     """
     check_options(options)
-    with _alone(out):
+    with locked(out / LOCK_FILE, out):
         path = out / STATE_FILE
         state = load_state(path) if path.exists() else None
         if state is not None and not resume:
@@ -74,7 +70,7 @@ def train(
             options, initial = _resumed(options, state, path), None
         elif initial is not None:
             options = _continued(options, initial)
-        with runtime.running(run) as (device, dtype), process_group(device) as device:
+        with runtime.running(run) as (device, dtype):
             if dtype == torch.float16:
                 raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
             trainer = Trainer(Learner(options, device, dtype, initial, vgg), source(device), out)
@@ -82,13 +78,6 @@ def train(
                 trainer.load(state)
             torch.backends.cudnn.benchmark = True  # all crops have one size
             return trainer.fit(on_step, stop)
-
-
-def _alone(out: Path) -> AbstractContextManager[None]:
-    """Keep other runs out of a folder; the processes of one run share the lock of the first."""
-    if os.environ.get("RANK", "0") != "0":
-        return contextlib.nullcontext()
-    return locked(out / LOCK_FILE, out)
 
 
 def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
@@ -111,38 +100,3 @@ def _resumed(options: TrainOptions, state: dict[str, Any], path: Path) -> TrainO
     except (OptionError, *DAMAGED) as error:
         raise InputError(f"{path}: not a checkpoint of this run ({error})") from error
     return options
-
-
-@contextlib.contextmanager
-def process_group(device: torch.device) -> Iterator[torch.device]:
-    """Join the other processes when started by `torchrun`; otherwise do nothing.
-
-    Args:
-        device: the device asked for; with CUDA each process takes the one of its local rank.
-
-    Yields:
-        The device of this process.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield device
-        return
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    # Not every build of torch has them.
-    from torch.distributed.distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
-
-    # A static rendezvous keeps its store over restarts, with the addresses of processes that ended.
-    store, rank, world = next(rendezvous("env://"))
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
-        store=PrefixStore(f"attempt_{attempt}", store),
-        rank=rank,
-        world_size=world,
-    )
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
