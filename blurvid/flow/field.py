@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blurvid.errors import InputError
 from blurvid.flow.pyramid import COARSEST, FLOW_SIDE, along, followed, neighboring
-from blurvid.flow.sampling import limited, pixel_grid, sample
+from blurvid.flow.sampling import enlarged, limited
 
 STILL = 0.5
 """Ways up to this length are no motion [px]..."""
@@ -53,14 +53,7 @@ class Field:
 
     def rows(self, top: int, bottom: int) -> Tensor:
         """Displacements at full size of the rows from `top` to before `bottom`, (2, rows, W)."""
-        height, width = self.size
-        low, narrow = self.vectors.shape[-2:]
-        if (low, narrow) == self.size:
-            return self.vectors[:, top:bottom]
-        at = pixel_grid(bottom - top, width, self.vectors.device)
-        at[:, 1] += top
-        ratio = at.new_tensor([narrow / width, low / height]).view(1, 2, 1, 1)
-        return sample(self.vectors[None], (at + 0.5) * ratio - 0.5)[0]
+        return enlarged(self.vectors[None], self.size, (slice(top, bottom), slice(None)))[0]
 
     @functools.cached_property
     def motion(self) -> Motion:

@@ -19,7 +19,7 @@ from blurvid.config import FRAMES, MotionModelSpec
 from blurvid.models.ensemble import SelfEnsemble
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
-from blurvid.runtime import autocast
+from blurvid.runtime import autocast, memory_kept
 from blurvid.trajectory import (
     TIMES,
     Fit,
@@ -47,8 +47,8 @@ MARGIN = 64
 """Pixels beyond the reach of the motion that a tile is seen with, and that are thrown away."""
 EVEN = 0.97
 """Share of the picture's sharpness that every frame has at least, so that a clip does not pulse."""
-HELD_BYTES = {"motion": 80, "picture": 130}
-"""Of memory for each pixel of the photo while motion or picture is sought, as measured..."""
+HELD_BYTES = 54
+"""Of memory for each pixel of the photo: four images, features, and less of the next smaller..."""
 TILE_BYTES = {4: 1300, 2: 1000}
 """...of each that is restored at a time, by bytes of a feature..."""
 SOUGHT_BYTES = 1250
@@ -122,23 +122,24 @@ class MotionModel(nn.Module):
             times: from -1, the first frame, to 1, the last; beyond is extrapolated.
 
         Yields:
-            (3, H, W), RGB in [0, 1].
+            (3, H, W), RGB in [0, 1]; the next one takes its place.
         """
         picture = found.restored.picture
         rest = resting(found.motion)
         goal = EVEN * steepness(picture)
+        out = torch.empty_like(picture)
         for t in times:
-            out = torch.empty_like(picture)
-            for seen, kept, target in self._tiles(found.motion):
-                with autocast(y.device, self.dtype):
+            with autocast(y.device, self.dtype), memory_kept():
+                for seen, kept, target in self._tiles(found.motion):
+                    paths = _fields(found.motion.part(seen))
                     part = self.restoration.frame(
                         _padded(picture[..., *seen], self.restoration.size_multiple),
                         found.restored.features[..., *self._cells(seen)],
-                        _padded(_fields(found.motion, seen), self.restoration.size_multiple),
+                        _padded(paths, self.restoration.size_multiple),
                         t,
                     )
-                out[..., *target] = part[..., *kept]
-            yield crisp(out.lerp_(picture, rest).clamp_(0, 1), goal)[0]
+                    out[..., *target] = part[..., *kept]
+            yield out.copy_(crisp(out.lerp_(picture, rest).clamp_(0, 1), goal))[0]
 
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image, see `SequenceModel`."""
@@ -166,13 +167,11 @@ class MotionModel(nn.Module):
             feature_size: bytes of one value of the features.
         """
         pixels = height * width
-        restored = (pixels if pixels <= WHOLE_PIXELS else TILE_SIDE**2) * TILE_BYTES[feature_size]
+        seen = pixels if pixels <= WHOLE_PIXELS else (TILE_SIDE + 4 * MARGIN) ** 2
         sharpened = self.middle.memory(height, width, feature_size)
-        sought = max(sharpened, min(pixels, WORK) * SOUGHT_BYTES)
-        most = max(
-            HELD_BYTES["picture"] * pixels + restored, HELD_BYTES["motion"] * pixels + sought
-        )
-        return FIXED_BYTES + most
+        sought = min(pixels, WORK) * SOUGHT_BYTES
+        most = max(seen * TILE_BYTES[feature_size], sharpened, sought)
+        return FIXED_BYTES + HELD_BYTES * pixels + most
 
     middle_memory = memory
 
@@ -199,14 +198,15 @@ class MotionModel(nn.Module):
         expected = told[:, 4:].clamp(-SURE, SURE).exp() * (1 + 0.1 * a.norm(dim=1, keepdim=True))
         return Proposal(Motion(a, b, a), expected)
 
+    @memory_kept()
     def restore(self, y: Tensor, middle: Tensor, motion: Motion) -> Restored:
         """Solve for the picture along a motion."""
         multiple = self.restoration.size_multiple
         picture, features = torch.empty_like(y), y.new_empty(0)
         for seen, kept, target in self._tiles(motion):
-            part, shown = middle[..., *seen], y[..., *seen]
-            blurred = reblur(part, motion.part(seen), "bilinear", motion.looks)
-            whole = [_padded(x, multiple) for x in (shown, part, _fields(motion, seen), blurred)]
+            part, shown, paths = middle[..., *seen], y[..., *seen], motion.part(seen)
+            blurred = reblur(part, paths, "bilinear", motion.looks)
+            whole = [_padded(x, multiple) for x in (shown, part, _fields(paths), blurred)]
             with autocast(y.device, self.dtype):
                 some, carried = self.restoration.solve(*whole)
             picture[..., *target] = some[..., *kept]
@@ -231,8 +231,7 @@ class MotionModel(nn.Module):
         for field, length in zip((1, 0), motion.size, strict=True):
             most = length if pixels <= WHOLE_PIXELS else TILE_SIDE
             step = -(-length // -(-length // most) // multiple) * multiple
-            reach = float(motion.a[:, field].abs().max() + motion.b[:, field].abs().max())
-            margin = math.ceil((reach + MARGIN) / multiple) * multiple
+            margin = math.ceil((motion.farthest(field) + MARGIN) / multiple) * multiple
             sides.append([])
             for begin in range(0, length, step):
                 end = min(length, begin + step)
@@ -250,9 +249,9 @@ def _finite(x: Tensor) -> Tensor:
     return x
 
 
-def _fields(motion: Motion, place: Place) -> Tensor:
-    """Both a and b of a place, (1, 4, h, w)."""
-    return torch.cat([motion.a[..., *place], motion.b[..., *place]], dim=1)
+def _fields(motion: Motion) -> Tensor:
+    """Both a and b, (1, 4, H, W)."""
+    return torch.cat([motion.a, motion.b], dim=1)
 
 
 def _padded(x: Tensor, multiple: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 
 import torch
@@ -201,7 +202,7 @@ class Extractor:
         fitted = fit(y, self.model.size_multiple).unsqueeze(0)
         for dtype in dict.fromkeys((self.dtype, torch.float32)):
             found = self._fill(fitted, dtype)
-            if all(frame.isfinite().all() for frame in found.frames):
+            if all(math.isfinite(frame.sum()) for frame in found.frames):
                 break
         else:
             raise BlurvidError(

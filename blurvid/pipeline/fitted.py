@@ -41,8 +41,7 @@ class Fitted:
     @classmethod
     def of(cls, model: MotionModel, y: Tensor, fit: Fit) -> Fitted:
         """Keep what `model` found in a photo."""
-        needed = dataclasses.replace(fit, middle=fit.middle.new_empty(0))
-        return cls(model, y.cpu(), _moved(needed, torch.device("cpu")))
+        return cls(model, y.cpu(), _moved(fit, torch.device("cpu")))
 
     @property
     def still(self) -> bool:
@@ -161,6 +160,5 @@ def _calm(motion: Motion) -> Motion:
 
 def _moved(fit: Fit, device: torch.device) -> Fit:
     a, b = fit.motion.a.to(device), fit.motion.b.to(device)
-    motion = Motion(a, b, a)
     restored = Restored(fit.restored.picture.to(device), fit.restored.features.to(device))
-    return Fit(restored, fit.middle.to(device), motion, fit.levels)
+    return Fit(restored, Motion(a, b, a, fit.motion.whole), fit.levels)

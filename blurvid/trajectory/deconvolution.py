@@ -56,8 +56,7 @@ def solve(start: Tensor, y: Tensor, motion: Motion, prior: Prior | None = None) 
     bands = math.ceil(height * width * looks / FRAMES / BAND_PIXELS)
     if bands == 1:
         return _solve(start, y, motion, prior, looks)
-    reach = float(motion.a[:, 1].abs().max() + motion.b[:, 1].abs().max())
-    margin = math.ceil(reach) + MARGIN
+    margin = math.ceil(motion.farthest(1)) + MARGIN
     rows = math.ceil(height / bands)
     parts = []
     for top in range(0, height, rows):

@@ -16,7 +16,7 @@ from torch import Tensor
 from blurvid import exposure
 from blurvid.config import FRAMES
 from blurvid.exposure import SPAN, Sampling
-from blurvid.flow.sampling import rescale
+from blurvid.flow.sampling import enlarged, rescale
 
 GAP = 3.0
 """Longest way between two instants of an exposure [px]: longer ones leave ghosts of edges."""
@@ -26,7 +26,10 @@ LONG = 0.98
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """Paths of all pixels, quadratic in time. Fields [px], (B, 2, H, W), x right, y down."""
+    """Paths of all pixels, quadratic in time. Fields [px], (B, 2, H, W), x right, y down.
+
+    Motion is smooth: that of a large picture is kept small, in pixels of a smaller one.
+    """
 
     a: Tensor
     """Half the way from the first frame to the last."""
@@ -34,6 +37,8 @@ class Motion:
     """How far both ends bend to the same side."""
     consensus: Tensor
     """G, the field near which `a` stays where nothing is known: what the camera does."""
+    whole: tuple[int, int] | None = None
+    """Height and width of the picture [px], where it is larger than the fields."""
 
     @classmethod
     def straight(cls, a: Tensor, consensus: Tensor | None = None) -> Motion:
@@ -43,14 +48,20 @@ class Motion:
 
     @property
     def size(self) -> tuple[int, int]:
-        return self.a.shape[-2], self.a.shape[-1]
+        """Height and width of the picture."""
+        return self.whole or (self.a.shape[-2], self.a.shape[-1])
 
     @property
     def reach(self) -> float:
-        """Half the way [px] that is longer in hardly any place."""
+        """Half the way [px of the picture] that is longer in hardly any place."""
         length = self.a.norm(dim=1).flatten()
         step = max(1, len(length) // 2**18)
-        return float(length[::step].quantile(LONG))
+        return float(length[::step].quantile(LONG)) * self.size[1] / self.a.shape[-1]
+
+    def farthest(self, side: int) -> float:
+        """No way along a side, 0 across and 1 down, is longer [px of the picture]."""
+        most = self.a[:, side].abs().max() + self.b[:, side].abs().max()
+        return float(most) * self.size[1 - side] / self.a.shape[3 - side]
 
     @property
     def looks(self) -> int:
@@ -66,11 +77,15 @@ class Motion:
         return self.each(lambda field: rescale(field, size))
 
     def part(self, place: tuple[slice, slice]) -> Motion:
-        """The motion of some rows and columns."""
-        return self.each(lambda field: field[..., *place])
+        """The motion of some rows and columns of the picture, with fields of their size."""
+        height, width = self.a.shape[-2:]
+        if self.size == (height, width):
+            return self.each(lambda field: field[..., *place])
+        ratio = self.a.new_tensor([self.size[1] / width, self.size[0] / height]).view(1, 2, 1, 1)
+        return self.each(lambda field: enlarged(field, self.size, place) * ratio)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Motion:
-        """The motion with its fields changed; where `a` is G, it remains that."""
+        """Motion of changed fields, all of their picture; where `a` is G, it remains that."""
         a = change(self.a)
         return Motion(a, change(self.b), a if self.consensus is self.a else change(self.consensus))
 

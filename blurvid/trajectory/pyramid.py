@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -23,9 +23,9 @@ from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.grain import denoised, noise_of
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, refine
-from blurvid.trajectory.sampling import blur, resize
+from blurvid.trajectory.sampling import blur, by_bands, resize
 from blurvid.trajectory.search import find_motion
-from blurvid.trajectory.support import supported, tied, within
+from blurvid.trajectory.support import LOOKED, supported, tied, within
 
 Progress = Callable[[str, float], None]
 """Told what begins, and the share of the whole that is done."""
@@ -71,9 +71,11 @@ class Hints:
         """The motion without that of what stays at rest."""
         if self.still is None:
             return motion
-        still = F.interpolate(self.still, motion.size, mode="bilinear", antialias=True)
-        moves = 1 - still.to(motion.a)
-        return motion.each(lambda field: field * moves)
+        size = _limited(motion.size, MARKED)
+        fine = replace(motion, whole=None).resized(size)
+        still = F.interpolate(self.still, size, mode="bilinear", antialias=True)
+        moves = 1 - still.to(fine.a)
+        return replace(fine.each(lambda field: field * moves), whole=motion.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,8 @@ UNEXPLAINED = -32.0
 """Re-blur error [dB] above which a network's picture is brought nearer to the photo..."""
 SETTLED = Prior(steps=20, middle=0.2)
 """...from which it departs little: iterations also bring back noise, as texture."""
+MARKED = 2**20
+"""Pixels of the size at which it ends where the user says that things rest: edges show there."""
 SOLVED = 2**20
 """Pixels above which it is not: its matrix takes 300 bytes of each, and what is coarser was."""
 RESTING = (0.1, 0.35)
@@ -144,8 +148,6 @@ class Fit:
     """A picture and a motion that make a photo."""
 
     restored: Restored
-    middle: Tensor
-    """m, what the network makes of the middle frame, (1, 3, H, W)."""
     motion: Motion
     levels: int
     """Sizes that it took."""
@@ -166,7 +168,7 @@ def fit(
         hints: what is known of the motion.
 
     Returns:
-        Picture, middle frame and motion at the photo's size; without the noise, if it was strong.
+        Picture and motion of the photo's size; without the noise, if it was strong.
     """
     tell, known = progress or _silent, hints or Hints()
     tell("look", 0.0)
@@ -191,7 +193,7 @@ def fit(
             last = number == len(sizes) - 1
             found = _next(seen, networks, found, last, step, known)
     assert found is not None
-    return Fit(found.restored, found.middle, found.motion, len(sizes))
+    return replace(found, levels=len(sizes))
 
 
 def begin(
@@ -250,8 +252,12 @@ def _halvings(longest: float) -> int:
 def resting(motion: Motion) -> Tensor:
     """Where nothing moves, so that the photo itself is nearly the best picture, (1, 1, H, W)."""
     low, high = RESTING
-    length = blur(motion.a.norm(dim=1, keepdim=True), 2.0)
-    return ((high - length) / (high - low)).clamp(0, 1)
+
+    def rest(rows: slice) -> Tensor:
+        length = blur(motion.part((rows, slice(None))).a.norm(dim=1, keepdim=True), 2.0)
+        return ((high - length) / (high - low)).clamp(0, 1)
+
+    return by_bands(rest, motion.size[0], 6)
 
 
 def _first(
@@ -287,8 +293,12 @@ def _look(y: Tensor, networks: Networks, tell: Progress) -> Look:
     # What follows one affine field is a camera's motion, which the search knows best.
     ahead = 0.0 if searched.agreement > AFFINE else BETTER
     by_search = _error(*pair, other) + ahead < _error(*pair, motion)
-    quiet = _quieted(*pair, other if by_search else motion)
-    return Look(middle, _finely(small_middle, small_y, quiet, None if by_search else learned.error))
+    found, error = (other, None) if by_search else (motion, learned.error)
+    # Places are not let rest one by one: where the middle frame is as blurred as the photo, rest
+    # explains it best.
+    if not _explains(*pair, found):
+        found = Motion.straight(torch.zeros_like(found.a))
+    return Look(middle, _finely(small_middle, small_y, found, error))
 
 
 def _next(
@@ -322,34 +332,41 @@ def _next(
 def _carried(y: Tensor, networks: Networks, coarser: Fit) -> tuple[Tensor, Tensor]:
     """A photo with what the coarser answer makes of it, where it is believed, and where that is."""
     size = (y.shape[-2], y.shape[-1])
-    known = coarser.motion.resized(size)
+    known = replace(coarser.motion, whole=size)
     picture = networks.restore(y, resize(coarser.restored.picture, size), known).picture
-    share = blur(deblurred(picture, y, known), 3.0)
-    return torch.lerp(y, picture, share), share
+
+    def believed(rows: slice) -> Tensor:
+        some = (picture[..., rows, :], y[..., rows, :], known.part((rows, slice(None))))
+        return blur(deblurred(*some), 3.0)
+
+    share = by_bands(believed, size[0], 25)
+    return torch.lerp(y, picture, share, out=picture), share
 
 
 def _restored(
     y: Tensor, middle: Tensor, motion: Motion, networks: Networks, tell: Progress, hints: Hints
 ) -> Fit:
     """Solve for the picture, at the photo's size."""
-    motion = Motion(motion.a, motion.b, motion.a)  # G has done its part
-    motion = hints.calm(motion.resized((y.shape[-2], y.shape[-1])))
+    size = (y.shape[-2], y.shape[-1])
+    motion = hints.calm(Motion(motion.a, motion.b, motion.a, size))  # G has done its part
     tell("picture", 0.8)
     found = networks.restore(y, middle, motion)
     picture, features = found.picture, found.features
     del found  # of large photos, what is solved for takes much memory
     small = _work_size(picture), _work_size(y)
     work = (small[1].shape[-2], small[1].shape[-1])
-    solvable = y.shape[-2] * y.shape[-1] <= SOLVED
-    if solvable and _error(*small, motion.resized(work)) > UNEXPLAINED:
+    if math.prod(size) <= SOLVED and _error(*small, motion.resized(work)) > UNEXPLAINED:
         tell("picture", 0.9)
         picture = solve(picture, y, motion, SETTLED).clamp(0, 1)
     rest = resting(motion)
     sharp = float(rest.min()) == 1 and _decibels(middle, y) < SHARP
-    calm = y if sharp else torch.lerp(y, middle, CLEARED)
-    picture = supported(picture, y)
-    picture = tied(picture, y).lerp_(calm, rest)
-    return Fit(Restored(picture, features), middle, motion, 1)
+
+    def kept(rows: slice) -> Tensor:
+        some, seen = picture[..., rows, :], y[..., rows, :]
+        calm = seen if sharp else torch.lerp(seen, middle[..., rows, :], CLEARED)
+        return tied(supported(some, seen), seen).lerp_(calm, rest[..., rows, :])
+
+    return Fit(Restored(by_bands(kept, size[0], LOOKED), features), motion, 1)
 
 
 def _refined(middle: Tensor, y: Tensor, motion: Motion, error: Tensor | None) -> Motion:
@@ -384,15 +401,6 @@ def _explains(middle: Tensor, y: Tensor, motion: Motion) -> bool:
     return _error(middle, y, motion) < _error(middle, y, rest) - GAIN
 
 
-def _quieted(middle: Tensor, y: Tensor, motion: Motion) -> Motion:
-    """Let rest what the motion explains no better than rest: the whole, or some places."""
-    rest = torch.zeros_like(motion.a)
-    if not _explains(middle, y, motion):
-        return Motion.straight(rest)
-    chosen = choose(middle, y, [motion, Motion.straight(rest)])
-    return Motion(steady(chosen.a), chosen.b, motion.consensus)
-
-
 def _search_size(image: Tensor) -> Tensor:
     return image if _shrink(image) == 1 else F.avg_pool2d(image, 2)
 
@@ -404,15 +412,17 @@ def _error(middle: Tensor, y: Tensor, motion: Motion) -> float:
 
 def _decibels(image: Tensor, y: Tensor) -> float:
     """Difference [dB], smaller is nearer."""
-    return 10 * math.log10(float((image - y).square().mean()) + 1e-10)
+    return 10 * math.log10(float(F.mse_loss(image, y)) + 1e-10)
 
 
 def _work_size(image: Tensor) -> Tensor:
-    height, width = image.shape[-2:]
-    scale = math.sqrt(WORK / (height * width))
-    if scale >= 1:
-        return image
-    return resize(image, (round(height * scale), round(width * scale)))
+    return resize(image, _limited((image.shape[-2], image.shape[-1]), WORK))
+
+
+def _limited(size: tuple[int, int], most: int) -> tuple[int, int]:
+    """A size, or one of the same shape that has about `most` pixels."""
+    scale = min(1.0, math.sqrt(most / math.prod(size)))
+    return round(size[0] * scale), round(size[1] * scale)
 
 
 def _shrink(y: Tensor) -> int:

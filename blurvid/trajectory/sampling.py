@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,30 @@ from torch import Tensor
 
 MOST_CRISP = 1.2
 """Most of an image's own detail that is added to it again."""
+BAND = 256
+"""Rows of an image that are worked on at a time, where all would take memory of its own."""
+
+
+def by_bands(do: Callable[[slice], Tensor], height: int, near: int) -> Tensor:
+    """Do what looks `near` pixels around each place for some rows of an image at a time.
+
+    Args:
+        do: gives (B, C, rows, W) of some rows.
+        height: H.
+        near: so many rows more are asked for on both sides, and left out.
+
+    Returns:
+        (B, C, H, W).
+    """
+    out: Tensor | None = None
+    for top in range(0, height, BAND):
+        end, first = min(height, top + BAND), max(0, top - near)
+        done = do(slice(first, min(height, end + near)))
+        if out is None:
+            out = done.new_empty(*done.shape[:2], height, done.shape[3])
+        out[..., top:end, :] = done[..., top - first : end - first, :]
+    assert out is not None
+    return out
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:
@@ -35,9 +60,14 @@ def blur(x: Tensor, sigma: float) -> Tensor:
     return x
 
 
-def steepness(image: Tensor) -> float:
-    """Mean squared difference of neighbouring pixels, of (1, C, H, W)."""
-    return sum(float(d.square_().mean()) for d in (image.diff(dim=k) for k in (2, 3)))
+def steepness(image: Tensor, other: Tensor | None = None) -> float:
+    """Mean squared difference of neighbouring pixels, or its product with that of another image.
+
+    Images are (1, C, H, W); a channel at a time, as the differences take memory of their own.
+    """
+    pairs = zip(image[0], image[0] if other is None else other[0], strict=True)
+    means = [float((x.diff(dim=k) * y.diff(dim=k)).mean()) for x, y in pairs for k in (0, 1)]
+    return sum(means) / image.shape[1]
 
 
 def crisp(image: Tensor, goal: float) -> Tensor:
@@ -53,10 +83,10 @@ def crisp(image: Tensor, goal: float) -> Tensor:
     had = steepness(image)
     if had >= goal:
         return image
-    detail = blur(image, 0.8).neg_().add_(image)
+    some = by_bands(lambda rows: blur(image[..., rows, :], 0.8), image.shape[-2], 2)
+    detail = some.neg_().add_(image)
     # (d + s e)² = d² + 2 s d e + s² e², d and e the slopes of the image and of its detail
-    both = sum(float(image.diff(dim=k).mul_(detail.diff(dim=k)).mean()) for k in (2, 3))
-    own = steepness(detail)
+    both, own = steepness(image, detail), steepness(detail)
     if own <= 0:
         return image
     amount = (math.sqrt(both**2 + own * (goal - had)) - both) / own
@@ -77,4 +107,4 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
         return image
     smaller = size[0] < image.shape[-2]
     scaled = F.interpolate(image, size, mode="bicubic", align_corners=False, antialias=smaller)
-    return scaled.clamp(0, 1)
+    return scaled.clamp_(0, 1)

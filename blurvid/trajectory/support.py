@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.trajectory.sampling import blur
+from blurvid.trajectory.sampling import blur, by_bands
 
 STEEPER = 2.0
 """Slopes of the picture, in those of the photo, above which there is no support for them."""
@@ -20,8 +18,8 @@ NEAR = 5
 """Side of the square [px] whose values bound what is deblurred a second time."""
 COLOURS = 15
 """Side of the square [px] whose colours in the photo bound those of the picture."""
-BAND = 256
-"""Rows of which that is done at a time."""
+LOOKED = round(4 * AROUND) + COLOURS // 2
+"""So far is looked by both, one after the other [px]."""
 
 
 def supported(picture: Tensor, y: Tensor) -> Tensor:
@@ -34,12 +32,8 @@ def supported(picture: Tensor, y: Tensor) -> Tensor:
         picture: (1, 3, H, W), RGB in [0, 1].
         y: photo, the same.
     """
-
-    def draw(picture: Tensor, y: Tensor) -> Tensor:
-        found, seen = (blur(_slopes(image), AROUND) + FAINT for image in (picture, y))
-        return y + (STEEPER * seen / found).clamp(max=1) * (picture - y)
-
-    return _by_bands(draw, picture, y, round(4 * AROUND))
+    found, seen = (blur(_slopes(image), AROUND) + FAINT for image in (picture, y))
+    return y + (STEEPER * seen / found).clamp(max=1) * (picture - y)
 
 
 def _slopes(image: Tensor) -> Tensor:
@@ -51,7 +45,10 @@ def _slopes(image: Tensor) -> Tensor:
 
 def within(image: Tensor, before: Tensor) -> Tensor:
     """Keep an image within the values that are near: what is deblurred twice gets dark rims."""
-    return _by_bands(lambda image, before: _bounded(image, before, NEAR), image, before, NEAR)
+    return by_bands(
+        lambda rows: _bounded(image[..., rows, :], before[..., rows, :], NEAR),
+        *(image.shape[-2], NEAR),
+    )
 
 
 def tied(picture: Tensor, y: Tensor) -> Tensor:
@@ -61,26 +58,9 @@ def tied(picture: Tensor, y: Tensor) -> Tensor:
         picture: (1, 3, H, W), RGB in [0, 1].
         y: photo, the same.
     """
-
-    def tie(picture: Tensor, y: Tensor) -> Tensor:
-        light = picture.mean(dim=1, keepdim=True)
-        hues = _bounded(picture - light, y - y.mean(dim=1, keepdim=True), COLOURS)
-        return (light + hues).clamp_(0, 1)
-
-    return _by_bands(tie, picture, y, COLOURS // 2)
-
-
-def _by_bands(
-    do: Callable[[Tensor, Tensor], Tensor], image: Tensor, other: Tensor, near: int
-) -> Tensor:
-    """Do what looks `near` pixels around each place, for some rows of two images at a time."""
-    out, height = torch.empty_like(image), image.shape[-2]
-    for top in range(0, height, BAND):
-        end = min(height, top + BAND)
-        first, last = max(0, top - near), min(height, end + near)
-        done = do(image[..., first:last, :], other[..., first:last, :])
-        out[..., top:end, :] = done[..., top - first : end - first, :]
-    return out
+    light = picture.mean(dim=1, keepdim=True)
+    hues = _bounded(picture - light, y - y.mean(dim=1, keepdim=True), COLOURS)
+    return (light + hues).clamp_(0, 1)
 
 
 def _bounded(x: Tensor, of: Tensor, side: int) -> Tensor:
