@@ -30,9 +30,7 @@ blurvid eval GOPRO_Large/test --blur-folder blur_gamma
 
 A folder with a samples.json will do, too. Of clips, windows are made on the fly. forward is PSNR
 in the order given; pPSNR that of the better order of time, chosen for each window as a whole. The
-blurry photo and the middle frame, each repeated seven times, are what a model must beat. The last
-line tells how well the expected PSNR of `extract` (trust) ranks the windows, and how well the re-
-blur does.
+blurry photo and the middle frame, each repeated seven times, are what a model must beat.
 
 Of scenes of GOPRO_Large (blur, blur_gamma, sharp) the stored images are taken, and the middle frame
 alone is scored.

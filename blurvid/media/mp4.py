@@ -223,7 +223,7 @@ def join(
             out.mux(packet)
 
 
-def moved(packets: Iterable[Packet[Any]], stream: Any) -> Iterator[Packet[Any]]:
+def moved(packets: Iterable[Any], stream: Any) -> Iterator[Any]:
     """Packets of a track for another file's."""
     for packet in packets:
         if packet.size and packet.dts is not None:  # the last one is empty
@@ -231,7 +231,7 @@ def moved(packets: Iterable[Packet[Any]], stream: Any) -> Iterator[Packet[Any]]:
             yield packet
 
 
-def _pictures(first: Any, others: Iterator[Path]) -> Iterator[Packet[Any]]:
+def _pictures(first: Any, others: Iterator[Path]) -> Iterator[Any]:
     yield from first.demux(first.streams.video[0])
     for piece in others:
         with av.open(local(piece)) as file:
@@ -239,8 +239,8 @@ def _pictures(first: Any, others: Iterator[Path]) -> Iterator[Packet[Any]]:
 
 
 def _timed(
-    packets: Iterable[Packet[Any]], shown: Sequence[int], tick: Fraction, stream: Any
-) -> Iterator[Packet[Any]]:
+    packets: Iterable[Any], shown: Sequence[int], tick: Fraction, stream: Any
+) -> Iterator[Any]:
     """Packets in order, shown when they are to be."""
     for packet, (time, end) in zip(moved(packets, stream), pairwise(shown), strict=True):
         packet.time_base = tick
