@@ -70,7 +70,7 @@ def test_gopro_all_layout(tmp_path):
     clips = find_clips([tmp_path / "GOPRO_Large_all"])
 
     assert [c.name for c in clips] == ["test/GOPR0384_11_01", "train/GOPR0372_07_00"]
-    assert {c.layout for c in clips} == {"GOPRO_Large_all"}
+    assert {c.layout for c in clips} == {"folder of frames"}
     assert not any(c.warnings for c in clips)
 
 
