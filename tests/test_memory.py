@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from helpers import Whole, extractor_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_trajectory import Fake, constant, texture
 from torch import nn
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,9 +28,11 @@ from blurvid import media, models, pipeline, runtime, weights
 from blurvid.cli import main
 from blurvid.config import CascadeSpec, DirectSpec, QualityOptions
 from blurvid.errors import DeviceError
+from blurvid.models.motion import HELD_BYTES, SOUGHT_BYTES
 from blurvid.networks import DirectNet, FrameNet
 from blurvid.pipeline.memory import FRAME_SIZE, frames_on_disk, plan
 from blurvid.pipeline.tiles import RAMP, fill_in_tiles, spans
+from blurvid.trajectory import Motion, Proposal, Restored, fit, reblur
 from blurvid.weights import store
 
 REPOSITORY = Path(__file__).parents[1]
@@ -166,6 +169,33 @@ def test_twelve_megapixels_stay_below_three_gigabytes():
     assert how.side is None
     assert not how.on_disk
     assert how.memory + 84 * 12e6 + program < 3e9
+
+
+def test_fifty_megapixels_with_their_motion_stay_below_six_gigabytes():
+    beside = 0.45e9 + 12 * 50e6  # the program, and the photo
+    how = plan(models.build("motion"), 6124, 8165, 2, int(6e9 - beside), whole=True)
+    assert how.on_disk
+    assert how.memory + beside < 6e9
+
+
+def test_a_fit_holds_no_more_than_is_predicted(monkeypatch):
+    monkeypatch.setattr("blurvid.trajectory.pyramid.WORK", 2**12)  # of a large photo, a fraction
+    monkeypatch.setattr("blurvid.trajectory.sampling.BAND", 16)
+    picture = texture(384, 512)
+    y = reblur(picture, Motion.straight(constant(9.0, 0.0, 384, 512)))
+
+    class Knowing(Fake):
+        def propose(self, middle, y):
+            a = constant(9.0 * y.shape[-1] / 512, 0.0, *y.shape[-2:])
+            return Proposal(Motion.straight(a), torch.ones_like(y[:, :1]))
+
+        def restore(self, y, middle, motion):
+            return Restored(middle.clone(), middle.new_empty(2, *middle.shape[-2:]))
+
+    with Meter(y, picture) as meter:
+        fit(y, Knowing(lambda image: image.clone()))
+    predicted = HELD_BYTES * 384 * 512 + SOUGHT_BYTES * 2**12
+    assert 0.5 * predicted < meter.peak < predicted
 
 
 def test_frames_on_another_device_need_room_on_the_host():

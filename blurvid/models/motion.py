@@ -105,7 +105,7 @@ class MotionModel(nn.Module):
             hints: what is known of the motion.
 
         Returns:
-            What `frames` renders.
+            What `render` renders.
 
         Raises:
             OverflowError: a network gives values that are not finite.
@@ -113,23 +113,20 @@ class MotionModel(nn.Module):
         return fit(y, self, progress, hints)
 
     @torch.no_grad()
-    def frames(self, y: Tensor, found: Fit, times: Sequence[float] = TIMES) -> Iterator[Tensor]:
+    def render(self, found: Fit, times: Sequence[float], out: Tensor) -> None:
         """Render the frames of some times.
 
         Args:
-            y: the photo that was fitted.
             found: what `fit` found.
             times: from -1, the first frame, to 1, the last; beyond is extrapolated.
-
-        Yields:
-            (3, H, W), RGB in [0, 1]; the next one takes its place.
+            out: the frames go there, (T, 3, H, W) float32, on any device, in [0, 1].
         """
         picture = found.restored.picture
         rest = resting(found.motion)
         goal = EVEN * steepness(picture)
-        out = torch.empty_like(picture)
-        for t in times:
-            with autocast(y.device, self.dtype), memory_kept():
+        frame = torch.empty_like(picture)
+        for i, t in enumerate(times):
+            with autocast(picture.device, self.dtype), memory_kept():
                 for seen, kept, target in self._tiles(found.motion):
                     paths = _fields(found.motion.part(seen))
                     part = self.restoration.frame(
@@ -138,8 +135,8 @@ class MotionModel(nn.Module):
                         _padded(paths, self.restoration.size_multiple),
                         t,
                     )
-                    out[..., *target] = part[..., *kept]
-            yield out.copy_(crisp(out.lerp_(picture, rest).clamp_(0, 1), goal))[0]
+                    frame[..., *target] = part[..., *kept]
+            out[i] = crisp(frame.lerp_(picture, rest).clamp_(0, 1), goal)[0]
 
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image, see `SequenceModel`."""
@@ -155,8 +152,7 @@ class MotionModel(nn.Module):
     def _fill(self, out: Tensor, y: Tensor, times: Sequence[float]) -> None:
         # Geometry stays in float32, whatever the caller's networks do.
         with torch.autocast(y.device.type, enabled=False):
-            for target, frame in zip(out, self.frames(y, self.fit(y), times), strict=True):
-                target.copy_(frame)
+            self.render(self.fit(y), times, out)
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes], as measured.
@@ -196,7 +192,7 @@ class MotionModel(nn.Module):
         told = told[..., :height, :width]
         a, b = told[:, :2].contiguous(), told[:, 2:4].contiguous()
         expected = told[:, 4:].clamp(-SURE, SURE).exp() * (1 + 0.1 * a.norm(dim=1, keepdim=True))
-        return Proposal(Motion(a, b, a), expected)
+        return Proposal(Motion(a, b), expected)
 
     @memory_kept()
     def restore(self, y: Tensor, middle: Tensor, motion: Motion) -> Restored:

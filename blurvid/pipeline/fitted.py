@@ -30,8 +30,6 @@ class Fitted:
     """What a photo was made of; its tensors are on the CPU."""
 
     model: MotionModel
-    y: Tensor
-    """The photo, (1, 3, H, W)."""
     fit: Fit
     turned: bool = False
     """Whether time runs against the order of the fit."""
@@ -39,9 +37,9 @@ class Fitted:
     """Regions in which time is turned around after that, (H, W), bool."""
 
     @classmethod
-    def of(cls, model: MotionModel, y: Tensor, fit: Fit) -> Fitted:
+    def of(cls, model: MotionModel, fit: Fit) -> Fitted:
         """Keep what `model` found in a photo."""
-        return cls(model, y.cpu(), _moved(fit, torch.device("cpu")))
+        return cls(model, _moved(fit, torch.device("cpu")))
 
     @property
     def still(self) -> bool:
@@ -70,9 +68,7 @@ class Fitted:
             return out
         device = next(self.model.motion.parameters()).device
         order = [-t for t in times] if self.turned else times
-        frames = self.model.frames(self.y.to(device), _moved(self.fit, device), order)
-        for i, frame in enumerate(frames):
-            out[i] = frame
+        self.model.render(_moved(self.fit, device), order, out)
         for mask in self.masks:
             flip(out, mask)
         return out
@@ -161,4 +157,4 @@ def _calm(motion: Motion) -> Motion:
 def _moved(fit: Fit, device: torch.device) -> Fit:
     a, b = fit.motion.a.to(device), fit.motion.b.to(device)
     restored = Restored(fit.restored.picture.to(device), fit.restored.features.to(device))
-    return Fit(restored, Motion(a, b, a, fit.motion.whole), fit.levels)
+    return Fit(restored, Motion(a, b, fit.motion.whole), fit.levels)

@@ -49,7 +49,7 @@ def choose(
     for number, answer in enumerate(answers[1:], start=1):
         a = torch.where(best == number, answer.a, a)
         b = torch.where(best == number, answer.b, b)
-    return Motion(a, b, a)
+    return Motion(a, b)
 
 
 @torch.no_grad()
@@ -71,6 +71,16 @@ def deblurred(picture: Tensor, y: Tensor, motion: Motion) -> Tensor:
     ratio = _variation(picture) / (_variation(y) + FLAT)
     moves = motion.a.norm(dim=1, keepdim=True) > MOVING
     return torch.where(moves & (ratio < MULTIPLIED), 1.0, 0.0)
+
+
+def oriented(vectors: Tensor, reference: Tensor) -> Tensor:
+    """The vectors, each turned by half a turn where it points against the reference.
+
+    Args:
+        vectors: (..., 2, H, W).
+        reference: the same shape.
+    """
+    return torch.where((vectors * reference).sum(dim=-3, keepdim=True) >= 0, vectors, -vectors)
 
 
 def steady(field: Tensor) -> Tensor:

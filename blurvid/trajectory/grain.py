@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from blurvid.trajectory.sampling import by_bands
+
 STRONG = 3 / 255
 """Standard deviation of the noise of the grey picture, in its brightest places, that the networks
 do not bear."""
@@ -43,18 +45,20 @@ def noise_of(y: Tensor) -> float:
     Returns:
         That of the mean of the three channels.
     """
-    grey = y.mean(dim=1, keepdim=True)
-    if min(grey.shape[-2:]) < 2 * PATCH:
+    if min(y.shape[-2:]) < 2 * PATCH:
         return 0.0
-    coarser = _smooth(grey, 0)
-    means = F.avg_pool2d(grey, PATCH)
+
+    def details(rows: slice) -> Tensor:
+        grey = y[..., rows, :].mean(dim=1, keepdim=True)
+        coarser = _smooth(grey, 0)
+        found = (grey - coarser).square(), (coarser - _smooth(coarser, 1)).square()
+        return torch.cat([grey, *found], dim=1)
+
+    means, *energies = F.avg_pool2d(by_bands(details, y.shape[-2], 6), PATCH).split(1, dim=1)
     lit = (means > LIT[0]) & (means < LIT[1])
     if not lit.any():
         return 0.0
-    fine, coarse = (
-        F.avg_pool2d(detail.square(), PATCH)[lit].sqrt().sort().values
-        for detail in (grey - coarser, coarser - _smooth(coarser, 1))
-    )
+    fine, coarse = (energy[lit].sqrt().sort().values for energy in energies)
     least, more = int(LEAST * (len(fine) - 1)), int(MORE * (len(fine) - 1))
     even = fine[more] < EVENLY * fine[least] and coarse[least] < FINE * fine[least]
     found = float(fine[least]) / UNIT[0] / TYPICAL
@@ -74,20 +78,28 @@ def denoised(y: Tensor) -> Tensor:
     Returns:
         The same shape, in [0, 1].
     """
-    matrix = y.new_tensor(OPPONENT)
-    rest = torch.einsum("ij,bjhw->bihw", matrix, y)
-    out, limit = torch.zeros_like(rest), y.new_zeros(())
-    for scale, unit in enumerate(UNIT):
-        coarser = _smooth(rest, scale)
-        detail = rest - coarser
-        if scale == 0:
-            median = detail.abs().flatten(2).median(dim=2).values / 0.6745
-            limit = (STRENGTH / unit * median)[..., None, None]
-        padded = F.pad(detail.square(), (1, 1, 1, 1), mode="replicate")
-        around = F.avg_pool2d(padded, 3, 1)
-        out += detail * (1 - (limit * unit).square() / (around + 1e-12)).clamp(min=0)
-        rest = coarser
-    return torch.einsum("ij,bjhw->bihw", torch.linalg.inv(matrix), out + rest).clamp(0, 1)
+    matrix, height = y.new_tensor(OPPONENT), y.shape[-2]
+
+    def detail(rows: slice) -> Tensor:
+        rest = torch.einsum("ij,bjhw->bihw", matrix, y[..., rows, :])
+        return (rest - _smooth(rest, 0)).abs_()
+
+    medians = [channel.median() for channel in by_bands(detail, height, 2)[0]]
+    limit = STRENGTH / UNIT[0] * torch.stack(medians).view(1, 3, 1, 1) / 0.6745
+
+    def cleaned(rows: slice) -> Tensor:
+        rest = torch.einsum("ij,bjhw->bihw", matrix, y[..., rows, :])
+        out = torch.zeros_like(rest)
+        for scale, unit in enumerate(UNIT):
+            coarser = _smooth(rest, scale)
+            detail = rest - coarser
+            padded = F.pad(detail.square(), (1, 1, 1, 1), mode="replicate")
+            around = F.avg_pool2d(padded, 3, 1)
+            out += detail * (1 - (limit * unit).square() / (around + 1e-12)).clamp(min=0)
+            rest = coarser
+        return torch.einsum("ij,bjhw->bihw", torch.linalg.inv(matrix), out + rest).clamp_(0, 1)
+
+    return by_bands(cleaned, height, 2 * (2 ** len(UNIT) - 1) + 1)
 
 
 def _smooth(x: Tensor, scale: int) -> Tensor:

@@ -35,16 +35,13 @@ class Motion:
     """Half the way from the first frame to the last."""
     b: Tensor
     """How far both ends bend to the same side."""
-    consensus: Tensor
-    """G, the field near which `a` stays where nothing is known: what the camera does."""
     whole: tuple[int, int] | None = None
     """Height and width of the picture [px], where it is larger than the fields."""
 
     @classmethod
-    def straight(cls, a: Tensor, consensus: Tensor | None = None) -> Motion:
-        """Motion along straight lines at even speed; at rest is G if it isn't given."""
-        rest = torch.zeros_like(a)
-        return cls(a, rest, rest if consensus is None else consensus)
+    def straight(cls, a: Tensor) -> Motion:
+        """Motion along straight lines at even speed."""
+        return cls(a, torch.zeros_like(a))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,9 +82,8 @@ class Motion:
         return self.each(lambda field: enlarged(field, self.size, place) * ratio)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Motion:
-        """Motion of changed fields, all of their picture; where `a` is G, it remains that."""
-        a = change(self.a)
-        return Motion(a, change(self.b), a if self.consensus is self.a else change(self.consensus))
+        """Motion of changed fields, all of their picture."""
+        return Motion(change(self.a), change(self.b))
 
 
 def reblur(

@@ -17,14 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.trajectory.choose import choose, deblurred, steady
-from blurvid.trajectory.consensus import oriented
+from blurvid.trajectory.choose import choose, deblurred, oriented, steady
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.grain import denoised, noise_of
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, refine
 from blurvid.trajectory.sampling import blur, by_bands, resize
-from blurvid.trajectory.search import find_motion
 from blurvid.trajectory.support import LOOKED, supported, tied, within
 
 Progress = Callable[[str, float], None]
@@ -64,8 +62,7 @@ class Hints:
         if self.shift is None:
             return None
         a = y.new_tensor(self.shift).view(1, 2, 1, 1) * (y.shape[-1] / width)
-        field = a.expand(1, 2, *y.shape[-2:]).contiguous()
-        return Motion.straight(field, field)
+        return Motion.straight(a.expand(1, 2, *y.shape[-2:]).contiguous())
 
     def calm(self, motion: Motion) -> Motion:
         """The motion without that of what stays at rest."""
@@ -113,15 +110,13 @@ LOOK = 160
 SMALLEST = 64
 """No side of a level is shorter [px]."""
 WHOLE = 300
-"""Pictures whose shorter side is below this are searched at their own size [px], not at half."""
+"""Pictures whose shorter side is below this [px] are refined at their own size alone."""
 WORK = 2**18
 """Pixels of the size at which motion is worked on at most: it is smooth, and scaled up."""
 GAIN = 0.5
-"""By so much [dB] must motion explain the photo better than rest to be believed."""
-BETTER = 1.0
-"""By so much [dB] must the search explain the photo better than the network to be taken..."""
-AFFINE = 0.9
-"""...unless this share of the picture, or more, follows its consensus."""
+"""By so much [dB] must motion explain the photo better than rest to be believed, unless..."""
+SURE = 0.01
+"""...in this share of places it is longer than its error to be expected, and than a pixel."""
 CARRIED = 1.0
 """Error of `a` that is expected of a coarser answer [px], and a tenth of its length."""
 UNEXPLAINED = -32.0
@@ -168,12 +163,13 @@ def fit(
         hints: what is known of the motion.
 
     Returns:
-        Picture and motion of the photo's size; without the noise, if it was strong.
+        Picture and motion of the photo's size; what moves is without the noise, if it was strong.
     """
     tell, known = progress or _silent, hints or Hints()
     tell("look", 0.0)
-    if noise_of(y):
-        y = denoised(y)
+    photo = y
+    if noise_of(photo):
+        y = denoised(photo)
     height, width = y.shape[-2:]
     halvings, look = begin(y, networks, known.shift, tell)
     begun = BEGUN if halvings or look else 0.0
@@ -193,6 +189,8 @@ def fit(
             last = number == len(sizes) - 1
             found = _next(seen, networks, found, last, step, known)
     assert found is not None
+    if y is not photo:  # what rests keeps its noise: it may be texture
+        found.restored.picture.lerp_(photo, resting(found.motion))
     return replace(found, levels=len(sizes))
 
 
@@ -268,7 +266,7 @@ def _first(
     hints: Hints,
     start: Motion | None,
 ) -> Fit:
-    """The answer at the smallest size, or the only one; `start` stands for a search."""
+    """The answer at the smallest size, or the only one; `start` stands for what networks see."""
     if start is not None:
         tell("middle frame", 0.02)
         middle = networks.sharpen(y)
@@ -280,25 +278,21 @@ def _first(
 
 
 def _look(y: Tensor, networks: Networks, tell: Progress) -> Look:
-    """Find the motion without a coarser answer: as learned, or searched for."""
+    """Find the motion without a coarser answer."""
     tell("middle frame", 0.02)
     middle = networks.sharpen(y)
     tell("motion", 0.45)
     small_middle, small_y = _work_size(middle), _work_size(y)
-    learned = networks.propose(small_middle, small_y)
-    searched = find_motion(small_middle, small_y, _shrink(small_y))
-    pair = _search_size(small_middle), _search_size(small_y)
-    motion = _coarsely(*pair, learned.motion, learned.error)
-    other = _coarsely(*pair, searched.motion, None)
-    # What follows one affine field is a camera's motion, which the search knows best.
-    ahead = 0.0 if searched.agreement > AFFINE else BETTER
-    by_search = _error(*pair, other) + ahead < _error(*pair, motion)
-    found, error = (other, None) if by_search else (motion, learned.error)
-    # Places are not let rest one by one: where the middle frame is as blurred as the photo, rest
-    # explains it best.
-    if not _explains(*pair, found):
-        found = Motion.straight(torch.zeros_like(found.a))
-    return Look(middle, _finely(small_middle, small_y, found, error))
+    told = networks.propose(small_middle, small_y)
+    pair = _first_size(small_middle), _first_size(small_y)
+    motion = _coarsely(*pair, told.motion, told.error)
+    # Where the middle frame is as blurred as the photo, rest explains it best; so what is seen for
+    # sure need not explain more.
+    length = told.motion.a.norm(dim=1, keepdim=True)
+    sure = (length > told.error.clamp(min=1)).float().mean()
+    if float(sure) <= SURE and not _explains(*pair, motion):
+        motion = Motion.straight(torch.zeros_like(motion.a))
+    return Look(middle, _finely(small_middle, small_y, motion, told.error))
 
 
 def _next(
@@ -321,11 +315,11 @@ def _next(
     # one sign for the whole picture, then one for each place
     turn = 1.0 if float((fresh.a * before.a).sum()) >= 0 else -1.0
     own = oriented(fresh.a * turn, blur(before.a, 6.0))
-    answers = [Motion.straight(rest), before, Motion(own, fresh.b, own)]
+    answers = [Motion.straight(rest), before, Motion(own, fresh.b)]
     chosen = choose(small_middle, small_y, answers, still=still)
     a = steady(chosen.a)
     expected = CARRIED + 0.1 * a.norm(dim=1, keepdim=True)
-    motion = _refined(small_middle, small_y, Motion(a, chosen.b, a), expected)
+    motion = _refined(small_middle, small_y, Motion(a, chosen.b), expected)
     return _restored(y, middle, motion, networks, tell, hints)
 
 
@@ -348,7 +342,7 @@ def _restored(
 ) -> Fit:
     """Solve for the picture, at the photo's size."""
     size = (y.shape[-2], y.shape[-1])
-    motion = hints.calm(Motion(motion.a, motion.b, motion.a, size))  # G has done its part
+    motion = hints.calm(replace(motion, whole=size))
     tell("picture", 0.8)
     found = networks.restore(y, middle, motion)
     picture, features = found.picture, found.features
@@ -371,12 +365,12 @@ def _restored(
 
 def _refined(middle: Tensor, y: Tensor, motion: Motion, error: Tensor | None) -> Motion:
     """Refine at half size and at full; with an expected error, a departure from it is dear."""
-    coarse = _coarsely(_search_size(middle), _search_size(y), motion, error)
+    coarse = _coarsely(_first_size(middle), _first_size(y), motion, error)
     return _finely(middle, y, coarse, error)
 
 
 def _coarsely(middle: Tensor, y: Tensor, motion: Motion, error: Tensor | None) -> Motion:
-    """Refine at the size at which is searched, to which motion and error are brought."""
+    """Refine at the first size, to which motion and error are brought."""
     size = (y.shape[-2], y.shape[-1])
     if error is not None:
         scale = size[1] / error.shape[-1]
@@ -387,12 +381,7 @@ def _coarsely(middle: Tensor, y: Tensor, motion: Motion, error: Tensor | None) -
 def _finely(middle: Tensor, y: Tensor, found: Motion, error: Tensor | None) -> Motion:
     """Refine at full size what was found at half, if it was."""
     size = (y.shape[-2], y.shape[-1])
-    if found.size == size:
-        return found
-    found = found.resized(size)
-    if error is not None:
-        found = Motion(found.a, found.b, found.a)
-    return refine(middle, y, found, FULL_SIZE, error)
+    return found if found.size == size else refine(middle, y, found.resized(size), FULL_SIZE, error)
 
 
 def _explains(middle: Tensor, y: Tensor, motion: Motion) -> bool:
@@ -401,8 +390,9 @@ def _explains(middle: Tensor, y: Tensor, motion: Motion) -> bool:
     return _error(middle, y, motion) < _error(middle, y, rest) - GAIN
 
 
-def _search_size(image: Tensor) -> Tensor:
-    return image if _shrink(image) == 1 else F.avg_pool2d(image, 2)
+def _first_size(image: Tensor) -> Tensor:
+    """An image at the size at which motion is refined first."""
+    return image if min(image.shape[-2:]) < WHOLE else F.avg_pool2d(image, 2)
 
 
 def _error(middle: Tensor, y: Tensor, motion: Motion) -> float:
@@ -423,10 +413,6 @@ def _limited(size: tuple[int, int], most: int) -> tuple[int, int]:
     """A size, or one of the same shape that has about `most` pixels."""
     scale = min(1.0, math.sqrt(most / math.prod(size)))
     return round(size[0] * scale), round(size[1] * scale)
-
-
-def _shrink(y: Tensor) -> int:
-    return 1 if min(y.shape[-2:]) < WHOLE else 2
 
 
 def _size(height: int, width: int, halvings: int) -> tuple[int, int]:

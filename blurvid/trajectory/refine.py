@@ -11,7 +11,8 @@ from torch import Tensor
 
 from blurvid.exposure import Sampling, exposed, to_image, to_light
 from blurvid.trajectory.descent import Descent
-from blurvid.trajectory.paths import Motion
+from blurvid.trajectory.paths import Motion, reblur
+from blurvid.trajectory.sampling import blur
 
 ROBUST = 1e-4
 """Squared error from which errors count linearly."""
@@ -28,6 +29,10 @@ PACE = 0.08
 SLOWEST = 0.03
 """...[px]: small motion flips through zero with larger steps."""
 FASTEST = 0.2
+AROUND = 6.0
+"""Width of the Gaussian over which it is found how much sharper the middle frame is [px]."""
+HARDLY = 1e-5
+"""Mean squared difference that two images have anyway."""
 DAMPING = 1e-5
 """Slopes far below this move a node less than a step."""
 
@@ -62,9 +67,9 @@ def refine(
 ) -> Motion:
     """Move the paths until the re-blurred picture is the photo.
 
-    Robust re-blur error, smoothness of how `a` departs from G, and a price on turning against
-    the first answer (the photo does not tell a sign from its opposite, but the way from one to
-    the other leads through wrong motion).
+    Robust re-blur error, smoothness of how `a` departs from the first answer, and a price on
+    turning against that (the photo does not tell a sign from its opposite, but the way from one
+    to the other leads through wrong motion).
 
     Args:
         middle: sharp picture, (1, 3, H, W), RGB in [0, 1].
@@ -76,12 +81,12 @@ def refine(
         mode: how to look between pixels; bilinear is enough to find the motion, and faster.
 
     Returns:
-        The refined motion, with the same consensus.
+        The refined motion.
     """
     height, width = motion.size
     nodes = (_nodes(height, effort.cell), _nodes(width, effort.cell))
     rows, columns = _spread(nodes[0], height).to(y), _spread(nodes[1], width).to(y)
-    first, bend, consensus = (_at_nodes(x, nodes) for x in (motion.a, motion.b, motion.consensus))
+    first, bend = (_at_nodes(x, nodes) for x in (motion.a, motion.b))
     lengths = first.norm(dim=1, keepdim=True)
     ahead = first / (lengths + 0.05)
     faith = None if error is None else LOYALTY / (_at_nodes(error, nodes) + 0.1)
@@ -92,12 +97,14 @@ def refine(
     light, looks, stride = to_light(middle), motion.looks, effort.stride
     some_rows, some_columns, seen = rows[::stride], columns[::stride], y[..., ::stride, ::stride]
     count = nodes[0] * nodes[1]
+    with torch.no_grad():
+        trusted = _sharpened(middle, y, motion)[..., ::stride, ::stride]
     for _ in range(effort.steps):
         a, b = field[:, :2], field[:, 2:]
         paths = some_rows @ field @ some_columns.t()
         blurry = to_image(exposed(light, paths[:, :2], paths[:, 2:], looks, mode, stride))
-        distance = torch.sqrt((blurry - seen) ** 2 + ROBUST).mean()
-        rough = _roughness(a - consensus) + _roughness(b) + BENT * b.square().mean()
+        distance = (trusted * torch.sqrt((blurry - seen) ** 2 + ROBUST)).mean()
+        rough = _roughness(a - first) + _roughness(b) + BENT * b.square().mean()
         against = F.relu(-(a * ahead).sum(dim=1)).mean()
         loss = count * (distance + effort.smoothness * rough + SIGN * against)
         if faith is not None:
@@ -107,7 +114,19 @@ def refine(
         descent.step(slope)
     with torch.no_grad():
         paths = rows @ field @ columns.t()
-    return Motion(paths[:, :2], paths[:, 2:], motion.consensus)
+    return Motion(paths[:, :2], paths[:, 2:])
+
+
+def _sharpened(middle: Tensor, y: Tensor, motion: Motion) -> Tensor:
+    """How much of the motion's blur the middle frame has lost around each place, (1, 1, H, W).
+
+    Where it has kept all, rest explains the photo best, whatever the motion is: 0.
+    """
+    blurry = reblur(middle, motion, "bilinear")
+    lost, blurs = (
+        blur((x - middle).square().mean(dim=1, keepdim=True), AROUND) + HARDLY for x in (y, blurry)
+    )
+    return (lost / blurs).clamp(max=1).sqrt()
 
 
 def _at_nodes(field: Tensor, nodes: tuple[int, int]) -> Tensor:
