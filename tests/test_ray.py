@@ -22,7 +22,11 @@ from blurvid.config import RAY_TRIES, BatchOptions, ClipOptions, Output, RayOpti
 from blurvid.errors import DeviceError, InputError, OptionError
 from blurvid.recipe import resolve
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    # of a cluster whose start took too long, as on a busy machine, and was tried again
+    pytest.mark.filterwarnings("ignore:.*Popen:pytest.PytestUnraisableExceptionWarning"),
+]
 QUICK = ClipOptions(seconds=0)
 ONE = RunOptions(device="cpu", threads=1)
 
