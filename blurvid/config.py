@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
+
+from blurvid.bounds import Bounds
 
 FRAMES = 7
 """Frames extracted from one photo (Jin et al. 2018, section 5)."""
@@ -47,6 +49,10 @@ DEVICES = r"(auto)|(cpu|mps|cuda)(?:(?<=cuda):([0-9]{1,3}))?"
 """Names of devices, as a regular expression; whether one is there is for torch to say."""
 
 
+MOST_THREADS = 1024
+"""Most threads or processes of one kind that may be asked for; a larger number is a mistake."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Where and how a network runs."""
@@ -55,7 +61,7 @@ class RunOptions:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
     precision: str = "auto"
     """`auto`, `fp32`, `bf16` or `fp16`."""
-    threads: int | None = None
+    threads: Annotated[int, Bounds(1, MOST_THREADS)] | None = None
     """CPU threads; None leaves torch's own choice."""
     max_memory: int | None = None
     """Most memory to take [bytes], of the GPU or, on a CPU, of the whole process; None takes
@@ -77,7 +83,7 @@ class QualityOptions:
 
     passes: int = 1
     """Answers averaged: 1, 2 (the photo mirrored left to right too) or 4 (top to bottom too)."""
-    scale: float | Literal["auto"] = "auto"
+    scale: Annotated[float, Bounds(SMALLEST_SCALE, 1)] | Literal["auto"] = "auto"
     """Size at which the network sees the photo, as a share of its own; smaller for longer blur.
     `auto` measures the blur."""
 
@@ -118,20 +124,56 @@ class MotionHints:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is asked for of the frames of a photo; `recipe.resolve` makes a recipe of it."""
+
+    weights_name: Any = None
+    """Name or folder of a weight set, or one found already; None takes the model's own."""
+    model: str = "auto"
+    """One of `MODELS`; `auto` is the first whose weights are there, or where only a middle frame is
+    named, one that has a place for it."""
+    middle: str | Path = "auto"
+    """What gives the middle frame: `auto`, which is the model's own, but for a cascade known to
+    score lower than another network; `own`; the name or folder of a weight set, or of a model for
+    its default one; a picture, which is the middle frame itself, for the motion model; or a file of
+    weights that spandrel can read."""
+    quality: QualityOptions = QualityOptions()
+    """What is done besides one plain pass."""
+    order: OrderOptions = OrderOptions()
+    """Which way time runs, in all of the photo and in parts of it."""
+    hints: MotionHints = MotionHints()
+    """What is known of the motion; for the motion model."""
+    frames: int = FRAMES
+    """How many over the exposure, see `Clip.resample`."""
+    beyond: int = 0
+    """How many more at each end, outside of the exposure."""
+    part: PartOptions = PartOptions()
+    """What is worked on, the whole by default."""
+
+
+Comparison = Literal["wipe", "side", "flicker"]
+COMPARISONS: tuple[str, ...] = get_args(Comparison)
+"""An edge that goes to and fro, one beside the other, or one after the other."""
+Sound = Literal["stretch", "keep", "drop"]
+SOUNDS: tuple[str, ...] = get_args(Sound)
+"""What becomes of the sound of a video: as long as the pictures, at its own speed, or nothing."""
+
+
+@dataclass(frozen=True)
 class ClipOptions:
     """How seven frames become a clip that one can watch."""
 
-    fps: float = 10.0
+    fps: Annotated[float, Bounds(0.01, 1000)] = 10.0
     """Frames shown per second."""
     bounce: bool = True
     """Play forth and back, so that the loop has no jump."""
     reverse: bool = False
     """Turn the order of time around; a single photo cannot tell which one is right."""
-    seconds: float = 4.0
+    seconds: Annotated[float, Bounds(0, 3600)] = 4.0
     """A video is looped until it lasts at least this long."""
-    crf: int = 15
+    crf: Annotated[int, Bounds(0, 51)] = 15
     """x264 quality, smaller is better."""
-    compare: str | None = None
+    compare: Comparison | None = None
     """One of `COMPARISONS`: a clip of the blurred photo against the frames, to be posted."""
     square: bool = False
     """Whether a comparison is a square, of where most moves."""
@@ -139,26 +181,24 @@ class ClipOptions:
     """Whether a comparison says which is which."""
 
 
-COMPARISONS = ("wipe", "side", "flicker")
-"""An edge that goes to and fro, one beside the other, or one after the other."""
-SOUNDS = ("stretch", "keep", "drop")
-"""What becomes of the sound of a video: as long as the pictures, at its own speed, or nothing."""
+LONGEST = 1e9
+"""Times in a video [s] from here on are mistakes."""
 
 
 @dataclass(frozen=True)
 class VideoOptions:
     """How the frames of a video, each become seven, are a video again."""
 
-    fps: float | Literal["slow", "keep"] = "slow"
+    fps: Annotated[float, Bounds(0.01, 1000)] | Literal["slow", "keep"] = "slow"
     """Frames shown per second; `slow` takes the video's own rate, so that it takes seven times as
     long, `keep` seven times that rate, so that it takes as long as before."""
-    audio: Literal["stretch", "keep", "drop"] = "stretch"
+    audio: Sound = "stretch"
     """One of `SOUNDS`."""
-    crf: int = ClipOptions.crf
+    crf: Annotated[int, Bounds(0, 51)] = ClipOptions.crf
     """x264 quality, smaller is better."""
-    start: Fraction | float | None = None
+    start: Annotated[Fraction | float, Bounds(0, LONGEST)] | None = None
     """Of what is shown before, nothing is taken [s after the first picture]..."""
-    duration: Fraction | float | None = None
+    duration: Annotated[Fraction | float, Bounds(1e-6, LONGEST)] | None = None
     """...and so much from there on [s]; None goes to the end."""
 
 
@@ -166,8 +206,6 @@ UNKNOWN_FPS = 30.0
 """Of a video that does not tell its rate."""
 
 
-MOST_THREADS = 1024
-"""Most threads or processes of one kind that may be asked for; a larger number is a mistake."""
 BATCH_PIXELS = 8_000_000
 """Of all photos that a batch has in work at a time, so that their frames take about a gigabyte;
 a larger photo is in work alone."""
@@ -177,10 +215,6 @@ ENGINES = ("local", "ray")
 """Who does a batch: this process, or the workers of a Ray cluster."""
 RAY_TRIES = 3
 """Workers that may die of a photo or clip before it is given up."""
-RAY_BLOCK = 16
-"""Most short tasks that a worker takes in one go..."""
-RAY_SHARES = 8
-"""...and in how many goes each does its share at least, so that all end at about the same time."""
 RAY_THREADS = 4
 """Most CPU threads of a worker unless told otherwise; more help one photo less than another worker
 helps a batch."""
@@ -199,10 +233,8 @@ class Output:
     path. Of single pictures the photo's own."""
     name: str | None = None
     """Template for names in a folder; by default the photo's."""
-    montages: tuple[Path, ...] = ()
-    """Where a sheet of the frames goes besides: a file, or a folder."""
     flows: tuple[Path, ...] = ()
-    """The same for the motion, `.flo`, `.npy` or `.png`..."""
+    """Where the motion goes besides, `.flo`, `.npy` or `.png`: files, or folders..."""
     trusts: tuple[Path, ...] = ()
     """...and for the maps of trust, `.npy` or `.png`."""
     contact: Path | None = None
@@ -221,7 +253,7 @@ class BatchOptions:
 
     fail_fast: bool = False
     """Stop after the first failure."""
-    writers: int | None = None
+    writers: Annotated[int, Bounds(0, MOST_THREADS)] | None = None
     """Threads that write while the network works; 0 does one thing after the other."""
     pixels: int | None = None
     """Of photos in work at a time; by default `BATCH_PIXELS`, or less where there is little
@@ -239,19 +271,25 @@ class RayOptions:
     address: str | None = None
     """`auto` or `HOST:PORT` of a running cluster; None is `RAY_ADDRESS`, or else one on this
     machine for the time of the run."""
-    workers: int | None = None
+    workers: Annotated[int, Bounds(1, MOST_THREADS)] | None = None
     """Processes that hold the model; None takes one a GPU, or as many as there are CPUs for."""
+
+
+Factor = Annotated[int, Bounds(1, 16)]
+Channels = tuple[Annotated[int, Bounds(1, 2048)], ...]
+Blocks = tuple[Annotated[int, Bounds(0, 128)], ...]
+"""What shapes are believed to be."""
 
 
 @dataclass(frozen=True)
 class UNetSpec:
     """Shape of a U-Net."""
 
-    factor: int = 4
+    factor: Factor = 4
     """Unshuffle factor r."""
-    channels: tuple[int, ...] = (64, 128, 192)
+    channels: Channels = (64, 128, 192)
     """Channels of each level; every level halves height and width."""
-    blocks: tuple[int, ...] = (2, 3, 5)
+    blocks: Blocks = (2, 3, 5)
     """Residual blocks of each level, in the encoder and again in the decoder."""
 
 
@@ -264,9 +302,9 @@ class DirectSpec(UNetSpec):
 class BDIRSpec(UNetSpec):
     """Shape of BDIRNet."""
 
-    rec_blocks: int = 3
+    rec_blocks: Annotated[int, Bounds(0, 128)] = 3
     """Residual blocks of RecNet."""
-    window: int = 192
+    window: Annotated[int, Bounds(1, 2048)] = 192
     """Side of the square around each pixel whose statistics normalize it [px]; the whole image
     where that is smaller."""
 
@@ -275,9 +313,9 @@ class BDIRSpec(UNetSpec):
 class MaximSpec:
     """Shape of MAXIM."""
 
-    stages: int = 1
+    stages: Annotated[int, Bounds(1, 3)] = 1
     """U-Nets one after the other, 1 to 3; the first alone deblurs as well (see the model card)."""
-    features: int = 32
+    features: Annotated[int, Bounds(1, 2048)] = 32
     """Channels of the finest scale; every coarser one has twice as many."""
 
 
@@ -285,11 +323,11 @@ class MaximSpec:
 class MotionSpec:
     """Shape of the motion network."""
 
-    channels: tuple[int, ...] = (32, 64, 128, 160, 192)
+    channels: Channels = (32, 64, 128, 160, 192)
     """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the photo's size."""
-    blocks: tuple[int, ...] = (1, 2, 2, 3)
+    blocks: Blocks = (1, 2, 2, 3)
     """Residual blocks at 1/4 to 1/32, and again on the way back but for the last."""
-    reach: float = 15.0
+    reach: Annotated[float, Bounds(0, 64, above=True)] = 15.0
     """Longest half displacement in the cost volume [px of the half-size image]."""
 
 
@@ -297,15 +335,15 @@ class MotionSpec:
 class RestoreSpec:
     """Shape of the restoration network."""
 
-    factor: int = 4
+    factor: Factor = 4
     """Unshuffle factor r."""
-    channels: tuple[int, ...] = (96, 128, 192)
+    channels: Channels = (96, 128, 192)
     """Channels of each level; every level halves height and width."""
-    blocks: tuple[int, ...] = (3, 3, 4)
+    blocks: Blocks = (3, 3, 4)
     """Residual blocks of each level, in the encoder and again in the decoder."""
-    carried: int = 48
+    carried: Annotated[int, Bounds(1, 2048)] = 48
     """Channels of the features that are carried along the path to each frame."""
-    kernel: int = 5
+    kernel: Annotated[int, Bounds(1, 31, odd=True)] = 5
     """Side of the depthwise convolutions; odd."""
 
 
@@ -321,7 +359,7 @@ class MotionModelSpec:
 class CascadeSpec:
     """Shape of the cascade. Everything but the default is for trials."""
 
-    width: float = 1.0
+    width: Annotated[float, Bounds(0, 4, above=True)] = 1.0
     """Multiplies the channels of all five networks; 1 is the paper's."""
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from blurvid import __version__
-from blurvid.errors import WeightsError
+from blurvid.errors import DeviceError, WeightsError, first_line
 
 PACKAGES = (
     "torch", "numpy", "safetensors", "click", "rich", "pillow", "av",
@@ -62,24 +62,19 @@ def examine() -> Iterator[Finding]:
 _PYAV = "run: pip install --force-reinstall av"
 
 
-class UnwellError(Exception):
-    """What is wrong, in words."""
-
-
 def _finding(name: str, look: Callable[[], str], advice: str) -> Finding:
     try:
         return Finding(name, True, look())
     except Exception as error:  # a broken install raises anything
-        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        text = first_line(error)
         return Finding(name, False, f"{text}; {advice}" if advice else text)
 
 
 def _package(name: str) -> str:
-    """Version of a package."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        raise UnwellError("not installed") from None
+        raise DeviceError("not installed") from None
 
 
 def _torch() -> str:
@@ -98,7 +93,7 @@ def _device() -> str:
         return text
     if torch.version.cuda is None:
         return f"{text}; there is an NVIDIA GPU, but this torch is a build for CPUs"
-    raise UnwellError(
+    raise DeviceError(
         f"an NVIDIA GPU that torch cannot use: it was built for CUDA {torch.version.cuda}; update "
         "the driver, or install the torch that fits it (nvidia-smi tells)"
     )
@@ -158,7 +153,7 @@ def _disk() -> str:
     for folder in folders:
         free = shutil.disk_usage(_there(folder)).free
         if free < SCARCE:
-            raise UnwellError(f"{folder}: only {free / 1e9:.1f} GB free")
+            raise DeviceError(f"{folder}: only {free / 1e9:.1f} GB free")
         room[str(folder)] = f"{free / 1e9:.0f} GB free in {folder}"
     return ", ".join(room.values())
 

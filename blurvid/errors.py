@@ -12,6 +12,9 @@ class BlurvidError(Exception):
     Names in it may come from anywhere: line breaks are shown as escapes, long texts are cut.
     """
 
+    code = 1
+    """Exit code of the command that it ends."""
+
     def __str__(self) -> str:
         text = super().__str__()
         if len(text) > LONGEST:
@@ -24,21 +27,31 @@ class BlurvidError(Exception):
 class OptionError(BlurvidError):
     """Options that do not go together or lie out of range."""
 
+    code = 2
+
 
 class InputError(BlurvidError):
     """An input that is missing, unreadable or not what it should be."""
+
+    code = 3
 
 
 class WeightsError(BlurvidError):
     """Weights that are missing, corrupt or not to be trusted."""
 
+    code = 4
+
 
 class DeviceError(BlurvidError):
     """A device that is not there or has too little memory."""
 
+    code = 5
+
 
 class OutputError(BlurvidError):
     """An output that could not be written."""
+
+    code = 6
 
 
 class ExistsError(OutputError):
@@ -69,3 +82,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return _PLAIN.get(error.errno) or (error.strerror or type(error).__name__).lower()
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of any library says, its first line alone."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,7 +1,7 @@
 """What happens to a picture that moves while the shutter is open, place by place.
 
-Times run from -1, the first of the seven frames, to 1, the last. The networks have learned on
-exactly this arithmetic.
+Instants add up in light (Jin et al. 2018, eq. 1). Times run from -1, the first of the seven frames,
+to 1, the last. The networks have learned on exactly this arithmetic.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.config import FRAMES
+from blurvid.config import FRAMES, Gamma
 
 GAMMA = 2.2
 """Camera response in which exposures are averaged."""
@@ -176,3 +176,63 @@ def _grid(shift: Tensor, image: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     x, y = shift[:, 0] * (2 / max(width - 1, 1)), shift[:, 1] * (2 / max(height - 1, 1))
     return torch.stack([x, y], dim=-1)
+
+
+SRGB_LINEAR_END = 0.04045
+"""Encoded value below which the sRGB curve is a straight line (IEC 61966-2-1)."""
+
+
+def light_of(image: Tensor, gamma: Gamma) -> Tensor:
+    """Undo the camera response g.
+
+    Args:
+        image: encoded values in [0, 1], any shape; below 0 counts as 0.
+        gamma: exponent, or `srgb` for the sRGB curve.
+
+    Returns:
+        Light in [0, 1], same shape.
+    """
+    if gamma == 1.0:
+        return image
+    image = image.clamp(min=0)
+    if gamma == "srgb":
+        curve = ((image + 0.055) / 1.055) ** 2.4
+        return curve.where(image > SRGB_LINEAR_END, image / 12.92)
+    return image**gamma
+
+
+def image_of(light: Tensor, gamma: Gamma) -> Tensor:
+    """Apply the camera response g; the inverse of `light_of`.
+
+    Args:
+        light: light in [0, 1], any shape; below 0 counts as 0.
+        gamma: exponent, or `srgb` for the sRGB curve.
+
+    Returns:
+        Encoded values in [0, 1], same shape.
+    """
+    if gamma == 1.0:
+        return light
+    light = light.clamp(min=0)
+    if gamma == "srgb":
+        curve = 1.055 * light ** (1 / 2.4) - 0.055
+        return curve.where(light > SRGB_LINEAR_END / 12.92, light * 12.92)
+    return light ** (1 / gamma)
+
+
+def average_frames(frames: Tensor, gamma: Gamma) -> Tensor:
+    """Average frames into the blurry image that a long exposure would have given (eq. 1).
+
+    Args:
+        frames: (..., T, C, H, W), encoded values in [0, 1].
+        gamma: camera response in which the light adds up.
+
+    Returns:
+        The blurry image y, (..., C, H, W).
+    """
+    return image_of(light_of(frames, gamma).mean(dim=-4), gamma)
+
+
+def psnr_of(error: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio [dB] of mean squared errors, data range 1; of none, infinite."""
+    return -10.0 * error.log10()  # log10(0) = -inf

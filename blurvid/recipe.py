@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blurvid.bounds import check
 from blurvid.config import (
     DIRECTIONS,
     FAST,
@@ -18,12 +19,12 @@ from blurvid.config import (
     MOST_BEYOND,
     MOST_FRAMES,
     QUALITIES,
-    SMALLEST_SCALE,
     TRAINED,
     MotionHints,
     OrderOptions,
     PartOptions,
     QualityOptions,
+    Wanted,
 )
 from blurvid.errors import InputError, OptionError
 from blurvid.regions import edges_of
@@ -71,7 +72,10 @@ class Recipe:
     """Which options change nothing."""
 
     def __post_init__(self) -> None:
-        _check_quality(self.quality)
+        check(self.quality)
+        if self.quality.passes not in QUALITIES.values():
+            known = ", ".join(map(str, QUALITIES.values()))
+            raise OptionError(f"passes must be {known}, not {self.quality.passes}")
         if self.order.direction not in DIRECTIONS:
             named = f"no direction named {self.order.direction!r}"
             raise OptionError(f"{named}; use {', '.join(DIRECTIONS)}")
@@ -155,111 +159,82 @@ class Recipe:
         return shlex.join(words)
 
 
-def resolve(
-    weights_name: str | Path | WeightSet | None = None,
-    model: str = "auto",
-    middle: str | Path = AUTO,
-    *,
-    quality: QualityOptions = QualityOptions(),
-    order: OrderOptions = OrderOptions(),
-    hints: MotionHints = MotionHints(),
-    frames: int = FRAMES,
-    beyond: int = 0,
-    part: PartOptions = PartOptions(),
-    precision: str = "auto",
-) -> Recipe:
+def resolve(wanted: Wanted = Wanted(), precision: str = "auto", **changes: Any) -> Recipe:
     """Take every choice, once.
 
-    The model `auto` is the first of `config.MODELS` whose weights are there; where only a middle
-    frame is named, one that has a place for it. The middle frame `auto` is the model's own, but
-    for a cascade known to score lower than another network (`weights.best_middle`).
-
     Args:
-        weights_name: name or folder of a weight set, or one found already.
-        model: `auto` or one of `config.MODELS`.
-        middle: what gives the middle frame: `auto`; `own`; the name or folder of a weight set, or
-            of a model for its default one; a picture, which is the middle frame itself; or a file
-            of weights that spandrel can read.
-        quality: what is done besides one plain pass.
-        order: which way time runs, in all of the photo and in parts of it.
-        hints: what is known of the motion; for the motion model.
-        frames: how many over the exposure.
-        beyond: how many more at each end.
-        part: what is worked on, the whole by default.
+        wanted: what is asked for.
         precision: of the features.
+        changes: single fields of `Wanted`.
 
     Raises:
         OptionError: options that are out of range, or do not go together.
         InputError: a mask that is not there.
         WeightsError: there are no such weights, or they are damaged.
+        TypeError: no such field.
     """
     from blurvid.weights import find
 
-    for region in (*order.flips, *hints.still):
+    wanted = replace(wanted, **changes)
+    middle, quality = str(wanted.middle), wanted.quality
+    for region in (*wanted.order.flips, *wanted.hints.still):
         if isinstance(region, str) and edges_of(region) is None and not Path(region).exists():
             raise InputError(f"{region}: no such file or folder")
-    found = weights_name
+    found = wanted.weights_name
     if found is None or isinstance(found, str | Path):
-        found = find(found, model)
-        open_choice = weights_name is None and model == "auto"
-        if open_choice and str(middle) != AUTO and found.model == FAST:
+        found = find(found, wanted.model)
+        open_choice = wanted.weights_name is None and wanted.model == "auto"
+        if open_choice and middle != AUTO and found.model == FAST:
             found = find(None, "cascade")
+    moving = found.model == MODELS[0]
     if found.model not in MODELS:
         raise OptionError(
             f"the {found.model} model gives one frame only; use it with --middle, or blurvid deblur"
         )
-    if hints != MotionHints() and found.model != MODELS[0]:
+    if wanted.hints != MotionHints() and not moving:
         raise OptionError(f"hints on the motion are for the {MODELS[0]} model")
-    if (frames != FRAMES or beyond) and found.model != MODELS[0]:
+    if (wanted.frames != FRAMES or wanted.beyond) and not moving:
         raise OptionError(
             f"the {found.model} model gives {FRAMES} frames; others are for the {MODELS[0]} model"
         )
     guide = None
     if found.model == "cascade":
-        guide = find_middle(middle, found)
-    elif str(middle) != AUTO and not (str(middle) == OWN and found.middle):
-        guide = find_middle(middle)
+        guide = find_middle(wanted.middle, found)
+        if guide is not None and guide.kind == GIVEN:
+            raise OptionError(
+                f"{guide.name}: a picture as middle frame is for the {MODELS[0]} model"
+            )
+    elif middle != AUTO and not (middle == OWN and found.middle):
+        guide = find_middle(wanted.middle)
         if guide is not None and found.model == guide.kind == MODELS[0]:
             raise OptionError(f"the {found.model} model cannot be given its own middle frame")
-        if found.model != MODELS[0]:
+        if not moving:
             raise OptionError(
                 f"the {found.model} model has no middle network that could be replaced; use "
                 "--model motion or cascade"
             )
     warnings = []
-    if found.model == MODELS[0] and quality.scale not in ("auto", 1):
-        _check_quality(quality)
+    if moving and quality.scale not in ("auto", 1):
+        check(quality)
         quality = replace(quality, scale="auto")
         warnings.append("scale changes nothing: the motion model has sizes of its own")
     return Recipe(
-        *(Source(found.name, found.model, found), guide, quality, order, hints),
-        *(frames, beyond, part, precision, tuple(warnings)),
+        *(Source(found.name, found.model, found), guide, quality, wanted.order, wanted.hints),
+        *(wanted.frames, wanted.beyond, wanted.part, precision, tuple(warnings)),
     )
 
 
-def resolve_middle(
-    middle: str | Path = AUTO,
-    *,
-    passes: int = 1,
-    part: PartOptions = PartOptions(),
-    precision: str = "auto",
-) -> Recipe:
-    """Take every choice for the middle frame alone.
+def resolve_middle(wanted: Wanted = Wanted(), precision: str = "auto", **changes: Any) -> Recipe:
+    """Take every choice for the middle frame alone; `middle` may be `auto`, the best there is.
 
-    Args:
-        middle: as for `resolve`; `auto` is the best there is (`weights.best_middle`).
-        passes: answers averaged, see `QualityOptions`.
-        part: what is worked on.
-        precision: of the features.
-
-    Raises:
-        OptionError, WeightsError: as for `resolve`.
+    Args and errors are those of `resolve`.
     """
-    found = find_middle(middle)
+    wanted = replace(wanted, **changes)
+    found = find_middle(wanted.middle)
     if found is None or found.kind == GIVEN:
-        raise OptionError(f"{middle} is a picture, not something that deblurs")
-    quality = QualityOptions(passes=passes, scale=1.0)
-    return Recipe(found, found, quality, frames=1, part=part, precision=precision)
+        raise OptionError(f"{wanted.middle} is a picture, not something that deblurs")
+    quality = replace(wanted.quality, scale=1.0)
+    return Recipe(found, found, quality, frames=1, part=wanted.part, precision=precision)
 
 
 def find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source | None:
@@ -317,14 +292,3 @@ def check_beyond(count: int, frames: int = FRAMES) -> None:
         raise OptionError(f"{count} frames beyond the exposure; 0 to {MOST_BEYOND} are possible")
     if count and frames != FRAMES:
         raise OptionError(f"frames beyond the exposure go with {FRAMES} within, not with {frames}")
-
-
-def _check_quality(options: QualityOptions) -> None:
-    """Refuse options that mean nothing."""
-    if options.passes not in QUALITIES.values():
-        known = ", ".join(map(str, QUALITIES.values()))
-        raise OptionError(f"passes must be {known}, not {options.passes}")
-    scale = options.scale
-    number = isinstance(scale, int | float) and SMALLEST_SCALE <= scale <= 1
-    if scale != "auto" and not number:
-        raise OptionError(f"scale {scale!r}: use auto or a number from {SMALLEST_SCALE:g} to 1")

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from blurvid.config import DEVICES, FREE_SHARE, MOST_THREADS, RunOptions
+from blurvid.bounds import check
+from blurvid.config import DEVICES, FREE_SHARE, RunOptions
 from blurvid.errors import DeviceError, OptionError
 
 CONTROL_GROUP = Path("/sys/fs/cgroup")
@@ -37,11 +38,11 @@ def running(options: RunOptions) -> Iterator[tuple[torch.device, torch.dtype]]:
     Raises:
         DeviceError: the device is not there, or runs out of memory inside the block.
     """
+    check(options)
     device = resolve_device(options.device)
     dtype = resolve_precision(options.precision, device)
     before = torch.get_num_threads()
     if options.threads is not None:
-        check_threads(options.threads, "CPU threads")
         torch.set_num_threads(options.threads)
     try:
         with memory_guard(device):
@@ -78,11 +79,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def torch_version() -> str:
-    """Version of torch, such as `2.13.0+cpu`."""
-    return str(torch.__version__)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -199,38 +195,12 @@ def processors() -> int:
     return (len(may_use(0)) if may_use else os.cpu_count()) or 1
 
 
-def check_threads(count: int, what: str, least: int = 1) -> None:
-    """Refuse a number of threads or processes that makes no sense.
-
-    Args:
-        count: how many.
-        what: they are, for the message.
-        least: how many there must be.
-
-    Raises:
-        OptionError: fewer, or more than `MOST_THREADS`.
-    """
-    if not least <= count <= MOST_THREADS:
-        raise OptionError(f"{count} {what}; {least} to {MOST_THREADS} are possible")
-
-
 def single_threaded_pool(workers: int) -> ThreadPoolExecutor:
     """Make threads in each of which torch takes one thread, so that results do not depend on it.
 
     A new thread would take all cores, and what several add up may differ in the last digit.
     """
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-
-
-@contextlib.contextmanager
-def single_thread() -> Iterator[None]:
-    """Use one CPU thread inside a block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class memory_guard:  # noqa: N801, used as a function
@@ -303,8 +273,3 @@ def _file_cache(path: Path) -> int:
         return sum(int(size) for name, size in lines if name in ("active_file", "inactive_file"))
     except (OSError, ValueError):
         return 0
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

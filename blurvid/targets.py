@@ -7,13 +7,12 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from blurvid.config import COMPARISONS, FORMATS, FRAME_FORMATS, VIDEO_FORMATS, ClipOptions
+from blurvid.config import FORMATS, FRAME_FORMATS, VIDEO_FORMATS
 from blurvid.errors import ExistsError, OptionError, OutputError, reason
 
 CLIP_SUFFIXES = tuple(f".{kind}" for kind in FORMATS if kind not in FRAME_FORMATS)
 """Of all that is not single frames; a file has its kind as its suffix."""
 BESIDES = {
-    "montage": (".png",),
     "flow": (".flo", ".npy", ".png"),
     "trust": (".npy", ".png"),
     "contact": (".webp",),
@@ -169,19 +168,3 @@ def check_comparison(kind: str, name: Path) -> None:
 def contact_folder(page: Path) -> Path:
     """Where the pictures of a page lie: beside it, in a folder that is named after it."""
     return page.with_name(f"{page.stem.replace('.', '_')}_files")
-
-
-def check_clip_options(options: ClipOptions) -> None:
-    """Refuse options that no file can be made with.
-
-    Raises:
-        OptionError: an option is out of range.
-    """
-    if not 0.01 <= options.fps <= 1000:
-        raise OptionError(f"{options.fps:g} frames per second; 0.01 to 1000 are possible")
-    if not 0 <= options.seconds <= 3600:
-        raise OptionError(f"a clip of {options.seconds:g} seconds; 0 to 3600 are possible")
-    if options.compare not in (None, *COMPARISONS):
-        raise OptionError(f"{options.compare!r} is no comparison; use {', '.join(COMPARISONS)}")
-    if not 0 <= options.crf <= 51:
-        raise OptionError(f"crf {options.crf}; 0 (best) to 51 are possible")

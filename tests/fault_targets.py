@@ -79,7 +79,7 @@ class Extract:
         net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
         torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
         where = place / "tiny"
-        weights.save(net, where, name="tiny", recipe={}, data="", scores={}, licence="MIT")
+        store.save(net, where, name="tiny", recipe={}, data="", scores={}, licence="MIT")
 
     def command(self, place: Path, way: int, here: Path) -> list[str]:
         words = ["extract", str(place / "in"), "-o", "out", "--weights", str(place / "tiny")]
@@ -246,7 +246,7 @@ class Weights:
             torch.save({"state_dict_G": authors_state(stage, module)}, place / f"{stage}.pth")
         model = build("cascade", SLIM)
         about = {"name": "jin2018", "recipe": {}, "data": "", "scores": {}, "licence": ""}
-        weights.save(model, place / "old" / "jin2018", **about)
+        store.save(model, place / "old" / "jin2018", **about)
 
     def command(self, place: Path, way: int, here: Path) -> list[str]:
         words = ["weights", "import", *(str(path) for path in sorted(place.glob("*.pth")))]

@@ -14,9 +14,9 @@ import tifffile
 import torch
 from PIL import Image, ImageCms
 
-from blurvid import weights
 from blurvid.config import BDIRSpec, CascadeSpec, DirectSpec
 from blurvid.models import build
+from blurvid.weights import store
 
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6" '
@@ -93,7 +93,7 @@ def weight_set(folder: Path, model: str = "direct") -> Path:
     """A tiny weight set in a new folder."""
     torch.manual_seed(0)
     net = build(model, SHAPES[model])
-    weights.save(
+    store.save(
         net,
         folder,
         name=model,

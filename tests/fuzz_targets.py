@@ -51,6 +51,7 @@ from blurvid.lab.train.settings import change_settings, check_options
 from blurvid.lab.train.state import load_state
 from blurvid.media.stills import save_still
 from blurvid.media.video import read_video, video_info
+from blurvid.weights import store
 from blurvid.weights.pickles import read_checkpoint
 
 CODES = frozenset((0, 2, 3, 4, 5, 6))
@@ -136,8 +137,8 @@ def _weights(place: Path, rng: random.Random) -> str:
 
     def call() -> None:
         found = weights.find(folder)
-        _ = weights.list_sets(), weights.spec_of(found)
-        net = weights.load(found)
+        _ = weights.list_sets(), store.spec_of(found)
+        net = store.load(found)
         assert all(value.isfinite().all() for value in net.state_dict().values())
 
     return accepted(call)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import nn
 
-from blurvid import batch, planning, weights
+from blurvid import batch, planning
 from blurvid.cli import main
 from blurvid.config import (
     BatchOptions,
@@ -21,6 +21,7 @@ from blurvid.config import (
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Extractor
 from blurvid.recipe import Recipe, Source
+from blurvid.weights import store
 
 CPU = torch.device("cpu")
 STORED = {
@@ -78,7 +79,7 @@ def save_tiny(folder, *, moving=False, score=None):
     folder.parent.mkdir(parents=True, exist_ok=True)
     scores = {} if score is None else {"seven_frame_psnr": score}
     facts = {"recipe": {}, "data": "", "scores": scores, "licence": "MIT"}
-    return weights.save(net, folder, name=folder.name, **facts)
+    return store.save(net, folder, name=folder.name, **facts)
 
 
 def make_photo(path, seed=0, size=(48, 32), **options):
@@ -112,19 +113,17 @@ def extractor_of(
     *,
     order=OrderOptions(),
     max_memory=None,
-    given=None,
 ):
     """An extractor around a model that comes from no weight set."""
     frames = model.count if model.count == 1 else 7
     recipe = Recipe(Source(name, model.name), None, quality, order, frames=frames)
-    return Extractor(model, recipe, device, dtype, max_memory, given)
+    return Extractor(model, recipe, device, dtype, max_memory)
 
 
 def plan(
     sources,
     out=None,
     kind=None,
-    montage=None,
     *,
     count=7,
     name=None,
@@ -133,8 +132,7 @@ def plan(
     **options,
 ):
     """`planning.plan` with the fields of its output one by one."""
-    montages = () if montage is None else (montage,)
-    output = Output(out, kind, name, montages, tuple(flows), tuple(trusts))
+    output = Output(out, kind, name, tuple(flows), tuple(trusts))
     return planning.plan(sources, output, count, **options)
 
 

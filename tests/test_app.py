@@ -24,9 +24,8 @@ from blurvid.errors import InputError, OptionError
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
-from blurvid.app.guard import Guard
 from blurvid.app.jobs import Wanted, clean
-from blurvid.app.pages import Pages, Windows
+from blurvid.app.pages import Guard, Pages, Windows
 
 __all__ = ["browser"]  # a fixture
 

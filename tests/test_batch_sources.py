@@ -110,7 +110,7 @@ def test_pipes_in_a_folder_are_no_photos(here):
 def test_the_output_folder_is_no_source(here):
     make_photos(here, "in/a.jpg", "in/out/a_1.png", "in/out/deep/b.png")
     for source in ("in", "in/**/*.*", "in/**"):
-        jobs = plan([source], Path("in/out"), "png", Path("in/sheets"))
+        jobs = plan([source], Path("in/out"), "png", trusts=[Path("in/sheets")])
         assert [job.photo for job in jobs] == [Path("in/a.jpg")]
     # unless it is named itself
     assert len(plan(["in/out"], Path("in/out"), "gif")) == 2

@@ -18,6 +18,7 @@ from blurvid.models import build
 from blurvid.networks import SAID, SAIR, BDIRNet, DistillNet, RecNet
 from blurvid.networks.bdirnet import local_statistics
 from blurvid.runtime import autocast
+from blurvid.weights import store
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 TINY = BDIRSpec(factor=2, channels=(8, 12), blocks=(1, 1), rec_blocks=1)
@@ -161,7 +162,7 @@ def test_predicted_memory_covers_what_is_taken():
 
 def test_weights_come_back(tmp_path):
     net = awake(BDIRNet(TINY))
-    saved = weights.save(
+    saved = store.save(
         net,
         tmp_path / "w",
         name="w",
@@ -171,7 +172,7 @@ def test_weights_come_back(tmp_path):
         licence="",
         dtype=torch.float32,
     )
-    again = weights.load(weights.find(saved.path, "bdirnet"))
+    again = store.load(weights.find(saved.path, "bdirnet"))
     assert again.spec == net.spec
     y = torch.rand(1, 3, 16, 16)
     assert_close(again(y), net(y))

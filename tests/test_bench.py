@@ -6,13 +6,14 @@ import json
 import pytest
 import torch
 
-from blurvid import runtime, weights
+from blurvid import runtime
 from blurvid.config import DirectSpec, MaximSpec, RunOptions
 from blurvid.errors import DeviceError, OptionError, WeightsError
 from blurvid.lab import bench as library
 from blurvid.lab.bench import bench, moved_photo, peak_memory, photo_sizes, precision_names
 from blurvid.lab.options import RESOLUTIONS
 from blurvid.networks import DirectNet, Maxim
+from blurvid.weights import store
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 CPU = torch.device("cpu")
@@ -24,7 +25,7 @@ SMALL = "38x17"
 def tiny(tmp_path):
     net = DirectNet(DirectSpec(2, (4, 8), (1, 1)))
     options = {"name": "tiny", "recipe": {}, "data": "", "scores": {}, "licence": "MIT"}
-    return weights.save(net, tmp_path / "tiny", **options)
+    return store.save(net, tmp_path / "tiny", **options)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_rows(tiny):
         assert (row.model, row.weights, row.precision, row.runs) == ("direct", "tiny", "float32", 2)
         assert 0 < row.fastest <= row.seconds <= row.slowest
         assert row.images_per_hour == pytest.approx(3600 / row.seconds)
-        assert row.parameters == sum(p.numel() for p in weights.load(tiny).parameters())
+        assert row.parameters == sum(p.numel() for p in store.load(tiny).parameters())
         assert row.peak_memory is None or row.peak_memory >= 4 * row.parameters
         assert row.paper_seconds is None
     assert report.device.startswith("cpu (")
@@ -94,7 +95,7 @@ def test_precisions_and_the_figures_of_the_paper(tiny, monkeypatch):
 def test_what_gives_one_frame_stands_beside_one_of_the_paper(tmp_path, monkeypatch):
     monkeypatch.setitem(RESOLUTIONS, "320", (17, 38))
     net, told = Maxim(MaximSpec(stages=1, features=4)), {"recipe": {}, "data": "", "scores": {}}
-    saved = weights.save(net, tmp_path / "one", name="one", licence="Apache-2.0", **told)
+    saved = store.save(net, tmp_path / "one", name="one", licence="Apache-2.0", **told)
     (row,) = bench(["320"], [saved], RUN, repeats=1).rows
     assert (row.model, row.weights, row.frames, row.paper_seconds) == ("maxim", "one", 1, 0.24)
 

@@ -1,4 +1,4 @@
-"""What is written besides the frames, with the command: sheets, motion, trust."""
+"""What is written besides the frames, with the command: motion, trust."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,13 @@ import torch
 from helpers import invoke
 from PIL import Image
 
-from blurvid import media, weights
+from blurvid import media
 from blurvid.config import DirectSpec
 from blurvid.networks import DirectNet
+from blurvid.weights import store
 
-KINDS = ["montage", "flow", "trust"]
-PLACES = {"montage": ["_montage.png"], "flow": ["_flow.flo", "_flow.png"],
+KINDS = ["flow", "trust"]
+PLACES = {"flow": ["_flow.flo", "_flow.png"],
           "trust": ["_trust.npy", "_trust.png"]}  # fmt: skip
 
 
@@ -23,7 +24,7 @@ def here(tmp_path, monkeypatch):
     """A folder with untrained weights and photos."""
     net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
     told = {"seven_frame_psnr": 26.5}
-    weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
+    store.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
     for name in ("a", "b", "in/a", "in/deep/c"):
         media.write_still(torch.full((3, 16, 24), 0.5), tmp_path / f"{name}.png")
     monkeypatch.chdir(tmp_path)
@@ -35,23 +36,23 @@ def run(*words):
 
 
 def test_one_photo_and_all_about_it(here):
-    words = ("--montage", "s/a.png", "--flow", "m/a.flo", "--flow", "b.npy")
+    words = ("--trust", "s/a.png", "--flow", "m/a.flo", "--flow", "b.npy")
     result = run("a.png", "-o", "a.html", *words, "--trust", "t/a.npy", "--json")
     record = json.loads(result.stdout)
-    assert record["outputs"] == ["a.html", "s/a.png", "m/a.flo", "b.npy", "t/a.npy"]
+    assert record["outputs"] == ["a.html", "m/a.flo", "b.npy", "s/a.png", "t/a.npy"]
     assert set(record["motion"]) == {"dx", "dy", "median", "p95", "longest"}
     assert set(record["trust"]) == {"psnr", "motion", "sharpness", "reasons"}
     assert record["trust"]["reasons"] == ["still"]
     assert "a.png: no visible gain" in result.stderr
-    with Image.open("s/a.png") as sheet:
-        assert sheet.width == 2000
+    with Image.open("s/a.png") as drawn:
+        assert drawn.format == "PNG"
     assert Path("m/a.flo").stat().st_size == 12 + 8 * 16 * 24
     assert np.load("b.npy").shape == np.load("t/a.npy").shape == (16, 24, 2)
     text = Path("a.html").read_text()
     assert record["verdict"]["text"] in text
     assert text.count('class="map"') == 2
-    assert run("a.png", "-o", "out", "--montage", "sheets").exit_code == 0
-    assert Path("sheets/a_montage.png").is_file()
+    assert run("a.png", "-o", "out", "--trust", "maps").exit_code == 0
+    assert Path("maps/a_trust.png").is_file()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -104,7 +104,7 @@ def test_a_clip_that_is_too_large_is_made_again(tmp_path, monkeypatch, kind):
 
 def test_what_is_no_comparison(tmp_path):
     for name, changes in [("a.html", {"compare": "wipe"}), ("a.gif", {"compare": "blink"})]:
-        with pytest.raises(OptionError, match="comparison"):
+        with pytest.raises(OptionError, match=r"compar(ison|e must be)"):
             write(tmp_path / name, **changes)
     with pytest.raises(ValueError, match="needs the photo"):
         options = ClipOptions(compare="wipe")
@@ -115,3 +115,22 @@ def test_what_is_no_comparison(tmp_path):
 def test_the_command_names_them():
     text = CliRunner().invoke(main, ["extract", "--help-all"]).stdout
     assert "--compare [wipe|side|flicker]" in text
+
+
+def test_the_busiest_region_is_where_the_ends_differ_most():
+    rng = np.random.default_rng(0)
+    first, last = rng.integers(0, 256, (2, 23, 31, 3), dtype=np.uint8)
+    difference = np.abs(first.astype(int) - last).sum(-1)
+    for height, width in ((1, 1), (5, 9), (23, 4), (7, 31), (23, 31)):
+        sums = {
+            (row, column): difference[row : row + height, column : column + width].sum()
+            for row in range(23 - height + 1)
+            for column in range(31 - width + 1)
+        }
+        found = compare.busiest(first, last, height, width)
+        assert sums[found] == max(sums.values())
+
+
+def test_where_nothing_moves_the_middle_is_shown():
+    still = np.full((21, 31, 3), 9, np.uint8)
+    assert compare.busiest(still, still, 5, 7) == (8, 12)

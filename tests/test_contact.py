@@ -11,11 +11,12 @@ from browser import Page, browser
 from helpers import invoke
 from PIL import Image
 
-from blurvid import media, weights
+from blurvid import media
 from blurvid.batch import write_contact
 from blurvid.config import DirectSpec
 from blurvid.networks import DirectNet
 from blurvid.planning import Job, Outcome
+from blurvid.weights import store
 
 __all__ = ["browser"]  # a fixture
 
@@ -48,7 +49,7 @@ def batch(tmp_path, surroundings, monkeypatch):
     """A folder with photos, one of them broken, and a small network."""
     net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
     told = {"seven_frame_psnr": 26.5}
-    weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
+    store.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
     for name in ("b", "a & <b>"):
         media.write_still(torch.rand(3, 48, 64), tmp_path / f"in/{name}.png")
     (tmp_path / "in/c.png").write_bytes(b"no picture")

@@ -13,8 +13,8 @@ from PIL import Image
 from torch.testing import assert_close
 
 from blurvid import media
-from blurvid.blur import average_frames
 from blurvid.errors import InputError
+from blurvid.exposure import average_frames
 from blurvid.flow import sequence_motion
 from blurvid.lab.data import measured, open_source
 from blurvid.lab.data.measured import MeasuredWindows

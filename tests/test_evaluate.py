@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from blurvid import media
-from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError
+from blurvid.exposure import average_frames
 from blurvid.lab.data.windows import Window, write_windows
 from blurvid.lab.evaluate import evaluate, windows_from
 from blurvid.lab.metrics import score_sequence
@@ -44,13 +44,13 @@ def test_the_truth_scores_infinitely_and_reblurs_to_the_input(windows):
         assert row.score.psnr == row.score.ppsnr == math.inf
         assert row.reblur > 45
         assert not row.score.reversed
-    assert report.mean.reversed == 0
+    assert report.mean.score.reversed == 0
 
 
 def test_the_truth_backwards_is_right_too(windows):
     report = evaluate(oracle(windows, turned=True), windows)
     assert report.mean.score.ppsnr == math.inf
-    assert report.mean.reversed == 3
+    assert report.mean.score.reversed == 1
     assert all(row.reblur > 45 for row in report.rows)
 
 

@@ -94,7 +94,7 @@ def test_a_set_is_the_old_one_until_the_new_one_is_whole(surroundings):
     weights.verify(weights.find("mine"))
     found = weights.find("mine")
     about = {key: found.info[key] for key in ("name", "recipe", "data", "scores", "licence")}
-    weights.save(weights.load(found), place, **about, overwrite=True)
+    store.save(store.load(found), place, **about, overwrite=True)
     left = {n: data for n, data in files_in(place).items() if not is_hidden(n)}
     assert left.keys() == before.keys()
 

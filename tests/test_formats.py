@@ -22,10 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from blurvid import media, weights
+from blurvid import media
 from blurvid.config import FRAME_FORMATS, DirectSpec
 from blurvid.media import metadata
 from blurvid.networks import DirectNet
+from blurvid.weights import store
 
 ORIENTATION, MAKER, ARTIST, EXIF, GPS = 274, 271, 315, 0x8769, 0x8825
 TAKEN, MAKER_NOTE, WIDTH, HEIGHT = 0x9003, 37500, 0xA002, 0xA003
@@ -44,7 +45,7 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights") / "tiny"
     net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
     facts = {"recipe": {}, "data": "none", "scores": {}, "licence": "MIT"}
-    weights.save(net, folder, name="tiny", **facts)
+    store.save(net, folder, name="tiny", **facts)
     return folder
 
 

@@ -18,7 +18,7 @@ from blurvid.errors import OptionError, OutputError, WeightsError
 from blurvid.models import build, middle_of
 from blurvid.networks import Maxim, axes
 from blurvid.networks.maxim import spans
-from blurvid.weights import tfjs
+from blurvid.weights import store, tfjs
 from blurvid.weights.maxim import import_maxim, published
 
 pytestmark = pytest.mark.usefixtures("surroundings")
@@ -153,7 +153,7 @@ def test_a_large_image_is_seen_in_tiles(monkeypatch):
 
 @pytest.mark.weights
 def test_the_shipped_weights_sharpen_an_edge():
-    net = weights.load(weights.find(RELEASED / "maxim"))
+    net = store.load(weights.find(RELEASED / "maxim"))
     assert isinstance(net, Maxim) and net.spec == MaximSpec()
     sharp = torch.full((1, 3, 64, 64), 0.2)
     sharp[..., 32:] = 0.8
@@ -217,7 +217,7 @@ def write_tfjs(folder, arrays, shards=3):
 
 
 def same(found, net):
-    model = weights.load(found)
+    model = store.load(found)
     assert model.spec == net.spec
     mine, theirs = model.state_dict(), net.state_dict()
     assert mine.keys() == theirs.keys()
@@ -251,7 +251,7 @@ def test_one_stage_is_kept(tmp_path):
     np.savez(tmp_path / "a.npz", **arrays)
     result = invoke("weights", "import", tmp_path / "a.npz", "--stages", "1")
     assert result.exit_code == 0, result.output
-    first = weights.load(weights.find("maxim-1s"))
+    first = store.load(weights.find("maxim-1s"))
     assert first.spec == TINY
     y = picture()
     handed = {}

@@ -33,6 +33,7 @@ from blurvid.networks import DirectNet, FrameNet
 from blurvid.pipeline.memory import FRAME_SIZE, frames_on_disk, plan
 from blurvid.pipeline.tiles import RAMP, fill_in_tiles, spans
 from blurvid.trajectory import Motion, Proposal, Restored, fit, reblur
+from blurvid.weights import store
 
 REPOSITORY = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -338,7 +339,7 @@ def test_all_tiles_run_the_same_way():
 
 
 def test_tiles_of_the_released_network_are_close_to_the_whole():
-    model = weights.load(weights.find(None, "direct"))
+    model = store.load(weights.find(None, "direct"))
     photo = media.read_photo(REPOSITORY / "examples" / "photos" / "astronaut.jpg")
     y = photo.pixels[None, :, :240, :352]
     whole = filled(model, y)
@@ -489,7 +490,7 @@ def slim(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights") / "slim"
     torch.manual_seed(0)
     net = randomized(DirectNet(SLIM))
-    weights.save(net, folder, name="slim", recipe={}, data="", scores={}, licence="MIT")
+    store.save(net, folder, name="slim", recipe={}, data="", scores={}, licence="MIT")
     return folder
 
 

@@ -17,8 +17,10 @@ from torch.testing import assert_close
 
 from blurvid import media, pipeline, weights
 from blurvid.config import MIDDLE, BDIRSpec, CascadeSpec, DirectSpec, QualityOptions, RunOptions
-from blurvid.models import GivenMiddle, GuidedCascade, build, middle_of
+from blurvid.models import GuidedCascade, build, middle_of
+from blurvid.networks.one_frame import OneFrame
 from blurvid.recipe import resolve_middle
+from blurvid.weights import store
 
 pytestmark = pytest.mark.usefixtures("surroundings", "inside")
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
@@ -39,7 +41,7 @@ def awake(name):
 
 
 def make_set(folder, model, **scores):
-    weights.save(
+    store.save(
         model, folder, name=folder.name, recipe={}, data="none", scores=scores, licence="MIT",
         dtype=torch.float32,
     )  # fmt: skip
@@ -112,31 +114,31 @@ def test_every_model_gives_a_middle_frame(name):
     assert guided.memory(80, 80, 4) >= guided.cascade.memory(80, 80, 4)
 
 
+class Given(OneFrame):
+    """A middle frame that is known."""
+
+    def __init__(self, frame):
+        super().__init__()
+        self.frame = frame
+
+    def forward(self, y):
+        return self.frame[:, None]
+
+
 def test_a_better_middle_frame_reaches_all_frames():
     cascade = awake("cascade")
     y, given = torch.rand(2, 1, 3, 40, 40)
-    frames = GuidedCascade(cascade, GivenMiddle())(torch.cat([y, given], dim=1))[0]
+    frames = GuidedCascade(cascade, Given(given))(y)[0]
     assert_close(frames[MIDDLE - 1], given[0])
     plain = cascade(y)[0]
     assert all((a - b).abs().max() > 0.01 for a, b in zip(frames, plain, strict=True))
 
 
-@pytest.mark.parametrize("quality", [QualityOptions(scale=1.0), QualityOptions(2, scale=0.5)])
-def test_a_picture_as_the_middle_frame(released, photo, quality):
-    with pipeline.extractor(run=CPU, quality=quality, middle="sharp.png") as extract:
-        clip = extract(photo)
-    assert clip.recipe.model == "cascade"
-    assert clip.recipe.middle.name == "sharp.png"
-    given = media.read_photo("sharp.png").pixels
-    assert_close(clip.tensor[MIDDLE - 1], given, rtol=0, atol=1e-6)
-
-
-def test_the_picture_must_have_the_size_of_the_photo(released, photo):
-    Image.new("RGB", (20, 20)).save("small.png")
-    result = invoke("extract", photo, "--middle", "small.png", "-o", "out.gif")
-    assert result.exit_code == 3
-    assert "small.png: the middle frame has 20x20 px, the photo 45x33 px" in result.stderr
-    assert not Path("out.gif").exists()
+def test_a_picture_is_no_middle_frame_of_the_cascade(released, photo):
+    words = ("--model", "cascade", "--middle", "sharp.png", "-o", "out.gif")
+    result = invoke("extract", photo, *words)
+    assert result.exit_code == 2
+    assert "a picture as middle frame is for the motion model" in result.stderr
 
 
 def test_the_direct_model_has_no_place_for_it(released, photo):
@@ -168,7 +170,7 @@ def test_a_middle_named_means_the_cascade_where_motion_is_not_there(released, ph
     )
     assert result.exit_code == 0
     assert "Model cascade (weights cascade, 20.00 dB, middle frame by bdirnet)" in result.stderr
-    net = weights.load(weights.find("bdirnet"))
+    net = store.load(weights.find("bdirnet"))
     with torch.no_grad():
         padded = pipeline.fit(media.read_photo(photo).pixels, 40)  # as both networks need it
         expected = media.to_uint8(net(padded[None])[0, ..., :33, :45])[0]
@@ -180,7 +182,7 @@ def test_a_middle_named_means_the_cascade_where_motion_is_not_there(released, ph
     [
         ("nowhere", 4, "nowhere"),
         ("nowhere.pth", 4, "nowhere.pth: cannot read these weights"),
-        ("photo.txt", 3, "photo.txt"),
+        ("photo.txt", 2, "photo.txt: a picture as middle frame is for the motion model"),
     ],
 )
 def test_middles_that_are_none(released, photo, choice, code, message):
@@ -197,7 +199,7 @@ def test_deblur_writes_one_sharp_picture(released, photo):
     result = invoke("deblur", photo)
     assert result.exit_code == 0
     assert result.stdout == "photo_sharp.png\n"
-    net = weights.load(weights.find("bdirnet"))
+    net = store.load(weights.find("bdirnet"))
     y = media.read_photo(photo).pixels[None]
     with torch.no_grad():
         expected = net(pipeline.fit(y[0], net.size_multiple)[None])[0, 0, :, :33, :45]
@@ -247,7 +249,7 @@ def test_deblur_says_what_is_wrong(released, photo, words, code, message):
 def test_deblur_of_a_large_photo_in_tiles(released, monkeypatch):
     """Where a photo does not fit, tiles give nearly the same."""
     y = torch.rand(3, 300, 800)
-    with pipeline.opened(resolve_middle("bdirnet"), CPU) as deblur:
+    with pipeline.opened(resolve_middle(middle="bdirnet"), CPU) as deblur:
         whole = deblur.frames(y)
         monkeypatch.setattr(
             pipeline.extraction, "plan", lambda *a, **k: pipeline.memory.Plan(side=400)

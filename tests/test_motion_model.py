@@ -14,13 +14,14 @@ from torch.testing import assert_close
 
 from blurvid import media, models, weights
 from blurvid.config import DirectSpec, MotionHints, QualityOptions, RunOptions
-from blurvid.errors import BlurvidError, DeviceError, OptionError, WeightsError
+from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, WeightsError
 from blurvid.exposure import TIMES, sample, to_image, to_light
 from blurvid.networks import DirectNet
 from blurvid.networks.motion import MotionNet, MotionSpec
 from blurvid.networks.restore import RestoreNet, RestoreSpec
 from blurvid.pipeline import Clip, extract, extractor
 from blurvid.trajectory import Motion, reblur
+from blurvid.weights import sets, store
 
 HEIGHT, WIDTH = 72, 96
 WAY = 4.0
@@ -39,7 +40,7 @@ def tiny():
 
 
 def save(model, directory, **extra):
-    return weights.save(
+    return store.save(
         model, directory, name=directory.name, recipe={}, data="noise", scores={},
         licence="MIT", extra=extra,
     )  # fmt: skip
@@ -83,9 +84,9 @@ def test_a_set_comes_back_as_it_was(released):
     save(model, released / "other", middle="direct")
 
     found = weights.find("other")
-    loaded = weights.load(found)
+    loaded = store.load(found)
 
-    assert loaded.spec == model.spec == weights.spec_of(found)
+    assert loaded.spec == model.spec == store.spec_of(found)
     for part, module in models.parts(model).items():
         for name, value in models.parts(loaded)[part].state_dict().items():
             assert_close(value, module.state_dict()[name], atol=1e-3, rtol=1e-3)
@@ -130,16 +131,16 @@ def test_sets_that_are_refused(released, changes, message):
     change(released / "motion", **changes)
 
     with pytest.raises(WeightsError, match=message):
-        weights.load(weights.find("motion"))
+        store.load(weights.find("motion"))
 
 
 def test_the_released_set_is_whole(monkeypatch):
     monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
-    found = weights.default("motion")
+    found = sets.default("motion")
 
     weights.verify(found)
     assert found.middle == "maxim"
-    assert weights.spec_of(found) == models.MotionModelSpec()
+    assert store.spec_of(found) == models.MotionModelSpec()
 
 
 # The way of a photo
@@ -179,6 +180,12 @@ def test_frames_follow_the_motion(pair, tmp_path):
     assert float((y - truth)[inner].abs().mean()) > 0.03
 
 
+def test_a_middle_frame_must_have_the_size_of_the_photo(pair):
+    Image.new("RGB", (20, 20)).save("small.png")
+    with pytest.raises(InputError, match=r"small\.png: the middle frame has 20x20 px, the photo"):
+        extract("photo.png", middle="small.png")
+
+
 def test_other_numbers_of_frames_are_rendered(pair):
     clip = extract("photo.png", middle="sharp.png")
 
@@ -207,7 +214,7 @@ def test_every_output_has_as_many(pair, option, count):
         return invoke("extract", "photo.png", "--middle=sharp.png", option, "--seconds=0", *words)
 
     names = [f"f/photo_{number:02d}.png" for number in range(1, count + 1)]
-    record = json.loads(run("-o", "f", "--format=png", "--montage=m.png", "--json").stdout)
+    record = json.loads(run("-o", "f", "--format=png", "--trust=m.png", "--json").stdout)
     assert record["outputs"] == [*names, "m.png"] and record["frames"] == count
     for kind in ("gif", "webp", "mp4", "html"):
         assert run("-o", f"a.{kind}", "--once").exit_code == 0

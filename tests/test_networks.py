@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from blurvid.config import STAGES, CascadeSpec, DirectSpec
 from blurvid.errors import OptionError
-from blurvid.lab.train.critic import PatchCritic
+from blurvid.lab.train.objective import PatchCritic
 from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade, build, parts
 from blurvid.networks import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, DirectNet, FrameNet

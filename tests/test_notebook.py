@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 import blurvid
-from blurvid import weights
 from blurvid.config import DirectSpec
 from blurvid.media.clip import NOTEBOOK_SIDE as LONGEST_SIDE
 from blurvid.networks import DirectNet
+from blurvid.weights import store
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -26,7 +26,7 @@ def tiny(tmp_path, monkeypatch):
     net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
     torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
     folder = tmp_path / "weights"
-    weights.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
+    store.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
     monkeypatch.setenv("BLURVID_WEIGHTS", str(folder))
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -8,7 +8,6 @@ import pytest
 import torch
 from helpers import invoke
 
-from blurvid import weights
 from blurvid.config import (
     BDIRSpec,
     CascadeSpec,
@@ -24,6 +23,7 @@ from blurvid.networks import Maxim
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
 from blurvid.weights import onnx as exporting
+from blurvid.weights import store
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -58,7 +58,7 @@ def tiny(name):
 
 
 def saved(model, folder):
-    return weights.save(
+    return store.save(
         model, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT",
         dtype=torch.float32,
     )  # fmt: skip

@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from blurvid import flow, media, weights
+from blurvid import flow, media
 from blurvid.config import DirectSpec, OrderOptions, QualityOptions
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import seam
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.recipe import Recipe, Source
+from blurvid.weights import store
 
 pytestmark = pytest.mark.quick
 
@@ -353,7 +354,7 @@ def here(tmp_path, monkeypatch):
     net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
     torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
     told = {"seven_frame_psnr": 26.5}
-    weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
+    store.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
     media.write_still(torch.full((3, 40, 60), 0.5), tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -19,13 +19,14 @@ from PIL import Image
 from torch.testing import assert_close
 
 import blurvid
-from blurvid import media, pipeline, weights
-from blurvid.blur import average_frames
+from blurvid import media, pipeline
 from blurvid.config import ClipOptions, DirectSpec, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
+from blurvid.exposure import average_frames
 from blurvid.lab.metrics import psnr
 from blurvid.networks import DirectNet
 from blurvid.recipe import Recipe, Source
+from blurvid.weights import store
 from blurvid.weights.store import fill, skeleton
 
 pytestmark = pytest.mark.quick
@@ -43,7 +44,7 @@ def make_set(folder, *, trained):
         with torch.no_grad():
             net.head.weight.normal_(0, 0.02)
             net.head.bias.normal_(0, 0.02)
-    return weights.save(
+    return store.save(
         net, folder, name=folder.name, recipe={}, data="noise", scores={}, licence="MIT"
     )
 

@@ -18,16 +18,17 @@ from click.testing import CliRunner
 from helpers import plan
 from PIL import Image
 
-from blurvid import media, weights
+from blurvid import media
 from blurvid.cli import main
 from blurvid.config import ClipOptions, DirectSpec
 from blurvid.errors import OptionError, OutputError
+from blurvid.media.flow import colored
 from blurvid.media.pages import look
 from blurvid.media.player import _SCRIPTS, _figure, _part
-from blurvid.media.trust import colored
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Clip
 from blurvid.recipe import Recipe, Source
+from blurvid.weights import store
 
 __all__ = ["browser"]  # a fixture
 
@@ -156,7 +157,7 @@ def test_players_from_python_and_from_the_command_line(tmp_path, monkeypatch):
 
     net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
     told = {"seven_frame_psnr": 26.5}
-    weights.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
+    store.save(net, tmp_path / "w", name="w", recipe={}, data="none", scores=told, licence="MIT")
     for name in ("a", "b"):
         media.write_still(photo.pixels, tmp_path / f"in/{name}.png")
     for kind in ("html", "webp"):

@@ -10,6 +10,7 @@ import blurvid
 from blurvid import media, weights
 from blurvid.config import QualityOptions, RunOptions
 from blurvid.lab import metrics
+from blurvid.weights import store
 
 REPOSITORY = Path(__file__).parent.parent
 EXAMPLE = REPOSITORY / "examples" / "photos" / "astronaut.jpg"
@@ -35,7 +36,7 @@ def test_the_picture_does_not_change(name, precision, side, least, tmp_path):
     photo = media.read_photo(tmp_path / "part.png")
     weight_set = weights.find(REPOSITORY / "weights" / name)
     with torch.enable_grad():  # the plain way: no strips
-        plain = weights.load(weight_set)(photo.pixels[None])[0].detach().clamp(0, 1)
+        plain = store.load(weight_set)(photo.pixels[None])[0].detach().clamp(0, 1)
     run = RunOptions(device="cpu", precision=precision)
     clip = blurvid.extract(photo, weights_name=weight_set, run=run, quality=PLAIN_SIZE)
     assert metrics.psnr(clip.tensor, plain).min() >= least

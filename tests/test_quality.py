@@ -13,13 +13,14 @@ from torch import nn
 from torch.testing import assert_close
 
 import blurvid
-from blurvid import media, models, pipeline, weights
-from blurvid.blur import average_frames
+from blurvid import media, models, pipeline
 from blurvid.cli import main, values
 from blurvid.config import QUALITIES, DirectSpec, QualityOptions, RunOptions
 from blurvid.errors import OptionError
+from blurvid.exposure import average_frames
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.networks import DirectNet, FrameNet
+from blurvid.weights import store
 
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
 GAMMAS = [1.0, 2.2, "srgb"]
@@ -104,7 +105,7 @@ def test_other_numbers_of_passes_are_refused():
 
 
 def save(net, folder, recipe):
-    return weights.save(
+    return store.save(
         net, folder, name=folder.name, recipe=recipe, data="", scores={}, licence="MIT"
     )
 
@@ -133,7 +134,7 @@ def run(weight_set, y, **quality):
 
 def test_passes_of_a_real_network(direct):
     y = torch.rand(3, 24, 32)
-    network = weights.load(direct)
+    network = store.load(direct)
     with torch.no_grad():
         plain = network(y[None])[0]
         mirrored = network(y[None].flip(-1))[0].flip(-1)

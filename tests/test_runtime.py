@@ -1,5 +1,3 @@
-import os
-
 import pytest
 import torch
 from torch import nn
@@ -7,7 +5,6 @@ from torch import nn
 from blurvid import runtime
 from blurvid.config import CascadeSpec, RunOptions
 from blurvid.errors import DeviceError, OptionError
-from blurvid.lab.train.group import process_group
 from blurvid.models import Cascade
 from blurvid.networks import DirectNet
 
@@ -125,14 +122,6 @@ def test_place_chooses_the_fast_memory_format():
     cascade = runtime.place(Cascade(CascadeSpec(width=0.125)), CPU)
     assert direct.bottom[0].conv1.weight.is_contiguous(memory_format=image)
     assert cascade.stages["17"].refine[0][0].conv2.weight.is_contiguous()
-
-
-def test_one_process_needs_no_group(monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with process_group(CPU) as device:
-        assert device == CPU
-    assert "WORLD_SIZE" not in os.environ
-    assert not torch.distributed.is_initialized()
 
 
 def test_describe():

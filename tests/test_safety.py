@@ -38,6 +38,7 @@ from blurvid.lab.train.vgg import VGGFeatures, load_vgg
 from blurvid.media import video
 from blurvid.models import GuidedCascade, build, middle_of
 from blurvid.networks.direct import relu_
+from blurvid.weights import store
 from blurvid.weights.pickles import read_checkpoint
 
 CPU = torch.device("cpu")
@@ -73,7 +74,7 @@ def test_a_tensor_of_100_gigabytes_in_a_header_of_one_kilobyte_is_refused(tmp_pa
         return len(header).to_bytes(8, "little") + header
 
     with pytest.raises(WeightsError, match="not a valid safetensors file"):
-        weights.load(weights.find(changed_set(tmp_path / "set", tensors=bomb)))
+        store.load(weights.find(changed_set(tmp_path / "set", tensors=bomb)))
     path = tmp_path / "vgg.safetensors"
     entry["data_offsets"][0] = 2
     path.write_bytes(bomb(b""))
@@ -103,7 +104,7 @@ def test_refusals_of_a_description_are_short(tmp_path, change):
 def test_a_network_of_hundreds_of_blocks_is_not_set_up(tmp_path):
     spec = {"factor": 16, "channels": [2048] * 8, "blocks": [64] * 8}
     with pytest.raises(WeightsError, match="at most 128 in all"):
-        weights.load(weights.find(changed_set(tmp_path / "set", {"spec": spec})))
+        store.load(weights.find(changed_set(tmp_path / "set", {"spec": spec})))
 
 
 def test_weights_for_the_perceptual_loss_are_finite(tmp_path):
@@ -570,7 +571,7 @@ def test_another_deblurrer_that_is_not_finite_is_told(models):
 def test_a_network_that_overflows_ends_with_1_and_writes_nothing(models, tmp_path, surroundings):
     net = models["cascade"]
     with filled(net, "stages.26.head.4.weight", 3e38):
-        weights.save(
+        store.save(
             net, tmp_path / "set", name="x", recipe={}, data="", scores={}, licence="",
             dtype=torch.float32,
         )  # fmt: skip

@@ -221,7 +221,7 @@ def typed(words, setting_up, keys, environment, until):
 def test_bash_completes_commands_and_options(terminal):
     script = 'eval "$(blurvid completion bash)"'
     words = ["bash", "--norc", "--noprofile", "-i"]
-    typed(words, script, "blurvid extr\t --montag\t", terminal, "extract +--montage ")
+    typed(words, script, "blurvid extr\t --contac\t", terminal, "extract +--contact ")
     typed(words, script, "blurvid extract --quality \tb\t", terminal, "--quality +\x07?best ")
 
 
@@ -229,7 +229,7 @@ def test_bash_completes_commands_and_options(terminal):
 def test_zsh_completes_commands_and_options(terminal):
     script = 'autoload -U compinit; compinit -u; eval "$(blurvid completion zsh)"'
     typed(["zsh", "-f", "-i"], script, "blurvid extr\t", terminal, "extract ")
-    typed(["zsh", "-f", "-i"], script, "blurvid extract --montag\t", terminal, "--montage ")
+    typed(["zsh", "-f", "-i"], script, "blurvid extract --contac\t", terminal, "--contact ")
 
 
 @shell("fish")
@@ -238,7 +238,7 @@ def test_fish_completes_commands_and_options(terminal, tmp_path):
     folder.mkdir(parents=True)
     script = invoke("completion", "fish").stdout
     (folder / "blurvid.fish").write_text(script)
-    for line, answer in (("blurvid extr", "extract"), ("blurvid extract --montag", "--montage")):
+    for line, answer in (("blurvid extr", "extract"), ("blurvid extract --contac", "--contact")):
         done = subprocess.run(
             ["fish", "-c", f"complete -C '{line}'"],
             env=terminal, capture_output=True, text=True, check=True,

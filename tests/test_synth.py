@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from blurvid.blur import average_frames, to_image, to_light
+from blurvid.bounds import check
 from blurvid.config import MIDDLE
 from blurvid.errors import OptionError
-from blurvid.exposure import TIMES, displacement, sample
+from blurvid.exposure import TIMES, average_frames, displacement, image_of, light_of, sample
 from blurvid.lab.options import MotionOptions
-from blurvid.lab.synth import IDEAL, check_motion, draw_gammas, margin, simulate
+from blurvid.lab.synth import IDEAL, draw_gammas, margin, simulate
 
 GAMMAS = [1.0, 2.2, 1.8, "srgb"]
 MOTION = MotionOptions(max_path=8.0, still=0.0, covered=0.0)
@@ -46,25 +46,25 @@ def moved(options=MOTION, sources=None, camera=IDEAL, seed=0, gamma=None):
 @settings(max_examples=60, deadline=None)
 def test_light_and_back(values, gamma):
     image = torch.tensor(values, dtype=torch.float64)
-    assert_close(to_image(to_light(image, gamma), gamma), image, atol=1e-6, rtol=1e-6)
-    assert_close(to_light(to_image(image, gamma), gamma), image, atol=1e-6, rtol=1e-6)
+    assert_close(image_of(light_of(image, gamma), gamma), image, atol=1e-6, rtol=1e-6)
+    assert_close(light_of(image_of(image, gamma), gamma), image, atol=1e-6, rtol=1e-6)
 
 
 def test_srgb_is_that_of_the_standard():
     encoded = np.linspace(0, 1, 401)  # IEC 61966-2-1
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    found = to_light(torch.from_numpy(encoded), "srgb")
+    found = light_of(torch.from_numpy(encoded), "srgb")
     assert_close(found, torch.from_numpy(linear), atol=1e-12, rtol=0)
     assert_close(
-        to_image(torch.from_numpy(linear), "srgb"), torch.from_numpy(encoded), atol=1e-6, rtol=0
+        image_of(torch.from_numpy(linear), "srgb"), torch.from_numpy(encoded), atol=1e-6, rtol=0
     )
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_black_and_white_stay(gamma):
     ends = torch.tensor([0.0, 1.0])
-    assert_close(to_light(ends, gamma), ends)
-    assert_close(to_image(ends, gamma), ends)
+    assert_close(light_of(ends, gamma), ends)
+    assert_close(image_of(ends, gamma), ends)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
@@ -177,6 +177,6 @@ def test_the_seed_decides():
     ],
 )
 def test_motion_that_cannot_be_simulated(change, message):
-    check_motion(MOTION)
+    check(MOTION)
     with pytest.raises(OptionError, match=message):
         moved(replace(MOTION, **change))

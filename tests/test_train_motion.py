@@ -22,14 +22,14 @@ from blurvid.lab.data.stills import StillPool
 from blurvid.lab.data.windows import Window
 from blurvid.lab.options import PathOptions, recipe_of
 from blurvid.lab.train import SCORES_FILE, STATE_FILE, WEIGHTS_FOLDER, train
-from blurvid.lab.train.moving import MovingObjective
+from blurvid.lab.train.moving import MovingObjective, validate
 from blurvid.lab.train.settings import check_options
 from blurvid.lab.train.state import load_state
-from blurvid.lab.train.validation import validate
 from blurvid.media import write_still
-from blurvid.models import GivenMiddle, MotionModel, build
+from blurvid.models import GivenPicture, MotionModel, build
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
+from blurvid.weights import store
 
 pytestmark = pytest.mark.usefixtures("surroundings")
 DEVICE = torch.device("cpu")
@@ -99,7 +99,7 @@ def tiny():
     """A deblurrer of few channels, which changes nothing yet."""
     made = build("maxim", MaximSpec(stages=1, features=4))
     place = weights.cache_dir() / "weights/tiny"
-    weights.save(made, place, name="tiny", recipe={}, data="", scores={}, licence="")
+    store.save(made, place, name="tiny", recipe={}, data="", scores={}, licence="")
 
 
 def source(device=DEVICE, options=OPTIONS, kept=0):
@@ -195,7 +195,9 @@ def test_batches_hold_both_and_go_to_the_right():
 
 def model():
     torch.manual_seed(0)
-    return MotionModel(GivenMiddle(), MotionNet(SMALL.motion), RestoreNet(SMALL.restore))
+    return MotionModel(
+        GivenPicture(torch.empty(3, 1, 1)), MotionNet(SMALL.motion), RestoreNet(SMALL.restore)
+    )
 
 
 @pytest.mark.parametrize("stages", [("motion",), ("restore",), ("motion", "restore")])
@@ -276,7 +278,7 @@ def test_a_run_goes_on_and_scores_what_it_never_saw(tmp_path, tiny):
     found = weights.find(parts / WEIGHTS_FOLDER)
     assert found.middle == "tiny" and set(found.info["files"]) == {"motion", "restore"}
     assert found.info["scores"]["validation"]["frames"] > 10
-    loaded = weights.load(found)
+    loaded = store.load(found)
     assert isinstance(loaded, MotionModel) and loaded.middle.name == "maxim"
     assert not any(name.startswith("middle") for name in load_state(parts / STATE_FILE)["model"])
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from blurvid import media
-from blurvid.blur import average_frames
 from blurvid.config import QualityOptions
 from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.exposure import average_frames
 from blurvid.lab.synth.camera import defocus
-from blurvid.media.trust import FULL_ERROR, TrustMaps, colored, trust_picture
+from blurvid.media.flow import FULL_ERROR, TrustMaps, colored, trust_picture
 from blurvid.pipeline import Clip
 from blurvid.pipeline.trust import CELLS, SOFT, assess, reblur_map, sharpness
 from blurvid.recipe import Recipe, Source

@@ -22,15 +22,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from blurvid import media, weights
-from blurvid.blur import average_frames
+from blurvid import media
+from blurvid.bounds import check
 from blurvid.config import DirectSpec, VideoOptions
 from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.exposure import average_frames
 from blurvid.flow import Chain, joint, meet, seam, ways
 from blurvid.flow import chain as chain_module
 from blurvid.networks import DirectNet
-from blurvid.pipeline import check_video, extract_video, video
-from blurvid.recipe import Recipe, Source
+from blurvid.pipeline import extract_video, video
+from blurvid.recipe import GIVEN, Recipe, Source
+from blurvid.weights import store
 
 WHOLE_PIECE, PIECE = video.PIECE, 4
 """Frames a piece here."""
@@ -77,7 +79,7 @@ class Known:
         self.sevens, self.turned, self.fail_at = sevens, turned, fail_at
         self.doubts = doubts
         self.model = SimpleNamespace(name="known", count=7)
-        self.dtype, self.given = torch.float32, None
+        self.dtype = torch.float32
         self.recipe = Recipe(Source("known", "known"))
         self.asked = []
 
@@ -455,13 +457,14 @@ def test_errors_leave_nothing_behind(tmp_path):
     with pytest.raises(OutputError, match="the same file as the input"):
         extract_video(source, source, known, overwrite=True)
     given_ = Known(sevens, [False] * 2)
-    given_.given = sevens[0][3]
+    picture = Source("sharp.png", GIVEN, Path("sharp.png"))
+    given_.recipe = Recipe(Source("known", "known"), picture)
     with pytest.raises(OptionError, match="a picture is the middle frame of one photo"):
         extract_video(source, tmp_path / "out.mp4", given_)
     wrong = ({"fps": 0}, {"fps": "x"}, {"audio": "x"}, {"start": -1}, {"duration": 0})
     for options in wrong:
         with pytest.raises(OptionError):
-            check_video(VideoOptions(**options))
+            check(VideoOptions(**options))
     for options in ({"start": 0.2}, {"start": 0.05, "duration": 0.01}):
         with pytest.raises(InputError, match=r"nothing is in that part.* shown at 0\.1 s"):
             extract_video(source, tmp_path / "out.mp4", known, VideoOptions(**options))
@@ -500,7 +503,7 @@ def tiny(tmp_path_factory):
     torch.manual_seed(0)
     net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
     torch.nn.init.uniform_(net.head.bias, -0.3, 0.3)
-    weights.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
+    store.save(net, folder, name="tiny", recipe={}, data="", scores={}, licence="MIT")
     return folder
 
 

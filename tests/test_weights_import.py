@@ -185,23 +185,22 @@ def files(states, tmp_path_factory):
 
 def refused(paths, match):
     with pytest.raises(WeightsError, match=match) as caught:
-        weights.import_authors(paths)
+        authors.import_authors(paths)
     assert "\n" not in str(caught.value)
     assert not (weights.cache_dir() / "weights" / "jin2018").exists()
 
 
 def test_the_four_files_become_the_same_cascade(cascade, files, tmp_path):
     order = [files[stage] for stage in ("17", "middle", "26", "35")]
-    report = weights.import_authors(order)
+    made = authors.import_authors(order)
     found = weights.find("jin2018")
-    loaded = weights.load(found)
+    loaded = store.load(found)
 
-    assert report.weight_set == found
+    assert made == found
     assert found.path == tmp_path / "home" / "weights" / "jin2018"
     assert (found.model, found.origin, found.score) == ("cascade", "cache", None)
-    assert [file.stage for file in report.files] == list(STAGES)
-    assert not any(file.matches for file in report.files)
-    assert report.files[0].verdict == "differs from the published center_v3.pth"
+    assert list(found.info["recipe"]["files"]) == list(STAGES)
+    assert not any(file["published"] for file in found.info["recipe"]["files"].values())
     stored = loaded.state_dict()
     for name, value in cascade.state_dict().items():
         assert torch.equal(stored[name], value), name
@@ -211,7 +210,7 @@ def test_the_four_files_become_the_same_cascade(cascade, files, tmp_path):
     assert torch.equal(loaded(y), frames)
 
     with pytest.raises(OutputError, match="exists already"):
-        weights.import_authors(order)
+        authors.import_authors(order)
 
 
 def test_renamed_files_land_in_their_stage_and_published_ones_are_known(
@@ -222,12 +221,11 @@ def test_renamed_files_land_in_their_stage_and_published_ones_are_known(
         (tmp_path / name).symlink_to(files[stage])
     digest = hashlib.sha256(files["middle"].read_bytes()).hexdigest()
     monkeypatch.setitem(authors.PUBLISHED, "middle", digest)
-    report = weights.import_authors([tmp_path / name for name in swapped.values()], "mine")
-    assert [file.path.name for file in report.files] == list(swapped.values())
-    assert report.files[0].verdict == "matches the published file"
-    assert [file.matches for file in report.files] == [True, False, False, False]
-    assert report.weight_set.info["recipe"]["files"]["middle"]["published"] is True
-    loaded = weights.load(weights.find("mine", "cascade"))
+    made = authors.import_authors([tmp_path / name for name in swapped.values()], "mine")
+    told = made.info["recipe"]["files"].values()
+    assert [file["name"] for file in told] == list(swapped.values())
+    assert [file["published"] for file in told] == [True, False, False, False]
+    loaded = store.load(weights.find("mine", "cascade"))
     assert torch.equal(
         loaded.stages["middle"].head[4].weight, cascade.stages["middle"].head[4].weight
     )
@@ -246,7 +244,7 @@ def test_twice_the_same_or_too_few_are_refused(files):
     refused([files["26"]], r"missing.*: center_v3\.pth, F35_N8\.pth, F17_N9")
     refused([], "missing")
     with pytest.raises(WeightsError, match="cannot be the name"):
-        weights.import_authors([], "../up")
+        authors.import_authors([], "../up")
 
 
 def small(**changes):

@@ -12,8 +12,8 @@ from PIL import Image
 from torch.testing import assert_close
 
 from blurvid import media
-from blurvid.blur import average_frames
 from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.exposure import average_frames
 from blurvid.lab.data.windows import (
     SourceClip,
     find_clips,
@@ -70,7 +70,7 @@ def test_gopro_all_layout(tmp_path):
     clips = find_clips([tmp_path / "GOPRO_Large_all"])
 
     assert [c.name for c in clips] == ["test/GOPR0384_11_01", "train/GOPR0372_07_00"]
-    assert {c.layout for c in clips} == {"GOPRO_Large_all"}
+    assert {c.layout for c in clips} == {"folder of frames"}
     assert not any(c.warnings for c in clips)
 
 
@@ -292,7 +292,7 @@ def test_the_number_of_workers_changes_nothing(clip, tmp_path):
     assert snapshot(tmp_path / "1") == snapshot(tmp_path / "4")
     assert told[:11] == told[11:]
     assert torch.get_num_threads() == threads
-    with pytest.raises(OptionError, match="0 threads that make windows; 1 to 1024"):
+    with pytest.raises(OptionError, match="threads must be from 1 to 1024"):
         write_windows(sources, tmp_path / "none", options, jobs=0)
 
 

@@ -31,8 +31,7 @@ def serve(run: RunOptions, on_ready: Callable[[str], None]) -> None:
     try:
         import uvicorn
 
-        from blurvid.app.guard import Guard
-        from blurvid.app.pages import Pages, Windows
+        from blurvid.app.pages import Guard, Pages, Windows
     except ModuleNotFoundError as error:
         raise OptionError(
             f"the app needs the package {error.name}; run: pip install 'blurvid[app]'"

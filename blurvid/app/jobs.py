@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from blurvid import media
 from blurvid.app.results import Results
 from blurvid.atomic import Stopped
-from blurvid.config import FRAMES, MODELS, QUALITIES, OrderOptions, QualityOptions
+from blurvid.bounds import Bounds, made
+from blurvid.config import (
+    FRAMES,
+    LEAST_FRAMES,
+    MODELS,
+    MOST_FRAMES,
+    QUALITIES,
+    OrderOptions,
+    QualityOptions,
+)
 from blurvid.errors import InputError, OptionError
 from blurvid.media import Box
-from blurvid.recipe import Recipe, check_frames, resolve
+from blurvid.recipe import Recipe, resolve
 
 LONGEST_NAME = 100
 """Letters of a file's name that are kept."""
@@ -32,10 +42,9 @@ class Wanted:
     """What is asked for of a photo."""
 
     model: str = "auto"
-    quality: str = "fast"
-    """One of `config.QUALITIES`."""
+    quality: Literal["fast", "good", "best"] = "fast"
     direction: str = "auto"
-    frames: int = FRAMES
+    frames: Annotated[int, Bounds(LEAST_FRAMES, MOST_FRAMES)] = FRAMES
     part: tuple[int, int, int, int] | None = None
     """Left, top, width, height [px of the upright photo] of what is worked on; None is all."""
 
@@ -46,17 +55,15 @@ class Wanted:
         Raises:
             OptionError: a value that means nothing.
         """
-        found = cls(
-            str(values.get("model", cls.model)),
-            str(values.get("quality", cls.quality)),
-            str(values.get("direction", cls.direction)),
-            _whole(values.get("frames", cls.frames)),
-            _box(values.get("part")),
-        )
-        for value, known in ((found.model, ("auto", *MODELS)), (found.quality, QUALITIES)):
-            if value not in known:
-                raise OptionError(f"{value!r} is none of {', '.join(known)}")
-        check_frames(found.frames)  # one alone is no clip
+        sent = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            sent["frames"] = int(sent["frames"])  # of an address it is text
+        found = made(cls, sent)
+        left, top, wide, high = found.part or (0, 0, SMALLEST_PART, SMALLEST_PART)
+        if min(left, top) < 0 or min(wide, high) < SMALLEST_PART:
+            raise OptionError(f"a part has at least {SMALLEST_PART} pixels a side")
+        if found.model not in ("auto", *MODELS):
+            raise OptionError(f"{found.model!r} is none of auto, {', '.join(MODELS)}")
         found.recipe()
         return found
 
@@ -74,25 +81,6 @@ class Wanted:
             frames=self.frames,
             precision=precision,
         )
-
-
-def _whole(value: Any) -> int:
-    """A whole number of what a page sends."""
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise OptionError(f"{value!r} is not a whole number") from None
-
-
-def _box(value: Any) -> tuple[int, int, int, int] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or len(value) != 4:
-        raise OptionError("a part is its left, top, width and height")
-    left, top, wide, high = map(_whole, value)
-    if min(left, top) < 0 or min(wide, high) < SMALLEST_PART:
-        raise OptionError(f"a part has at least {SMALLEST_PART} pixels a side")
-    return left, top, wide, high
 
 
 @dataclass(frozen=True)

@@ -3,5 +3,3 @@
 from blurvid.batch.contact import write_contact
 from blurvid.batch.run import run
 from blurvid.batch.spread import run_on_ray
-
-__all__ = ["run", "run_on_ray", "write_contact"]

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from blurvid import runtime
+from blurvid.bounds import check
 from blurvid.config import RAY_STORE, RAY_THREADS, RayOptions, RunOptions
-from blurvid.errors import DeviceError, OptionError
+from blurvid.errors import DeviceError, OptionError, first_line
 
 _STARTS = 5
 """Times that a cluster is tried to be started; Ray gives itself 30 s, too few on a busy machine."""
@@ -62,7 +63,7 @@ def joined(options: RayOptions, run: RunOptions) -> Iterator[tuple[Any, Seats]]:
 
 
 def load(options: RayOptions, run: RunOptions) -> Any:
-    """Import Ray and Ray Data, which take seconds.
+    """Import Ray, which takes seconds.
 
     Raises:
         OptionError: one is not installed, or options that Ray cannot serve.
@@ -73,8 +74,6 @@ def load(options: RayOptions, run: RunOptions) -> Any:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray: Any = importlib.import_module("ray")
-        importlib.import_module("ray.data")
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         # What became of each dead worker would be printed on stdout.
         importlib.import_module("ray._private.worker")._worker_logs_enabled = False  # type: ignore[attr-defined]
     except ImportError as error:
@@ -106,7 +105,7 @@ def _init(ray: Any, options: RayOptions, run: RunOptions) -> None:
                 if tries == 1 or "timed out during startup" not in str(error):
                     raise
     except Exception as error:  # of any kind, plain ones too
-        reason = runtime.first_line(error)
+        reason = first_line(error)
         if address is None:
             raise DeviceError(f"no Ray cluster can be started here: {reason}") from error
         raise DeviceError(
@@ -138,10 +137,8 @@ def _check(options: RayOptions, run: RunOptions) -> None:
             f"{options.address}: run the command on a machine of the cluster, with --address auto "
             "or HOST:PORT"
         )
-    if options.workers is not None:
-        runtime.check_threads(options.workers, "workers")
-    if run.threads is not None:
-        runtime.check_threads(run.threads, "CPU threads")
+    check(options)
+    check(run)
     if run.device.startswith("cuda:"):
         raise OptionError(f"{run.device}: Ray hands out the GPUs; use --device cuda")
 

@@ -16,6 +16,7 @@ import torch
 
 from blurvid import media, runtime
 from blurvid.atomic import heed
+from blurvid.bounds import check
 from blurvid.config import BATCH_PIXELS, FRAMES, MOST_WRITERS, BatchOptions, Output
 from blurvid.errors import BlurvidError, DeviceError
 from blurvid.flow import Motion
@@ -69,10 +70,10 @@ def run(
         OptionError: an option is out of range.
         OutputError: another process is doing these jobs.
     """
+    check(options)
     writers = options.writers
     if writers is None:
         writers = min(MOST_WRITERS, runtime.processors())
-    runtime.check_threads(writers, "threads that write", least=0)
     gate = Gate(identities(whole or jobs), output)
     steps = Steps(extract, gate, options.measure, options.allow_truncated, on_warning)
     pixels = options.pixels or _most_pixels(extract)

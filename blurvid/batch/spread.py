@@ -1,16 +1,16 @@
-"""Batches on a Ray cluster: Ray Data hands out the work, and does again what a dead worker had."""
+"""Batches on a Ray cluster, which does again what a worker had that died."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import platform
+import secrets
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import psutil
@@ -19,15 +19,7 @@ import torch
 from blurvid import __version__, media, runtime
 from blurvid.batch.cluster import joined, load
 from blurvid.batch.run import Steps
-from blurvid.config import (
-    RAY_BLOCK,
-    RAY_SHARES,
-    RAY_TRIES,
-    BatchOptions,
-    Output,
-    RayOptions,
-    RunOptions,
-)
+from blurvid.config import RAY_TRIES, BatchOptions, Output, RayOptions, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.pipeline import opened
 from blurvid.planning import Gate, Job, Outcome, alone, folder_of, identities, named
@@ -102,8 +94,7 @@ def run_on_ray(
             else:
                 yield job, settled
         work = _Photos(recipe, replace(output, overwrite=True), options)
-        at_once = RAY_BLOCK if recipe.model == "direct" else 1
-        made = spread(left, work, folder_of(jobs), ray, run, at_once=at_once, on_known=tell)
+        made = spread(left, work, folder_of(jobs), ray, run, on_known=tell)
         with contextlib.closing(made):
             yield from made
 
@@ -150,25 +141,19 @@ def spread(
     folder: Path,
     options: RayOptions,
     run: RunOptions,
-    *,
-    at_once: int = 1,
     on_known: Callable[[Task, Any], None] = lambda task, known: None,
 ) -> Generator[tuple[Task, Any], None, None]:
     """Do tasks on the workers of a Ray cluster.
 
-    A task whose worker dies is done again by another, up to `RAY_TRIES` times in all; so are those
-    that this worker took with it, which count no tries.
+    A task whose worker dies is done again by another, up to `RAY_TRIES` times in all.
 
     Args:
-        tasks: what is done; it travels as a pickle, as its result does.
+        tasks: what is done; it travels, as its result does.
         opening: loads what is needed, once a worker.
         folder: of the results, which all machines must see.
         options: which cluster, how many workers.
         run: device, threads and memory of each worker.
-        at_once: most tasks that a worker takes in one go: several, where they are short, take less
-            time and memory of this process.
-        on_known: called in this thread with what is known of a task before its work; of several in
-            one go, when all are done.
+        on_known: called in this thread with what is known of a task before its work.
 
     Yields:
         A task, in the order in which they are done, with its result or the `BlurvidError` that
@@ -182,129 +167,102 @@ def spread(
     """
     if not tasks:
         return
-    with contextlib.ExitStack() as stack:
-        ray, seats = stack.enter_context(joined(options, run))
+    with joined(options, run) as (ray, seats):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            marks = stack.enter_context(TemporaryDirectory(prefix=".blurvid-", dir=folder))
         except OSError as error:
             raise OutputError(f"{folder}: {media.reason(error)}") from error
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = context.print_on_execution_start = False
-        context.target_max_block_size = 1  # what is known early waits for nothing behind it
-        shared = Path(marks).absolute()
         device = "cuda" if seats.gpus else "mps" if run.device == "mps" else "cpu"
         own = replace(run, device=device, threads=seats.cpus)
-        rows = [{"number": n, "task": pickle.dumps(task)} for n, task in enumerate(tasks)]
-        blocks = -(-len(rows) // at_once)
-        blocks = max(blocks, min(len(rows), RAY_SHARES * seats.count))
-        done = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
-            _Worker,
-            fn_constructor_args=(
-                opening,
-                own,
-                seats.share,
-                Path.cwd(),
-                shared,
-                __version__,
-            ),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(
-                size=min(seats.count, blocks), max_tasks_in_flight_per_actor=1
-            ),
+        about = opening, own, seats.share, Path.cwd(), folder.absolute(), __version__
+        place, left = ray.put(_Place(secrets.token_hex(8), *about)), iter(tasks)
+        work = ray.remote(_work).options(
+            num_returns="streaming",
+            max_retries=RAY_TRIES - 1,
             num_cpus=seats.cpus,
             num_gpus=seats.gpus,
         )
-        known: set[int] = set()
-        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for pickled in batch["results"].to_pylist():
-                for number, able, result in pickle.loads(pickled):
-                    failed = isinstance(result, Exception)
-                    if failed and not (able and isinstance(result, BlurvidError)):
-                        raise result
-                    if number in known:
-                        known.remove(number)
-                        yield tasks[number], result
+        pending: dict[Any, tuple[Task, bool]] = {}
+        """What is being done, and whether what is known of it has been told."""
+        try:
+            while True:
+                for task in islice(left, seats.count - len(pending)):
+                    pending[work.remote(place, task)] = task, False
+                if not pending:
+                    return
+                for values in ray.wait(list(pending))[0]:
+                    task, told = pending.pop(values)
+                    try:
+                        able, value = ray.get(next(values))
+                    except ray.exceptions.RayError:
+                        given_up = DeviceError(f"given up: {RAY_TRIES} workers died of it")
+                        able, value = True, given_up
+                    if not able:
+                        raise value
+                    if told or isinstance(value, BlurvidError):
+                        yield task, value
                     else:
-                        known.add(number)
-                        if not failed:
-                            on_known(tasks[number], result)
+                        pending[values] = task, True
+                        on_known(task, value)
+        finally:
+            for values in pending:
+                ray.cancel(values, force=True)
 
 
-@dataclass
-class _Worker:
-    """What runs in each process of the cluster; errors come back as values."""
+@dataclass(frozen=True)
+class _Place:
+    """Where workers find what they need, and what that is."""
 
+    name: str
+    """Of the run."""
     opening: Opening
     run: RunOptions
     share: float
     home: Path
-    marks: Path
-    """A folder with a file for each task that was begun, as long as the times that it was, until
-    it ends."""
+    folder: Path
     version: str
-    do: Callable[[Any], Iterator[Any]] | None = None
-    able: bool = False
-    """Whether an error is that of one task; else it is that of every task."""
 
-    def __call__(self, batch: Any) -> Iterator[dict[str, Any]]:
-        """Do some tasks; the first time, load what is needed for them.
+    def begin(self) -> AbstractContextManager[Callable[[Any], Iterator[Any]]]:
+        """Go where names mean the same as elsewhere, and load what is needed.
 
-        Of each come two values, whatever happens, since Ray counts the rows of a worker that died:
-        what is known before the work, and the result. An error is both. Those of a single task are
-        rows of their own; those of several are one, which has once what they share.
+        Raises:
+            BlurvidError: this machine cannot do the work.
         """
-        tasks = zip(*(batch[key].to_pylist() for key in ("number", "task")), strict=True)
-        told = (value for number, task in tasks for value in self._told(number, task))
-        for some in [list(told)] if batch.num_rows > 1 else ([one] for one in told):
-            yield {"results": [pickle.dumps(some)]}
-
-    def _told(self, number: int, task: bytes) -> Iterator[tuple[int, bool, Any]]:
-        work, value = self._work(self.marks / str(number), task), None
-        for _ in range(2):
-            if not isinstance(value, Exception):
-                try:
-                    value = next(work)
-                except Exception as error:  # the class of a bug need not travel
-                    value = error if isinstance(error, BlurvidError) else RuntimeError(repr(error))
-            yield number, self.able, value
-
-    def _work(self, mark: Path, task: bytes) -> Iterator[Any]:
-        self.able = self.do is not None
-        if self.do is None:
-            self._look()
-        with mark.open("a") as tries:
-            if tries.tell() >= RAY_TRIES:
-                self.able = True  # though a new worker says so
-                raise DeviceError(f"given up: {RAY_TRIES} workers died of it")
-            tries.write(".")
-        if self.do is None:
-            self.do = self._begin()
-            self.able = True
-        try:
-            yield from self.do(pickle.loads(task))
-        finally:
-            mark.unlink()
-
-    def _look(self) -> None:
-        """Go where names mean the same as elsewhere."""
         host = platform.node()
         if self.version != __version__:
             raise DeviceError(f"{host} has blurvid {__version__}, here it is {self.version}")
         with contextlib.suppress(OSError):
             os.chdir(self.home)
-        if Path.cwd() != self.home or not self.marks.is_dir():
+        if Path.cwd() != self.home or not self.folder.is_dir():
             raise InputError(
                 f"{host} does not see {self.home} and the folder of results as this machine does; "
                 "photos and results must be on a disk that all machines share"
             )
-
-    def _begin(self) -> Callable[[Any], Iterator[Any]]:
-        """Load, in the thread that works: settings of torch belong to it."""
         run = self.run
         if run.max_memory is None and self.share < 1 and run.device == "cpu":
             free = int(self.share * runtime.room(torch.device("cpu")))
             run = replace(run, max_memory=psutil.Process().memory_info().rss + free)
-        self.block = self.opening(run)  # which ends with the process
-        return self.block.__enter__()
+        return self.opening(run)
+
+
+_ready: dict[str, tuple[Any, Callable[[Any], Iterator[Any]]]] = {}
+"""What this process has loaded, by the name of the run, for as long as it lives."""
+
+
+def _work(place: _Place, task: Any) -> Iterator[tuple[bool, Any]]:
+    """Do a task in a worker: what is known of it, then its result, or an error that is both.
+
+    With each, whether it is that of the task; else it is that of every task.
+    """
+    able = False
+    try:
+        if place.name not in _ready:
+            block = place.begin()
+            _ready[place.name] = block, block.__enter__()
+        able = True
+        for value in _ready[place.name][1](task):
+            yield True, value
+    except BlurvidError as error:
+        yield able, error
+    except Exception as error:  # the class of a bug need not travel
+        yield False, RuntimeError(repr(error))

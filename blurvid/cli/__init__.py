@@ -7,13 +7,12 @@ import click
 from blurvid import __version__
 from blurvid.cli.app import app
 from blurvid.cli.bench import bench
-from blurvid.cli.completion import completion
 from blurvid.cli.config import config
 from blurvid.cli.deblur import deblur
 from blurvid.cli.doctor import doctor
 from blurvid.cli.evaluate import evaluate
 from blurvid.cli.extract import extract
-from blurvid.cli.guide import guide
+from blurvid.cli.guide import completion, guide
 from blurvid.cli.settings import SettledGroup
 from blurvid.cli.synth import synth
 from blurvid.cli.train import train

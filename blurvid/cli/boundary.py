@@ -20,13 +20,6 @@ import click
 
 from blurvid import errors
 
-EXIT_CODES: dict[type[errors.BlurvidError], int] = {
-    errors.OptionError: 2,
-    errors.InputError: 3,
-    errors.WeightsError: 4,
-    errors.DeviceError: 5,
-    errors.OutputError: 6,
-}
 _BREAKING = frozenset(("Cc", "Zl", "Zp"))
 """Categories of characters that end a line or steer a terminal."""
 
@@ -34,14 +27,6 @@ EXISTING = {"--overwrite": "replaces it", "--skip-existing": "leaves it and goes
 """What options do with an output that is there already."""
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # as a shell counts it: 128 + SIGPIPE
-
-
-def exit_code(error: errors.BlurvidError) -> int:
-    """Exit code of an error; 1 where none is listed."""
-    for kind, code in EXIT_CODES.items():
-        if isinstance(error, kind):
-            return code
-    return 1
 
 
 def one_line(message: object) -> str:
@@ -121,7 +106,7 @@ class ErrorBoundary(click.Group):
                 raise
             silence(sys.stdout)
             fail(f"standard output: not written: {errors.reason(error)}")
-            sys.exit(EXIT_CODES[errors.OutputError])
+            sys.exit(errors.OutputError.code)
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         try:
@@ -149,7 +134,7 @@ class ErrorBoundary(click.Group):
             return result
         except errors.BlurvidError as error:
             fail(error)
-            ctx.exit(exit_code(error))
+            ctx.exit(error.code)
         except BrokenPipeError:
             # The reader of our output has gone; nothing more can be said to it.
             for stream in (sys.stdout, sys.stderr):
@@ -160,11 +145,11 @@ class ErrorBoundary(click.Group):
                 # The system refuses a path before anything is done with it: a name too long, a
                 # folder that may not be entered.
                 fail(f"{os.fsdecode(error.filename)}: {errors.reason(error)}")
-                ctx.exit(EXIT_CODES[errors.InputError])
+                ctx.exit(errors.InputError.code)
             if not _lacks_memory(error):
                 raise
             fail("not enough memory")
-            ctx.exit(EXIT_CODES[errors.DeviceError])
+            ctx.exit(errors.DeviceError.code)
 
 
 def _interrupted() -> NoReturn:

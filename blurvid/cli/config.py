@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from blurvid.atomic import replacing
 from blurvid.cli import settings
-from blurvid.errors import OptionError, OutputError
+from blurvid.errors import OptionError
 
 
 @click.group(
@@ -52,13 +53,7 @@ def set_(key: str, values: tuple[str, ...]) -> None:
     option = settings.option_of(key)
     settings.checked(option, list(values), key)
     found = [_typed(value, option) for value in values]
-    document = _document()
-    *tables, name = key.split(".")
-    table: MutableMapping[str, Any] = document
-    for part in tables:
-        table = table.setdefault(part, {})
-    table[name] = found if option.multiple else found[0]
-    _write(document)
+    _change(key, found if option.multiple else found[0])
 
 
 @config.command()
@@ -70,16 +65,7 @@ def unset(key: str) -> None:
     Example:
       blurvid config unset extract.quality
     """
-    document = _document()
-    *tables, name = key.split(".")
-    table: Any = document
-    with contextlib.suppress(KeyError, TypeError):
-        for part in tables:
-            table = table[part]
-        del table[name]
-        _write(document)
-        return
-    raise OptionError(f"{settings.path()}: {key} is not set")
+    _change(key, None)
 
 
 @config.command("path")
@@ -110,23 +96,22 @@ def _toml(value: Any) -> str:
     return str(tomlkit.item(value).as_string())
 
 
-def _document() -> MutableMapping[str, Any]:
-    """The file, with its comments."""
+def _change(key: str, value: Any) -> None:
+    """Put a value into the file, whose comments stay, or take it out where it is None."""
     import tomlkit
 
     settings.read()  # refuses what is no TOML
     file = settings.path()
-    return tomlkit.parse(file.read_text(encoding="utf-8")) if file.exists() else tomlkit.document()
-
-
-def _write(document: MutableMapping[str, Any]) -> None:
-    import tomlkit
-
-    file = settings.path()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_name(f"{file.name}.new")
+    document = tomlkit.parse(file.read_text(encoding="utf-8") if file.exists() else "")
+    *tables, name = key.split(".")
+    table: Any = document
+    for part in tables:
+        table = table.setdefault(part, {}) if isinstance(table, MutableMapping) else {}
+    if value is None and name not in table:
+        raise OptionError(f"{file}: {key} is not set")
+    if value is None:
+        del table[name]
+    else:
+        table[name] = value
+    with replacing([file]) as (fresh,):
         fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
-        fresh.replace(file)
-    except OSError as error:
-        raise OutputError(f"{file}: not written: {error.strerror or error}") from None

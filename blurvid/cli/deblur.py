@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from blurvid.cli import choices, options, values
+from blurvid.cli import options, values
 from blurvid.cli.photos import Batch, go_through
 from blurvid.cli.sections import SectionedCommand
-from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, MIDDLE_CHOICES, Output, PartOptions
+from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, Output, Wanted
 from blurvid.recipe import resolve_middle
 
 
@@ -33,18 +34,16 @@ from blurvid.recipe import resolve_middle
     type=click.Choice(FRAME_FORMATS),
     help="What to write to a folder.  [default: the photo's own, or png]",
 )
-@choices.part_options
-@choices.middle_option("What deblurs; also others' weights")
-@choices.fast_option("The middle network alone: faster, and less sharp")
-@choices.passes_option
+@options.part_options
+@options.middle_option("What deblurs; also others' weights")
+@options.fast_option("The middle network alone: faster, and less sharp")
+@options.passes_option
 @options.memory_option
 @options.run_options
 @options.engine_options
 @options.batch_options
-@values.takes(batch=Batch, output=Output, part=PartOptions)
-def deblur(
-    batch: Batch, output: Output, part: PartOptions, middle: str, fast: bool, passes: int
-) -> None:
+@values.takes(batch=Batch, output=Output, wanted=Wanted)
+def deblur(batch: Batch, output: Output, wanted: Wanted, fast: bool) -> None:
     """Make each PHOTO sharp: the frame in the middle of its exposure alone.
 
     PHOTO is as for `blurvid extract`. The picture keeps size, profile and EXIF.
@@ -56,8 +55,7 @@ def deblur(
       blurvid deblur holiday/ -o sharp/ --middle NAFNet-GoPro-width64.pth
     """
     if fast:
-        if middle != MIDDLE_CHOICES[0]:
+        if wanted.middle != Wanted.middle:
             raise click.UsageError(f"--fast is --middle {FAST_MIDDLE}; give one of them")
-        middle = FAST_MIDDLE
-    recipe = resolve_middle(middle, passes=passes, part=part, precision=batch.run.precision)
-    go_through(batch, output, recipe)
+        wanted = replace(wanted, middle=FAST_MIDDLE)
+    go_through(batch, output, resolve_middle(wanted, batch.run.precision))

@@ -8,64 +8,57 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blurvid.cli import choices, options, values
+from blurvid.cli import options, values
 from blurvid.cli.boundary import echo_json, warn
-from blurvid.cli.scores import show_report
 from blurvid.cli.sections import SectionedCommand, below
-from blurvid.config import MIDDLE_CHOICES, Gamma, QualityOptions, RunOptions
-from blurvid.lab.options import BLUR_FOLDERS, GOPRO7, PROTOCOLS, SynthOptions
+from blurvid.config import Gamma, RunOptions, Wanted
+from blurvid.lab.options import BLUR_FOLDERS, SynthOptions
 
 if TYPE_CHECKING:
-    from blurvid.lab.evaluate import Row
+    from rich.table import Table
+
+    from blurvid.lab.evaluate import Report, Row, Summary
+    from blurvid.lab.metrics import SequenceScore
 
 DEFAULT = SynthOptions()
-FIRST = "fast model weights_name middle protocol clip_scale stride device as_json quiet"
+FIRST = "fast model weights_name middle gamma clip_scale stride device as_json quiet"
 scored = below("What is scored")
 windows = below("Windows of clips")
 MORE = """
 blurvid eval windows/ --model cascade --json
-blurvid eval GOPRO_Large/ --protocol gopro1111 --blur-folder blur_gamma
+blurvid eval GOPRO_Large/test --blur-folder blur_gamma
 
 A folder with a samples.json will do, too. Of clips, windows are made on the fly. forward is PSNR
 in the order given; pPSNR that of the better order of time, chosen for each window as a whole. The
-blurry photo and the middle frame, each repeated seven times, are what a model must beat. The last
-line tells how well the expected PSNR of `extract` (trust) ranks the windows, and how well the re-
-blur does.
+blurry photo and the middle frame, each repeated seven times, are what a model must beat.
 
-With --protocol, SRC is a copy of GoPro's data (or its test folder), and the scores of the middle
-frame stand beside those that the paper's Table 2 gives for Jin 2018 and Nah 2017: gopro7 averages
-7 frames of GOPRO_Large_all at 45 % of their size; gopro1111 takes the blurry images that
-GOPRO_Large holds. What the paper leaves open is printed with the result.
+Of scenes of GOPRO_Large (blur, blur_gamma, sharp) the stored images are taken, and the middle frame
+alone is scored.
 """
 
 
 @click.command("eval", cls=SectionedCommand, first=FIRST, more=MORE)
 @click.argument("source", type=options.existing, metavar="SRC")
-@choices.weights_options
-@choices.model(
+@options.weights_options
+@options.model(
     "--middle",
-    default=MIDDLE_CHOICES[0],
-    show_default=True,
     metavar="NAME|FILE",
     help="What gives the middle frame. As for `blurvid extract`.",
 )
-@choices.quality_options
-@scored(
-    "--protocol",
-    type=click.Choice(PROTOCOLS),
-    help="A column of the paper's Table 2. On GoPro's test scenes.",
-)
+@options.quality_options
 @scored(
     "--blur-folder",
     type=click.Choice(BLUR_FOLDERS),
-    help=f"Stored blurry images that gopro1111 takes.  [default: {BLUR_FOLDERS[0]}]",
+    default=BLUR_FOLDERS[0],
+    show_default=True,
+    help="Of GOPRO_Large, which of the stored blurry images.",
 )
 @windows(
     "--gamma",
-    type=values.parse_gamma,
+    type=values.number_or("srgb"),
     metavar="FLOAT|srgb",
     help="Camera response of the re-blur, and of windows made of clips.  "
-    f"[default: {DEFAULT.gamma}; gopro7: {GOPRO7.gamma}]",
+    f"[default: {DEFAULT.gamma}]",
 )
 @windows(
     "--clip-scale",
@@ -77,19 +70,15 @@ GOPRO_Large holds. What the paper leaves open is printed with the result.
 @options.run_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each window.")
-@values.takes(quality=QualityOptions, run=RunOptions)
+@values.takes(wanted=Wanted, run=RunOptions)
 def evaluate(
     source: Path,
-    weights_name: str | None,
-    model: str,
     fast: bool,
-    middle: str,
-    protocol: str | None,
-    blur_folder: str | None,
+    blur_folder: str,
     gamma: Gamma | None,
     clip_scale: float | None,
     stride: int | None,
-    quality: QualityOptions,
+    wanted: Wanted,
     run: RunOptions,
     as_json: bool,
     quiet: bool,
@@ -102,44 +91,31 @@ def evaluate(
     Examples:
       blurvid eval windows/
       blurvid eval clips/ --stride 3 --fast
-      blurvid eval GOPRO_Large_all/ --protocol gopro7
+      blurvid eval GOPRO_Large_all/test --clip-scale 0.45 --gamma 1
     """
-    if protocol is not None:
-        values.refuse(("clip_scale", "stride"), "does not go with --protocol")
-    else:
-        values.refuse(("blur_folder",), "does not go with windows alone")
     values.refuse_missing([source])
     from blurvid.lab import evaluate as library
     from blurvid.pipeline import opened
     from blurvid.recipe import resolve
 
     # What is scored on is opened before the weights are.
-    benchmark = None
-    if protocol is not None:
-        benchmark = library.open_protocol(protocol, source, gamma=gamma, blur_folder=blur_folder)
-        for warning in benchmark.warnings:
-            warn(warning)
-        windows = benchmark.windows()
-    else:
-        windows = library.windows_from(source, _options(gamma, clip_scale, stride))
-    model = values.picked_model(model, fast)
-    recipe = resolve(weights_name, model, middle, quality=quality, precision=run.precision)
+    windows = library.windows_from(source, _options(gamma, clip_scale, stride), blur_folder)
+    wanted = values.quick(wanted, fast)
+    recipe = resolve(wanted, run.precision)
     for warning in recipe.warnings:
         warn(warning)
     with opened(recipe, run) as ready:
         report = library.evaluate(
             lambda y: ready.scaled(y).frames,
             windows,
-            None if protocol else gamma,
+            gamma,
             on_window=None if quiet else _show_window,
         )
     if as_json:
-        published = benchmark.to_json() if benchmark else {}
-        about = recipe.record() | {"source": str(source)}
-        echo_json(about | published | report.to_json())
+        echo_json(recipe.record() | {"source": str(source)} | report.to_json())
         return
     done = ", ".join(filter(None, (f"weights {recipe.weights.name}", recipe.describe())))
-    show_report(report, f"{recipe.model} ({done})", benchmark)
+    _show(report, f"{recipe.model} ({done})")
 
 
 def _show_window(row: Row) -> None:
@@ -150,3 +126,41 @@ def _options(gamma: Gamma | None, scale: float | None, stride: int | None) -> Sy
     """Options of windows made on the fly; what is not given stays as it is by default."""
     given: dict[str, Any] = {"gamma": gamma, "scale": scale, "stride": stride}
     return dataclasses.replace(DEFAULT, **{k: v for k, v in given.items() if v is not None})
+
+
+def _show(report: Report, model: str) -> None:
+    """Show what a model scored.
+
+    Args:
+        report: the scores.
+        model: its name, its weights, and what was done besides one plain pass.
+    """
+    from rich.console import Console
+
+    click.echo(f"Model {model}, {len(report.rows)} windows")
+    # Names of clips and [dB] are text, not markup.
+    width = None if Console().is_terminal else 120
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    console.print(_table({**report.groups, "all": report.mean}))
+
+
+def _table(summaries: dict[str, Summary]) -> Table:
+    from rich.table import Table
+
+    count = len(summaries["all"].score.per_frame)
+    frames = "1234567" if count > 1 else "4"
+    which = "frames 1..7 in the better order of time" if count > 1 else "the middle frame"
+    table = Table(title=f"PSNR [dB]; {which}")
+    for name in ("", "n", "forward", "pPSNR", *frames, "SSIM", "re-blur"):
+        table.add_column(name, justify="left" if not name else "right")
+    for group, summary in summaries.items():
+        table.add_row(group, str(summary.windows), *_cells(summary.score), f"{summary.reblur:.1f}")
+        table.add_row(f"  blurry x {count}", "", *_cells(summary.blurry), end_section=count == 1)
+        if count > 1:
+            table.add_row("  middle x 7", "", *_cells(summary.middle), end_section=True)
+    return table
+
+
+def _cells(score: SequenceScore) -> list[str]:
+    curve = (f"{value:.2f}" for value in score.per_frame)
+    return [f"{score.psnr:.2f}", f"{score.ppsnr:.2f}", *curve, f"{score.pssim:.3f}"]

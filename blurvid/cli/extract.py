@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from blurvid.cli import choices, options, values
+from blurvid.cli import options, values
 from blurvid.cli.photos import Batch, go_through
 from blurvid.cli.sections import SectionedCommand
 from blurvid.config import (
@@ -16,16 +15,12 @@ from blurvid.config import (
     LEAST_FRAMES,
     MOST_BEYOND,
     MOST_FRAMES,
-    SOUNDS,
-    MotionHints,
-    OrderOptions,
     Output,
-    PartOptions,
-    QualityOptions,
     VideoOptions,
+    Wanted,
 )
 from blurvid.files import content_of
-from blurvid.recipe import Recipe, resolve
+from blurvid.recipe import resolve
 
 FIRST = "path kind fast frames fps compare direction passes overwrite skip_existing quiet"
 MORE = """
@@ -50,37 +45,6 @@ again. A GIF is a photo.
 """
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the command line says of the recipe."""
-
-    model: str
-    fast: bool
-    middle: str
-    quality: QualityOptions
-    order: OrderOptions
-    hints: MotionHints
-    frames: int
-    beyond: int
-    part: PartOptions
-    weights_name: str | None = None
-
-    def resolve(self, precision: str) -> Recipe:
-        """Take every choice."""
-        return resolve(
-            self.weights_name,
-            values.picked_model(self.model, self.fast),
-            self.middle,
-            quality=self.quality,
-            order=self.order,
-            hints=self.hints,
-            frames=self.frames,
-            beyond=self.beyond,
-            part=self.part,
-            precision=precision,
-        )
-
-
 @click.command(cls=SectionedCommand, first=FIRST, more=MORE)
 @options.source_options
 @options.results(
@@ -101,8 +65,6 @@ class Asked:
 @options.results(
     "--frames",
     type=click.IntRange(LEAST_FRAMES, MOST_FRAMES),
-    default=FRAMES,
-    show_default=True,
     metavar="N",
     help=f"How many, {LEAST_FRAMES} to {MOST_FRAMES}, evenly over the exposure; others than "
     f"{FRAMES} of the motion model.",
@@ -110,19 +72,9 @@ class Asked:
 @options.results(
     "--beyond",
     type=click.IntRange(0, MOST_BEYOND),
-    default=0,
-    show_default=True,
     metavar="K",
     help="K more frames before the exposure and K after it, of the motion model; files are "
     "numbered from the first of all. Guesses: everything moves on as it did.",
-)
-@options.results(
-    "--montage",
-    "montages",
-    type=click.Path(path_type=Path),
-    metavar="FILE.png|FOLDER",
-    multiple=True,
-    help="Also write one sheet per photo: the photo, its frames, and crops of where most moves.",
 )
 @options.results(
     "--flow",
@@ -150,7 +102,7 @@ class Asked:
     help="Also write one page about all photos: each blurred and sharp, what to think of it, and "
     "where its results are. Its pictures lie in FILE_files.",
 )
-@choices.part_options
+@options.part_options
 @options.sources(
     "--start",
     type=values.parse_time,
@@ -163,25 +115,22 @@ class Asked:
     metavar="TIME",
     help="Of a video, take so much of it alone, from --start or its beginning.",
 )
-@choices.clip_options
-@choices.clips(
+@options.clip_options
+@options.clips(
     "--audio",
-    type=click.Choice(SOUNDS),
-    default=VideoOptions().audio,
-    show_default=True,
     help="The sound of a video: made as long as its pictures, kept at its own speed, or dropped.",
 )
-@choices.order_options
-@choices.weights_options
-@choices.middle_option("What gives motion or the cascade its middle frame, or a picture that is it")
-@choices.hint_options
-@choices.quality_options
+@options.order_options
+@options.weights_options
+@options.middle_option("What gives the middle frame to motion, as a picture can, or the cascade")
+@options.hint_options
+@options.quality_options
 @options.memory_option
 @options.run_options
 @options.engine_options
 @options.batch_options
-@values.takes(batch=Batch, output=Output, asked=Asked, shown=VideoOptions)
-def extract(batch: Batch, output: Output, asked: Asked, shown: VideoOptions) -> None:
+@values.takes(batch=Batch, output=Output, wanted=Wanted, shown=VideoOptions)
+def extract(batch: Batch, output: Output, wanted: Wanted, shown: VideoOptions, fast: bool) -> None:
     """Extract the seven sharp frames that each PHOTO was made of.
 
     A PHOTO may be a folder, a pattern ('in/**/*.jpg'), a video or -.
@@ -192,7 +141,7 @@ def extract(batch: Batch, output: Output, asked: Asked, shown: VideoOptions) -> 
       blurvid extract photo.jpg -o clip.html         a player for any browser
       blurvid extract holiday/ -o clips/             a clip of each photo
     """
-    recipe = asked.resolve(batch.run.precision)
+    recipe = resolve(values.quick(wanted, fast), batch.run.precision)
     if any(photo == "-" or content_of(photo) != "photo" for photo in batch.photos):
         from blurvid.cli.video import extract_videos
 

@@ -1,4 +1,4 @@
-"""`blurvid guide`: what there is to know, a page for each topic."""
+"""`blurvid guide`: what there is to know, a page for each topic; `blurvid completion`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.shell_completion import get_completion_class
 
 GUIDES = Path(__file__).parents[1] / "guides"
 """One Markdown file for each topic: a title, and a line that says what it is about."""
@@ -53,3 +54,20 @@ def _rendered(page: str) -> str:
     with console.capture() as capture:
         console.print(Markdown(page))
     return capture.get()
+
+
+@click.command(short_help="Print what lets bash, zsh or fish complete words.")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the script that lets SHELL complete commands, options and files.
+
+    \b
+    Examples:
+      echo 'eval "$(blurvid completion bash)"' >> ~/.bashrc
+      echo 'eval "$(blurvid completion zsh)"' >> ~/.zshrc     after compinit
+      blurvid completion fish > ~/.config/fish/completions/blurvid.fish
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None  # click's own
+    click.echo(kind(ctx.find_root().command, {}, "blurvid", "_BLURVID_COMPLETE").source())

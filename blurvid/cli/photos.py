@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blurvid.cli.boundary import exit_code
 from blurvid.cli.report import Progress, Report
 from blurvid.cli.values import picked_engine
 from blurvid.config import BatchOptions, Output, RayOptions, RunOptions
@@ -108,7 +107,7 @@ def go_through(batch: Batch, output: Output, recipe: Recipe, videos: Videos | No
             click.echo(page)
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failures:
-        click.get_current_context().exit(exit_code(failures[0]))
+        click.get_current_context().exit(failures[0].code)
 
 
 def _do(

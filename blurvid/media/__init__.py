@@ -17,13 +17,11 @@ from blurvid.files import (
     starts_as,
 )
 from blurvid.media.animation import animate, pieces_again
-from blurvid.media.arrays import photo_from_array
 from blurvid.media.clip import html_animation, lost_in, write_frames
-from blurvid.media.flow import flow_array, save_flow
-from blurvid.media.montage import save_montage, save_strip, sheet
-from blurvid.media.mp4 import encode
+from blurvid.media.decode import photo_from_array
+from blurvid.media.flow import TrustMaps, flow_array, save_flow, save_trust
+from blurvid.media.mp4 import encode, join
 from blurvid.media.photo import Photo
-from blurvid.media.pieces import join
 from blurvid.media.pixels import to_uint8
 from blurvid.media.player import Movable, Notes, Origin
 from blurvid.media.png import quick_png
@@ -31,64 +29,7 @@ from blurvid.media.read import PhotoLike, as_photo, photo_size, read_photo
 from blurvid.media.region import Box, Region, RegionLike, cropped, region
 from blurvid.media.rgb import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
-from blurvid.media.stills import write_still
+from blurvid.media.stills import save_strip, write_still
 from blurvid.media.timing import Span, Timing
 from blurvid.media.tracks import write_tracks
-from blurvid.media.trust import TrustMaps, save_trust
 from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
-
-__all__ = [
-    "Box",
-    "FILTER",
-    "FILTER_VIDEO",
-    "START",
-    "Movable",
-    "Notes",
-    "Origin",
-    "Photo",
-    "PhotoLike",
-    "Region",
-    "RegionLike",
-    "Shelf",
-    "Span",
-    "Timing",
-    "TrustMaps",
-    "VideoInfo",
-    "animate",
-    "html_animation",
-    "as_photo",
-    "cropped",
-    "encode",
-    "flow_array",
-    "holds_video",
-    "is_photo",
-    "is_special",
-    "is_video",
-    "join",
-    "list_photos",
-    "lost_in",
-    "natural_key",
-    "photo_from_array",
-    "photo_size",
-    "pieces_again",
-    "quick_png",
-    "read_photo",
-    "read_video",
-    "reason",
-    "region",
-    "save_flow",
-    "save_montage",
-    "save_strip",
-    "save_trust",
-    "remove_stale",
-    "replacing",
-    "scaled",
-    "sheet",
-    "starts_as",
-    "timed_frames",
-    "to_uint8",
-    "video_info",
-    "write_frames",
-    "write_still",
-    "write_tracks",
-]

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from blurvid.atomic import replacing, stoppable
+from blurvid.bounds import check
 from blurvid.config import ANIMATIONS, FRAME_FORMATS, VIDEO_FORMATS, ClipOptions
 from blurvid.media.animation import save_looping
 from blurvid.media.compare import Shown, save_comparison
@@ -24,7 +25,7 @@ from blurvid.media.photo import Photo
 from blurvid.media.pixels import fitting, flat_frames
 from blurvid.media.player import Notes, save_player
 from blurvid.media.stills import lost_in_still, save_still
-from blurvid.targets import check_clip_options, check_comparison, check_target, kind_of
+from blurvid.targets import check_comparison, check_target, kind_of
 
 NOTEBOOK_SIDE = 640
 """Largest width and height of what a notebook shows [px]; it keeps all that it has shown."""
@@ -69,7 +70,7 @@ def write_frames(
     """
     if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
         raise ValueError(f"frames of shape {tuple(frames.shape)}; (T, 3, H, W) is needed")
-    check_clip_options(options)
+    check(options)
     target = Path(target)
     kind = kind or kind_of(target)
     if options.compare:

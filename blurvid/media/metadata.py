@@ -9,10 +9,48 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from blurvid.media import exif as exif_block
-from blurvid.media import iptc as iptc_records
 from blurvid.media import xmp as xmp_packet
 from blurvid.media.color import is_profile
 from blurvid.media.profile import Codes, Colours, of_codes, of_png
+
+RESOURCE = 0x0404
+"""Number of the IPTC records among Photoshop's resources."""
+PNG_KEYWORD = "Raw profile type iptc"
+_PHOTOSHOP = b"Photoshop 3.0\0"
+
+
+def iptc_of(block: bytes | None) -> bytes | None:
+    """IPTC records in a block of Photoshop's resources, or the block if it is these; else None."""
+    if block is None or block.startswith(b"\x1c"):
+        return block
+    at = len(_PHOTOSHOP) if block.startswith(_PHOTOSHOP) else 0
+    while block[at : at + 4] == b"8BIM" and at + 12 <= len(block):
+        number, length = struct.unpack_from(">HB", block, at + 4)
+        at += 7 + length + (length + 1) % 2  # the name, with its length, fills whole pairs
+        size = int.from_bytes(block[at : at + 4], "big")
+        content = block[at + 4 : at + 4 + size]
+        if number == RESOURCE and len(content) == size:
+            return content or None
+        at += 4 + size + size % 2
+    return None
+
+
+def jpeg_iptc(iptc: bytes) -> bytes:
+    """Content of a JPEG's APP13 segment with IPTC records."""
+    return _PHOTOSHOP + _resource(iptc)
+
+
+def png_iptc(iptc: bytes) -> str:
+    """Text of a PNG with IPTC records, as ImageMagick and ExifTool look for it."""
+    block = _resource(iptc)
+    digits = block.hex()
+    lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
+    return "\n".join(("", "iptc", f"{len(block):8}", *lines, ""))
+
+
+def _resource(iptc: bytes) -> bytes:
+    return b"8BIM" + struct.pack(">HHI", RESOURCE, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
+
 
 Dpi = tuple[float, float]
 """Pixels an inch, across and down."""
@@ -99,7 +137,7 @@ def metadata_of(info: Mapping[Any, Any], segments: Sequence[tuple[str, bytes]] =
             problems.append("the long part of its XMP block is damaged; it is dropped")
         xmp = whole or xmp
     iptc = info.get("photoshop", blocks.get("iptc"))
-    iptc = iptc.get(iptc_records.RESOURCE) if isinstance(iptc, Mapping) else iptc
+    iptc = iptc.get(RESOURCE) if isinstance(iptc, Mapping) else iptc
     icc = info.get("icc_profile")
     if icc is None and "icc_profile" in info:
         problems.append("its colour profile is damaged; it is dropped")
@@ -114,7 +152,7 @@ def metadata_of(info: Mapping[Any, Any], segments: Sequence[tuple[str, bytes]] =
         icc if isinstance(icc, bytes) and icc else None,
         tuple(problems),
         colours=colours,
-        iptc=iptc_records.iptc_of(iptc) if isinstance(iptc, bytes) else None,
+        iptc=iptc_of(iptc) if isinstance(iptc, bytes) else None,
         dpi=sensible_dpi(info.get("dpi")),
     )
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin
 from torch import Tensor
 
-from blurvid.media import iptc
+from blurvid.media.metadata import PNG_KEYWORD, png_iptc
 from blurvid.media.photo import Photo
 from blurvid.media.pixels import frame_pixels
 from blurvid.media.profile import Codes, profile_codes
@@ -53,7 +53,7 @@ def _besides(photo: Photo) -> dict[str, Any]:
     if codes is not None:  # most programs look for HDR there; always RGB and of full range
         info.add(b"cICP", bytes((*codes[:2], 0, 1)))
     if photo.iptc is not None:
-        info.add_text(iptc.PNG_KEYWORD, iptc.png_iptc(photo.iptc), zip=True)
+        info.add_text(PNG_KEYWORD, png_iptc(photo.iptc), zip=True)
     if photo.xmp is not None:
         info.add_itxt(_XMP_KEYWORD, photo.xmp.decode())
     found = {"icc_profile": photo.icc, "exif": photo.exif, "dpi": photo.dpi, "pnginfo": info}

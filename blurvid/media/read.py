@@ -19,8 +19,7 @@ from torch import Tensor
 from blurvid.errors import DeviceError, InputError, reason
 from blurvid.files import is_heif
 from blurvid.media import broken, tiff
-from blurvid.media.arrays import photo_from_array
-from blurvid.media.decode import check_size, photo_from_image, photo_from_values
+from blurvid.media.decode import check_size, photo_from_array, photo_from_image, photo_from_values
 from blurvid.media.heif import heif_codes, is_deep_avif, read_heif
 from blurvid.media.metadata import metadata_of
 from blurvid.media.photo import Photo

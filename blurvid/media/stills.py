@@ -12,14 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from blurvid.atomic import replacing
-from blurvid.config import FRAME_FORMATS, JPEG_QUALITY
+from blurvid.config import FRAME_FORMATS, FRAMES, JPEG_QUALITY
 from blurvid.errors import OutputError
 from blurvid.media.color import profile_space, srgb_converter
 from blurvid.media.exif import EXIF_PREFIX, RESOLUTION, dpi_of
-from blurvid.media.iptc import jpeg_iptc
-from blurvid.media.metadata import sensible_dpi
+from blurvid.media.metadata import jpeg_iptc, sensible_dpi
 from blurvid.media.photo import Photo
-from blurvid.media.pixels import LARGEST, fitting, frame_pixels, on_white
+from blurvid.media.pixels import LARGEST, fitting, flat_frames, frame_pixels, on_white
 from blurvid.media.png import save_png
 from blurvid.media.tiff import save_tiff
 from blurvid.media.xmp import split_xmp
@@ -177,3 +176,30 @@ def lost_in_still(kind: str, photo: Photo) -> list[str]:
     if kind == "jpg" and photo.alpha is not None:
         lost.append("JPEG frames have no transparency; they are put on white")
     return lost + _besides(photo, kind)[1]
+
+
+_SIDE, _QUALITY = 480, 82
+"""Longest side of a picture of a strip [px], and what WebP makes of it."""
+
+
+def save_strip(frames: Tensor, path: Path, photo: Photo) -> None:
+    """Write a photo and at most seven of its frames below one another, small, as WebP.
+
+    One picture for all of them is one file to load, and a page plays it by moving it.
+
+    Args:
+        frames: (T, 3, H, W) float RGB, nominally in [0, 1], on any device.
+        path: a file that is new.
+        photo: what the frames came from, H x W as they are.
+    """
+    (blurry,) = flat_frames(photo.pixels[None], photo)
+    picked = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int)
+    pictures = [Image.fromarray(blurry)]
+    pictures += [Image.fromarray(frame) for frame in flat_frames(frames[picked.tolist()], photo)]
+    for picture in pictures:
+        picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=3)
+    width, height = pictures[0].size
+    strip = Image.new("RGB", (width, height * len(pictures)))
+    for number, picture in enumerate(pictures):
+        strip.paste(picture, (0, number * height))
+    strip.save(path, "webp", quality=_QUALITY)

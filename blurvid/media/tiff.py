@@ -34,8 +34,7 @@ from blurvid.media.ifd import (
     TiffBuilder,
     TiffReader,
 )
-from blurvid.media.iptc import iptc_of
-from blurvid.media.metadata import Metadata
+from blurvid.media.metadata import Metadata, iptc_of
 from blurvid.media.photo import Photo
 from blurvid.media.pixels import frame_pixels
 

@@ -13,8 +13,7 @@ from av.audio.frame import AudioFrame
 from av.stream import Disposition
 
 from blurvid.errors import InputError
-from blurvid.media.mp4 import writing
-from blurvid.media.pieces import Tracks, moved
+from blurvid.media.mp4 import Tracks, moved, writing
 from blurvid.media.timing import Timing, frame_time
 from blurvid.media.video import decoded, open_video
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -88,21 +88,9 @@ class Cascade(nn.Module):
                 frames.update(self.predict(stage, y, frames))
         return torch.stack([frames[i] for i in sorted(frames)], dim=1)
 
-    def fill(self, out: Tensor, y: Tensor, *, has_middle: bool = False) -> None:
-        """Extract as `forward` does, with less memory: a stage at a time, the frames in `out`.
-
-        Args:
-            out: the frames go there, (7, 3, H, W) float32, on any device.
-            y: one blurry image, (1, 3, H, W).
-            has_middle: the middle frame is in `out` already.
-        """
-        frames: dict[int, Tensor] = {}
-        if has_middle:
-            frames[MIDDLE] = out[MIDDLE - 1 : MIDDLE]
-        for stage in STAGES[has_middle:]:
-            for i, frame in self.predict(stage, y, _Near(frames, y.device)).items():
-                out[i - 1] = frame[0]
-                frames[i] = out[i - 1].unsqueeze(0)
+    def fill(self, out: Tensor, y: Tensor) -> None:
+        """Extract the frames of one image, see `SequenceModel`."""
+        out.copy_(self(y)[0])
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes].
@@ -112,8 +100,12 @@ class Cascade(nn.Module):
             width: W.
             feature_size: bytes of one value of the features.
         """
-        size = (height, width, feature_size)
-        return max(self.stage_memory(stage, *size) for stage in STAGES)
+        frames = 2 * FRAMES * 4 * 3 * height * width  # one by one, and together
+        return frames + max(
+            net.memory(height, width, feature_size)
+            for net in self.stages.modules()
+            if isinstance(net, FrameNet)
+        )
 
     def middle_frame(self, y: Tensor) -> Tensor:
         """Extract the middle frame alone, (B, 3, H, W) -> (B, 3, H, W)."""
@@ -121,26 +113,6 @@ class Cascade(nn.Module):
 
     def middle_memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that the middle frame takes [bytes], see `memory`."""
-        return self.stage_memory("middle", height, width, feature_size)
-
-    def stage_memory(self, stage: str, height: int, width: int, feature_size: int) -> int:
-        """Predict the most that a stage takes besides its arguments [bytes], see `memory`."""
-        waits = 0 if stage == "middle" else 4 * 3 * height * width  # of a pair, the first
-        nets = (net for net in self.stages[stage].modules() if isinstance(net, FrameNet))
-        return max(net.memory(height, width, feature_size) for net in nets) + waits
-
-
-class _Near(Mapping[int, Tensor]):
-    """Frames that are brought to a device when they are looked at."""
-
-    def __init__(self, frames: Frames, device: torch.device) -> None:
-        self.frames, self.device = frames, device
-
-    def __getitem__(self, i: int) -> Tensor:
-        return self.frames[i].to(self.device)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.frames)
-
-    def __len__(self) -> int:
-        return len(self.frames)
+        net = self.stages["middle"]
+        assert isinstance(net, FrameNet)
+        return net.memory(height, width, feature_size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from blurvid.config import FRAMES, MIDDLE
+from blurvid.config import FRAMES
 from blurvid.models.cascade import Cascade
 from blurvid.models.motion import MotionModel
 from blurvid.networks import BDIRNet, DirectNet, Maxim
@@ -16,9 +16,6 @@ from blurvid.trajectory.sampling import resize
 
 if TYPE_CHECKING:
     from blurvid.models import SequenceModel
-
-PHOTO = 3
-"""Channels of the photo; what comes behind them is a middle frame that is given."""
 
 
 class MiddleOf(OneFrame):
@@ -57,16 +54,6 @@ class GivenPicture(OneFrame):
         return resize(self.frame, (y.shape[-2], y.shape[-1])).unsqueeze(1).expand_as(y[:, None])
 
 
-class GivenMiddle(OneFrame):
-    """A middle frame that stands behind the photo's channels, (B, 6, H, W) -> (B, 1, 3, H, W)."""
-
-    name = "given"
-
-    def forward(self, y: Tensor) -> Tensor:
-        """The frame."""
-        return y[:, PHOTO:].unsqueeze(1)
-
-
 def middle_of(model: Cascade | DirectNet | BDIRNet | Maxim | MotionModel) -> SequenceModel:
     """The part of a model that gives the middle frame alone."""
     return MiddleOf(model) if isinstance(model, Cascade | DirectNet | MotionModel) else model
@@ -79,7 +66,7 @@ class GuidedCascade(nn.Module):
     frame is better for all of them: "the accuracy of the middle frame prediction has a
     dramatic impact" (Jin et al. 2018, on Fig. 5).
 
-    `model(y)`, (B, C, H, W) -> (B, 7, 3, H, W); C is 3, or 6 where the middle frame is given.
+    `model(y)`, (B, 3, H, W) -> (B, 7, 3, H, W).
     """
 
     count = FRAMES
@@ -92,12 +79,11 @@ class GuidedCascade(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Extract the seven frames of y."""
-        return self.cascade(y[:, :PHOTO], middle=lambda _: self.middle(y)[:, 0])  # type: ignore[no-any-return]
+        return self.cascade(y, middle=lambda y: self.middle(y)[:, 0])  # type: ignore[no-any-return]
 
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image, see `SequenceModel`."""
-        self.middle.fill(out[MIDDLE - 1 : MIDDLE], y)
-        self.cascade.fill(out, y[:, :PHOTO], has_middle=True)
+        out.copy_(self(y)[0])
 
     def memory(self, height: int, width: int, feature_size: int) -> int:
         """Predict the most that `fill` takes besides its arguments [bytes]."""

@@ -4,18 +4,3 @@ from blurvid.networks.bdirnet import SAID, SAIR, BDIRNet, DistillNet, RecNet
 from blurvid.networks.direct import DirectNet
 from blurvid.networks.frame import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, FrameNet, FrameSpec
 from blurvid.networks.maxim import Maxim
-
-__all__ = [
-    "CORE_SPEC",
-    "MIDDLE_SPEC",
-    "OUTER_SPEC",
-    "BDIRNet",
-    "DirectNet",
-    "DistillNet",
-    "FrameNet",
-    "FrameSpec",
-    "Maxim",
-    "RecNet",
-    "SAID",
-    "SAIR",
-]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurvid import media, runtime
-from blurvid.blur import average_frames, psnr_of
 from blurvid.config import DEFAULT_GAMMA, FRAMES, MODELS, ClipOptions, OrderOptions
 from blurvid.errors import OptionError, OutputError, reason
+from blurvid.exposure import average_frames, psnr_of
 from blurvid.flow import Field, Motion, measure
 from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of
@@ -236,8 +236,7 @@ class Clip:
         Args:
             kind: `flow`, the motion during the exposure (`.flo`, `.npy` or, in colours, `.png`);
                 `trust`, the maps of `trust` and re-blur (`.npy` or, over the photo, `.png`);
-                `montage`, one sheet with the photo, its frames, and crops of where most moves
-                (`.png`); `contact`, the same small, one below the other (`.webp`).
+                `contact`, the photo and its frames small, one below the other (`.webp`).
             target: a file.
             reverse: measure the motion from frame 7 to frame 1.
             overwrite: replace an existing file.
@@ -256,8 +255,6 @@ class Clip:
             elif kind == "trust":
                 maps = media.TrustMaps(self.trust().error, self.reblur_map)
                 media.save_trust(maps, path, self.photo)
-            elif kind == "montage":
-                media.save_montage(self.tensor, path, self.photo)
             else:
                 media.save_strip(self.tensor, path, self.photo)
         return target

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid import media, runtime
-from blurvid.config import FRAMES, MIDDLE, OrderOptions
+from blurvid.config import FRAMES, OrderOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError
-from blurvid.models import MiddleOf, MotionModel, SelfEnsemble, SequenceModel
+from blurvid.models import GivenPicture, MiddleOf, MotionModel, SelfEnsemble, SequenceModel
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.fitted import Fitted, hints_of, times_of
 from blurvid.pipeline.memory import (
@@ -61,7 +61,6 @@ class Extractor:
         device: where it is.
         dtype: precision of the features.
         max_memory: most to take of the device [bytes].
-        given: the middle frame, (3, H, W) in [0, 1], where it is a picture.
     """
 
     on_progress: Progress | None = None
@@ -74,9 +73,8 @@ class Extractor:
         device: torch.device,
         dtype: torch.dtype,
         max_memory: int | None = None,
-        given: Tensor | None = None,
     ) -> None:
-        self.network, self.recipe, self.given = model, recipe, given
+        self.network, self.recipe = model, recipe
         self.device, self.dtype, self.max_memory = device, dtype, max_memory
         self.flips = tuple(media.region(value) for value in recipe.order.flips)
         region, passes = recipe.part.region, recipe.quality.passes
@@ -174,29 +172,19 @@ class Extractor:
         Args:
             y: as for `frames`, which sees it at the scale 1.
         """
-        given, seen, wanted = self.given, y, self.recipe.quality.scale
-        if given is not None:
-            if given.shape != y.shape:
-                sizes = [f"{image.shape[-1]}x{image.shape[-2]}" for image in (given, y)]
-                name = self.recipe.middle.name if self.recipe.middle else "given"
-                text = f"{name}: the middle frame has {sizes[0]} px, the photo {sizes[1]} px"
-                raise InputError(text)
-            if self.fitting is None:
-                seen = torch.cat([y, given])
+        wanted = self.recipe.quality.scale
         # One frame shows no motion to measure, and what fits motion has sizes of its own.
         if wanted == "auto" and (self.model.count == 1 or self.fitting is not None):
             wanted = 1.0
         with runtime.memory_guard(torch.device("cpu")):
             if wanted == "auto":
-                wanted = choose(seen, lambda image: self.frames(image).frames)
+                wanted = choose(y, lambda image: self.frames(image).frames)
             if wanted == 1:
-                return self.frames(seen)
-            small = shrink(seen, wanted)
+                return self.frames(y)
+            small = shrink(y, wanted)
             found = self.frames(small)
             out = room_for(y.shape[-2], y.shape[-1], self.model.count, self.host_memory)
-            frames = restore(found.frames, small[:3], y, out)
-            if given is not None:
-                frames[MIDDLE - 1] = given
+            frames = restore(found.frames, small, y, out)
         return dataclasses.replace(found, frames=frames, scale=wanted)
 
     @torch.no_grad()
@@ -204,8 +192,7 @@ class Extractor:
         """Extract frames from a bare image.
 
         Args:
-            y: blurry image, (3, H, W), RGB in [0, 1], on the CPU; where the middle frame is given,
-                that behind it, (6, H, W).
+            y: blurry image, (3, H, W), RGB in [0, 1], on the CPU.
 
         Raises:
             DeviceError: too little memory.
@@ -301,6 +288,10 @@ class Extractor:
 
     def _fit(self, model: MotionModel, out: Tensor, y: Tensor, dtype: torch.dtype) -> Found:
         """Fit the motion of (1, 3, H, W) and render frames into `out`."""
+        if isinstance(model.middle, GivenPicture) and model.middle.frame.shape != y.shape:
+            name = self.recipe.middle.name if self.recipe.middle else "given"
+            sizes = [f"{x.shape[-1]}x{x.shape[-2]}" for x in (model.middle.frame, y)]
+            raise InputError(f"{name}: the middle frame has {sizes[0]} px, the photo {sizes[1]} px")
         hints, notes = hints_of(self.recipe.hints.motion, self.still, y.shape[-2], y.shape[-1])
         model.dtype = dtype
         try:

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.blur import average_frames
 from blurvid.config import DEFAULT_GAMMA, Gamma
 from blurvid.errors import InputError
+from blurvid.exposure import average_frames
 from blurvid.flow import Field, neighboring
 from blurvid.flow.pyramid import LUMA
 from blurvid.flow.sampling import limited, pixel_grid, sample

@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurvid import media, runtime
+from blurvid.bounds import check
 from blurvid.config import (
     ANIMATIONS,
     FRAMES,
-    SOUNDS,
     UNKNOWN_FPS,
     VIDEO_FORMATS,
-    ClipOptions,
     VideoOptions,
 )
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.flow import Chain, Costs, Placed, Ways, meet, ways
 from blurvid.pipeline.extraction import Extractor
-from blurvid.targets import check_clip_options, check_file
+from blurvid.recipe import GIVEN
+from blurvid.targets import check_file
 
 PIECE = 16
 """Frames of the input whose sevens are encoded as one piece, which a killed run need not repeat."""
@@ -42,8 +42,6 @@ _DOUBTS = {
     "still": "no motion found",
 }
 """What is said of the reasons not to believe a frame's seven, see `trust.Trust`."""
-_LONGEST = 1e9
-"""Times [s] from here on are mistakes."""
 _FORMAT = 5
 """Of the work folder; another one is begun anew."""
 
@@ -68,24 +66,6 @@ class SlowVideo:
     seconds: float
     """Time that it took, without what an earlier run had done."""
     warnings: tuple[str, ...] = ()
-
-
-def check_video(options: VideoOptions) -> None:
-    """Refuse options that mean nothing.
-
-    Raises:
-        OptionError: one is out of range; the message names it.
-    """
-    fps = options.fps
-    if isinstance(fps, str) and fps not in ("slow", "keep"):
-        raise OptionError(f"fps {fps!r}: use a number, slow or keep")
-    if options.audio not in SOUNDS:
-        raise OptionError(f"audio {options.audio!r}: use {', '.join(SOUNDS)}")
-    number = ClipOptions().fps if isinstance(fps, str) else fps
-    check_clip_options(ClipOptions(fps=number, crf=options.crf))
-    for name, value in (("start", options.start), ("duration", options.duration)):
-        if value is not None and not (0 if name == "start" else 1e-6) <= value < _LONGEST:
-            raise OptionError(f"{name} {float(value):g} s is no time in a video")
 
 
 def extract_video(
@@ -123,11 +103,11 @@ def extract_video(
         DeviceError: too little memory.
     """
     source, target = Path(source), Path(target)
-    check_video(options)
+    check(options)
     kind = target.suffix.lower().removeprefix(".")
     if kind not in VIDEO_FORMATS:
         raise OptionError(f"{target}: a video becomes a .{', .'.join(VIDEO_FORMATS)} file")
-    if extract.given is not None:
+    if extract.recipe.middle is not None and extract.recipe.middle.kind == GIVEN:
         raise OptionError("a picture is the middle frame of one photo, not of a video")
     check_file(target, overwrite)
     info = media.video_info(source, _span(options))

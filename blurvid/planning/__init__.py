@@ -6,15 +6,3 @@ No module here loads torch.
 from blurvid.planning.jobs import Gate, Job, Outcome, alone, folder_of, identities, named
 from blurvid.planning.plan import plan
 from blurvid.planning.trees import read_list
-
-__all__ = [
-    "Gate",
-    "Job",
-    "Outcome",
-    "alone",
-    "folder_of",
-    "identities",
-    "named",
-    "plan",
-    "read_list",
-]

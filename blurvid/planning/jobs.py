@@ -49,7 +49,7 @@ class Job:
 
         Raises:
             OutputError: one cannot be written, or is there already and not to be overwritten.
-            OptionError: the sheet, the motion or the trust is one of the other files.
+            OptionError: the motion or the trust is one of the other files.
         """
         if self.count == 1:
             targets.check_file(self.target, overwrite)

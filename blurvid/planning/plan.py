@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blurvid import targets
+from blurvid.bounds import check
 from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, VIDEO_FORMATS, Output
 from blurvid.errors import InputError, OptionError, OutputError, reason
 from blurvid.planning import trees
 from blurvid.planning.jobs import Job
-from blurvid.planning.names import Template, named
-from blurvid.planning.trees import Found
+from blurvid.planning.trees import Found, Template, named
 
 
 def plan(
@@ -45,9 +45,9 @@ def plan(
         OptionError: a file as output of many photos, contradicting kinds, or a name template
             that is wrong or gives two photos one name.
     """
-    targets.check_clip_options(output.clip)
+    check(output.clip)
     template = None if output.name is None else Template(output.name, model, weights)
-    besides = {"montage": output.montages, "flow": output.flows, "trust": output.trusts}
+    besides = {"flow": output.flows, "trust": output.trusts}
     if output.contact is not None:
         besides["contact"] = (targets.contact_folder(output.contact),)
     outside = [path for path in (output.path, *sum(besides.values(), ())) if path is not None]

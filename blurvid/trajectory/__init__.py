@@ -16,18 +16,3 @@ from blurvid.trajectory.pyramid import (
     resting,
 )
 from blurvid.trajectory.sampling import crisp, steepness
-
-__all__ = [
-    "TIMES",
-    "Fit",
-    "Hints",
-    "Motion",
-    "Progress",
-    "Proposal",
-    "Restored",
-    "crisp",
-    "fit",
-    "reblur",
-    "resting",
-    "steepness",
-]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,39 +60,12 @@ LAYERS = {
 }
 
 
-@dataclass(frozen=True)
-class ImportedFile:
-    """One of the authors' files, recognised by what is in it."""
-
-    path: Path
-    stage: str
-    sha256: str
-    matches: bool
-    """Whether it is, byte for byte, the published file."""
-
-    @property
-    def verdict(self) -> str:
-        """The comparison with the published file, in words."""
-        if self.matches:
-            return "matches the published file"
-        return f"differs from the published {FILE_NAMES[self.stage]}"
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """What an import made of which files."""
-
-    weight_set: WeightSet
-    files: tuple[ImportedFile, ...]
-    """In the order of the stages."""
-
-
 def import_authors(
     files: Sequence[str | Path],
     name: str = "jin2018",
     *,
     overwrite: bool = False,
-) -> ImportReport:
+) -> WeightSet:
     """Turn the authors' four checkpoints into a weight set of the cascade in the cache.
 
     The files are told apart by the names of the parameters in them, whatever they are called
@@ -104,7 +77,7 @@ def import_authors(
         overwrite: replace a set of that name.
 
     Returns:
-        The set, and for each file whether it is the published one.
+        The set, whose recipe says of each file whether it is the published one.
 
     Raises:
         WeightsError: a file is missing, damaged, hostile, twice there, or something else.
@@ -115,14 +88,14 @@ def import_authors(
     check_free(sets_dir() / name, overwrite=overwrite)
     model = skeleton("cascade")
     modules = parts(model)
-    found: dict[str, ImportedFile] = {}
+    found: dict[str, dict[str, Any]] = {}
     for path in map(Path, files):
         payload, digest = read_checkpoint(path)
         state = _generator_state(path, payload)
         stage = _stage(path, state)
         if stage in found:
             raise WeightsError(
-                f"{path} and {found[stage].path} are both the {_title(stage)}; give the four "
+                f"{path} and {found[stage]['name']} are both the {_title(stage)}; give the four "
                 f"different files {_titles(STAGES)}"
             )
         ours = _translated(path, stage, state)
@@ -130,26 +103,18 @@ def import_authors(
         if problem is not None:
             raise WeightsError(f"{path} does not fit the {_title(stage)}: {problem}")
         fill(modules[stage], ours)
-        found[stage] = ImportedFile(path, stage, digest, digest == PUBLISHED[stage])
+        known = digest == PUBLISHED[stage]
+        found[stage] = {"name": path.name, "sha256": digest, "published": known}
     missing = [stage for stage in STAGES if stage not in found]
     if missing:
         raise WeightsError(f"missing among the files to import: {_titles(missing)}")
-
-    ordered = tuple(found[stage] for stage in STAGES)
     save(
         model,
         sets_dir() / name,
         name=name,
         recipe={
             "source": "checkpoints published by the authors of Jin et al., CVPR 2018",
-            "files": {
-                file.stage: {
-                    "name": file.path.name,
-                    "sha256": file.sha256,
-                    "published": file.matches,
-                }
-                for file in ordered
-            },
+            "files": {stage: found[stage] for stage in STAGES},
         },
         data="GoPro (Nah et al. 2017), according to the paper",
         scores={},
@@ -157,7 +122,7 @@ def import_authors(
         dtype=torch.float32,
         overwrite=overwrite,
     )
-    return ImportReport(find(name), ordered)
+    return find(name)
 
 
 def _title(stage: str) -> str:

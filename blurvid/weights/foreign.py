@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from blurvid.errors import WeightsError
+from blurvid.errors import WeightsError, first_line
 from blurvid.networks.one_frame import OneFrame
 from blurvid.weights.describe import refuse_pointer
 
@@ -63,8 +63,8 @@ def load_foreign(path: Path) -> ForeignDeblurrer:
     try:
         descriptor = loader.load_from_file(path)
     except Exception as error:  # whatever a damaged archive makes torch or spandrel raise
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise WeightsError(f"{path}: spandrel cannot read these weights ({reason})") from error
+        text = f"{path}: spandrel cannot read these weights ({first_line(error)})"
+        raise WeightsError(text) from error
     fits = getattr(descriptor, "scale", None) == 1 and (
         descriptor.input_channels, descriptor.output_channels
     ) == (3, 3)  # fmt: skip
@@ -85,8 +85,6 @@ def _spandrel() -> Any:
             "weights of other networks need spandrel: pip install 'blurvid[spandrel]'"
         ) from error
     except RuntimeError as error:  # a torchvision built for another torch
-        reason = str(error).strip().partition("\n")[0]
-        raise WeightsError(
-            f"spandrel cannot be imported ({reason}); install the torchvision that fits this torch"
-        ) from error
+        text = f"spandrel cannot be imported ({first_line(error)})"
+        raise WeightsError(f"{text}; install the torchvision that fits this torch") from error
     return spandrel

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from blurvid.atomic import LOCK_FILE, locked, remove_stale, replacing
-from blurvid.errors import ExistsError, OutputError, WeightsError
+from blurvid.errors import ExistsError, OptionError, OutputError, WeightsError
 from blurvid.models import (
     MotionModel,
     SequenceModel,
@@ -65,7 +65,7 @@ def spec_of(weight_set: WeightSet) -> Spec:
     given = weight_set.info.get("spec")
     try:
         return spec_from(weight_set.model, {} if given is None else given)
-    except ValueError as error:
+    except OptionError as error:
         raise WeightsError(f"{weight_set.path / SET_FILE}: in spec, {error}") from None
 
 

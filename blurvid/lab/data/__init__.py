@@ -1,5 +1,3 @@
 """Photos and clips to training and evaluation windows."""
 
 from blurvid.lab.data.source import Batch, Source, open_source
-
-__all__ = ["Batch", "Source", "open_source"]

@@ -22,6 +22,7 @@ from blurvid.lab.data.windows import Window, is_window_folder
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.synth import average, develop, draw_gammas, margin, simulate
 from blurvid.models import SequenceModel, middle_of
+from blurvid.weights import store
 
 Batch: TypeAlias = tuple[Tensor, ...]
 """What a step learns from: y (B, 3, S, S) and x (B, 7, 3, S, S), RGB in [0, 1]. For the motion
@@ -206,7 +207,7 @@ def open_source(data: Sequence[Path], options: TrainOptions, device: torch.devic
     measure, middle = options.model == "motion", None
     if measure:
         training, kept = held_out(training, options.paths)
-        middle = middle_of(weights.load(weights.find(options.paths.middle), device))
+        middle = middle_of(store.load(weights.find(options.paths.middle), device))
     return PrefetchSource(
         TrainingSource(
             MeasuredWindows(training, device, measure) if training else None,

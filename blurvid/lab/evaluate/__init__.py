@@ -1,29 +1,4 @@
 """Scores of an extractor on windows with known frames, beside the trivial answers."""
 
-from blurvid.lab.evaluate.protocols import Benchmark, Protocol, Published, open_protocol
-from blurvid.lab.evaluate.scores import (
-    Extract,
-    MeanScore,
-    Report,
-    Row,
-    Summary,
-    evaluate,
-    plain,
-)
-from blurvid.lab.evaluate.windows import middle_windows, windows_from
-
-__all__ = [
-    "Benchmark",
-    "Extract",
-    "MeanScore",
-    "Protocol",
-    "Published",
-    "Report",
-    "Row",
-    "Summary",
-    "evaluate",
-    "middle_windows",
-    "open_protocol",
-    "plain",
-    "windows_from",
-]
+from blurvid.lab.evaluate.scores import Report, Row, Summary, evaluate
+from blurvid.lab.evaluate.windows import windows_from

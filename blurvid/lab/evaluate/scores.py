@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from blurvid.blur import average_frames
 from blurvid.config import FRAMES, MIDDLE, Gamma
 from blurvid.errors import InputError
+from blurvid.exposure import average_frames
 from blurvid.lab.data.windows import Window
 from blurvid.lab.evaluate.windows import check_counts
 from blurvid.lab.metrics import SequenceScore, psnr, score_sequence
@@ -42,34 +42,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class MeanScore:
-    """Means of `SequenceScore` over windows."""
-
-    psnr: float
-    ppsnr: float
-    per_frame: tuple[float, ...]
-    ssim: float
-    pssim: float
-    ssim_per_frame: tuple[float, ...]
-
-    @property
-    def middle(self) -> tuple[float, float]:
-        """PSNR [dB] and SSIM of the middle frame."""
-        at = len(self.per_frame) // 2
-        return self.per_frame[at], self.ssim_per_frame[at]
-
-
-@dataclass(frozen=True)
 class Summary:
     """Means over windows."""
 
     windows: int
-    reversed: int
-    """Windows whose better order of time was the reverse."""
-    score: MeanScore
+    score: SequenceScore
     reblur: float
-    blurry: MeanScore
-    middle: MeanScore
+    blurry: SequenceScore
+    middle: SequenceScore
 
 
 @dataclass(frozen=True)
@@ -190,31 +170,19 @@ def _extracted(extract: Extract, name: str, y: Tensor) -> Tensor:
 
 def _summarise(rows: Sequence[Row]) -> Summary:
     """Average the scores of windows, each counting once; infinite where one of the values is."""
+    names = ("score", "reblur", "blurry", "middle")
     return Summary(
-        windows=len(rows),
-        reversed=sum(row.score.reversed for row in rows),
-        score=_mean_score([row.score for row in rows]),
-        reblur=_average([row.reblur for row in rows]),
-        blurry=_mean_score([row.blurry for row in rows]),
-        middle=_mean_score([row.middle for row in rows]),
+        len(rows), **{name: _mean([getattr(row, name) for row in rows]) for name in names}
     )
 
 
-def _mean_score(scores: Sequence[SequenceScore]) -> MeanScore:
-    def per_frame(values: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
-        return tuple(map(_average, zip(*values, strict=True)))
-
-    return MeanScore(
-        psnr=_average([s.psnr for s in scores]),
-        ppsnr=_average([s.ppsnr for s in scores]),
-        per_frame=per_frame(s.per_frame for s in scores),
-        ssim=_average([s.ssim for s in scores]),
-        pssim=_average([s.pssim for s in scores]),
-        ssim_per_frame=per_frame(s.ssim_per_frame for s in scores),
-    )
-
-
-def _average(values: Sequence[float]) -> float:
+def _mean(values: Sequence[Any]) -> Any:
+    """Mean of numbers; of records and tuples, of each number in them."""
+    first = values[0]
+    if is_dataclass(first) and not isinstance(first, type):
+        return type(first)(*map(_mean, zip(*(vars(v).values() for v in values), strict=True)))
+    if isinstance(first, tuple):
+        return tuple(map(_mean, zip(*values, strict=True)))
     return sum(values) / len(values)
 
 

@@ -2,57 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from blurvid import media
+from blurvid.bounds import check
 from blurvid.config import FRAMES
 from blurvid.errors import InputError, OptionError
 from blurvid.lab.data.windows import (
     PAIRED,
     SourceClip,
     Window,
-    check_options,
     find_clips,
     is_window_folder,
     load_photo,
     plan_windows,
     read_windows,
 )
-from blurvid.lab.options import SynthOptions
+from blurvid.lab.options import BLUR_FOLDERS, SynthOptions
 
 
-def windows_from(source: Path, options: SynthOptions | None = None) -> Iterable[Window]:
-    """Windows of a folder that lists them, or made on the fly from clips.
+def windows_from(
+    source: Path, options: SynthOptions = SynthOptions(), blur_folder: str = BLUR_FOLDERS[0]
+) -> Iterable[Window]:
+    """Windows of a folder that lists them, made on the fly from clips, or stored in GOPRO_Large.
 
     Args:
         source: a folder with a manifest or a listing (see `data.windows.read_windows`), or
             whatever `data.windows.find_clips` understands.
-        options: how to make windows from clips; unused where windows are listed.
+        options: how to make windows from clips; unused where windows are listed or stored.
+        blur_folder: which of the stored blurry images, see `options.BLUR_FOLDERS`.
 
     Returns:
         The windows; those from clips are made one at a time.
 
     Raises:
-        InputError: nothing usable there, or listed windows without seven sharp frames.
+        InputError: nothing usable there, listed windows without seven sharp frames, or scenes of
+            GOPRO_Large among other clips.
         OptionError: options that do not give seven frames, or out of range.
     """
     if is_window_folder(source):
         listed = read_windows(source)
         check_counts(listed)
         return listed
-    options = options or SynthOptions()
-    check_options(options)
+    check(options)
     if options.frames != FRAMES:
         raise OptionError(f"scores need windows of {FRAMES} frames, not {options.frames}")
-    return on_the_fly(find_clips([source]), options)
-
-
-def on_the_fly(clips: Sequence[SourceClip], options: SynthOptions) -> Iterator[Window]:
-    """Make windows from clips, one at a time; see `data.windows.plan_windows`."""
+    clips = find_clips([source])
+    pairs = [clip for clip in clips if clip.layout == PAIRED]
+    if len(pairs) not in (0, len(clips)):
+        raise InputError(f"{source}: scenes of GOPRO_Large and other clips; score them apart")
+    if pairs:
+        return [window for scene in pairs for window in middle_windows(scene, blur_folder)]
     return (make() for clip in clips for make in plan_windows(clip, options))
 
 
@@ -67,10 +71,8 @@ def middle_windows(scene: SourceClip, blurry: str) -> list[Window]:
         Windows of one sharp frame, in natural order.
 
     Raises:
-        InputError: another layout, no such folder, or an image without its partner.
+        InputError: no such folder, or an image without its partner.
     """
-    if scene.layout != PAIRED:
-        raise InputError(f"{scene.path}: {scene.layout}, not a scene of GOPRO_Large")
     folder = scene.path.parent / blurry
     if not folder.is_dir():
         raise InputError(f"{scene.path.parent}: no folder {blurry} in this scene")

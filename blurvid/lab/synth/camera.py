@@ -2,76 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from blurvid.config import FRAMES
-from blurvid.errors import OptionError
 from blurvid.lab.options import CameraOptions
 
 LIGHT_FLOOR = 0.85
 """Encoded value above which a pixel is taken for a light that the photo has clipped."""
 DARK = 0.15
 """Encoded value whose shot noise black has from the sensor itself."""
-LUMINANCE = (
-    (16, 11, 10, 16, 24, 40, 51, 61),
-    (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77),
-    (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101),
-    (72, 92, 95, 98, 112, 100, 103, 99),
-)
-"""Quantization of luminance (JPEG, ITU-T T.81, table K.1)."""
-CHROMINANCE = (
-    (17, 18, 24, 47, 99, 99, 99, 99),
-    (18, 21, 26, 66, 99, 99, 99, 99),
-    (24, 26, 56, 99, 99, 99, 99, 99),
-    (47, 66, 99, 99, 99, 99, 99, 99),
-    *(((99,) * 8,) * 4),
-)
-"""Quantization of chrominance (table K.2)."""
-YCBCR = (
-    (0.299, 0.587, 0.114),
-    (-0.168736, -0.331264, 0.5),
-    (0.5, -0.418688, -0.081312),
-)
-"""RGB to luminance and chrominance (JFIF)."""
-
-
-def check_camera(options: CameraOptions) -> None:
-    """Refuse a camera that cannot be simulated.
-
-    Raises:
-        OptionError: an option is out of range; the message names it.
-    """
-    shares = (
-        options.shuttered, options.lights, options.defocused, options.compressed, options.noisy,
-        options.grain,
-    )  # fmt: skip
-    low, high = options.noise
-    worst, best = options.quality
-    wrong = {
-        "shuttered, lights, defocused, compressed, noisy and grain must be from 0 to 1": not all(
-            0 <= share <= 1 for share in shares
-        ),
-        "noise must be two numbers from 0 upwards, the smaller first": not (
-            0 <= low <= high and math.isfinite(high)
-        ),
-        "quality must be two numbers from 1 to 100, the smaller first": not (
-            1 <= worst <= best <= 100
-        ),
-        "gain and max_defocus must be finite and not negative": not all(
-            math.isfinite(number) and number >= 0 for number in (options.gain, options.max_defocus)
-        ),
-    }
-    for text, found in wrong.items():
-        if found:
-            raise OptionError(text)
 
 
 def shutter(b: int, sub_frames: int, options: CameraOptions, g: torch.Generator) -> Tensor:
@@ -200,7 +146,7 @@ def _grain(noise: Tensor) -> Tensor:
 
 
 def jpeg(images: Tensor, quality: Tensor, offset: tuple[int, int] = (0, 0)) -> Tensor:
-    """Compress as a JPEG file would (baseline, 4:2:0) and decompress.
+    """Compress as a JPEG file (baseline, 4:2:0) and decompress.
 
     Args:
         images: (B, 3, H, W), RGB in [0, 1].
@@ -210,30 +156,14 @@ def jpeg(images: Tensor, quality: Tensor, offset: tuple[int, int] = (0, 0)) -> T
     Returns:
         The decompressed images, in [0, 1].
     """
-    h, w = images.shape[-2:]
     top, left = offset
-    pad = (left, -(left + w) % 16, top, -(top + h) % 16)
-    padded = F.pad(images, pad, mode="replicate") * 255
-    matrix = images.new_tensor(YCBCR)
-    planes = torch.einsum("ij,bjhw->bihw", matrix, padded)
-    y, chroma = planes[:, :1], planes[:, 1:]
-    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None] / 100
-    y = _quantized(y - 128, images.new_tensor(LUMINANCE), scale) + 128
-    chroma = _quantized(F.avg_pool2d(chroma, 2), images.new_tensor(CHROMINANCE), scale)
-    # As libjpeg's "fancy upsampling": linear between the centres of the coarse pixels.
-    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
-    rgb = torch.einsum("ij,bjhw->bihw", matrix.inverse(), torch.cat([y, chroma], dim=1))
-    return (rgb / 255).clamp(0, 1)[..., top : top + h, left : left + w]
-
-
-def _quantized(planes: Tensor, table: Tensor, scale: Tensor) -> Tensor:
-    """Round the cosine coefficients of 8x8 blocks, (B, C, H, W) with 8 dividing H and W."""
-    b, c, h, w = planes.shape
-    step = (table * scale + 0.5).floor().clamp(1, 255)[:, None, None, None]
-    i = torch.arange(8, device=planes.device)
-    dct = torch.cos((2 * i[None] + 1) * i[:, None] * math.pi / 16) * 0.5
-    dct[0] *= math.sqrt(0.5)
-    blocks = planes.reshape(b, c, h // 8, 8, w // 8, 8).transpose(3, 4)
-    coefficients = dct @ blocks @ dct.T
-    blocks = dct.T @ ((coefficients / step).round() * step) @ dct
-    return blocks.transpose(3, 4).reshape(b, c, h, w)
+    padded = F.pad(images, (left, 0, top, 0), mode="replicate")
+    levels = padded.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    found = []
+    for pixels, share in zip(levels, quality.round().int().tolist(), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=share, subsampling="4:2:0")
+        with Image.open(file) as image:
+            found.append(np.asarray(image))
+    seen = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)[..., top:, left:]
+    return seen.to(images) / 255

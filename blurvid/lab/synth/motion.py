@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.blur import to_image, to_light
+from blurvid.bounds import check
 from blurvid.config import Gamma
-from blurvid.errors import OptionError
-from blurvid.exposure import GAMMA, displacement, instants, sample
+from blurvid.exposure import GAMMA, displacement, image_of, instants, light_of, sample
 from blurvid.lab.options import CameraOptions, MotionOptions
 from blurvid.lab.synth.camera import draw_gains, light_up, out_of_focus, shutter
 
@@ -89,28 +88,6 @@ def average(frames: Tensor, gamma: Tensor) -> Tensor:
     return light.mean(dim=1).clamp(DARKEST, 1) ** (1 / gamma)
 
 
-def check_motion(options: MotionOptions) -> None:
-    """Refuse motion that cannot be simulated.
-
-    Raises:
-        OptionError: an option is out of range; the message names it.
-    """
-    wrong = {
-        f"sub_frames must be odd, not {options.sub_frames}": options.sub_frames < 1
-        or options.sub_frames % 2 == 0,
-        "max_path must be finite and not negative": not 0 <= options.max_path < math.inf,
-        "still and covered must be from 0 to 1": not all(
-            0 <= share <= 1 for share in (options.still, options.covered)
-        ),
-        "source_scale and gammas must be rising, from above 0": not all(
-            0 < low <= high < math.inf for low, high in (options.source_scale, options.gammas)
-        ),
-    }
-    for text, found in wrong.items():
-        if found:
-            raise OptionError(text)
-
-
 def margin(options: MotionOptions) -> int:
     """Pixels that layers have around the simulated picture on each side."""
     return math.ceil(MARGIN * options.max_path) + 1
@@ -135,14 +112,14 @@ def soft_masks(b: int, size: tuple[int, int], g: torch.Generator) -> Tensor:
 
 def _light(image: Tensor, gamma: Gamma | Tensor) -> Tensor:
     return (
-        image.clamp(min=DARKEST) ** gamma if isinstance(gamma, Tensor) else to_light(image, gamma)
+        image.clamp(min=DARKEST) ** gamma if isinstance(gamma, Tensor) else light_of(image, gamma)
     )
 
 
 def _image(light: Tensor, gamma: Gamma | Tensor) -> Tensor:
     if isinstance(gamma, Tensor):
         return light.clamp(DARKEST, 1) ** (1 / gamma)
-    return to_image(light.clamp(max=1), gamma)
+    return image_of(light.clamp(max=1), gamma)
 
 
 @torch.no_grad()
@@ -169,7 +146,7 @@ def simulate(
     Raises:
         OptionError: motion that cannot be simulated.
     """
-    check_motion(options)
+    check(options)
     g, b, size = generator, len(layers), (layers.shape[-2], layers.shape[-1])
     fields = [_draw_field(b, size, options, g) for _ in range(2)]
     mask = soft_masks(b, size, g)

@@ -4,14 +4,3 @@ from blurvid.lab.train.meter import TrainStep
 from blurvid.lab.train.run import train
 from blurvid.lab.train.settings import change_settings, check_options
 from blurvid.lab.train.trainer import LOG_FILE, SCORES_FILE, STATE_FILE, WEIGHTS_FOLDER
-
-__all__ = [
-    "LOG_FILE",
-    "SCORES_FILE",
-    "STATE_FILE",
-    "WEIGHTS_FOLDER",
-    "TrainStep",
-    "change_settings",
-    "check_options",
-    "train",
-]

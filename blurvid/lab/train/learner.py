@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from blurvid import runtime, weights
@@ -22,8 +20,9 @@ from blurvid.lab.train.objective import AdversarialObjective, Objective, outer_f
 from blurvid.lab.train.settings import crop_of, spec_asked
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_moments
 from blurvid.lab.train.vgg import load_vgg
-from blurvid.models import Cascade, GivenMiddle, MotionModel, Trainable, build
+from blurvid.models import Cascade, GivenPicture, MotionModel, Trainable, build
 from blurvid.networks import DirectNet
+from blurvid.weights import store
 
 
 class Learner:
@@ -79,15 +78,8 @@ class Learner:
             self.critic = AdversarialObjective().to(device)
             self.critic_optimizer = _adamw(list(self.critic.parameters()), options)
         self._objective: Callable[..., Any] = self.objective
-        self._critic: nn.Module | None = self.critic
-
-    def begin(self) -> None:
-        """Share the work with the other processes, and compile, before the first step."""
-        wrapped: nn.Module = self.objective
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            wrapped = DistributedDataParallel(self.objective)
-            self._critic = self.critic and DistributedDataParallel(self.critic)
-        self._objective = torch.compile(wrapped) if self.options.compile else wrapped
+        if options.compile:
+            self._objective = torch.compile(self.objective)
         self.model.train()
 
     def step(self, batch: Batch, progress: float) -> tuple[dict[str, Tensor], Tensor]:
@@ -116,9 +108,9 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(trained, self.options.clip)
         self.optimizer.step()
         self.average.update_parameters(self.model)
-        if self._critic is not None and seen is not None and self.critic_optimizer is not None:
+        if self.critic is not None and seen is not None and self.critic_optimizer is not None:
             with runtime.autocast(self.device, self.dtype):
-                found["critic"] = self._critic(*seen)
+                found["critic"] = self.critic(*seen)
             self.critic_optimizer.zero_grad(set_to_none=True)
             found["critic"].backward()
             self.critic_optimizer.step()
@@ -164,12 +156,14 @@ class Learner:
 
 def _make_model(options: TrainOptions, initial: weights.WeightSet | None) -> Trainable:
     if initial is None:
-        with runtime.single_thread():  # LAPACK's orthogonalization of small matrices crawls in many
-            found = build(options.model, spec_asked(options))
+        with runtime.single_threaded_pool(
+            1
+        ) as pool:  # LAPACK's orthogonalization of small matrices crawls in many
+            found = pool.submit(build, options.model, spec_asked(options)).result()
     else:
-        found = weights.load(initial)
+        found = store.load(initial)
     if isinstance(found, MotionModel):  # its middle frames come with the data
-        found = MotionModel(GivenMiddle(), found.motion, found.restoration)
+        found = MotionModel(GivenPicture(torch.empty(3, 1, 1)), found.motion, found.restoration)
     return found if initial is None else found.requires_grad_(True)
 
 

@@ -1,11 +1,17 @@
-"""What a run tells of its progress."""
+"""What a run tells of its progress, and the files that hold it, one JSON object a line."""
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
+
+from blurvid.errors import OutputError
+from blurvid.media import replacing
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,6 @@ class TrainStep:
     """Mean of each loss since the last report."""
     grad_norm: float
     samples_per_second: float
-    """Of all processes together."""
     data_share: float
     """Share of the time spent waiting for data."""
 
@@ -37,7 +42,7 @@ class Meter:
         self.norm: Tensor | float = 0.0
 
     def add(self, losses: dict[str, Tensor], norm: Tensor, samples: int) -> None:
-        """Add a step: its losses, the norm of its gradient, its samples in all processes."""
+        """Add a step: its losses, the norm of its gradient, its samples."""
         self.steps += 1
         self.samples += samples
         self.norm = self.norm + norm
@@ -60,3 +65,39 @@ class Meter:
             samples_per_second=round(rate, 3),
             data_share=round(self.waited / passed, 4),
         )
+
+
+def append(record: dict[str, Any], path: Path) -> None:
+    """Add a line.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write the log ({error.strerror})") from error
+
+
+def cut(path: Path, step: int) -> None:
+    """Drop the lines of steps after one, which will be taken again.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    if not path.exists():
+        return
+    kept = []
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot read the log ({error.strerror})") from error
+    for line in lines:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue  # cut short by the end of the earlier session
+    with replacing([path]) as (temporary,):
+        temporary.write_text("".join(kept))

@@ -9,10 +9,34 @@ from blurvid.config import FRAMES, MIDDLE, STAGES
 from blurvid.errors import OptionError
 from blurvid.lab import losses
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.train.critic import PatchCritic
 from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade
 from blurvid.networks import DirectNet
+from blurvid.networks.blocks import InstanceNorm
+
+
+class PatchCritic(nn.Module):
+    """Judge overlapping patches of a frame beside the blurry image it came from.
+
+    `critic(y, frame)`, each (B, 3, H, W) -> logits (B, 1, H/8, W/8), rounded down.
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(6, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        for inputs, outputs in ((width, 2 * width), (2 * width, 4 * width)):
+            layers += [
+                nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False),
+                InstanceNorm(outputs),
+                nn.LeakyReLU(0.2),
+            ]
+        layers.append(nn.Conv2d(4 * width, 1, 3, 1, 1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, y: Tensor, frame: Tensor) -> Tensor:
+        logits: Tensor = self.layers(torch.cat([y, frame], dim=1))
+        return logits
+
 
 Estimates = dict[int, Tensor]
 
@@ -25,7 +49,7 @@ def resolve_loss(options: TrainOptions) -> str:
 
 
 class Objective(nn.Module):
-    """Estimates of a batch and their losses, as one module that data parallelism can wrap.
+    """Estimates of a batch and their losses.
 
     Each stage of the cascade has its own losses and its gradient stays within it, whether it
     is shown true frames (teacher forcing) or the model's own; all can be trained at once. The

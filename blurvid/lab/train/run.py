@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +15,12 @@ from blurvid.config import RunOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.lab.data import Source
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.train.group import process_group
 from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.meter import TrainStep
 from blurvid.lab.train.settings import adopt_spec, check_options, stored_spec
 from blurvid.lab.train.state import DAMAGED, load_state
 from blurvid.lab.train.trainer import STATE_FILE, Trainer
+from blurvid.weights import store
 
 
 def train(
@@ -38,7 +35,7 @@ def train(
     on_step: Callable[[TrainStep], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> weights.WeightSet:
-    """Train a model, alone or as one process of `torchrun`.
+    """Train a model.
 
     Args:
         options: the run.
@@ -53,7 +50,7 @@ def train(
             samples are drawn anew.
         on_step: called with each line of the log.
         stop: asked before each step; where it says so, the run is saved and ends early, to be
-            resumed. Not asked in a process of several.
+            resumed.
 
     Returns:
         The averaged weights.
@@ -64,7 +61,7 @@ def train(
         InputError, OptionError, DeviceError: as their names say.
     """
     check_options(options)
-    with _alone(out):
+    with locked(out / LOCK_FILE, out):
         path = out / STATE_FILE
         state = load_state(path) if path.exists() else None
         if state is not None and not resume:
@@ -73,7 +70,7 @@ def train(
             options, initial = _resumed(options, state, path), None
         elif initial is not None:
             options = _continued(options, initial)
-        with runtime.running(run) as (device, dtype), process_group(device) as device:
+        with runtime.running(run) as (device, dtype):
             if dtype == torch.float16:
                 raise OptionError("fp16 loses small gradients; train in bf16 or fp32")
             trainer = Trainer(Learner(options, device, dtype, initial, vgg), source(device), out)
@@ -83,13 +80,6 @@ def train(
             return trainer.fit(on_step, stop)
 
 
-def _alone(out: Path) -> AbstractContextManager[None]:
-    """Keep other runs out of a folder; the processes of one run share the lock of the first."""
-    if os.environ.get("RANK", "0") != "0":
-        return contextlib.nullcontext()
-    return locked(out / LOCK_FILE, out)
-
-
 def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOptions:
     """Options of a run that starts from weights, whose shape it takes over."""
     if initial.model != options.model:
@@ -97,7 +87,7 @@ def _continued(options: TrainOptions, initial: weights.WeightSet) -> TrainOption
             f"weights {initial.name!r} are for the {initial.model} model, not for {options.model}"
         )
     try:
-        return adopt_spec(options, weights.spec_of(initial))
+        return adopt_spec(options, store.spec_of(initial))
     except OptionError as error:
         raise OptionError(f"weights {initial.name!r} do not fit: {error}") from None
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import math
-import types
-import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, TypeVar
 
+from blurvid.bounds import check, made, shown
 from blurvid.config import STAGES
 from blurvid.errors import OptionError
-from blurvid.lab.options import CROPS, STAGES_OF, PathOptions, TrainOptions
-from blurvid.lab.synth import check_camera, check_motion
-from blurvid.models import Spec, spec_from, spec_problem
-
-MOST = 2**31 - 1
-"""Largest whole number that an option takes."""
+from blurvid.lab.options import CROPS, STAGES_OF, TrainOptions
+from blurvid.models import Spec, check_spec, spec_from
 
 Options = TypeVar("Options")
 
@@ -51,48 +44,14 @@ def _value(text: str) -> object:
 def _change(options: Options, path: list[str], value: object, key: str) -> Options:
     if not dataclasses.is_dataclass(options) or isinstance(options, type):
         raise OptionError(f"no setting named {shown(key)}")
-    hints = typing.get_type_hints(type(options))
-    if path[0] not in hints:
-        raise OptionError(f"no setting named {shown(key)}; there are {', '.join(sorted(hints))}")
+    names = [field.name for field in dataclasses.fields(options)]
+    if path[0] not in names:
+        raise OptionError(f"no setting named {shown(key)}; there are {', '.join(sorted(names))}")
+    own = getattr(options, path[0])
     if len(path) > 1:
-        new: object = _change(getattr(options, path[0]), path[1:], value, key)
-    else:
-        new = _typed(value, hints[path[0]], key)
-    return dataclasses.replace(options, **{path[0]: new})
-
-
-def _typed(value: object, hint: Any, key: str) -> object:
-    """The value as the type of its field; lists become tuples, whole numbers floats."""
-    try:
-        return _as(value, hint)
-    except TypeError:
-        name = getattr(hint, "__name__", str(hint)).replace("typing.", "")
-        raise OptionError(f"{key} must be {name}, not {shown(value)}") from None
-
-
-def shown(value: object) -> str:
-    """A value for a message, whatever its length."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:76]} ..."
-
-
-def _as(value: object, kind: Any) -> object:
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (Union, types.UnionType):
-        for some in inner:
-            with contextlib.suppress(TypeError):
-                return _as(value, some)
-    elif origin is Literal and value in inner:
-        return value
-    elif origin is tuple and isinstance(value, list):
-        kinds = [inner[0]] * len(value) if inner[-1] is ... else inner
-        if len(kinds) == len(value):
-            return tuple(map(_as, value, kinds))
-    elif kind is float and type(value) is int and abs(value) < 2**1023:
-        return float(value)
-    elif isinstance(kind, type) and type(value) is kind:
-        return value
-    raise TypeError
+        return dataclasses.replace(options, **{path[0]: _change(own, path[1:], value, key)})
+    given = {name: getattr(options, name) for name in names} | {path[0]: value}
+    return made(type(options), given, key.removesuffix(path[0]))
 
 
 def crop_of(options: TrainOptions) -> int:
@@ -134,15 +93,9 @@ def adopt_spec(options: TrainOptions, spec: Spec) -> TrainOptions:
     """
     asked, name = spec_asked(options), spec_field(options.model)
     if asked not in (spec, type(asked)()):
-        differing = [
-            f"{name}.{field.name} is {getattr(spec, field.name)!r} there, "
-            f"not {getattr(asked, field.name)!r}"
-            for field in dataclasses.fields(spec)
-            if getattr(spec, field.name) != getattr(asked, field.name)
-        ]
-        raise OptionError(f"{', '.join(differing)}; leave these settings out to take over theirs")
-    changed: dict[str, Any] = {name: spec}
-    return dataclasses.replace(options, **changed)
+        there = ", ".join(f"{name}.{key} is {value!r}" for key, value in vars(spec).items())
+        raise OptionError(f"{there}; leave these settings out to take them over")
+    return dataclasses.replace(options, **{name: spec})  # type: ignore[arg-type]
 
 
 def check_options(options: TrainOptions) -> None:
@@ -151,63 +104,23 @@ def check_options(options: TrainOptions) -> None:
     Raises:
         OptionError: an option is out of range; the message names it.
     """
-    numbers = (
-        options.minutes, options.lr, options.lr_end, options.clip, options.adversarial,
-        options.perceptual, options.frequency, options.weight_decay, options.save_minutes,
-    )  # fmt: skip
-    whole = (
-        options.batch, options.log_every, abs(options.seed), options.crop or 0,
-        options.max_steps or 0,
-    )  # fmt: skip
-    stages = STAGES_OF.get(options.model, STAGES)
+    check(options)
+    stages, own = STAGES_OF.get(options.model, STAGES), options.model == "motion"
+    others = (options.adversarial, options.perceptual, options.frequency)
     wrong = {
-        f"whole numbers must be at most {MOST}": max(whole) > MOST,
         f"no model named {shown(options.model)}; there are {', '.join(CROPS)}": options.model
         not in CROPS,
         f"stages must be among {', '.join(stages)}": not options.stages
         or not set(options.stages) <= set(stages),
         f"the {options.model} model has no stages": options.model not in STAGES_OF
         and set(options.stages) != set(STAGES),
-        "the motion model has its own losses and one order of time": (options.model == "motion")
-        and bool(
-            options.loss != "auto"
-            or options.order != "canonical"
-            or options.adversarial
-            or options.perceptual
-            or options.frequency
-        ),
-        "paths: shares must be from 0 to 1, weights finite and not negative": not _paths_fit(
-            options.paths
-        ),
-        "batch must be at least 1": options.batch < 1,
-        "crop must be at least 1 px": options.crop is not None and options.crop < 1,
-        "log_every must be at least 1": options.log_every < 1,
-        "steps must not be negative": options.max_steps is not None and options.max_steps < 0,
-        "warmup must be from 0 to 1": not 0 <= options.warmup <= 1,
-        "ema must be from 0 to 1": not 0 <= options.ema <= 1,
-        "windows must be from 0 to 1": not 0 <= options.windows <= 1,
-        "context_blend must be from 0 to 1": not 0 <= options.context_blend <= 1,
-        "numbers must be finite and not negative": not all(
-            math.isfinite(number) and number >= 0 for number in numbers
-        ),
+        "the motion model has its own losses and one order of time": own
+        and (options.loss, options.order, *others) != ("auto", "canonical", 0, 0, 0),
         "the perceptual loss is on the middle frame; train that stage": bool(options.perceptual)
         and "middle" not in options.stages,
     }
-    for field in ("order", "loss"):
-        known = typing.get_args(typing.get_type_hints(TrainOptions)[field])
-        wrong[f"{field} must be one of {', '.join(known)}"] = getattr(options, field) not in known
-    for name in CROPS:
-        problem = spec_problem(getattr(options, spec_field(name)))
-        wrong[f"{name}: {problem}"] = problem is not None
     for text, found in wrong.items():
         if found:
             raise OptionError(text)
-    check_motion(options.motion)
-    check_camera(options.camera)
-
-
-def _paths_fit(paths: PathOptions) -> bool:
-    given = (paths.warped, paths.field, paths.surely, paths.restored, paths.validated)
-    return all(0 <= share <= 1 for share in (paths.true_motion, paths.joined)) and all(
-        0 <= number < math.inf for number in given
-    )
+    for name in CROPS:
+        check_spec(getattr(options, spec_field(name)))

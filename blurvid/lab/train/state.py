@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blurvid.errors import InputError, OutputError
+from blurvid.errors import InputError, OutputError, first_line
 from blurvid.lab.options import TrainOptions
 from blurvid.media import replacing
 from blurvid.weights.pickles import load_plain
@@ -94,8 +94,7 @@ def load_state(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such checkpoint") from error
     except Exception as error:  # whatever a damaged archive makes torch raise
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path}: cannot read this checkpoint ({reason})") from error
+        raise InputError(f"{path}: cannot read this checkpoint ({first_line(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise InputError(f"{path}: not a checkpoint")
     return state

@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from blurvid import runtime, weights
+from blurvid.bounds import MOST
 from blurvid.errors import InputError, OutputError, TrainingError
 from blurvid.lab.data import Batch, Source
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.train.learner import Learner
-from blurvid.lab.train.meter import Meter, TrainStep
-from blurvid.lab.train.records import append, cut
-from blurvid.lab.train.settings import MOST
+from blurvid.lab.train.meter import Meter, TrainStep, append, cut
+from blurvid.lab.train.moving import validate
 from blurvid.lab.train.state import DAMAGED, learning_rate, save_state
-from blurvid.lab.train.validation import validate
 from blurvid.media import remove_stale
 from blurvid.models import MotionModel, Trainable
+from blurvid.weights import store
 
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
@@ -47,8 +46,6 @@ class Trainer:
     def __init__(self, learner: Learner, source: Source, out: Path) -> None:
         self.learner, self.source, self.out = learner, source, out
         self.options = learner.options
-        self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.generator = torch.Generator(learner.device)
         self._seed(self.options.seed)
         self.step, self.seconds = 0, 0.0
@@ -59,15 +56,13 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
 
     def _seed(self, seed: int) -> None:
-        """Let each process draw samples of its own."""
-        self.generator.manual_seed(seed * 1000 + self.rank)
-        torch.manual_seed(seed * 1000 + self.rank)
+        self.generator.manual_seed(seed * 1000)
+        torch.manual_seed(seed * 1000)
 
     def fit(
         self, on_step: Callable[[TrainStep], None] | None, stop: Callable[[], bool]
     ) -> weights.WeightSet:
         """Run until the budget is spent, or until it is to stop; the last step is saved."""
-        self.learner.begin()
         self._make_folder()
         if self.step == 0:
             self.save()  # a run killed early can be resumed, one that fails at once has a state
@@ -75,21 +70,19 @@ class Trainer:
         saved = started = time.monotonic()
         before, first = self.seconds, self.step
         while True:
-            due = time.monotonic() - saved > self.options.save_minutes * 60
-            progress, due = self._agree(self._progress(), due)
-            if due:
+            progress = self._progress()
+            if time.monotonic() - saved > self.options.save_minutes * 60:
                 self._validate()
                 self.save()
                 saved = time.monotonic()
             if progress >= 1:
                 break
-            # Of several processes one that is told to end ends: the others cannot do without it.
-            if self.world == 1 and stop():
+            if stop():
                 return self.save()
             begun = time.monotonic()  # on a GPU the last step's work goes on meanwhile
             batch = self.source.draw(self.options.batch, self.learner.crop, self.generator)
             meter.waited += time.monotonic() - begun
-            meter.add(*self.learner.step(batch, progress), len(batch[0]) * self.world)
+            meter.add(*self.learner.step(batch, progress), len(batch[0]))
             self.step += 1
             self.seconds = before + time.monotonic() - started
             if self.step % self.options.log_every == 0:
@@ -106,15 +99,6 @@ class Trainer:
             return self.step / max(self.options.max_steps, 1)
         return self.seconds / max(self.options.minutes * 60, 1e-9)
 
-    def _agree(self, progress: float, due: bool) -> tuple[float, bool]:
-        """Let all processes save and stop at the same step: the first one's clock counts."""
-        if self.world > 1:
-            device = self.learner.device
-            shared = torch.tensor([progress, float(due)], dtype=torch.float64, device=device)
-            dist.broadcast(shared, 0)
-            progress, due = shared[0].item(), bool(shared[1])
-        return progress, due
-
     def _log(
         self, meter: Meter, progress: float, on_step: Callable[[TrainStep], None] | None
     ) -> None:
@@ -125,8 +109,6 @@ class Trainer:
                 f"the loss is not finite at step {report.step}; {self.out} holds the last good "
                 "state, try a smaller learning rate or fp32"
             )
-        if self.rank:
-            return
         append(dataclasses.asdict(report), self.out / LOG_FILE)
         if on_step:
             on_step(report)
@@ -134,7 +116,7 @@ class Trainer:
     def _validate(self, last: bool = False) -> None:
         """Score the averaged weights on what the source keeps apart, where it is time to."""
         begun, model = time.monotonic(), self.learner.average.module
-        if self.rank or not isinstance(model, MotionModel) or not (last or begun > self.validated):
+        if not isinstance(model, MotionModel) or not (last or begun > self.validated):
             return
         if self.kept is None:
             self.kept = list(self.source.validation())
@@ -151,8 +133,7 @@ class Trainer:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.out}: cannot make this folder ({error.strerror})") from error
-        if self.rank == 0:
-            remove_stale(self.out)
+        remove_stale(self.out)
 
     def save(self) -> weights.WeightSet:
         """Write checkpoint and averaged weights.
@@ -166,18 +147,14 @@ class Trainer:
                 f"{broken} is not finite after step {self.step}; {self.out} holds the last good "
                 "state"
             )
-        if self.rank == 0:
-            save_state(self.state(), self.out / STATE_FILE)
-            saved = self._save_weights()
-        if self.world > 1:
-            dist.barrier()
-        return saved if self.rank == 0 else weights.find(self.out / WEIGHTS_FOLDER)
+        save_state(self.state(), self.out / STATE_FILE)
+        return self._save_weights()
 
     def _save_weights(self) -> weights.WeightSet:
         averaged = self.learner.average.module
         assert isinstance(averaged, Trainable)
         motion = isinstance(averaged, MotionModel)
-        return weights.save(
+        return store.save(
             averaged,
             self.out / WEIGHTS_FOLDER,
             name=self.out.resolve().name or "run",
@@ -196,7 +173,6 @@ class Trainer:
             "history": self.history,
             "steps": self.step,
             "seconds": round(self.seconds, 1),
-            "processes": self.world,
             "device": runtime.describe(self.learner.device),
             "precision": str(self.learner.dtype).removeprefix("torch."),
         }
@@ -208,7 +184,6 @@ class Trainer:
             "history": json.dumps(self.history),
             "step": self.step,
             "seconds": self.seconds,
-            "processes": self.world,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -235,14 +210,10 @@ class Trainer:
             raise InputError(f"{path}: not a checkpoint of this run ({reason})") from error
         self._seed(self.options.seed + self.step)
         changed = {key: old[key] for key in new if key in old and not _same(old[key], new[key])}
-        processes = state.get("processes", self.world)
-        if processes != self.world:  # and with them the samples of a step
-            changed["processes"] = processes
         if changed:
             self.history.append({"until_step": self.step, "options": changed})
-        if self.rank == 0:
-            for name in (LOG_FILE, SCORES_FILE):
-                cut(self.out / name, self.step)
+        for name in (LOG_FILE, SCORES_FILE):
+            cut(self.out / name, self.step)
 
 
 def _plain(options: TrainOptions) -> dict[str, Any]:

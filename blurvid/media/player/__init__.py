@@ -16,8 +16,8 @@ from PIL import Image
 
 from blurvid.atomic import stoppable
 from blurvid.config import ClipOptions
+from blurvid.media.flow import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 from blurvid.media.pages import digest, escaped, look, part_of
-from blurvid.media.trust import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 
 Pixels = NDArray[np.uint8]
 

@@ -1,37 +1,13 @@
 """Clips to windows: consecutive frames averaged into a blurry image, and back from disk."""
 
 from blurvid.lab.data.windows.clips import (
-    FULL_RATE,
     PAIRED,
-    SPARSE,
     SourceClip,
     find_clips,
     load_photo,
 )
-from blurvid.lab.data.windows.make import check_options, plan_windows
+from blurvid.lab.data.windows.make import plan_windows
 from blurvid.lab.data.windows.read import is_window_folder, read_windows
 from blurvid.lab.data.windows.records import Record, Window, in_windows
 from blurvid.lab.data.windows.simulate import find_stills, simulate_still
 from blurvid.lab.data.windows.write import WriteSummary, write_windows
-from blurvid.media import FILTER
-
-__all__ = [
-    "FILTER",
-    "FULL_RATE",
-    "PAIRED",
-    "SPARSE",
-    "SourceClip",
-    "Record",
-    "Window",
-    "WriteSummary",
-    "check_options",
-    "find_clips",
-    "find_stills",
-    "in_windows",
-    "is_window_folder",
-    "load_photo",
-    "plan_windows",
-    "read_windows",
-    "simulate_still",
-    "write_windows",
-]

@@ -19,11 +19,9 @@ from blurvid.errors import InputError
 from blurvid.lab.data.windows.records import MANIFEST, UNFINISHED, as_floats
 
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
-GOPRO_SCENE = re.compile(r"GOPR\d{4}_\d{2}_\d{2}")
+FRAMES = "folder of frames"
 VIDEO = "video"
 """Layout of a clip that is a file."""
-FULL_RATE = "GOPRO_Large_all"
-"""Layout of a scene with all frames of the camera."""
 PAIRED = "GOPRO_Large, sharp/"
 """Layout of a scene with blurry images and the middle frame of each."""
 SPARSE = (
@@ -203,8 +201,7 @@ def _clip_at(folder: Path, name: str) -> SourceClip | None:
         return SourceClip(name, sharp, PAIRED, (SPARSE,))
     frames = folder / "frames"
     if frames.is_dir() and media.list_photos(frames):
-        return SourceClip(name, frames, "folder of frames")
+        return SourceClip(name, frames, FRAMES)
     if media.list_photos(folder):
-        gopro = GOPRO_SCENE.fullmatch(folder.resolve().name)
-        return SourceClip(name, folder, FULL_RATE if gopro else "folder of frames")
+        return SourceClip(name, folder, FRAMES)
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from functools import cache, partial
@@ -11,8 +10,9 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from blurvid.blur import average_frames
-from blurvid.errors import InputError, OptionError
+from blurvid.bounds import check
+from blurvid.errors import InputError
+from blurvid.exposure import average_frames
 from blurvid.flow import sequence_motion
 from blurvid.flow.pyramid import COARSEST
 from blurvid.lab.data.windows.clips import SourceClip
@@ -21,32 +21,6 @@ from blurvid.lab.options import SynthOptions
 
 Maker = Callable[[], Window]
 """Makes one window, in whatever thread it is called."""
-
-
-def check_options(options: SynthOptions) -> None:
-    """Refuse options out of range.
-
-    Args:
-        options: the options of a synthesis.
-
-    Raises:
-        OptionError: an option makes no window; the message names it.
-    """
-    gamma = options.gamma
-    wrong = {
-        "frames must be odd and at least 3": options.frames < 3 or options.frames % 2 == 0,
-        "stride must be at least 1": options.stride is not None and options.stride < 1,
-        "scale must be above 0 and at most 1": not 0 < options.scale <= 1,
-        f"crop must be at least {COARSEST} px": options.crop is not None
-        and options.crop < COARSEST,
-        "gamma must be `srgb` or a number above 0": (
-            gamma != "srgb" if isinstance(gamma, str) else not (math.isfinite(gamma) and gamma > 0)
-        ),
-        "noise must not be negative": not (math.isfinite(options.noise) and options.noise >= 0),
-    }
-    for text, found in wrong.items():
-        if found:
-            raise OptionError(text)
 
 
 def plan_windows(
@@ -72,7 +46,7 @@ def plan_windows(
         InputError: the clip is unreadable, too short, its frames differ in size, or are smaller
             than the crop; which may also come from the makers.
     """
-    check_options(options)
+    check(options)
     stride = options.stride or options.frames
     held: deque[Callable[[], Tensor]] = deque(maxlen=options.frames)
     start = number = longest = 0

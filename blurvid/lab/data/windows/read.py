@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from blurvid import media
-from blurvid.blur import average_frames
 from blurvid.config import Gamma
 from blurvid.errors import InputError
+from blurvid.exposure import average_frames
 from blurvid.lab.data.windows.clips import load_photo
 from blurvid.lab.data.windows.records import (
     BLURRY,

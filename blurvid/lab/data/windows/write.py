@@ -20,10 +20,11 @@ import torch
 from blurvid import media, runtime
 from blurvid.atomic import LOCK_FILE, locked
 from blurvid.batch import cluster, spread
-from blurvid.config import RAY_BLOCK, RayOptions, RunOptions
+from blurvid.bounds import check
+from blurvid.config import RayOptions, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.lab.data.windows.clips import SourceClip, find_clips
-from blurvid.lab.data.windows.make import Maker, check_options, plan_windows
+from blurvid.lab.data.windows.make import Maker, plan_windows
 from blurvid.lab.data.windows.records import BLURRY, MANIFEST, UNFINISHED, Record, read_records
 from blurvid.lab.data.windows.simulate import described, find_stills, simulate_still
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
@@ -108,9 +109,8 @@ def write_windows(
         DeviceError: too little memory, or no such cluster; what is written by then stays, to be
             resumed.
     """
-    check_options(options)
-    if jobs is not None:
-        runtime.check_threads(jobs, "threads that make windows")
+    check(options)
+    check(RunOptions(threads=jobs))
     if ray is not None:
         cluster.load(ray, RunOptions())
     clips = find_clips(sources) if motion is None else find_stills(sources)
@@ -127,12 +127,11 @@ def write_windows(
         unfinished = out / UNFINISHED
         for left in out.glob(f"{_SCRATCH}*"):  # by a run that was killed
             shutil.rmtree(left, ignore_errors=True)
-        at_once = 1 if motion is None else RAY_BLOCK  # a photo makes few windows
         with (
             tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=out) as scratch,
             unfinished.open("a", encoding="utf-8") as lines,
             contextlib.closing(
-                _results(pending, _Windows(plan, Path(scratch)), jobs, ray, at_once)
+                _results(pending, _Windows(plan, Path(scratch)), jobs, ray)
             ) as results,
         ):
             for clip, result in results:
@@ -178,7 +177,6 @@ def _results(
     windows: _Windows,
     jobs: int | None,
     ray: RayOptions | None,
-    at_once: int,
 ) -> Results:
     """Make the windows here, or by the workers of a cluster."""
     if ray is None:
@@ -187,7 +185,7 @@ def _results(
             yield from windows.made(pending, pool, 2 * threads)
         return
     run = RunOptions(device="cpu", threads=jobs)
-    found = spread.spread(pending, windows, windows.scratch, ray, run, at_once=at_once)
+    found = spread.spread(pending, windows, windows.scratch, ray, run)
     with contextlib.closing(found):
         for (clip, _), result in found:
             if isinstance(result, BlurvidError):
