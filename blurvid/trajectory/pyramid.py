@@ -117,9 +117,11 @@ WHOLE = 300
 WORK = 2**18
 """Pixels of the size at which motion is worked on at most: it is smooth, and scaled up."""
 GAIN = 0.5
-"""By so much [dB] must motion explain the photo better than rest to be believed, unless..."""
-SURE = 0.01
-"""...in this share of places it is longer than its error to be expected, and than a pixel."""
+"""By so much [dB] must motion explain the photo better than rest to be believed..."""
+SOME = 0.01
+"""...unless this share of places surely moves, by a pixel and more, and it explains it at all..."""
+MUCH = 0.25
+"""...or this share: of sharp photos, up to 0.03 are taken to move where that explains nothing."""
 CARRIED = 1.0
 """Error of `a` that is expected of a coarser answer [px], and a tenth of its length."""
 UNEXPLAINED = -32.0
@@ -226,7 +228,7 @@ def begin(
     small = resize(y, _size(height, width, most))
     middle = networks.sharpen(small)
     motion = networks.propose(middle, small).motion
-    if not _explains(middle, small, motion):
+    if _gain(middle, small, motion) <= GAIN:
         return 0, None
     longest = motion.reach * 2**most
     needed = min(most, _halvings(longest))
@@ -298,11 +300,7 @@ def _look(y: Tensor, networks: Networks, tell: Progress) -> Look:
     told = networks.propose(small_middle, small_y)
     pair = _first_size(small_middle), _first_size(small_y)
     motion = _coarsely(*pair, told.motion, told.error)
-    # Where the middle frame is as blurred as the photo, rest explains it best; so what is seen for
-    # sure need not explain more.
-    length = told.motion.a.norm(dim=1, keepdim=True)
-    sure = (length > told.error.clamp(min=1)).float().mean()
-    if float(sure) <= SURE and not _explains(*pair, motion):
+    if not _believed(_gain(*pair, motion), told):
         motion = Motion.straight(torch.zeros_like(motion.a))
     return Look(middle, _finely(small_middle, small_y, motion, told.error))
 
@@ -396,10 +394,20 @@ def _finely(middle: Tensor, y: Tensor, found: Motion, error: Tensor | None) -> M
     return found if found.size == size else refine(middle, y, found.resized(size), FULL_SIZE, error)
 
 
-def _explains(middle: Tensor, y: Tensor, motion: Motion) -> bool:
-    """Whether motion tells more of the photo than rest does."""
+def _believed(gain: float, told: Proposal) -> bool:
+    """Whether there is motion in what a network tells, which explains the photo so well.
+
+    Where the middle frame is as blurred as the photo, rest explains it best; so what is seen for
+    sure need explain less.
+    """
+    sure = (told.motion.a.norm(dim=1, keepdim=True) > told.error.clamp(min=1)).float().mean()
+    return gain > GAIN or (gain > 0 and float(sure) > SOME) or float(sure) > MUCH
+
+
+def _gain(middle: Tensor, y: Tensor, motion: Motion) -> float:
+    """By how much motion explains the photo better than rest does [dB]."""
     rest = Motion.straight(torch.zeros_like(motion.a))
-    return _error(middle, y, motion) < _error(middle, y, rest) - GAIN
+    return _error(middle, y, rest) - _error(middle, y, motion)
 
 
 def _first_size(image: Tensor) -> Tensor:
