@@ -118,7 +118,7 @@ class MotionHints:
 
     motion: tuple[float, float] | None = None
     """How far the picture as a whole moves from the first frame to the last [px of the photo], x
-    to the right, y downwards; where the search for it begins."""
+    to the right, y downwards; where the fit begins."""
     still: tuple[Any, ...] = ()
     """Regions that stay at rest, each as `media.region` takes it, but for points."""
 

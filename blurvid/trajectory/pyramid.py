@@ -53,7 +53,7 @@ class Hints:
     """What somebody knows of the motion."""
 
     shift: tuple[float, float] | None = None
-    """`a` of the whole picture, about [px of the photo]: where the search begins."""
+    """`a` of the whole picture, about [px of the photo]: where the fit begins."""
     still: Tensor | None = None
     """1 where nothing moves, else 0, (1, 1, H, W)."""
 
