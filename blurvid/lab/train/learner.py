@@ -156,10 +156,12 @@ class Learner:
 
 def _make_model(options: TrainOptions, initial: weights.WeightSet | None) -> Trainable:
     if initial is None:
-        with runtime.single_threaded_pool(
-            1
-        ) as pool:  # LAPACK's orthogonalization of small matrices crawls in many
-            found = pool.submit(build, options.model, spec_asked(options)).result()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # LAPACK's orthogonalization of small matrices crawls in many
+        try:
+            found = build(options.model, spec_asked(options))
+        finally:
+            torch.set_num_threads(threads)
     else:
         found = store.load(initial)
     if isinstance(found, MotionModel):  # its middle frames come with the data
