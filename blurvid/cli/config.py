@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from blurvid.atomic import replacing
 from blurvid.cli import settings
 from blurvid.errors import OptionError
 
@@ -113,5 +112,7 @@ def _change(key: str, value: Any) -> None:
         del table[name]
     else:
         table[name] = value
+    from blurvid.atomic import replacing  # whose packages the man page does without
+
     with replacing([file]) as (fresh,):
         fresh.write_text(tomlkit.dumps(document), encoding="utf-8")
