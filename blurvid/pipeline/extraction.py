@@ -28,7 +28,7 @@ from blurvid.pipeline.part import MARGIN, part_of
 from blurvid.pipeline.scale import choose, restore, shrink
 from blurvid.pipeline.tiles import fill_in_tiles
 from blurvid.recipe import Recipe
-from blurvid.trajectory import Progress
+from blurvid.trajectory import Course, Progress, Proposal, Sighting, sighted
 
 FITTING = 0.9
 """Share of the time that a fit takes, about; the rest is for frames."""
@@ -65,6 +65,8 @@ class Extractor:
 
     on_progress: Progress | None = None
     """Told what begins in an image, and the share of it that is done."""
+    expected: Proposal | None = None
+    """Motion that is known before the photo is asked, where its model fits one."""
 
     def __init__(
         self,
@@ -140,6 +142,34 @@ class Extractor:
             clip = clip.resample(self.recipe.frames, self.recipe.beyond)
         return dataclasses.replace(clip, seconds=time.perf_counter() - started)
 
+    def expecting(self, motion: Proposal | None) -> Extractor:
+        """The same for a photo whose motion is known, such as a picture of a video."""
+        other = copy.copy(self)
+        other.expected = motion
+        return other
+
+    def sighted(self, course: Course) -> Sighting:
+        """Compare what the model sees in the blur of a video's picture with where things go.
+
+        Raises:
+            DeviceError: too little memory.
+        """
+        model = self.fitting
+        if model is None or isinstance(model.middle, GivenPicture):
+            return 0.0, 0.0
+        model.dtype = self.dtype
+
+        def see(picture: Tensor) -> Proposal:
+            y = picture.to(self.device)
+            told = model.propose(model.sharpen(y), y)
+            return Proposal(told.motion.each(lambda field: field.cpu()), told.error.cpu())
+
+        with runtime.memory_guard(self.device):
+            try:
+                return sighted(course, see)
+            except OverflowError:  # it will be told when the picture is extracted
+                return 0.0, 0.0
+
     def check_size(self, height: int, width: int) -> None:
         """Refuse a photo that there is too little memory for, before its pixels are read.
 
@@ -162,6 +192,9 @@ class Extractor:
         inner.part = None
         inner.flips = tuple(flip.within(seen, height, width) for flip in self.flips)
         inner.still = tuple(rest.within(seen, height, width) for rest in self.still)
+        if self.expected is not None:
+            place = slice(seen.top, seen.bottom), slice(seen.left, seen.right)
+            inner.expected = self.expected.part(place, height, width)
         clip = part_of(inner(media.cropped(photo, seen)), photo, part, seen, self.recipe.part.paste)
         told = dataclasses.replace(self.recipe.part, region=part.name)
         return dataclasses.replace(clip, recipe=dataclasses.replace(clip.recipe, part=told))
@@ -293,6 +326,8 @@ class Extractor:
             sizes = [f"{x.shape[-1]}x{x.shape[-2]}" for x in (model.middle.frame, y)]
             raise InputError(f"{name}: the middle frame has {sizes[0]} px, the photo {sizes[1]} px")
         hints, notes = hints_of(self.recipe.hints.motion, self.still, y.shape[-2], y.shape[-1])
+        if hints.motion is None:
+            hints = dataclasses.replace(hints, motion=self.expected)
         model.dtype = dtype
         try:
             found = model.fit(y, lambda stage, share: self.tell(stage, FITTING * share), hints)
