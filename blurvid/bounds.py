@@ -55,16 +55,18 @@ Weight = Annotated[float, Bounds(0)]
 Count = Annotated[int, Bounds(1, MOST)]
 
 
-def check(options: object) -> None:
+def check(options: object, *names: str) -> None:
     """Refuse options out of range.
 
     Args:
         options: a dataclass, whose fields may be such dataclasses.
+        names: of the fields that are looked at; all of them, if none is named.
 
     Raises:
         OptionError: one is; the message names it.
     """
-    _fields(type(options), vars(options), "")
+    given = vars(options)
+    _fields(type(options), {name: given[name] for name in names or given}, "")
 
 
 def made(kind: type[Options], given: object, prefix: str = "") -> Options:

@@ -14,9 +14,7 @@ from blurvid.config import (
     BatchOptions,
     ClipOptions,
     DirectSpec,
-    OrderOptions,
     Output,
-    QualityOptions,
 )
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Extractor
@@ -109,14 +107,13 @@ def extractor_of(
     name="w",
     device=CPU,
     dtype=torch.float32,
-    quality=QualityOptions(),
     *,
-    order=OrderOptions(),
     max_memory=None,
+    **choices,
 ):
-    """An extractor around a model that comes from no weight set."""
+    """An extractor around a model that comes from no weight set, with fields of its recipe."""
     frames = model.count if model.count == 1 else 7
-    recipe = Recipe(Source(name, model.name), None, quality, order, frames=frames)
+    recipe = Recipe(Source(name, model.name), frames=frames, **choices)
     return Extractor(model, recipe, device, dtype, max_memory)
 
 

@@ -18,12 +18,11 @@ from PIL import Image
 
 from blurvid import atomic, media
 from blurvid.atomic import stoppable
-from blurvid.config import ClipOptions, QualityOptions
+from blurvid.config import ClipOptions
 from blurvid.errors import InputError, OutputError
 from blurvid.pipeline import Clip, Extractor
 
 QUICK = ClipOptions(seconds=0)
-PLAIN = QualityOptions(scale=1.0)
 SOON = 20.0  # [s]; only a test that fails waits so long
 
 
@@ -42,7 +41,7 @@ class Still(Whole):
 
 
 def extractor(model=None):
-    return extractor_of(model or Still(), "none", torch.device("cpu"), torch.float32, PLAIN)
+    return extractor_of(model or Still(), "none", torch.device("cpu"), torch.float32, scale=1.0)
 
 
 def make_photos(folder, count, size=(8, 6)):

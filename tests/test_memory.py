@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from blurvid import media, models, pipeline, runtime, weights
 from blurvid.cli import main
-from blurvid.config import CascadeSpec, DirectSpec, QualityOptions
+from blurvid.config import CascadeSpec, DirectSpec
 from blurvid.errors import DeviceError
 from blurvid.models.motion import HELD_BYTES, SOUGHT_BYTES
 from blurvid.networks import DirectNet, FrameNet
@@ -356,7 +356,7 @@ def test_tiles_of_the_released_network_are_close_to_the_whole():
 
 
 def extractor(model, **options):
-    return extractor_of(model, "slim", CPU, torch.float32, QualityOptions(scale=1.0, **options))
+    return extractor_of(model, "slim", CPU, torch.float32, scale=1.0, **options)
 
 
 @pytest.mark.parametrize(
@@ -421,8 +421,7 @@ def test_a_photo_without_any_room_is_an_error_of_one_line(monkeypatch):
 
 
 def test_memory_that_runs_out_beside_the_network_is_said(monkeypatch):
-    quality = QualityOptions(scale=0.5)
-    ready = extractor_of(MODELS["direct"], "slim", CPU, torch.float32, quality)
+    ready = extractor_of(MODELS["direct"], "slim", CPU, torch.float32, scale=0.5)
 
     def full(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")

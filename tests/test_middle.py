@@ -16,7 +16,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from blurvid import media, pipeline, weights
-from blurvid.config import MIDDLE, BDIRSpec, CascadeSpec, DirectSpec, QualityOptions, RunOptions
+from blurvid.config import MIDDLE, BDIRSpec, CascadeSpec, DirectSpec, RunOptions
 from blurvid.models import GuidedCascade, build, middle_of
 from blurvid.networks.one_frame import OneFrame
 from blurvid.recipe import resolve_middle
@@ -301,9 +301,7 @@ def test_a_network_of_others(released, photo, spandrel):
     with torch.no_grad():
         expected = net(y[None])[0].clamp(0, 1)
     assert np.abs(pixels_of("out.png").astype(int) - media.to_uint8(expected[None])[0]).max() <= 1
-    with pipeline.extractor(
-        run=CPU, middle="naf.pth", quality=QualityOptions(scale=1.0)
-    ) as extract:
+    with pipeline.extractor(run=CPU, middle="naf.pth", scale=1.0) as extract:
         clip = extract(photo)
     with torch.no_grad():
         padded = net(pipeline.fit(y, 20)[None])[0, :, :33, :45].clamp(0, 1)

@@ -6,6 +6,7 @@ import io
 import re
 import shutil
 from pathlib import Path
+from typing import get_type_hints
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -20,12 +21,12 @@ from torch.testing import assert_close
 
 import blurvid
 from blurvid import media, pipeline
-from blurvid.config import ClipOptions, DirectSpec, RunOptions
+from blurvid.config import ClipChanges, ClipOptions, DirectSpec, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.exposure import average_frames
 from blurvid.lab.metrics import psnr
 from blurvid.networks import DirectNet
-from blurvid.recipe import Recipe, Source
+from blurvid.recipe import Choices, Recipe, Source, Wanted, resolve
 from blurvid.weights import store
 from blurvid.weights.store import fill, skeleton
 
@@ -416,6 +417,16 @@ def test_a_clip_says_what_it_is_and_shows_itself(monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline.Clip, "save", lambda self, path: None)
     with pytest.raises(OutputError, match="no browser"):
         clip.show()
+
+
+def test_what_can_be_asked_for_is_what_a_recipe_and_a_clip_know():
+    own = ("weights", "middle", "precision", "warnings")  # which `resolve` works out
+    taken = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in own}
+    given = {"precision", "choices", "return"}
+    asked = {name: kind for name, kind in get_type_hints(resolve).items() if name not in given}
+    assert get_type_hints(Choices) == taken
+    assert get_type_hints(Wanted) == taken | asked
+    assert get_type_hints(ClipChanges) == get_type_hints(ClipOptions)
 
 
 def test_the_face_alone_is_seen():

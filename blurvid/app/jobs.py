@@ -22,8 +22,6 @@ from blurvid.config import (
     MODELS,
     MOST_FRAMES,
     QUALITIES,
-    OrderOptions,
-    QualityOptions,
 )
 from blurvid.errors import InputError, OptionError
 from blurvid.media import Box
@@ -76,8 +74,8 @@ class Wanted:
         """
         return resolve(
             model=self.model,
-            quality=QualityOptions(passes=QUALITIES[self.quality]),
-            order=OrderOptions(self.direction),
+            passes=QUALITIES[self.quality],
+            direction=self.direction,
             frames=self.frames,
             precision=precision,
         )

@@ -17,10 +17,9 @@ from blurvid.config import (
     MOST_FRAMES,
     Output,
     VideoOptions,
-    Wanted,
 )
 from blurvid.files import content_of
-from blurvid.recipe import resolve
+from blurvid.recipe import Wanted, resolve
 
 FIRST = "path kind fast frames fps compare direction passes overwrite skip_existing quiet"
 MORE = """
@@ -141,7 +140,7 @@ def extract(batch: Batch, output: Output, wanted: Wanted, shown: VideoOptions, f
       blurvid extract photo.jpg -o clip.html         a player for any browser
       blurvid extract holiday/ -o clips/             a clip of each photo
     """
-    recipe = resolve(values.quick(wanted, fast), batch.run.precision)
+    recipe = resolve(precision=batch.run.precision, **values.quick(wanted, fast))
     if any(photo == "-" or content_of(photo) != "photo" for photo in batch.photos):
         from blurvid.cli.video import extract_videos
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from torch import nn
 
@@ -23,7 +23,7 @@ from blurvid.models.cascade import Cascade
 from blurvid.pipeline.clip import Clip, stem_of
 from blurvid.pipeline.extraction import Extractor, fit
 from blurvid.pipeline.video import SlowVideo, extract_video
-from blurvid.recipe import GIVEN, Recipe, Source, resolve
+from blurvid.recipe import GIVEN, Choices, Recipe, Source, Wanted, resolve
 from blurvid.weights import WeightSet
 from blurvid.weights.foreign import load_foreign
 from blurvid.weights.store import load
@@ -76,26 +76,33 @@ def _middle(source: Source) -> SequenceModel:
 def extractor(
     weights_name: str | Path | WeightSet | None = None,
     run: RunOptions = RunOptions(),
-    **wanted: Any,
+    *,
+    model: str = "auto",
+    middle: str | Path = "auto",
+    **choices: Unpack[Choices],
 ) -> AbstractContextManager[Extractor]:
     """Load a model and keep it ready for the time of a block, see `opened`.
 
     Args:
         weights_name: name or folder of a weight set, or one found already.
         run: device, precision, threads.
-        wanted: other fields of `config.Wanted`, such as `model="direct"`.
+        model: see `recipe.Wanted`.
+        middle: the same.
+        choices: fields of the recipe, such as `direction="left"`.
     """
-    return opened(resolve(precision=run.precision, weights_name=weights_name, **wanted), run)
+    return opened(resolve(model, weights_name, middle, run.precision, **choices), run)
 
 
-def extract(photo: media.PhotoLike, *, run: RunOptions = RunOptions(), **wanted: Any) -> Clip:
+def extract(
+    photo: media.PhotoLike, *, run: RunOptions = RunOptions(), **wanted: Unpack[Wanted]
+) -> Clip:
     """Turn one motion-blurred photo into the seven sharp frames it was made of.
 
     Args:
         photo: a path, an open binary file, a PIL image, a numpy array ((H, W, 3) uint8, or
             float in [0, 1]) or a tensor ((3, H, W) in [0, 1]), RGB.
         run: device, precision, threads.
-        wanted: fields of `config.Wanted`, such as `model="direct"`, `frames=25` or `beyond=1`.
+        wanted: fields of `recipe.Wanted`, such as `model="direct"`, `frames=25` or `beyond=1`.
 
     Returns:
         The clip, of the photo's size or that of its part; its `recipe` tells what made it.

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid import media, runtime
-from blurvid.config import FRAMES, OrderOptions
+from blurvid.config import FRAMES
 from blurvid.errors import BlurvidError, DeviceError, InputError
 from blurvid.models import GivenPicture, MiddleOf, MotionModel, SelfEnsemble, SequenceModel
 from blurvid.pipeline.clip import Clip
@@ -76,18 +76,17 @@ class Extractor:
     ) -> None:
         self.network, self.recipe = model, recipe
         self.device, self.dtype, self.max_memory = device, dtype, max_memory
-        self.flips = tuple(media.region(value) for value in recipe.order.flips)
-        region, passes = recipe.part.region, recipe.quality.passes
-        self.part = None if region is None else media.region(region)
+        self.flips = tuple(media.region(value) for value in recipe.flips)
+        self.part = None if recipe.region is None else media.region(recipe.region)
         self.fitting: MotionModel | None = None
         """The model that fits motion, where it is one that does."""
-        self.still = tuple(media.region(value) for value in recipe.hints.still)
+        self.still = tuple(media.region(value) for value in recipe.still)
         whole = model.model if isinstance(model, MiddleOf) else model
         if isinstance(whole, MotionModel):
             self.fitting = whole
-            self.fitting.passes = passes
-        plain = passes == 1 or self.fitting is not None
-        self.model = model if plain else SelfEnsemble(model, passes)
+            self.fitting.passes = recipe.passes
+        plain = recipe.passes == 1 or self.fitting is not None
+        self.model = model if plain else SelfEnsemble(model, recipe.passes)
 
     @property
     def host_memory(self) -> int | None:
@@ -120,7 +119,8 @@ class Extractor:
             photo=photo,
             recipe=dataclasses.replace(
                 self.recipe,
-                order=OrderOptions(),
+                direction="auto",
+                flips=(),
                 precision=str(found.dtype).removeprefix("torch."),
                 frames=len(found.frames),
                 beyond=0,
@@ -132,7 +132,7 @@ class Extractor:
             fitted=found.fitted if self.model.count > 1 else None,
             host_memory=self.host_memory,
         )
-        direction = self.recipe.order.direction
+        direction = self.recipe.direction
         if direction != "auto" or self.flips:
             with runtime.memory_guard(torch.device("cpu")):
                 clip = clip.arranged(direction, self.flips, clip.tensor)
@@ -148,7 +148,7 @@ class Extractor:
         Raises:
             DeviceError: too little memory.
         """
-        whole = self.part is None and self.recipe.quality.scale in ("auto", 1)
+        whole = self.part is None and self.recipe.scale in ("auto", 1)
         if self.fitting is not None and whole and self.device.type == "cpu":
             room = runtime.room(self.device, self.max_memory)
             self._plan(height, width, self.device, self.dtype, room)
@@ -162,9 +162,9 @@ class Extractor:
         inner.part = None
         inner.flips = tuple(flip.within(seen, height, width) for flip in self.flips)
         inner.still = tuple(rest.within(seen, height, width) for rest in self.still)
-        clip = part_of(inner(media.cropped(photo, seen)), photo, part, seen, self.recipe.part.paste)
-        told = dataclasses.replace(self.recipe.part, region=part.name)
-        return dataclasses.replace(clip, recipe=dataclasses.replace(clip.recipe, part=told))
+        clip = part_of(inner(media.cropped(photo, seen)), photo, part, seen, self.recipe.paste)
+        recipe = dataclasses.replace(clip.recipe, region=part.name)
+        return dataclasses.replace(clip, recipe=recipe)
 
     def scaled(self, y: Tensor) -> Found:
         """Extract frames at the scale asked for, `auto` choosing one, and bring them to full size.
@@ -172,7 +172,7 @@ class Extractor:
         Args:
             y: as for `frames`, which sees it at the scale 1.
         """
-        wanted = self.recipe.quality.scale
+        wanted = self.recipe.scale
         # One frame shows no motion to measure, and what fits motion has sizes of its own.
         if wanted == "auto" and (self.model.count == 1 or self.fitting is not None):
             wanted = 1.0
@@ -292,7 +292,7 @@ class Extractor:
             name = self.recipe.middle.name if self.recipe.middle else "given"
             sizes = [f"{x.shape[-1]}x{x.shape[-2]}" for x in (model.middle.frame, y)]
             raise InputError(f"{name}: the middle frame has {sizes[0]} px, the photo {sizes[1]} px")
-        hints, notes = hints_of(self.recipe.hints.motion, self.still, y.shape[-2], y.shape[-1])
+        hints, notes = hints_of(self.recipe.motion, self.still, y.shape[-2], y.shape[-1])
         model.dtype = dtype
         try:
             found = model.fit(y, lambda stage, share: self.tell(stage, FITTING * share), hints)

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
-
 from blurvid.config import MODELS, TRAINED
 from blurvid.errors import WeightsError
 from blurvid.weights.describe import NAME, SET_FILE, Origin, WeightSet, read_set
@@ -25,6 +23,8 @@ def cache_dir() -> Path:
     Raises:
         WeightsError: nothing says where it is: no home directory is known.
     """
+    import platformdirs  # without which the man page is made
+
     home = os.environ.get("BLURVID_HOME")
     try:
         if home:
