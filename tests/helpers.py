@@ -128,9 +128,9 @@ def plan(
     trusts=(),
     **options,
 ):
-    """`planning.plan` with the fields of its output one by one."""
+    """Jobs of `planning.plan` with the fields of its output one by one."""
     output = Output(out, kind, name, tuple(flows), tuple(trusts))
-    return planning.plan(sources, output, count, **options)
+    return planning.plan(sources, output, count, **options).jobs
 
 
 def run_batch(
@@ -146,12 +146,11 @@ def run_batch(
     **options,
 ):
     """`batch.run` with the fields of its options one by one."""
+    output = Output(clip=clip, overwrite=overwrite, skip_existing=skip_existing)
     return batch.run(
-        jobs,
+        planning.Plan(jobs, output, whole),
         extract,
-        Output(clip=clip, overwrite=overwrite, skip_existing=skip_existing),
         BatchOptions(**options),
-        whole=whole,
         on_outcome=on_outcome,
         on_warning=on_warning,
     )

@@ -20,6 +20,7 @@ from blurvid.batch import cluster, spread
 from blurvid.batch.cluster import Seats
 from blurvid.config import RAY_TRIES, BatchOptions, ClipOptions, Output, RayOptions, RunOptions
 from blurvid.errors import DeviceError, InputError, OptionError
+from blurvid.planning import Plan
 from blurvid.recipe import resolve
 
 pytestmark = [
@@ -66,13 +67,13 @@ def test_the_files_are_those_of_one_machine(tmp_path, two_workers):
     recipe = resolve(model="direct")
     with pipeline.opened(recipe, ONE) as ready:
         local = plan([tmp_path / "in"], tmp_path / "local", "gif")
-        batch.run(local, ready, Output(clip=QUICK), BatchOptions(writers=0))
+        batch.run(Plan(local, Output(clip=QUICK)), ready, BatchOptions(writers=0))
     jobs = plan([tmp_path / "in"], tmp_path / "out", "gif")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/03.gif").write_bytes((tmp_path / "local/03.gif").read_bytes())
     seen, output = [], Output(clip=QUICK, skip_existing=True)
     outcomes = batch.run_on_ray(
-        *(jobs, recipe, output, BatchOptions(), two_workers, ONE), on_outcome=seen.append
+        *(Plan(jobs, output), recipe, BatchOptions(), two_workers, ONE), on_outcome=seen.append
     )
     assert contents(tmp_path / "out") == contents(tmp_path / "local")
     assert len(contents(tmp_path / "out")) == 5
@@ -87,8 +88,8 @@ def test_what_is_known_of_a_photo_is_said_before_its_result(tmp_path, two_worker
     Image.new("RGB", (64, 48), "teal").save(photo)
     photo.write_bytes(photo.read_bytes()[:-2])
     (outcome,) = batch.run_on_ray(
-        *(plan([photo], tmp_path / "out.gif"), resolve(model="direct")),
-        *(Output(clip=QUICK), BatchOptions(), two_workers, ONE),
+        Plan(plan([photo], tmp_path / "out.gif"), Output(clip=QUICK)),
+        *(resolve(model="direct"), BatchOptions(), two_workers, ONE),
         on_outcome=lambda outcome: said.append("done"),
         on_warning=lambda job, warning: said.append((job.photo, warning)),
     )
@@ -234,4 +235,4 @@ def test_options_of_a_cluster_without_one_are_refused(tmp_path):
 def test_standard_input_stays_on_this_machine(tmp_path):
     jobs, recipe = plan(["-"], tmp_path / "out.gif"), resolve(model="direct")
     with pytest.raises(OptionError, match="standard input"):
-        batch.run_on_ray(jobs, recipe, Output(), BatchOptions(), RayOptions(), ONE)
+        batch.run_on_ray(Plan(jobs), recipe, BatchOptions(), RayOptions(), ONE)

@@ -19,10 +19,10 @@ import torch
 from blurvid import __version__, media, runtime
 from blurvid.batch.cluster import joined, load
 from blurvid.batch.run import Steps
-from blurvid.config import RAY_TRIES, BatchOptions, Output, RayOptions, RunOptions
+from blurvid.config import RAY_TRIES, BatchOptions, RayOptions, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.pipeline import opened
-from blurvid.planning import Gate, Job, Outcome, alone, folder_of, identities, named
+from blurvid.planning import Job, Outcome, Plan
 from blurvid.recipe import Recipe
 
 Task = TypeVar("Task")
@@ -32,14 +32,12 @@ the work, and then its result."""
 
 
 def run_on_ray(
-    jobs: Sequence[Job],
+    plan: Plan,
     recipe: Recipe,
-    output: Output,
     options: BatchOptions,
     ray: RayOptions,
     run: RunOptions,
     *,
-    whole: Sequence[Job] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
     on_warning: Callable[[Job, str], None] | None = None,
 ) -> list[Outcome]:
@@ -49,13 +47,11 @@ def run_on_ray(
     process looks at what is there and hands out the photos; workers load the model once.
 
     Args:
-        jobs: what to do; no standard input.
+        plan: what to do; no standard input.
         recipe: how frames are made.
-        output: how clips are shown, and whether files are written over.
         options: how the batch is gone through; workers do one thing after the other.
         ray: which cluster, how many workers.
         run: device, threads and memory of each worker.
-        whole: all jobs of the batch of which these are a share.
         on_outcome: called after each job, in this thread, in the order in which they are done.
         on_warning: called in this thread with what there is to say of a photo while a network
             works on it; the outcome holds it as well.
@@ -69,9 +65,8 @@ def run_on_ray(
         OutputError: another process is doing these jobs.
         BlurvidError: why the model cannot be loaded.
     """
-    if any(job.photo is None for job in jobs):
+    if any(job.photo is None for job in plan.jobs):
         raise OptionError("standard input cannot be read on other machines; name files")
-    gate = Gate(identities(whole or jobs), output)
     outcomes: dict[int, Outcome] = {}
 
     def finish(job: Job, outcome: Outcome) -> bool:
@@ -87,28 +82,28 @@ def run_on_ray(
 
     def results() -> Generator[tuple[Job, Outcome | BlurvidError], None, None]:
         left = []
-        for job in jobs:
-            settled = gate.check(job)
+        for job in plan.jobs:
+            settled = plan.check(job)
             if settled is None:
                 left.append(job)
             else:
                 yield job, settled
-        work = _Photos(recipe, replace(output, overwrite=True), options)
-        made = spread(left, work, folder_of(jobs), ray, run, on_known=tell)
+        work = _Photos(recipe, Plan((), replace(plan.output, overwrite=True)), options)
+        made = spread(left, work, plan.folder, ray, run, on_known=tell)
         with contextlib.closing(made):
             yield from made
 
     load(ray, run)
-    with alone(jobs), contextlib.closing(results()) as found:
+    with plan.alone(), contextlib.closing(results()) as found:
         for job, result in found:
             if isinstance(result, BlurvidError):
-                result = Outcome(job, error=named(job, result))
+                result = Outcome(job, error=job.named(result))
             if finish(job, replace(result, job=job)):  # not the copy that travelled
                 break
     with contextlib.suppress(BlurvidError):  # a folder may be gone
-        for folder in {path.parent for job in jobs for path in job.files()}:
+        for folder in {path.parent for job in plan.jobs for path in job.files()}:
             media.remove_stale(folder)
-    return [outcomes[id(job)] for job in jobs if id(job) in outcomes]
+    return [outcomes[id(job)] for job in plan.jobs if id(job) in outcomes]
 
 
 @dataclass(frozen=True)
@@ -116,15 +111,15 @@ class _Photos:
     """What workers do with photos."""
 
     recipe: Recipe
-    output: Output
+    plan: Plan
     options: BatchOptions
 
     @contextlib.contextmanager
     def __call__(self, run: RunOptions) -> Iterator[Callable[[Job], Iterator[Any]]]:
         """Load the model."""
         with opened(self.recipe, run) as extractor:
-            gate = Gate(frozenset(), self.output)
-            steps = Steps(extractor, gate, self.options.measure, self.options.allow_truncated)
+            options = self.options
+            steps = Steps(extractor, self.plan, options.measure, options.allow_truncated)
 
             def do(job: Job) -> Iterator[Any]:
                 photo = steps.read(job)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from blurvid.config import BatchOptions, Output, RayOptions, RunOptions
 
 if TYPE_CHECKING:
     from blurvid.cli.video import Videos
-    from blurvid.planning import Job, Outcome
+    from blurvid.planning import Outcome, Plan
     from blurvid.recipe import Recipe
 
 
@@ -56,7 +55,8 @@ def go_through(batch: Batch, output: Output, recipe: Recipe, videos: Videos | No
         recipe: how frames are made.
         videos: that they are videos.
     """
-    from blurvid.planning import Gate, identities, plan, read_list  # without torch
+    from blurvid.files import read_list
+    from blurvid.planning import plan  # without torch
     from blurvid.targets import check_besides
 
     if output.overwrite and output.skip_existing:
@@ -76,28 +76,26 @@ def go_through(batch: Batch, output: Output, recipe: Recipe, videos: Videos | No
         weights=recipe.weights.name,
         video=videos is not None,
     )
-    number, count = batch.share
-    jobs = whole[number - 1 :: count]
+    todo = whole.share(*batch.share)
     report = Report(batch.as_json, batch.quiet, batch.verbose)
-    if not jobs:
+    if not todo.jobs:
         report.say("No photos in this share.")
         return
     if output.contact is not None:
         check_besides("page", output.contact, output.overwrite or output.skip_existing)
     started = time.perf_counter()
-    gate = Gate(identities(whole), output)
-    outcomes = gate.settled(jobs, batch.options.fail_fast)
+    outcomes = todo.settled(batch.options.fail_fast)
     if outcomes is not None:
         for outcome in outcomes:
             report.show(outcome)
     else:
         report.begin(recipe)
-        with report.bar(1 if videos else len(jobs)) as tell:
+        with report.bar(1 if videos else len(todo.jobs)) as tell:
             if videos is not None:
-                outcomes = videos.extract(jobs, gate, recipe, batch, report, tell)
+                outcomes = videos.extract(todo, recipe, batch, report, tell)
             else:
-                outcomes = _do(jobs, whole, batch, output, recipe, report, tell)
-    if len(whole) > 1:
+                outcomes = _do(todo, batch, recipe, report, tell)
+    if len(whole.jobs) > 1:
         report.end(outcomes, "videos" if videos else "photos", time.perf_counter() - started)
     if output.contact is not None:
         from blurvid.batch import write_contact
@@ -111,13 +109,7 @@ def go_through(batch: Batch, output: Output, recipe: Recipe, videos: Videos | No
 
 
 def _do(
-    jobs: Sequence[Job],
-    whole: Sequence[Job],
-    batch: Batch,
-    output: Output,
-    recipe: Recipe,
-    report: Report,
-    tell: Progress | None,
+    plan: Plan, batch: Batch, recipe: Recipe, report: Report, tell: Progress | None
 ) -> list[Outcome]:
     """Do photos, here or on a cluster."""
     from blurvid.batch import run, run_on_ray  # torch loads here
@@ -127,16 +119,14 @@ def _do(
     ray = picked_engine(batch.engine, batch.ray)
     if ray is not None:
         return run_on_ray(
-            *(jobs, recipe, output, options, ray, batch.run),
-            whole=whole,
+            *(plan, recipe, options, ray, batch.run),
             on_outcome=report.show,
             on_warning=report.warn_of,
         )
     with opened(recipe, batch.run) as ready:
-        ready.on_progress = tell if len(jobs) == 1 else None
+        ready.on_progress = tell if len(plan.jobs) == 1 else None
         return run(
-            *(jobs, ready, output, options),
-            whole=whole,
+            *(plan, ready, options),
             on_outcome=report.show,
             on_warning=report.warn_of,
         )

@@ -21,7 +21,7 @@ from blurvid.files import content_of
 
 if TYPE_CHECKING:
     from blurvid.pipeline import Extractor
-    from blurvid.planning import Gate, Job, Outcome
+    from blurvid.planning import Job, Outcome, Plan
     from blurvid.recipe import Recipe
 
 FOR_PHOTOS = (
@@ -83,8 +83,7 @@ class Videos:
 
     def extract(
         self,
-        jobs: Sequence[Job],
-        gate: Gate,
+        plan: Plan,
         recipe: Recipe,
         batch: Batch,
         report: Report,
@@ -95,9 +94,9 @@ class Videos:
 
         outcomes: list[Outcome] = []
         with opened(recipe, batch.run) as ready:
-            for job in jobs:
-                outcome = gate.check(job) or self._made(
-                    job, ready, gate.output.overwrite, report, tell
+            for job in plan.jobs:
+                outcome = plan.check(job) or self._made(
+                    job, ready, plan.output.overwrite, report, tell
                 )
                 report.show(outcome)
                 outcomes.append(outcome)
