@@ -442,7 +442,7 @@ def test_hints_are_for_the_motion_model(pair):
 
 
 def test_a_bar_is_shown_on_terminals_only(pair, monkeypatch):
-    monkeypatch.setattr("blurvid.cli.report.PATIENCE", 0.0)
+    monkeypatch.setattr("blurvid.cli.photos.PATIENCE", 0.0)
     words = ("extract", "photo.png", "-o", "out", "--format", "png", "--overwrite")
     plain = invoke(*words)
     monkeypatch.setenv("FORCE_COLOR", "1")
