@@ -30,8 +30,8 @@ from blurvid.config import CascadeSpec, DirectSpec
 from blurvid.errors import DeviceError
 from blurvid.models.motion import HELD_BYTES, SOUGHT_BYTES
 from blurvid.networks import DirectNet, FrameNet
-from blurvid.pipeline.memory import FRAME_SIZE, frames_on_disk, plan
-from blurvid.pipeline.tiles import RAMP, fill_in_tiles, spans
+from blurvid.pipeline.sizes import RAMP, fill_in_tiles, plan, spans
+from blurvid.runtime import FRAME_SIZE, frames_on_disk
 from blurvid.trajectory import Motion, Proposal, Restored, fit, reblur
 from blurvid.weights import store
 
@@ -363,7 +363,7 @@ def extractor(model, **options):
     ("room", "tiles"), [(10**9, 1), (110 * MEGA, 1), (40 * MEGA, 1), (24 * MEGA, 24)]
 )
 def test_less_memory_gives_the_same_frames(room, tiles, monkeypatch):
-    monkeypatch.setattr("blurvid.pipeline.memory.SIDES", (320,))
+    monkeypatch.setattr("blurvid.pipeline.sizes.SIDES", (320,))
     y = torch.rand(3, 500, 1280)
     ready = extractor(MODELS["direct"])
     expected = ready.frames(y)

@@ -97,7 +97,7 @@ def stub(change=lambda y: y, dtype=torch.float32):
 def test_fit_pads_to_a_multiple_and_keeps_the_image_in_its_corner(height, width, multiple):
     y = torch.rand(3, height, width)
 
-    fitted = pipeline.fit(y, multiple)
+    fitted = pipeline.sizes.fit(y, multiple)
 
     assert fitted.shape[0] == 3
     assert fitted.shape[1] % multiple == fitted.shape[2] % multiple == 0
@@ -109,12 +109,12 @@ def test_fit_pads_to_a_multiple_and_keeps_the_image_in_its_corner(height, width,
 
 def test_fit_reflects_without_repeating_the_edge():
     y = torch.arange(6.0).reshape(1, 1, 6)
-    assert pipeline.fit(y, 4)[0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
+    assert pipeline.sizes.fit(y, 4)[0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
 
 
 def test_a_size_that_fits_is_left_alone():
     y = torch.rand(3, 40, 20)
-    assert torch.equal(pipeline.fit(y, 20), y)
+    assert torch.equal(pipeline.sizes.fit(y, 20), y)
 
 
 @settings(max_examples=15, deadline=None)

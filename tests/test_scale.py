@@ -18,7 +18,7 @@ from blurvid.config import DirectSpec, RunOptions
 from blurvid.errors import OptionError
 from blurvid.exposure import average_frames
 from blurvid.networks import DirectNet
-from blurvid.pipeline.scale import (
+from blurvid.pipeline.sizes import (
     LEAST_SIDE,
     SCALES,
     TRAINED_MOTION,

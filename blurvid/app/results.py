@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from blurvid.pipeline import Clip
-from blurvid.pipeline.memory import frames_on_disk
+from blurvid.runtime import frames_on_disk
 
 PLAYER = "html"
 KINDS = {

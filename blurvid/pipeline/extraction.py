@@ -1,4 +1,4 @@
-"""One photo to its clip: a loaded model, in whatever memory there is."""
+"""One photo to its clip: the model is loaded, and sees the photo in whatever memory there is."""
 
 from __future__ import annotations
 
@@ -6,29 +6,37 @@ import copy
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Unpack
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid import media, runtime
-from blurvid.config import FRAMES
+from blurvid.config import FRAMES, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError
-from blurvid.models import GivenPicture, MiddleOf, MotionModel, SelfEnsemble, SequenceModel
+from blurvid.models import (
+    GivenPicture,
+    GuidedCascade,
+    MiddleOf,
+    MotionModel,
+    SelfEnsemble,
+    SequenceModel,
+    middle_of,
+)
+from blurvid.models.cascade import Cascade
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.fitted import Fitted, hints_of, times_of
-from blurvid.pipeline.memory import (
-    FRAME_SIZE,
-    Plan,
-    frames_on_disk,
-    plan,
-    room_for,
-)
 from blurvid.pipeline.part import MARGIN, part_of
-from blurvid.pipeline.scale import choose, restore, shrink
-from blurvid.pipeline.tiles import fill_in_tiles
-from blurvid.recipe import Recipe
+from blurvid.pipeline.sizes import Plan, choose, fill_in_tiles, fit, plan, restore, shrink
+from blurvid.recipe import GIVEN, Choices, Recipe, Source, Wanted, resolve
+from blurvid.runtime import FRAME_SIZE, frames_on_disk, room_for
 from blurvid.trajectory import Progress
+from blurvid.weights import WeightSet
+from blurvid.weights.foreign import load_foreign
+from blurvid.weights.store import load
 
 FITTING = 0.9
 """Share of the time that a fit takes, about; the rest is for frames."""
@@ -53,7 +61,7 @@ class Found:
 
 
 class Extractor:
-    """A loaded model on its device, for many photos. `pipeline.opened` makes them.
+    """A loaded model on its device, for many photos. `opened` makes them.
 
     Args:
         model: what gives the frames, on its device.
@@ -308,18 +316,93 @@ def _warned(found: Found, warning: str) -> Found:
     return dataclasses.replace(found, warnings=(*found.warnings, warning))
 
 
-def fit(y: Tensor, multiple: int) -> Tensor:
-    """Pad (C, H, W) to the right and below by reflection until `multiple` divides both sides.
+@contextmanager
+def opened(recipe: Recipe, run: RunOptions = RunOptions()) -> Iterator[Extractor]:
+    """Load what a recipe names, and keep it ready for the time of a block.
+
+    Args:
+        recipe: what `resolve` or `resolve_middle` gives.
+        run: device, threads, memory.
+
+    Yields:
+        A function from a photo to its `Clip`.
+
+    Raises:
+        InputError: a mask or a middle frame that cannot be read.
+        WeightsError: weights missing or damaged.
+        DeviceError: the device is not there.
+    """
+    with runtime.running(run) as (device, dtype):
+        network = _middle(recipe.weights) if recipe.frames == 1 else _sequence(recipe)
+        assert isinstance(network, nn.Module)
+        runtime.place(network, device)
+        yield Extractor(network, recipe, device, dtype, run.max_memory)
+
+
+def _sequence(recipe: Recipe) -> SequenceModel:
+    """Load a model of all frames, with another network for the middle one where one is named."""
+    assert isinstance(recipe.weights.origin, WeightSet)
+    network = load(recipe.weights.origin)
+    if recipe.middle is not None and isinstance(network, MotionModel):
+        network.middle = _middle(recipe.middle)
+    elif recipe.middle is not None and isinstance(network, Cascade):
+        return GuidedCascade(network, _middle(recipe.middle))
+    return network
+
+
+def _middle(source: Source) -> SequenceModel:
+    """Load what gives the middle frame alone."""
+    if isinstance(source.origin, WeightSet):
+        return middle_of(load(source.origin))
+    assert source.origin is not None
+    if source.kind == GIVEN:
+        return GivenPicture(media.read_photo(source.origin).pixels)
+    return load_foreign(source.origin)
+
+
+def extractor(
+    weights_name: str | Path | WeightSet | None = None,
+    run: RunOptions = RunOptions(),
+    *,
+    model: str = "auto",
+    middle: str | Path = "auto",
+    **choices: Unpack[Choices],
+) -> AbstractContextManager[Extractor]:
+    """Load a model and keep it ready for the time of a block, see `opened`.
+
+    Args:
+        weights_name: name or folder of a weight set, or one found already.
+        run: device, precision, threads.
+        model: see `recipe.Wanted`.
+        middle: the same.
+        choices: fields of the recipe, such as `direction="left"`.
+    """
+    return opened(resolve(model, weights_name, middle, run.precision, **choices), run)
+
+
+def extract(
+    photo: media.PhotoLike, *, run: RunOptions = RunOptions(), **wanted: Unpack[Wanted]
+) -> Clip:
+    """Turn one motion-blurred photo into the seven sharp frames it was made of.
+
+    Args:
+        photo: a path, an open binary file, a PIL image, a numpy array ((H, W, 3) uint8, or
+            float in [0, 1]) or a tensor ((3, H, W) in [0, 1]), RGB.
+        run: device, precision, threads.
+        wanted: fields of `recipe.Wanted`, such as `model="direct"`, `frames=25` or `beyond=1`.
 
     Returns:
-        (C, H', W'); the image is the upper left part of it, or all of it and no copy.
+        The clip, of the photo's size or that of its part; its `recipe` tells what made it.
+
+    Raises:
+        OptionError: an option is out of range.
+        InputError: an unreadable photo.
+        WeightsError: weights missing or damaged.
+        DeviceError: the device is not there or has too little memory.
+        TypeError: no such field.
     """
-    if not any(side % multiple for side in y.shape[-2:]):
-        return y
-    y = y.unsqueeze(0)
-    for _ in range(2):  # reflection reaches at most side - 1 pixels far at a time
-        right, below = (-side % multiple for side in (y.shape[-1], y.shape[-2]))
-        right, below = min(right, y.shape[-1] - 1), min(below, y.shape[-2] - 1)
-        y = F.pad(y, (0, right, 0, below), mode="reflect")
-    right, below = (-side % multiple for side in (y.shape[-1], y.shape[-2]))
-    return F.pad(y, (0, right, 0, below), mode="replicate")[0]
+    recipe = resolve(precision=run.precision, **wanted)
+    photo = media.as_photo(photo)
+    with opened(recipe, run) as ready:
+        clip = ready(photo)
+    return dataclasses.replace(clip, warnings=recipe.warnings + clip.warnings)
