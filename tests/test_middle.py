@@ -252,7 +252,7 @@ def test_deblur_of_a_large_photo_in_tiles(released, monkeypatch):
     with pipeline.opened(resolve_middle(middle="bdirnet"), CPU) as deblur:
         whole = deblur.frames(y)
         monkeypatch.setattr(
-            pipeline.extraction, "plan", lambda *a, **k: pipeline.sizes.Plan(side=400)
+            pipeline.extraction, "view_of", lambda *a, **k: pipeline.sizes.View(side=400)
         )
         tiled = deblur.frames(y)
     assert (whole.tiles, tiled.tiles) == (1, 3)

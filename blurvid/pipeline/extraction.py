@@ -30,7 +30,7 @@ from blurvid.models.cascade import Cascade
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.fitted import Fitted, hints_of, times_of
 from blurvid.pipeline.part import MARGIN, part_of
-from blurvid.pipeline.sizes import Plan, choose, fill_in_tiles, fit, plan, restore, shrink
+from blurvid.pipeline.sizes import View, choose, fill_in_tiles, fit, restore, shrink, view_of
 from blurvid.recipe import GIVEN, Choices, Recipe, Source, Wanted, resolve
 from blurvid.runtime import FRAME_SIZE, frames_on_disk, room_for
 from blurvid.trajectory import Progress
@@ -159,7 +159,7 @@ class Extractor:
         whole = self.part is None and self.recipe.scale in ("auto", 1)
         if self.fitting is not None and whole and self.device.type == "cpu":
             room = runtime.room(self.device, self.max_memory)
-            self._plan(height, width, self.device, self.dtype, room)
+            self._view(height, width, self.device, self.dtype, room)
 
     def _of_part(self, photo: media.Photo, region: media.Region) -> Clip:
         """Do what is asked for of a region, as if it were the photo but for a margin."""
@@ -231,7 +231,7 @@ class Extractor:
         problem: DeviceError | None = None
         for _ in range(ATTEMPTS):
             try:
-                how = self._plan(y.shape[-2], y.shape[-1], self.device, dtype, room)
+                how = self._view(y.shape[-2], y.shape[-1], self.device, dtype, room)
             except DeviceError as error:
                 problem = problem or error
                 break
@@ -255,25 +255,25 @@ class Extractor:
         cpu = torch.device("cpu")
         runtime.place(self.network, cpu)
         try:
-            how = self._plan(y.shape[-2], y.shape[-1], cpu, torch.float32, runtime.room(cpu))
+            how = self._view(y.shape[-2], y.shape[-1], cpu, torch.float32, runtime.room(cpu))
             found = self._run(y, cpu, torch.float32, how)
         finally:
             runtime.place(self.network, self.device)
         return _warned(found, f"{self.device} has too little memory; done on the CPU")
 
-    def _plan(
+    def _view(
         self, height: int, width: int, device: torch.device, dtype: torch.dtype, room: int
-    ) -> Plan:
+    ) -> View:
         """Choose how to run the model on (1, 3, H, W) in so many bytes of `room`."""
-        return plan(
+        return view_of(
             *(self.model, height, width, dtype.itemsize, room),
             # Only CUDA devices have memory of their own; that of MPS is the host's.
             host=runtime.room(torch.device("cpu")) if device.type == "cuda" else None,
             whole=self.fitting is not None,
         )
 
-    def _run(self, y: Tensor, device: torch.device, dtype: torch.dtype, how: Plan) -> Found:
-        """Run the model on (1, 3, H, W) as planned; the frames are where the plan says."""
+    def _run(self, y: Tensor, device: torch.device, dtype: torch.dtype, how: View) -> Found:
+        """Run the model on (1, 3, H, W) in such a view; the frames are where it says."""
         height, width = y.shape[-2:]
         shape = (self.model.count, 3, height, width)
         near = how.near and self.fitting is None

@@ -51,7 +51,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Plan:
+class View:
     """How a model sees one photo."""
 
     side: int | None = None
@@ -65,7 +65,7 @@ class Plan:
     """What is taken besides the frames, predicted [bytes]."""
 
 
-def plan(
+def view_of(
     model: SequenceModel,
     height: int,
     width: int,
@@ -74,7 +74,7 @@ def plan(
     *,
     host: int | None = None,
     whole: bool = False,
-) -> Plan:
+) -> View:
     """Choose how a model sees a photo: as much of it at a time as there is room for.
 
     What gives exact results comes first: the whole photo, its frames in memory or on disk; tiles
@@ -111,7 +111,7 @@ def plan(
             need = model.memory(rows, columns, feature_size)
             if need <= left:
                 near = host is not None and not on_disk and need + frames <= left
-                return Plan(side, on_disk, near, memory=need + tile + image)
+                return View(side, on_disk, near, memory=need + tile + image)
             least = need + tile + image
     raise DeviceError(
         f"{width} x {height} pixels take {gigabytes(least)} of memory at least, but only "

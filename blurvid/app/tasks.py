@@ -36,7 +36,7 @@ _KNOWN = 0.04
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Asked:
     """What is asked for of a photo."""
 
     model: str = "auto"
@@ -47,7 +47,7 @@ class Wanted:
     """Left, top, width, height [px of the upright photo] of what is worked on; None is all."""
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Wanted:
+    def of(cls, values: Mapping[str, Any]) -> Asked:
         """Take what a page sends.
 
         Raises:
@@ -102,12 +102,12 @@ class Picture:
 
 
 @dataclass(eq=False)
-class Job:
+class Task:
     """One piece of work: frames of a photo, or of a part of it."""
 
     number: int
     picture: Picture
-    wanted: Wanted
+    asked: Asked
     state: str = "waiting"
     """`waiting`, `working`, `done` or `failed`."""
     stage: str = ""
@@ -122,7 +122,7 @@ class Job:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of what is worked on [px]."""
-        part = self.wanted.part
+        part = self.asked.part
         return part[2:] if part else (self.picture.width, self.picture.height)
 
     def tell(self, stage: str, share: float) -> None:
@@ -149,7 +149,7 @@ class Job:
     def stem(self) -> str:
         """How its files are called."""
         stem = Path(self.picture.name).stem
-        return f"{stem}_part" if self.wanted.part else stem
+        return f"{stem}_part" if self.asked.part else stem
 
     def record(self, pace: float | None) -> dict[str, Any]:
         """What the page shows."""
@@ -161,7 +161,7 @@ class Job:
             "name": self.picture.name,
             "width": self.picture.width,
             "height": self.picture.height,
-            **dataclasses.asdict(self.wanted),
+            **dataclasses.asdict(self.asked),
             "state": self.state,
             "stage": self.stage,
             "share": round(self.share, 3),
