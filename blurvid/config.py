@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict, get_args
+from typing import Annotated, Literal, TypedDict
 
 from blurvid.bounds import Bounds
 
@@ -79,10 +79,8 @@ DIRECTIONS = ("auto", "right", "left", "up", "down")
 """Where the dominant motion of the frames can be made to point; `auto` leaves their order."""
 
 Comparison = Literal["wipe", "side", "flicker"]
-COMPARISONS: tuple[str, ...] = get_args(Comparison)
 """An edge that goes to and fro, one beside the other, or one after the other."""
 Sound = Literal["stretch", "keep", "drop"]
-SOUNDS: tuple[str, ...] = get_args(Sound)
 """What becomes of the sound of a video: as long as the pictures, at its own speed, or nothing."""
 
 
@@ -101,7 +99,7 @@ class ClipOptions:
     crf: Annotated[int, Bounds(0, 51)] = 15
     """x264 quality, smaller is better."""
     compare: Comparison | None = None
-    """One of `COMPARISONS`: a clip of the blurred photo against the frames, to be posted."""
+    """One of these: a clip of the blurred photo against the frames, to be posted."""
     square: bool = False
     """Whether a comparison is a square, of where most moves."""
     caption: bool = True
@@ -133,7 +131,7 @@ class VideoOptions:
     """Frames shown per second; `slow` takes the video's own rate, so that it takes seven times as
     long, `keep` seven times that rate, so that it takes as long as before."""
     audio: Sound = "stretch"
-    """One of `SOUNDS`."""
+    """What becomes of the sound."""
     crf: Annotated[int, Bounds(0, 51)] = ClipOptions.crf
     """x264 quality, smaller is better."""
     start: Annotated[Fraction | float, Bounds(0, LONGEST)] | None = None

@@ -91,7 +91,7 @@ def test_a_set_is_the_old_one_until_the_new_one_is_whole(surroundings):
     before = files_in(place)
     (place / "direct-00000000.safetensors").touch()  # before its set.json, a kill came
     (place / f".blurvid-{atomic._HOST}-1-{'0' * 8}-1.json").touch()
-    weights.verify(weights.find("mine"))
+    weights.find("mine").verify()
     found = weights.find("mine")
     about = {key: found.info[key] for key in ("name", "recipe", "data", "scores", "licence")}
     store.save(store.load(found), place, **about, overwrite=True)

@@ -138,7 +138,7 @@ def test_the_released_set_is_whole(monkeypatch):
     monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
     found = sets.default("motion")
 
-    weights.verify(found)
+    found.verify()
     assert found.middle == "maxim"
     assert store.spec_of(found) == models.MotionModelSpec()
 

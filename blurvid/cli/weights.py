@@ -81,7 +81,7 @@ def verify(name: str | None) -> None:
     failures = []
     for entry in [library.find(name)] if name else library.list_sets():
         try:
-            library.verify(entry)
+            entry.verify()
             click.echo(f"{entry.name}: ok")
         except WeightsError as error:
             fail(error)

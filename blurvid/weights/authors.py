@@ -17,9 +17,8 @@ from torch import Tensor
 from blurvid.config import STAGES
 from blurvid.errors import WeightsError
 from blurvid.models import parts
-from blurvid.weights.describe import NAME, WeightSet
 from blurvid.weights.pickles import read_checkpoint
-from blurvid.weights.sets import find, sets_dir
+from blurvid.weights.sets import NAME, WeightSet, find, sets_dir
 from blurvid.weights.store import check_free, fill, save, shapes_problem, skeleton
 
 PUBLISHED = {

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from blurvid.errors import OptionError, OutputError
 from blurvid.models import Cascade, MotionModel, Trainable
 from blurvid.networks import BDIRNet, FrameNet
-from blurvid.weights.describe import WeightSet
+from blurvid.weights.sets import WeightSet
 from blurvid.weights.store import load
 
 TOLERANCE = 1e-4

@@ -29,8 +29,7 @@ from blurvid.models import (
     parts,
     spec_from,
 )
-from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, described, read_part, read_set
-from blurvid.weights.sets import find
+from blurvid.weights.sets import FORMAT, SET_FILE, WeightSet, described, find, read_set
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 """Number formats that a weight set may hold."""
@@ -266,7 +265,7 @@ def _storable(part: str, module: nn.Module, dtype: torch.dtype) -> dict[str, Ten
 
 def _tensors(weight_set: WeightSet, part: str, module: nn.Module) -> dict[str, Tensor]:
     """What the file of a part holds for its module, fp32."""
-    path, model, data = weight_set.file(part), weight_set.model, read_part(weight_set, part)
+    path, model, data = weight_set.file(part), weight_set.model, weight_set.read(part)
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
