@@ -193,9 +193,6 @@ class BatchOptions:
     """Stop after the first failure."""
     writers: Annotated[int, Bounds(0, MOST_THREADS)] | None = None
     """Threads that write while the network works; 0 does one thing after the other."""
-    pixels: int | None = None
-    """Of photos in work at a time; by default `BATCH_PIXELS`, or less where there is little
-    memory."""
     measure: bool = True
     """Work out the re-blur PSNR and the trust of clips."""
     allow_truncated: bool = False

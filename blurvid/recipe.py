@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
-from blurvid.bounds import Bounds, check
+from blurvid.bounds import Bounds, check, edges_of
 from blurvid.config import (
     DIRECTIONS,
     FAST,
@@ -23,7 +23,6 @@ from blurvid.config import (
     TRAINED,
 )
 from blurvid.errors import InputError, OptionError
-from blurvid.regions import edges_of
 from blurvid.weights import SET_FILE, WeightSet, best_middle, find
 
 AUTO, OWN = MIDDLE_CHOICES[:2]

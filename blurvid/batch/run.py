@@ -70,9 +70,10 @@ def run(
     if writers is None:
         writers = min(MOST_WRITERS, runtime.processors())
     steps = Steps(extract, plan, options.measure, options.allow_truncated, on_warning)
-    pixels = options.pixels or _most_pixels(extract)
     one = len(plan.jobs) <= 1
-    line = _overlapped(plan.jobs, steps, 0 if one else writers, pixels, options.fail_fast)
+    line = _overlapped(
+        plan.jobs, steps, 0 if one else writers, _most_pixels(extract), options.fail_fast
+    )
     outcomes = []
     with contextlib.nullcontext() if one else plan.alone(), contextlib.closing(line):
         for outcome in line:

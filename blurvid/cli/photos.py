@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blurvid.cli.boundary import echo_json, fail, say, warn
-from blurvid.cli.values import picked_engine
 from blurvid.config import FRAMES, BatchOptions, Output, RayOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -24,6 +23,19 @@ Progress = Callable[[str, float], None]
 """Told what is being done, and the share of the work that is done."""
 PATIENCE = 2.0
 """Time [s] that the work may take before a bar is shown."""
+
+
+def picked_engine(engine: str, ray: RayOptions) -> RayOptions | None:
+    """The cluster that was asked for; None is this process.
+
+    Raises:
+        click.UsageError: options of a cluster without one.
+    """
+    if engine == "ray":
+        return ray
+    if ray != RayOptions():
+        raise click.UsageError("--address and --workers are for --engine ray")
+    return None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 import click
 from click.core import ParameterSource
 
-from blurvid.config import DEVICES, FAST, QUALITIES, RayOptions
+from blurvid.config import DEVICES, FAST, QUALITIES
 from blurvid.errors import InputError
 from blurvid.recipe import Wanted
 
@@ -96,19 +96,6 @@ def refuse_missing(paths: Sequence[Path]) -> None:
             pass
         return
     raise InputError(f"{paths[0]}: no such file or folder")
-
-
-def picked_engine(engine: str, ray: RayOptions) -> RayOptions | None:
-    """The cluster that was asked for; None is this process.
-
-    Raises:
-        click.UsageError: options of a cluster without one.
-    """
-    if engine == "ray":
-        return ray
-    if ray != RayOptions():
-        raise click.UsageError("--address and --workers are for --engine ray")
-    return None
 
 
 def quick(wanted: Wanted, fast: bool) -> Wanted:
