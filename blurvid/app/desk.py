@@ -12,8 +12,7 @@ from typing import Any
 from PIL import Image
 
 from blurvid import media
-from blurvid.app.results import Results
-from blurvid.app.tasks import SMALLEST_PART, Asked, Picture, Task
+from blurvid.app.tasks import SMALLEST_PART, Asked, Picture, Results, Task
 from blurvid.atomic import Stopped, heed
 from blurvid.config import RunOptions
 from blurvid.errors import BlurvidError, InputError, OptionError

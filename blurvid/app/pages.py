@@ -25,8 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blurvid.app.desk import Desk
-from blurvid.app.results import KINDS, PLAYER, Results
-from blurvid.app.tasks import Asked, Task, clean
+from blurvid.app.tasks import KINDS, PLAYER, Asked, Results, Task, clean
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError
 from blurvid.media import START, starts_as
 from blurvid.media.pages import look
