@@ -181,21 +181,6 @@ class Choices(TypedDict, total=False):
     paste: bool
 
 
-class Wanted(Choices, total=False):
-    """What can be asked for of the frames of a photo."""
-
-    model: str
-    """One of `config.MODELS`; `auto` is the first whose weights are there, or where only a middle
-    frame is named, one that has a place for it."""
-    weights_name: str | Path | WeightSet | None
-    """Name or folder of a weight set, or one found already; None takes the model's own."""
-    middle: str | Path
-    """What gives the middle frame: `auto`, which is the model's own, but for a cascade known to
-    score lower than another network; `own`; the name or folder of a weight set, or of a model for
-    its default one; a picture, which is the middle frame itself, for the motion model; or a file of
-    weights that spandrel can read."""
-
-
 def resolve(
     model: str = AUTO,
     weights_name: str | Path | WeightSet | None = None,
@@ -206,11 +191,16 @@ def resolve(
     """Take every choice, once.
 
     Args:
-        model: see `Wanted`, as of the others.
-        weights_name: the weights.
-        middle: what gives the middle frame.
+        model: one of `config.MODELS`; `auto` is the first whose weights are there, or where only a
+            middle frame is named, one that has a place for it.
+        weights_name: name or folder of a weight set, or one found already; None takes the model's
+            own.
+        middle: what gives the middle frame: `auto`, which is the model's own, but for a cascade
+            known to score lower than another network; `own`; the name or folder of a weight set,
+            or of a model for its default one; a picture, which is the middle frame itself, for the
+            motion model; or a file of weights that spandrel can read.
         precision: of the features.
-        choices: fields of the recipe.
+        choices: fields of the recipe, such as `direction="left"`.
 
     Raises:
         OptionError: options that are out of range, or do not go together.
@@ -251,7 +241,7 @@ def _guide(middle: str | Path, found: WeightSet) -> Source | None:
     cascade, moving = found.model == "cascade", found.model == MODELS[0]
     if not cascade and (str(middle) == AUTO or (str(middle) == OWN and found.middle)):
         return None
-    guide = find_middle(middle, found if cascade else None)
+    guide = _find_middle(middle, found if cascade else None)
     if moving and guide is not None and guide.kind == MODELS[0]:
         raise OptionError(f"the {found.model} model cannot be given its own middle frame")
     if not (moving or cascade):
@@ -276,7 +266,7 @@ def resolve_middle(
 
     Args and errors are those of `resolve`.
     """
-    found = find_middle(middle)
+    found = _find_middle(middle)
     if found is None or found.kind == GIVEN:
         raise OptionError(f"{middle} is a picture, not something that deblurs")
     return Recipe(
@@ -289,7 +279,7 @@ def resolve_middle(
     )
 
 
-def find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source | None:
+def _find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source | None:
     """Find what gives the middle frame; None for a cascade's own network.
 
     Args:

@@ -286,7 +286,7 @@ def gigabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-class OnDisk(Tensor):
+class _OnDisk(Tensor):
     """Frames in a file, with no more of them in memory than is being worked on.
 
     What is read and written stays in memory until the next part is asked for by an index. (The
@@ -299,7 +299,7 @@ class OnDisk(Tensor):
     file: mmap.mmap
 
     @classmethod
-    def of(cls, values: Tensor, file: mmap.mmap) -> OnDisk:
+    def of(cls, values: Tensor, file: mmap.mmap) -> _OnDisk:
         """Values that lie in a mapped file."""
         found = values.as_subclass(cls)
         found.file = file
@@ -308,7 +308,7 @@ class OnDisk(Tensor):
     def __getitem__(self, index: Any) -> Tensor:
         self._let_go()
         found = super().__getitem__(index)
-        return OnDisk.of(found, self.file) if found.ndim == self.ndim else found
+        return _OnDisk.of(found, self.file) if found.ndim == self.ndim else found
 
     def __setitem__(self, index: Any, values: Any) -> None:
         super().__setitem__(index, values)
@@ -367,7 +367,7 @@ def frames_on_disk(height: int, width: int, count: int = FRAMES) -> Tensor:
             f"no memory for {gigabytes(size)} of frames, nor room in {folder}: {error.strerror}"
         ) from error
     values = torch.frombuffer(mapped, dtype=torch.float32)
-    return OnDisk.of(values.view(count, 3, height, width), mapped)
+    return _OnDisk.of(values.view(count, 3, height, width), mapped)
 
 
 def _scratch() -> str:

@@ -26,7 +26,7 @@ from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, O
 from blurvid.exposure import average_frames
 from blurvid.lab.metrics import psnr
 from blurvid.networks import DirectNet
-from blurvid.recipe import Choices, Recipe, Source, Wanted, resolve
+from blurvid.recipe import Choices, Recipe, Source
 from blurvid.weights import store
 from blurvid.weights.store import fill, skeleton
 
@@ -422,10 +422,7 @@ def test_a_clip_says_what_it_is_and_shows_itself(monkeypatch, tmp_path):
 def test_what_can_be_asked_for_is_what_a_recipe_and_a_clip_know():
     own = ("weights", "middle", "precision", "warnings")  # which `resolve` works out
     taken = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in own}
-    given = {"precision", "choices", "return"}
-    asked = {name: kind for name, kind in get_type_hints(resolve).items() if name not in given}
     assert get_type_hints(Choices) == taken
-    assert get_type_hints(Wanted) == taken | asked
     assert get_type_hints(ClipChanges) == get_type_hints(ClipOptions)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 
 import pytest
@@ -22,7 +21,7 @@ from blurvid.errors import OptionError
 from blurvid.exposure import average_frames
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.networks import DirectNet, FrameNet
-from blurvid.recipe import Recipe, Wanted, resolve
+from blurvid.recipe import Choices, Recipe
 from blurvid.weights import store
 
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
@@ -232,10 +231,9 @@ def test_eval_takes_the_same_options(cascade, tmp_path):
 def test_the_defaults_are_those_of_the_library(command):
     found = main.commands[command].make_context(command, ["photo"]).params
     usual = {field.name: field.default for field in dataclasses.fields(Recipe)}
-    usual |= {name: p.default for name, p in inspect.signature(resolve).parameters.items()}
-    wanted = values.picked(Wanted, found, set())
-    assert wanted.keys() >= {"model", "middle", "passes", "scale"}
-    assert wanted == {name: usual[name] for name in wanted}
+    chosen = values.picked(Choices, found, set())
+    assert chosen.keys() >= {"passes", "scale"}
+    assert chosen == {name: usual[name] for name in chosen}
 
 
 def test_every_quality_has_passes_that_exist():

@@ -13,7 +13,7 @@ from blurvid.cli.boundary import echo_json, warn
 from blurvid.cli.sections import SectionedCommand, below
 from blurvid.config import Gamma, RunOptions
 from blurvid.lab.options import BLUR_FOLDERS, SynthOptions
-from blurvid.recipe import AUTO, Wanted, resolve
+from blurvid.recipe import AUTO, Choices, resolve
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,15 +73,18 @@ alone is scored.
 @options.run_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each window.")
-@values.takes(wanted=Wanted, run=RunOptions)
+@values.takes(choices=Choices, run=RunOptions)
 def evaluate(
     source: Path,
     fast: bool,
+    model: str,
+    weights_name: str | None,
+    middle: str,
+    choices: Choices,
     blur_folder: str,
     gamma: Gamma | None,
     clip_scale: float | None,
     stride: int | None,
-    wanted: Wanted,
     run: RunOptions,
     as_json: bool,
     quiet: bool,
@@ -102,7 +105,8 @@ def evaluate(
 
     # What is scored on is opened before the weights are.
     windows = library.windows_from(source, _options(gamma, clip_scale, stride), blur_folder)
-    recipe = resolve(precision=run.precision, **values.quick(wanted, fast))
+    model = values.quick(model, fast)
+    recipe = resolve(model, weights_name, middle, run.precision, **choices)
     for warning in recipe.warnings:
         warn(warning)
     with opened(recipe, run) as ready:

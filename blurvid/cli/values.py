@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from blurvid.config import DEVICES, FAST, QUALITIES
 from blurvid.errors import InputError
-from blurvid.recipe import Wanted
+from blurvid.recipe import AUTO
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Kind = TypeVar("Kind")
@@ -98,15 +98,15 @@ def refuse_missing(paths: Sequence[Path]) -> None:
     raise InputError(f"{paths[0]}: no such file or folder")
 
 
-def quick(wanted: Wanted, fast: bool) -> Wanted:
-    """The same with the quick model, where that was asked for.
+def quick(model: str, fast: bool) -> str:
+    """The model, or the quick one where that was asked for.
 
     Raises:
         click.UsageError: another one is named, too.
     """
-    if fast and wanted.get("model", FAST) not in ("auto", FAST):
-        raise click.UsageError(f"--fast is --model {FAST}, not {wanted['model']}")
-    return {**wanted, "model": FAST} if fast else wanted
+    if fast and model not in (AUTO, FAST):
+        raise click.UsageError(f"--fast is --model {FAST}, not {model}")
+    return FAST if fast else model
 
 
 def passes_of(ctx: click.Context, param: click.Parameter, value: str) -> int:

@@ -31,7 +31,7 @@ from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.fitted import Fitted, hints_of, times_of
 from blurvid.pipeline.part import MARGIN, part_of
 from blurvid.pipeline.sizes import View, choose, fill_in_tiles, fit, restore, shrink, view_of
-from blurvid.recipe import GIVEN, Choices, Recipe, Source, Wanted, resolve
+from blurvid.recipe import GIVEN, Choices, Recipe, Source, resolve
 from blurvid.runtime import FRAME_SIZE, frames_on_disk, room_for
 from blurvid.trajectory import Progress
 from blurvid.weights import WeightSet
@@ -373,15 +373,21 @@ def extractor(
     Args:
         weights_name: name or folder of a weight set, or one found already.
         run: device, precision, threads.
-        model: see `recipe.Wanted`.
-        middle: the same.
-        choices: fields of the recipe, such as `direction="left"`.
+        model: as for `recipe.resolve`, as are the others.
+        middle: what gives the middle frame.
+        choices: fields of the recipe.
     """
     return opened(resolve(model, weights_name, middle, run.precision, **choices), run)
 
 
 def extract(
-    photo: media.PhotoLike, *, run: RunOptions = RunOptions(), **wanted: Unpack[Wanted]
+    photo: media.PhotoLike,
+    *,
+    run: RunOptions = RunOptions(),
+    model: str = "auto",
+    weights_name: str | Path | WeightSet | None = None,
+    middle: str | Path = "auto",
+    **choices: Unpack[Choices],
 ) -> Clip:
     """Turn one motion-blurred photo into the seven sharp frames it was made of.
 
@@ -389,7 +395,10 @@ def extract(
         photo: a path, an open binary file, a PIL image, a numpy array ((H, W, 3) uint8, or
             float in [0, 1]) or a tensor ((3, H, W) in [0, 1]), RGB.
         run: device, precision, threads.
-        wanted: fields of `recipe.Wanted`, such as `model="direct"`, `frames=25` or `beyond=1`.
+        model: as for `recipe.resolve`, such as `direct`.
+        weights_name: the same, as are the others.
+        middle: what gives the middle frame.
+        choices: fields of the recipe, such as `frames=25`, `beyond=1` or `direction="left"`.
 
     Returns:
         The clip, of the photo's size or that of its part; its `recipe` tells what made it.
@@ -401,7 +410,7 @@ def extract(
         DeviceError: the device is not there or has too little memory.
         TypeError: no such field.
     """
-    recipe = resolve(precision=run.precision, **wanted)
+    recipe = resolve(model, weights_name, middle, run.precision, **choices)
     photo = media.as_photo(photo)
     with opened(recipe, run) as ready:
         clip = ready(photo)
