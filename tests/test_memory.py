@@ -30,8 +30,14 @@ from blurvid.config import CascadeSpec, DirectSpec
 from blurvid.errors import DeviceError
 from blurvid.models.motion import HELD_BYTES, SOUGHT_BYTES
 from blurvid.networks import DirectNet, FrameNet
-from blurvid.pipeline.sizes import RAMP, fill_in_tiles, spans, view_of
-from blurvid.runtime import FRAME_SIZE, frames_on_disk
+from blurvid.pipeline.sizes import (
+    FRAME_SIZE,
+    RAMP,
+    fill_in_tiles,
+    frames_on_disk,
+    spans,
+    view_of,
+)
 from blurvid.trajectory import Motion, Proposal, Restored, fit, reblur
 from blurvid.weights import store
 

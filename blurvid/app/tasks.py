@@ -26,8 +26,8 @@ from blurvid.config import (
 from blurvid.errors import InputError, OptionError
 from blurvid.media import Box
 from blurvid.pipeline import Clip
+from blurvid.pipeline.sizes import frames_on_disk
 from blurvid.recipe import Recipe, resolve
-from blurvid.runtime import frames_on_disk
 
 LONGEST_NAME = 100
 """Letters of a file's name that are kept."""

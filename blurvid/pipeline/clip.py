@@ -23,7 +23,7 @@ from blurvid.flow import Field, Motion, measure
 from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of
 from blurvid.pipeline.order import arrange, movables
-from blurvid.pipeline.sizes import in_pieces
+from blurvid.pipeline.sizes import in_pieces, room_for
 from blurvid.pipeline.trust import Trust, assess, reblur_map
 from blurvid.pipeline.verdict import Verdict, judge
 from blurvid.recipe import Recipe, check_beyond, check_frames
@@ -104,7 +104,7 @@ class Clip:
             raise OptionError(f"other frames are of the {MODELS[0]} model, of a whole photo")
         with runtime.memory_guard(torch.device("cpu")):
             height, width = own.shape[-2:]
-            out = runtime.room_for(height, width, count + 2 * beyond, self.host_memory)
+            out = room_for(height, width, count + 2 * beyond, self.host_memory)
             fitted.render(times_of(count, beyond), out)
             if beyond:
                 for i, frame in enumerate(own):

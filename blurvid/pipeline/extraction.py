@@ -30,9 +30,19 @@ from blurvid.models.cascade import Cascade
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.fitted import Fitted, hints_of, times_of
 from blurvid.pipeline.part import MARGIN, part_of
-from blurvid.pipeline.sizes import View, choose, fill_in_tiles, fit, restore, shrink, view_of
+from blurvid.pipeline.sizes import (
+    FRAME_SIZE,
+    View,
+    choose,
+    fill_in_tiles,
+    fit,
+    frames_on_disk,
+    restore,
+    room_for,
+    shrink,
+    view_of,
+)
 from blurvid.recipe import GIVEN, Choices, Recipe, Source, resolve
-from blurvid.runtime import FRAME_SIZE, frames_on_disk, room_for
 from blurvid.trajectory import Progress
 from blurvid.weights import WeightSet
 from blurvid.weights.foreign import load_foreign

@@ -10,9 +10,8 @@ from torch import Tensor
 from blurvid import media
 from blurvid.media import Box
 from blurvid.pipeline.clip import Clip
-from blurvid.pipeline.sizes import RAMP
+from blurvid.pipeline.sizes import RAMP, room_for
 from blurvid.pipeline.trust import assess
-from blurvid.runtime import room_for
 
 MARGIN = 128
 """Around the part, which the network sees too [px]: what moves into the part, and out of it."""

@@ -1,4 +1,4 @@
-"""How much of a photo a model sees at a time, in the memory there is, and at what scale.
+"""How much of a photo a model sees at a time, and at what scale; frames on disk.
 
 Tiles overlap and are blended, and all run the same way in time. Where a model normalizes, each
 tile does by its own statistics: the result is close to that for the whole photo, not equal.
@@ -10,22 +10,28 @@ is shorter; the frames found there are brought back to full size by the photo it
 from __future__ import annotations
 
 import math
+import mmap
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.config import FAST
+from blurvid import runtime
+from blurvid.config import FAST, FRAMES
 from blurvid.errors import DeviceError
 from blurvid.flow import sequence_motion
 from blurvid.models import SequenceModel, order_agreement
-from blurvid.runtime import FRAME_SIZE, gigabytes
 
 SIDES = (2560, 1280, 640)
 """Sides of tiles [px], to be tried one after the other, less what the model's multiple leaves."""
+FRAME_SIZE = 4 * 3
+"""Bytes of a pixel of a frame."""
 PIXELS_AT_ONCE = 1 << 16
 """Pixels of frames that are handled in one piece where more would take memory of its own."""
 
@@ -289,3 +295,101 @@ def in_pieces(frames: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     step = max(1, PIXELS_AT_ONCE // y.shape[-1])
     for top in range(0, y.shape[-2], step):
         yield frames[..., top : top + step, :], y[..., top : top + step, :]
+
+
+def gigabytes(size: int) -> str:
+    """An amount of memory for messages."""
+    size = max(size, 0)
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+class _OnDisk(Tensor):
+    """Frames in a file, with no more of them in memory than is being worked on.
+
+    What is read and written stays in memory until the next part is asked for by an index. (The
+    pages of a file that is mapped count as the program's, although the system takes them back
+    when it needs them; here they are handed back.)
+    """
+
+    # All else is that of plain tensors, and gives plain tensors.
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    file: mmap.mmap
+
+    @classmethod
+    def of(cls, values: Tensor, file: mmap.mmap) -> _OnDisk:
+        """Values that lie in a mapped file."""
+        found = values.as_subclass(cls)
+        found.file = file
+        return found
+
+    def __getitem__(self, index: Any) -> Tensor:
+        self._let_go()
+        found = super().__getitem__(index)
+        return _OnDisk.of(found, self.file) if found.ndim == self.ndim else found
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        super().__setitem__(index, values)
+        self._let_go()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def _let_go(self) -> None:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.file.madvise(mmap.MADV_DONTNEED)
+
+
+def room_for(height: int, width: int, count: int = FRAMES, most: int | None = None) -> Tensor:
+    """Make room for frames, on disk where there is too little memory.
+
+    Args:
+        height: H.
+        width: W.
+        count: T.
+        most: most memory that the process may take [bytes].
+
+    Returns:
+        (T, 3, H, W) float32, on the CPU.
+    """
+    if count * FRAME_SIZE * height * width > runtime.room(torch.device("cpu"), most):
+        return frames_on_disk(height, width, count)
+    return torch.empty(count, 3, height, width)
+
+
+def frames_on_disk(height: int, width: int, count: int = FRAMES) -> Tensor:
+    """Make room for frames in a temporary file, which goes when the tensor does.
+
+    Args:
+        height: H.
+        width: W.
+        count: T.
+
+    Returns:
+        (T, 3, H, W) float32, on the CPU, of which only what is at hand lies in memory.
+
+    Raises:
+        DeviceError: there is no room on the disk either.
+    """
+    size = count * FRAME_SIZE * height * width
+    folder = _scratch()
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # all of it now, rather than a crash in the middle
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            mapped = mmap.mmap(file.fileno(), size)
+    except OSError as error:
+        raise DeviceError(
+            f"no memory for {gigabytes(size)} of frames, nor room in {folder}: {error.strerror}"
+        ) from error
+    values = torch.frombuffer(mapped, dtype=torch.float32)
+    return _OnDisk.of(values.view(count, 3, height, width), mapped)
+
+
+def _scratch() -> str:
+    """Folder for large temporary files: the one the user names, or one that is not in memory."""
+    large = "/var/tmp"  # where systems keep /tmp in memory, this is not
+    if any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")):
+        return tempfile.gettempdir()
+    return large if os.access(large, os.W_OK | os.X_OK) else tempfile.gettempdir()
