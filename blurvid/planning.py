@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -248,7 +248,7 @@ def plan(
     kinds = FRAME_FORMATS if single else VIDEO_FORMATS if video else FORMATS
     if kind not in (None, *kinds):
         raise OptionError(f"no format named {kind!r}; use {', '.join(kinds)}")
-    suffixes = tuple(targets.STILL_SUFFIXES) if single else targets.CLIP_SUFFIXES
+    suffixes = targets.STILLS if single else targets.CLIPS
     file, asked = None, ""
     if out is not None and _is_file(out, many, kind, suffixes):
         file = out
@@ -258,12 +258,12 @@ def plan(
             )
         if template is not None:
             raise OptionError(f"{out} is a file; a name template needs a folder")
-        if not single and not video and out.suffix.lower() in targets.PICTURES:
+        if not (single or video) and out.suffix.lower() in targets.STILLS.keys() - suffixes:
             raise OptionError(
                 f"{out}: seven frames are seven files; name a folder and choose --format, or make "
                 "one picture with blurvid deblur"
             )
-        asked = targets.still_kind(out) if single else targets.kind_of(out)
+        asked = targets.kind_of(out, single)
         if asked not in kinds:
             raise OptionError(f"{out}: a video becomes a .{', .'.join(kinds)} file")
         if kind not in (None, asked):
@@ -275,7 +275,7 @@ def plan(
             target, made = file, asked
         elif single:
             target = _still(entry.photo, base, output)
-            made = targets.still_kind(target)
+            made = targets.kind_of(target, single=True)
         else:
             made = kind or "mp4"
             target = (out or Path()) / base
@@ -293,7 +293,7 @@ def _still(photo: Path | None, base: Path, output: Output) -> Path:
     suffix = ".png" if photo is None else photo.suffix.lower()
     if output.kind is not None:
         suffix = targets.still_suffix(output.kind)
-    elif suffix not in targets.STILL_SUFFIXES:
+    elif suffix not in targets.STILLS:
         suffix = ".png"
     ending = "_sharp" if output.path is None and output.name is None else ""
     return (output.path or Path()) / base.with_name(f"{base.name}{ending}{suffix}")
@@ -313,7 +313,7 @@ def _besides(kind: str, asked: Sequence[Path], base: Path, many: bool) -> tuple[
     return tuple(paths)
 
 
-def _is_file(out: Path, many: bool, kind: str | None, suffixes: Sequence[str]) -> bool:
+def _is_file(out: Path, many: bool, kind: str | None, suffixes: Collection[str]) -> bool:
     """Whether an output is meant as a file; a new folder may have a dot in its name."""
     try:
         if not out.suffix or out.is_dir():
