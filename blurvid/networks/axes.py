@@ -244,23 +244,19 @@ class CrossGate(nn.Module):
     """Two maps, each scaled by the gates of the other, `([maps that make x], y) -> (x, y)`.
 
     Args:
-        inputs: channels of x and of y.
+        inputs: channels of x and of y, which has half the height and width, and is enlarged first.
         channels: C of both that come out.
         side: see `Mix`.
-        grows: whether y has half the height and width, and is enlarged first.
     """
 
-    def __init__(
-        self, inputs: tuple[int, int], channels: int, side: int, *, grows: bool = False
-    ) -> None:
+    def __init__(self, inputs: tuple[int, int], channels: int, side: int) -> None:
         super().__init__()
-        self.grow = nn.ConvTranspose2d(inputs[1], channels, 2, stride=2) if grows else None
+        self.grow = nn.ConvTranspose2d(inputs[1], channels, 2, stride=2)
         self.x = CrossSide(inputs[0], channels, side)
-        self.y = CrossSide(channels if grows else inputs[1], channels, side)
+        self.y = CrossSide(channels, channels, side)
 
     def forward(self, maps: list[Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
-        if self.grow is not None:
-            y = conv(self.grow, y)
+        y = conv(self.grow, y)
         old_x, old_y = self.x.enter(maps), self.y.enter([y])
         x = gelu(self.x.expand(self.x.norm(old_x)))
         y = gelu(self.y.expand(self.y.norm(old_y)))

@@ -63,7 +63,7 @@ class SlowVideo:
     fps: Fraction
     """Of the output; on average, where frames are not shown equally long."""
     audio: str
-    """What became of the sound: one of `config.SOUNDS`; `none` if there was none."""
+    """What became of the sound: one of `config.Sound`; `none` if there was none."""
     seconds: float
     """Time that it took, without what an earlier run had done."""
     warnings: tuple[str, ...] = ()

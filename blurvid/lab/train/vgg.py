@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from blurvid.errors import WeightsError
-from blurvid.weights.store import shapes_problem
+from blurvid.weights.store import check_shapes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -67,9 +67,7 @@ def load_vgg(path: Path) -> VGGFeatures:
         with safe_open(path, framework="pt") as stored:
             names = vgg.state_dict().keys() & stored.keys()
             shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in names}
-            problem = shapes_problem(vgg, shapes)
-            if problem is not None:
-                raise WeightsError(f"{path} does not fit VGG16: {problem}")
+            check_shapes(vgg, shapes, path, "VGG16")
             tensors = {name: stored.get_tensor(name).float() for name in names}
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file") from error
