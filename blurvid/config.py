@@ -246,8 +246,10 @@ class BDIRSpec(UNetSpec):
 
 @dataclass(frozen=True)
 class MaximSpec:
-    """Shape of MAXIM, of which there is the first of three stages (see the model card)."""
+    """Shape of MAXIM."""
 
+    stages: Annotated[int, Bounds(1, 3)] = 1
+    """U-Nets one after the other, 1 to 3; the first alone deblurs as well (see the model card)."""
     features: Annotated[int, Bounds(1, 2048)] = 32
     """Channels of the finest scale; every coarser one has twice as many."""
 

@@ -94,7 +94,7 @@ def test_precisions_and_the_figures_of_the_paper(tiny, monkeypatch):
 
 def test_what_gives_one_frame_stands_beside_one_of_the_paper(tmp_path, monkeypatch):
     monkeypatch.setitem(RESOLUTIONS, "320", (17, 38))
-    net, told = Maxim(MaximSpec(features=4)), {"recipe": {}, "data": "", "scores": {}}
+    net, told = Maxim(MaximSpec(stages=1, features=4)), {"recipe": {}, "data": "", "scores": {}}
     saved = store.save(net, tmp_path / "one", name="one", licence="Apache-2.0", **told)
     (row,) = bench(["320"], [saved], RUN, repeats=1).rows
     assert (row.model, row.weights, row.frames, row.paper_seconds) == ("maxim", "one", 1, 0.24)

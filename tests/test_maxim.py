@@ -62,11 +62,13 @@ def test_an_untrained_network_returns_its_input():
     assert_close(build("maxim", TINY)(y)[:, 0], y)
 
 
-def test_golden_output():
-    out = awake()(picture())
+@pytest.mark.parametrize(
+    ("stages", "golden"), [(1, [0.51503, 0.10736, -0.26721]), (3, [-0.04682, 0.02538, 0.48628])]
+)
+def test_golden_output(stages, golden):
+    out = awake(MaximSpec(stages, 4))(picture())
     assert out.shape == (1, 1, 3, 64, 128)
-    golden = torch.tensor([0.51503, 0.10736, -0.26721])
-    assert_close(out[0, 0, :, 17, 100], golden, rtol=0, atol=2e-4)
+    assert_close(out[0, 0, :, 17, 100], torch.tensor(golden), rtol=0, atol=2e-4)
 
 
 def test_far_and_near_mixing_are_those_of_the_paper():
@@ -103,9 +105,9 @@ def test_bf16_is_near():
     assert (out - net(y)).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("spec", [MaximSpec(0), MaximSpec(2)])
+@pytest.mark.parametrize("spec", [MaximSpec(0), MaximSpec(4), MaximSpec(features=2)])
 def test_shapes_that_there_are_not(spec):
-    with pytest.raises(OptionError, match="4 channels or more"):
+    with pytest.raises(OptionError, match="1 to 3 stages"):
         Maxim(spec)
 
 

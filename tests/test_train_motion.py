@@ -97,7 +97,7 @@ def clips(count=4, speed=1.0):
 @pytest.fixture
 def tiny():
     """A deblurrer of few channels, which changes nothing yet."""
-    made = build("maxim", MaximSpec(features=4))
+    made = build("maxim", MaximSpec(stages=1, features=4))
     place = weights.cache_dir() / "weights/tiny"
     store.save(made, place, name="tiny", recipe={}, data="", scores={}, licence="")
 

@@ -244,19 +244,23 @@ class CrossGate(nn.Module):
     """Two maps, each scaled by the gates of the other, `([maps that make x], y) -> (x, y)`.
 
     Args:
-        inputs: channels of x and of y, which has half the height and width, and is enlarged first.
+        inputs: channels of x and of y.
         channels: C of both that come out.
         side: see `Mix`.
+        grows: whether y has half the height and width, and is enlarged first.
     """
 
-    def __init__(self, inputs: tuple[int, int], channels: int, side: int) -> None:
+    def __init__(
+        self, inputs: tuple[int, int], channels: int, side: int, *, grows: bool = False
+    ) -> None:
         super().__init__()
-        self.grow = nn.ConvTranspose2d(inputs[1], channels, 2, stride=2)
+        self.grow = nn.ConvTranspose2d(inputs[1], channels, 2, stride=2) if grows else None
         self.x = CrossSide(inputs[0], channels, side)
-        self.y = CrossSide(channels, channels, side)
+        self.y = CrossSide(channels if grows else inputs[1], channels, side)
 
     def forward(self, maps: list[Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
-        y = conv(self.grow, y)
+        if self.grow is not None:
+            y = conv(self.grow, y)
         old_x, old_y = self.x.enter(maps), self.y.enter([y])
         x = gelu(self.x.expand(self.x.norm(old_x)))
         y = gelu(self.y.expand(self.y.norm(old_y)))

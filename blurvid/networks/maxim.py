@@ -1,8 +1,7 @@
 """MAXIM, a deblurrer without attention between places (Tu et al., CVPR 2022).
 
 "MAXIM: Multi-Axis MLP for Image Processing", after its authors' code (google-research/maxim,
-Apache-2.0), whose weights fit: those of the first of its three stages, which alone deblurs as well.
-Features are channels last, see `axes`.
+Apache-2.0), whose weights fit. Features are channels last, see `axes`.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -46,18 +46,23 @@ matrix products need in between is float32 in both."""
 class Level(nn.Module):
     """What an encoder and a decoder do at one scale, maps (B, H, W, c) -> (B, H, W, C)."""
 
-    def __init__(self, inputs: int, channels: int, side: int) -> None:
+    def __init__(self, inputs: int, channels: int, side: int, *, crossed: bool = False) -> None:
         super().__init__()
         self.enter = Enter(inputs, channels)
         self.mlps = nn.ModuleList(MultiAxis(channels, side) for _ in range(2))
         self.convs = nn.ModuleList(ConvBlock(channels) for _ in range(2))
+        self.cross = CrossGate((channels, channels), channels, side) if crossed else None
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Refine features."""
+    def forward(self, maps: list[Tensor], before: Tensor | None = None) -> Tensor:
+        """Refine features; `before` are those of the stage before, where there is one."""
         start = x = self.enter(maps)
         for mlp, convs in zip(self.mlps, self.convs, strict=True):
             x = convs(mlp(x))
-        out: Tensor = x + start
+        x = x + start
+        if self.cross is not None:
+            assert before is not None
+            x = self.cross([x], before)[0]
+        out: Tensor = x
         return out
 
 
@@ -78,6 +83,20 @@ class Bottom(nn.Module):
         return out
 
 
+class Supervised(nn.Module):
+    """The image as it stands after a stage, and features for the next one that know it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(channels, channels, 3, padding=1)
+        self.image = nn.Conv2d(channels, 3, 3, padding=1)
+        self.mask = nn.Conv2d(3, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        found = conv(self.image, x) + image
+        return conv(self.features, x) * torch.sigmoid(conv(self.mask, found)) + x
+
+
 class Gather(nn.ModuleList):
     """Maps of all scales brought to one of them, each with that scale's channels."""
 
@@ -94,27 +113,41 @@ class Gather(nn.ModuleList):
         return found
 
 
+@dataclass(frozen=True)
+class Handed:
+    """What a stage hands to the next one, for each scale from fine to coarse."""
+
+    features: list[Tensor]
+    """Those of `Supervised`."""
+    coded: list[Tensor]
+    """Sums of what the encoder and the decoder gave."""
+
+
 class Stage(nn.Module):
     """A U-Net at three scales, whose skips and decoder see all scales, and its bottleneck.
 
     Args:
         channels: of the three scales, from fine to coarse.
+        first: whether no stage comes before.
+        last: whether none comes after.
     """
 
-    def __init__(self, channels: tuple[int, ...]) -> None:
+    def __init__(self, channels: tuple[int, ...], *, first: bool, last: bool) -> None:
         super().__init__()
         places = list(zip(channels, BLOCKS, strict=True))
         finer = (channels[0], *channels[:-1])
         coarser = (*channels[1:], channels[-1])
         self.inputs = nn.ModuleList(nn.Conv2d(3, c, 3, padding=1) for c in channels)
+        self.fuse = nn.ModuleList(() if first else (CrossGate((c, c), c, s) for c, s in places))
         self.encoder = nn.ModuleList(
-            Level(before + c, c, s) for before, (c, s) in zip(finer, places, strict=True)
+            Level(before + c, c, s, crossed=not first)
+            for before, (c, s) in zip(finer, places, strict=True)
         )
         self.down = nn.ModuleList(nn.Conv2d(c, c, 4, stride=2, padding=1) for c in channels)
         self.bottom = nn.Sequential(*(Bottom(channels[-1]) for _ in range(2)))
         self.to_skips = nn.ModuleList(Gather(channels, c) for c in channels)
         self.skips = nn.ModuleList(
-            CrossGate((SCALES * c, above), c, s)
+            CrossGate((SCALES * c, above), c, s, grows=True)
             for above, (c, s) in zip(coarser, places, strict=True)
         )
         self.to_decoder = nn.ModuleList(Gather(channels[::-1], c) for c in channels)
@@ -123,16 +156,28 @@ class Stage(nn.Module):
             for above, c in zip(coarser, channels, strict=True)
         )
         self.decoder = nn.ModuleList(Level((SCALES + 1) * c, c, s) for c, s in places)
-        self.output = nn.Conv2d(channels[0], 3, 3, padding=1)
+        self.supervised = nn.ModuleList(() if last else (Supervised(c) for c in channels))
+        self.output = nn.Conv2d(channels[0], 3, 3, padding=1) if last else None
 
-    def forward(self, images: Sequence[Tensor]) -> Tensor:
-        """The residual on the image, (B, H, W, 3), of it at the three scales, (B, h, w, 3)."""
+    def forward(self, images: Sequence[Tensor], before: Handed | None) -> Tensor | Handed:
+        """Run the stage.
+
+        Args:
+            images: the blurry image at the three scales, (B, h, w, 3).
+            before: what the stage before handed on.
+
+        Returns:
+            The residual on the image, (B, H, W, 3), of the last stage; else what comes next.
+        """
         sizes = [(x.shape[1], x.shape[2]) for x in images]
         shown = [conv(layer, x) for layer, x in zip(self.inputs, images, strict=True)]
+        if before is not None:
+            pairs = zip(self.fuse, shown, before.features, strict=True)
+            shown = [fuse([x], y)[0] for fuse, x, y in pairs]
         encoded: list[Tensor] = []
         x = shown[0]
         for i, (level, down) in enumerate(zip(self.encoder, self.down, strict=True)):
-            x = level([x, shown[i]])
+            x = level([x, shown[i]], before.coded[i] if before else None)
             encoded.append(x)
             x = conv(down, x)
         x = y = self.bottom(x)
@@ -140,10 +185,17 @@ class Stage(nn.Module):
         for i in reversed(range(SCALES)):
             skip, y = self.skips[i](self.to_skips[i](encoded, sizes[i]), y)
             skips.insert(0, skip)
-        encoded.clear()  # their memory
+        if self.output is not None:
+            encoded.clear()  # their memory
+        decoded: list[Tensor] = []
         for i in reversed(range(SCALES)):
             x = self.decoder[i]([conv(self.up[i], x), *self.to_decoder[i](skips[::-1], sizes[i])])
-        return conv(self.output, x)
+            decoded.insert(0, x)
+        if self.output is not None:
+            return conv(self.output, x)
+        pairs = zip(self.supervised, decoded, images, strict=True)
+        features = [supervised(d, image) for supervised, d, image in pairs]
+        return Handed(features, [e + d for e, d in zip(encoded, decoded, strict=True)])
 
 
 class Maxim(nn.Module):
@@ -160,12 +212,16 @@ class Maxim(nn.Module):
     def __init__(self, spec: MaximSpec | None = None) -> None:
         super().__init__()
         self.spec = spec = spec or MaximSpec()
-        if spec.features < REDUCTION:
-            raise OptionError(f"MAXIM has {REDUCTION} channels or more")
-        stage = Stage(tuple(spec.features << i for i in range(SCALES)))
-        self.stages = nn.ModuleList([stage])  # a list, as names of its parameters have it
-        nn.init.zeros_(stage.output.weight)  # an untrained network returns its input
-        nn.init.zeros_(stage.output.bias)  # type: ignore[arg-type]
+        if not 1 <= spec.stages <= 3 or spec.features < REDUCTION:
+            raise OptionError(f"MAXIM has 1 to 3 stages, and {REDUCTION} channels or more")
+        channels = tuple(spec.features << i for i in range(SCALES))
+        self.stages = nn.ModuleList(
+            Stage(channels, first=i == 0, last=i == spec.stages - 1) for i in range(spec.stages)
+        )
+        output = self.stages[-1].output
+        assert isinstance(output, nn.Conv2d) and output.bias is not None
+        nn.init.zeros_(output.weight)  # an untrained network returns its input
+        nn.init.zeros_(output.bias)
 
     def forward(self, y: Tensor) -> Tensor:
         """Deblur images.
@@ -179,8 +235,11 @@ class Maxim(nn.Module):
         image = y.permute(0, 2, 3, 1).contiguous().to(next(self.parameters()).dtype)
         # Nearest neighbours of the centres of larger pixels
         images = [image, image[:, 1::2, 1::2], image[:, 2::4, 2::4]]
-        residual: Tensor = self.stages[0](images)
-        return (y + residual.permute(0, 3, 1, 2)).unsqueeze(1)
+        state: Tensor | Handed | None = None
+        for stage in self.stages:
+            state = stage(images, state)
+        assert isinstance(state, Tensor)
+        return (y + state.permute(0, 3, 1, 2)).unsqueeze(1)
 
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Deblur as `forward` does, in overlapping tiles where the image is larger than one.
