@@ -505,6 +505,17 @@ def test_a_known_motion_counts_the_more_the_less_a_network_sees():
     assert Hints().joined(told) == (told, None)
 
 
+@pytest.mark.parametrize("size", [(96, 112), (480, 270), (30, 4000)])
+def test_what_the_user_tells_is_the_same_everywhere_in_photos_of_every_shape(size):
+    told = Proposal.uniform((8.0, 6.0), *size)
+
+    whole, part = told.resized(size), told.part((slice(10, 20), slice(30, 50)), *size)
+
+    assert_close(whole.motion.a, constant(8.0, 6.0, *size))
+    assert_close(part.motion.a, constant(8.0, 6.0, 10, 20))
+    assert_close(whole.error, torch.full((1, 1, *size), 2.5))
+
+
 def test_a_known_motion_of_a_part_is_that_of_the_whole():
     whole = Proposal(Motion.straight(torch.randn(1, 2, 12, 16)), torch.rand(1, 1, 12, 16))
 

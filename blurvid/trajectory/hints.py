@@ -17,8 +17,6 @@ from blurvid.trajectory.sampling import blur
 
 MARKED = 2**20
 """Pixels of the size at which motion ends where the user says that things rest: edges show."""
-UNIFORM = 64
-"""Width of the fields of motion that is the same everywhere [px]."""
 VAGUE = 1.0
 """Error of a motion that the user tells [px of the photo]..."""
 LOOSE = 0.15
@@ -44,10 +42,8 @@ class Proposal:
     @classmethod
     def uniform(cls, shift: tuple[float, float], height: int, width: int) -> Proposal:
         """The same `a` [px] everywhere in a photo of H x W, as a user tells it."""
-        scale = UNIFORM / width
-        a = torch.tensor(shift).view(1, 2, 1, 1) * scale
-        a = a.expand(1, 2, max(1, round(height * scale)), UNIFORM).contiguous()
-        error = torch.full_like(a[:, :1], (VAGUE + LOOSE * math.hypot(*shift)) * scale)
+        a = torch.tensor([shift[0] / width, shift[1] / height]).view(1, 2, 1, 1)  # of one pixel
+        error = torch.full_like(a[:, :1], (VAGUE + LOOSE * math.hypot(*shift)) / width)
         return cls(Motion.straight(a), error)
 
     def resized(self, size: tuple[int, int]) -> Proposal:
