@@ -1,5 +1,7 @@
 """How a video moves around its pictures, and how much of that its shutter lets in."""
 
+import math
+
 import pytest
 import torch
 from test_trajectory import constant, texture
@@ -54,6 +56,14 @@ def test_longer_gaps_count_as_long_as_they_are():
     course = Courses().push(first, second, apart=2.0)
 
     assert_close(inner(course.velocity), torch.tensor(SPEED) / 2, atol=0.2, rtol=0)
+
+
+def test_clocks_that_err_make_nothing_fast():
+    first, second = pictures(2, 0.5)
+
+    course = Courses().push(first, second, apart=1 / 90)
+
+    assert float(inner(course.velocity).norm()) < 2.1 * math.hypot(*SPEED)
 
 
 def test_nothing_is_known_beyond_a_cut():

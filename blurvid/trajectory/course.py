@@ -26,6 +26,9 @@ SIDE = 320
 CONTINUED = 0.95
 """Correlation of two pictures, one brought in the place of the other, above which no cut is between
 them: 0.98 and more between blurred pictures of a clip, 0.92 and less between those of two."""
+SOONEST = 0.5
+"""Time between two pictures, in usual ones, at least: no camera is much faster than it usually is,
+but clocks err, and what is divided by next to nothing is endless."""
 FLOOR = 0.15
 """Error of half the way that is expected anyway [px of that size]..."""
 LOOSE = 0.07
@@ -94,7 +97,7 @@ class Courses:
             pair = torch.cat([here, self._now])
             flows = estimate(pair, pair.flip(0))
             if continued(here, self._now, flows[:1]) > CONTINUED:
-                forth, self._way = flows[:1] / apart, flows[1:] / apart
+                forth, self._way = (flows / max(apart, SOONEST)).split(1)
         ways = [way for way in (forth, None if back is None else -back) if way is not None]
         if not ways:
             return None
