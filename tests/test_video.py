@@ -311,6 +311,36 @@ def test_models_that_fit_motion_are_told_how_the_video_moves(tmp_path, quick):
         torch.testing.assert_close(a, whole.told[number])
 
 
+def test_a_lost_frame_is_made_again_with_what_was_known_of_its_motion(tmp_path, quick):
+    sevens = sevens_of(PIECE + 3)
+    source = blurry(tmp_path / "in.mp4", sevens)
+    whole, again = Fitting(sevens), Fitting(sevens)
+    extract_video(source, tmp_path / "whole.mp4", whole)
+    target = tmp_path / "out.mp4"
+    with pytest.raises(KeyboardInterrupt):
+        extract_video(source, target, Fitting(sevens, PIECE + 2))
+    for lost in (tmp_path / ".out.mp4.blurvid").glob("*.npy"):
+        lost.unlink()
+
+    extract_video(source, target, again)
+
+    assert sorted(again.told) == list(range(PIECE - 2, PIECE + 3))
+    for number, a in again.told.items():
+        assert torch.equal(a, whole.told[number])
+    assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_what_the_user_says_of_the_motion_goes_before_what_neighbours_tell(tmp_path, quick):
+    sevens = sevens_of(3)
+    fitting = Fitting(sevens)
+    fitting.recipe = Recipe(Source("known", "known"), motion=(5.0, 0.0))
+    fitting.sighted = None  # is not asked
+
+    extract_video(blurry(tmp_path / "in.mp4", sevens), tmp_path / "out.mp4", fitting)
+
+    assert fitting.told == dict.fromkeys(range(3))
+
+
 def test_half_a_line_and_lost_frames_are_made_again(tmp_path, quick):
     sevens = sevens_of(PIECE + 2)
     turned = [False, True] * (len(sevens) // 2)

@@ -160,7 +160,7 @@ class Extractor:
             clip = clip.resample(self.recipe.frames, self.recipe.beyond)
         return dataclasses.replace(clip, seconds=time.perf_counter() - started)
 
-    def expecting(self, motion: Proposal | None) -> Extractor:
+    def expecting(self, motion: Proposal) -> Extractor:
         """The same for a photo whose motion is known, such as a picture of a video."""
         other = copy.copy(self)
         other.expected = motion

@@ -30,7 +30,7 @@ from blurvid.flow import Chain, Costs, Placed, Ways, meet, ways
 from blurvid.pipeline.extraction import Extractor
 from blurvid.recipe import GIVEN
 from blurvid.targets import check_file
-from blurvid.trajectory import Courses, Shutter, Sighting
+from blurvid.trajectory import Course, Courses, Shutter, Sighting
 
 PIECE = 16
 """Frames of the input whose sevens are encoded as one piece, which a killed run need not repeat."""
@@ -317,10 +317,17 @@ class _Run:
         notes = self.shelf.joints()
         chain: Chain[int] = Chain()
         courses, shutter = Courses(), Shutter()
+        fits = self.extract.fitting is not None and self.extract.recipe.motion is None
         for index, (now, after) in enumerate(_followed(self._timed())):
             self.ticks.append(now.tick)
             note = next(notes, None)
             first = index <= self.begin - _KEPT
+            course: Course | None = None
+            # Begun one earlier: the first frame that may be made again is come to from there.
+            if fits and index >= self.begin - _KEPT - 1:
+                apart = 1.0 if after is None else (after.tick - now.tick) / self.usual
+                following = None if after is None else _floats(after.picture[None])[0]
+                course = courses.push(_floats(now.picture[None])[0], following, apart)
             if note is not None:
                 shutter.learn(_sightings(note))
             if index < self.begin - _KEPT:
@@ -329,14 +336,11 @@ class _Run:
                 continue
             known: list[Sighting] = []
             extract = self.extract
-            if extract.fitting is not None:
-                apart = 1.0 if after is None else (after.tick - now.tick) / self.usual
-                following = None if after is None else _floats(after.picture[None])[0]
-                course = courses.push(_floats(now.picture[None])[0], following, apart)
-                if course is not None and note is None:
+            if course is not None:
+                if note is None:
                     known.append(extract.sighted(course))
                     shutter.learn(known)
-                if course is not None and shutter.share is not None:
+                if shutter.share is not None:
                     extract = extract.expecting(course.during(shutter.share))
             seen = _ways(self._sevens(index, now.picture, extract))
             if first and note is not None:
