@@ -17,10 +17,10 @@ from blurvid.config import DirectSpec, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, WeightsError
 from blurvid.exposure import TIMES, sample, to_image, to_light
 from blurvid.networks import DirectNet
-from blurvid.networks.motion import MotionNet, MotionSpec
+from blurvid.networks.motion import PIXELS, MotionNet, MotionSpec
 from blurvid.networks.restore import RestoreNet, RestoreSpec
 from blurvid.pipeline import Clip, extract, extractor
-from blurvid.trajectory import Motion, reblur
+from blurvid.trajectory import Course, Motion, Proposal, reblur
 from blurvid.weights import sets, store
 
 HEIGHT, WIDTH = 72, 96
@@ -461,3 +461,43 @@ def test_networks_that_overflow_are_a_clean_error(pair, part):
 
         with pytest.raises(BlurvidError, match="the motion model gave values that are not finite"):
             ready("photo.png")
+
+
+def course():
+    """Of a video in which things go twice as far from picture to picture as in the blur."""
+    still = torch.zeros(1, 1, HEIGHT, WIDTH)
+    return Course(texture(HEIGHT, WIDTH), constant(-2 * WAY, 0.0, HEIGHT, WIDTH), still)
+
+
+def test_the_blur_of_a_video_is_seen_by_the_networks(released):
+    with extractor() as ready:
+        assert ready.sighted(course()) == (0.0, 0.0)  # not for sure
+        ready.network.motion.head.bias.data = torch.tensor([WAY / 2 / PIXELS, 0, 0, 0, -2.0])
+
+        length, places = ready.sighted(course())
+
+    assert length == pytest.approx(0.5, abs=0.02) and places > 0.9
+
+
+@pytest.mark.parametrize("problem", [OverflowError, torch.OutOfMemoryError])
+def test_a_look_that_fails_leaves_it_to_the_extraction(released, problem):
+    def fail(y):
+        raise problem
+
+    with extractor() as ready:
+        ready.network.sharpen = fail
+
+        assert ready.sighted(course()) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("region", [None, "48,0,48,72"])
+def test_expected_motion_decides_the_order_of_time(pair, region):
+    a = constant(-WAY / 2, 0.0, HEIGHT // 4, WIDTH // 4) / 4
+    a[..., WIDTH // 8 :] *= -1  # to the right, and in the right half to the left
+
+    for sign in (1, -1):
+        expected = Proposal(Motion.straight(sign * a), torch.full_like(a[:, :1], 0.1))
+        with extractor(region=region) as ready:
+            clip = ready.expecting(expected)("photo.png")
+        flow = clip.flow()[16:-16, -32:-16, 0]
+        assert (sign * flow < -WAY / 2).all()

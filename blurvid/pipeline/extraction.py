@@ -169,11 +169,11 @@ class Extractor:
     def sighted(self, course: Course) -> Sighting:
         """Compare what the model sees in the blur of a video's picture with where things go.
 
-        Raises:
-            DeviceError: too little memory.
+        It sees nothing where it does not fit motion, where memory runs out, and where it gives
+        values that are not finite: what to do then is for the extraction of that picture.
         """
         model = self.fitting
-        if model is None or isinstance(model.middle, GivenPicture):
+        if model is None:
             return 0.0, 0.0
         model.dtype = self.dtype
 
@@ -182,11 +182,11 @@ class Extractor:
             told = model.propose(model.sharpen(y), y)
             return Proposal(told.motion.each(lambda field: field.cpu()), told.error.cpu())
 
-        with runtime.memory_guard(self.device):
-            try:
+        try:
+            with runtime.memory_guard(self.device):
                 return sighted(course, see)
-            except OverflowError:  # it will be told when the picture is extracted
-                return 0.0, 0.0
+        except (DeviceError, OverflowError):
+            return 0.0, 0.0
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse a photo that there is too little memory for, before its pixels are read.

@@ -97,7 +97,8 @@ class Courses:
             pair = torch.cat([here, self._now])
             flows = estimate(pair, pair.flip(0))
             if continued(here, self._now, flows[:1]) > CONTINUED:
-                forth, self._way = (flows / max(apart, SOONEST)).split(1)
+                flows = flows / max(apart, SOONEST)
+                forth, self._way = flows[:1], flows[1:]
         ways = [way for way in (forth, None if back is None else -back) if way is not None]
         if not ways:
             return None
