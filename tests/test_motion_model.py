@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clips import write_video
 from helpers import invoke
 from PIL import Image
 from test_trajectory import constant, texture
@@ -501,3 +502,19 @@ def test_expected_motion_decides_the_order_of_time(pair, region):
             clip = ready.expecting(expected)("photo.png")
         flow = clip.flow()[16:-16, -32:-16, 0]
         assert (sign * flow < -WAY / 2).all()
+
+
+@pytest.mark.parametrize("words", [(), ("--region=20,20,50,30", "--paste")])
+def test_frames_of_a_video_are_told_how_it_moves(released, words):
+    model = tiny()  # sees motion to the left for sure, half as long as the way to the next frame
+    model.motion.head.bias.data = torch.tensor([WAY / 2 / PIXELS, 0, 0, 0, -2.0])
+    save(model, released / "sure", middle="direct")
+    a = constant(WAY / 2, 0.0, HEIGHT, WIDTH + 40)
+    y = media.to_uint8(reblur(texture(HEIGHT, WIDTH + 40), Motion.straight(a)))[0]
+    write_video("in.mp4", [y[:, 20 - x : WIDTH + 20 - x] for x in (0, 8, 16)])  # to the right
+
+    result = invoke("extract", "in.mp4", "-o", "out.mp4", "--weights=sure", "--json", *words)
+
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert (record["frames"], record["shots"], record["turned"]) == (3, 1, 0)
