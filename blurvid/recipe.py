@@ -61,7 +61,7 @@ class Recipe:
     """Regions in which time is turned around after that, each as `media.region` takes it."""
     motion: tuple[float, float] | None = None
     """How far the picture as a whole moves from the first frame to the last [px of the photo], x
-    to the right, y downwards; where the motion model begins to search."""
+    to the right, y downwards; weighed with what the photo tells the motion model."""
     still: tuple[Any, ...] = ()
     """Regions that stay at rest, each as `media.region` takes it, but for points; likewise."""
     frames: int = FRAMES

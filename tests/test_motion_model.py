@@ -371,6 +371,14 @@ def test_hints_that_are_refused(pair, words, message):
     assert message in result.stderr
 
 
+@pytest.mark.parametrize("way", ["1e9,0", "3,-72"])
+def test_a_way_out_of_the_photo_is_an_input_error(pair, way):
+    result = invoke("extract", "photo.png", "-o", "out", "--format", "png", f"--motion={way}")
+
+    assert result.exit_code == 3
+    assert "px in 96x72 px" in result.stderr
+
+
 def test_a_still_region_outside_of_the_photo_is_an_input_error(pair):
     result = invoke(
         "extract", "photo.png", "-o", "out", "--format", "png", "--still", "500,500,9,9"

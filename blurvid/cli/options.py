@@ -237,7 +237,7 @@ hint_options = options(
         type=values.parse_way,
         metavar="DX,DY",
         help="About how far the picture moves from the first frame to the last, in pixels of "
-        "the photo: where the search begins, when it fails by itself.",
+        "the photo, which is weighed with what that tells: for when it fails by itself.",
     ),
     model(
         "--still",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blurvid import media
 from blurvid.config import FRAMES
-from blurvid.errors import OptionError
+from blurvid.errors import InputError, OptionError
 from blurvid.exposure import sample
 from blurvid.flow import Field
 from blurvid.flow.pyramid import FLOW_SIDE
@@ -107,7 +107,7 @@ def hints_of(
 
     Raises:
         OptionError: a point.
-        InputError: a region outside of the photo.
+        InputError: a region outside of the photo, or a way that leads out of it from everywhere.
     """
     mask: Tensor | None = None
     notes: tuple[str, ...] = ()
@@ -117,6 +117,8 @@ def hints_of(
         found, told = region.of(height, width)
         mask = found if mask is None else mask | found
         notes += told
+    if way is not None and not (abs(way[0]) < width and abs(way[1]) < height):
+        raise InputError(f"nothing moves by {way[0]:g},{way[1]:g} px in {width}x{height} px")
     # From the first frame to the last, everything moves by -2 a.
     known = None if way is None else Proposal.uniform((-way[0] / 2, -way[1] / 2), height, width)
     return Hints(known, None if mask is None else mask[None, None].float()), notes
