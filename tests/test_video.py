@@ -25,7 +25,7 @@ from PIL import Image
 from blurvid import media
 from blurvid.bounds import check
 from blurvid.config import DirectSpec, VideoOptions
-from blurvid.errors import InputError, OptionError, OutputError
+from blurvid.errors import DeviceError, InputError, OptionError, OutputError
 from blurvid.exposure import average_frames
 from blurvid.flow import Chain, joint, meet, seam, ways
 from blurvid.flow import chain as chain_module
@@ -339,6 +339,17 @@ def test_what_the_user_says_of_the_motion_goes_before_what_neighbours_tell(tmp_p
     extract_video(blurry(tmp_path / "in.mp4", sevens), tmp_path / "out.mp4", fitting)
 
     assert fitting.told == dict.fromkeys(range(3))
+
+
+def test_too_little_memory_to_look_at_neighbours_is_said(tmp_path, monkeypatch):
+    def lack(frames):
+        raise MemoryError
+
+    monkeypatch.setattr(video, "_floats", lack)
+    source = blurry(tmp_path / "in.mp4", sevens_of(1))
+
+    with pytest.raises(DeviceError, match="cpu ran out of memory"):
+        extract_video(source, tmp_path / "out.mp4", Fitting(sevens_of(1)))
 
 
 def test_half_a_line_and_lost_frames_are_made_again(tmp_path, quick):

@@ -325,9 +325,7 @@ class _Run:
             course: Course | None = None
             # Begun one earlier: the first frame that may be made again is come to from there.
             if fits and index >= self.begin - _KEPT - 1:
-                apart = 1.0 if after is None else (after.tick - now.tick) / self.usual
-                following = None if after is None else _floats(after.picture[None])[0]
-                course = courses.push(_floats(now.picture[None])[0], following, apart)
+                course = self._course(courses, now, after)
             if note is not None:
                 shutter.learn(_sightings(note))
             if index < self.begin - _KEPT:
@@ -354,10 +352,15 @@ class _Run:
                 self.on_step(self.count, max(self.count, self.info.timing.count))
         yield from chain.finish()
 
-    @property
-    def usual(self) -> float:
-        """Ticks from one frame to the next, on average."""
-        return self.info.timing.end / self.info.timing.count
+    def _course(self, courses: Courses, now: _Timed, after: _Timed | None) -> Course | None:
+        """Where things go in a frame; what that takes of its size is free again afterwards."""
+        usual = self.info.timing.end / self.info.timing.count  # ticks from frame to frame
+        with runtime.memory_guard(torch.device("cpu")):
+            here = _floats(now.picture[None])[0]
+            if after is None:
+                return courses.push(here, None)
+            there = _floats(after.picture[None])[0]
+            return courses.push(here, there, (after.tick - now.tick) / usual)
 
     def _timed(self) -> Iterator[_Timed]:
         """The frames of the input, with the ticks at which they are shown."""
