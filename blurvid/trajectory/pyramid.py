@@ -244,9 +244,9 @@ def _look(y: Tensor, networks: Networks, tell: Progress, hints: Hints) -> Look:
     small_middle, small_y = _work_size(middle), _work_size(y)
     told, known = hints.joined(networks.propose(small_middle, small_y))
     pair = _first_size(small_middle), _first_size(small_y)
-    motion = _coarsely(*pair, told.motion, told.error)
+    motion = _coarsely(*pair, told)
     if known is not None:
-        motion = clearer(*pair, motion, _coarsely(*pair, known.motion, known.error))
+        motion = clearer(*pair, motion, _coarsely(*pair, known))
         told = known
     if not _believed(_gain(*pair, motion), told):
         motion = Motion.straight(torch.zeros_like(motion.a))
@@ -277,7 +277,9 @@ def _next(
     chosen = choose(small_middle, small_y, answers, still=still)
     a = steady(chosen.a)
     expected = CARRIED + 0.1 * a.norm(dim=1, keepdim=True)
-    motion = _refined(small_middle, small_y, Motion(a, chosen.b), expected)
+    told = Proposal(Motion(a, chosen.b), expected)
+    coarse = _coarsely(_first_size(small_middle), _first_size(small_y), told)
+    motion = _finely(small_middle, small_y, coarse, expected)
     return _restored(y, middle, motion, networks, tell, hints)
 
 
@@ -321,22 +323,13 @@ def _restored(
     return Fit(Restored(by_bands(kept, size[0], LOOKED), features), motion, 1)
 
 
-def _refined(middle: Tensor, y: Tensor, motion: Motion, error: Tensor | None) -> Motion:
-    """Refine at half size and at full; with an expected error, a departure from it is dear."""
-    coarse = _coarsely(_first_size(middle), _first_size(y), motion, error)
-    return _finely(middle, y, coarse, error)
+def _coarsely(middle: Tensor, y: Tensor, told: Proposal) -> Motion:
+    """Refine what is told, at the first size."""
+    told = told.resized((y.shape[-2], y.shape[-1]))
+    return refine(middle, y, told.motion, HALF_SIZE, told.error)
 
 
-def _coarsely(middle: Tensor, y: Tensor, motion: Motion, error: Tensor | None) -> Motion:
-    """Refine at the first size, to which motion and error are brought."""
-    size = (y.shape[-2], y.shape[-1])
-    if error is not None:
-        scale = size[1] / error.shape[-1]
-        error = F.interpolate(error, size, mode="bilinear", align_corners=False) * scale
-    return refine(middle, y, motion.resized(size), HALF_SIZE, error)
-
-
-def _finely(middle: Tensor, y: Tensor, found: Motion, error: Tensor | None) -> Motion:
+def _finely(middle: Tensor, y: Tensor, found: Motion, error: Tensor) -> Motion:
     """Refine at full size what was found at half, if it was."""
     size = (y.shape[-2], y.shape[-1])
     return found if found.size == size else refine(middle, y, found.resized(size), FULL_SIZE, error)
