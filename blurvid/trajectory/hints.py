@@ -27,7 +27,7 @@ UNSURE = 0.5
 """Length of a network's motion, in its expected errors, up to which it is as good as none."""
 CLEAR = 0.6
 """Share of the blur that a middle frame must have lost for its re-blur to tell motions apart..."""
-BETTER = 0.5
+BETTER = 0.35
 """...and share of the squared error of a known motion that another may have left."""
 WIDELY = 6.0
 """Width of the Gaussian over which that is found [px]."""
