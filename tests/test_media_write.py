@@ -65,7 +65,7 @@ def test_to_uint8_refuses():
 )
 def test_png_round_trip(tmp_path, pixels):
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    photo = media.photo_from_array(pixels)
+    photo = media.as_photo(pixels)
     path = tmp_path / "p.png"
 
     media.write_still(photo.pixels, path, photo, overwrite=True)

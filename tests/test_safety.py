@@ -553,7 +553,7 @@ WEIGHTS = {
 def test_what_is_not_finite_is_told(models, model, value, passes):
     net = models[model]
     extract = extractor_of(net, "x", CPU, torch.float32, QualityOptions(passes=passes, scale=1.0))
-    photo = media.photo_from_array(torch.rand(3, 20, 20))
+    photo = media.as_photo(torch.rand(3, 20, 20))
     message = f"^the {model} model gave values that are not finite"
     with filled(net, WEIGHTS[model], value), pytest.raises(BlurvidError, match=message) as caught:
         extract(photo)
@@ -563,7 +563,7 @@ def test_what_is_not_finite_is_told(models, model, value, passes):
 def test_another_deblurrer_that_is_not_finite_is_told(models):
     guided = GuidedCascade(models["cascade"], middle_of(models["bdirnet"]))
     extract = extractor_of(guided, "x", CPU, torch.float32, QualityOptions(scale=1.0))
-    photo = media.photo_from_array(torch.rand(3, 20, 20))
+    photo = media.as_photo(torch.rand(3, 20, 20))
     with filled(models["bdirnet"], WEIGHTS["bdirnet"], 3e38), pytest.raises(BlurvidError):
         extract(photo)
 

@@ -18,7 +18,6 @@ from blurvid.files import (
 )
 from blurvid.media.animation import animate, pieces_again
 from blurvid.media.clip import html_animation, lost_in, write_frames
-from blurvid.media.decode import photo_from_array
 from blurvid.media.flow import TrustMaps, flow_array, save_flow, save_trust
 from blurvid.media.mp4 import encode, join
 from blurvid.media.photo import Photo

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from blurvid.atomic import stoppable
-from blurvid.media.color import srgb_converter
 from blurvid.media.photo import Photo
+from blurvid.media.profile import srgb_converter
 
 Pixels = NDArray[np.uint8]
 

@@ -20,7 +20,6 @@ from PIL import Image, TiffImagePlugin
 from torch import Tensor
 
 from blurvid.errors import InputError, OutputError
-from blurvid.media.decode import check_size, photo_from_values
 from blurvid.media.exif import EXIF_PREFIX, ORIENTATION, RESOLUTION, exif_of_tiff
 from blurvid.media.ifd import (
     BYTE,
@@ -34,8 +33,8 @@ from blurvid.media.ifd import (
     TiffBuilder,
     TiffReader,
 )
-from blurvid.media.metadata import Metadata, iptc_of
-from blurvid.media.photo import Photo
+from blurvid.media.packets import iptc_of
+from blurvid.media.photo import Metadata, Photo, check_size, photo_from_values
 from blurvid.media.pixels import frame_pixels
 
 # Tags of TIFF 6.0
