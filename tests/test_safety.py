@@ -26,9 +26,8 @@ from torch.testing import assert_close
 from blurvid import media, weights
 from blurvid.config import QualityOptions
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, WeightsError
-from blurvid.lab.data import open_source
+from blurvid.lab.data import open_source, read_windows, write_windows
 from blurvid.lab.data.stills import read_stills
-from blurvid.lab.data.windows import read_windows, write_windows
 from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.settings import change_settings

@@ -19,7 +19,8 @@ from blurvid import flow, media, runtime, weights
 from blurvid.config import FRAMES, MIDDLE
 from blurvid.errors import InputError, OutputError
 from blurvid.flow import sequence_motion
-from blurvid.lab.data.windows import Window, find_clips, is_window_folder, read_windows
+from blurvid.lab.data.clips import find_clips
+from blurvid.lab.data.windows import Window, is_window_folder, read_windows
 from blurvid.lab.options import PathOptions
 from blurvid.media import replacing
 

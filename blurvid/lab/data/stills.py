@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.errors import InputError
-from blurvid.lab.data.windows import in_windows
-from blurvid.media import is_photo, list_photos, read_photo, reason
+from blurvid.lab.data.clips import find_stills
+from blurvid.lab.data.windows import load_photo
+from blurvid.media import is_photo, read_photo, reason
 
 _DAMAGED = (ValueError, OverflowError, EOFError, RecursionError)
 """What damaged archives raise besides."""
@@ -33,18 +34,11 @@ def read_stills(sources: Sequence[Path]) -> Iterator[Tensor]:
         InputError: a source that is missing or unreadable.
     """
     for source in sources:
-        if source.is_dir():
-            photos = list_photos(source, recursive=True)
-            if not photos:
-                raise InputError(f"{source}: no photos and no windows in this folder")
-            for path in photos:
-                if in_windows(path, source):
-                    continue
-                yield _to_bytes(read_photo(path).pixels)
-        elif source.suffix == ".tar":
+        if source.suffix == ".tar" and not source.is_dir():
             yield from _read_tar(source)
-        else:
-            yield _to_bytes(read_photo(source).pixels)
+            continue
+        for still in find_stills([source]):
+            yield _to_bytes(load_photo(still.path))
 
 
 def _read_tar(source: Path) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from blurvid.config import FRAMES, MIDDLE, Gamma
 from blurvid.errors import InputError
 from blurvid.exposure import average_frames
-from blurvid.lab.data.windows import Window
+from blurvid.lab.data import Window
 from blurvid.lab.evaluate.windows import check_counts
 from blurvid.lab.metrics import SequenceScore, psnr, score_sequence
 

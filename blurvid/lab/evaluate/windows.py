@@ -12,7 +12,7 @@ from blurvid import media
 from blurvid.bounds import check
 from blurvid.config import FRAMES
 from blurvid.errors import InputError, OptionError
-from blurvid.lab.data.windows import (
+from blurvid.lab.data import (
     PAIRED,
     SourceClip,
     Window,

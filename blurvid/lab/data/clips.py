@@ -1,4 +1,4 @@
-"""Finding clips: videos, folders of frames, the layouts of GoPro's data sets."""
+"""Finding clips (videos, folders of frames, the layouts of GoPro's data sets) and photos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blurvid import media
 from blurvid.errors import InputError
-from blurvid.lab.data.windows.records import MANIFEST, UNFINISHED, as_floats
+from blurvid.lab.data.windows import MANIFEST, UNFINISHED, as_floats, in_windows, load_photo
 
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
 FRAMES = "folder of frames"
@@ -78,12 +78,6 @@ class SourceClip:
     def frames(self) -> Iterator[Tensor]:
         """Give the frames in order of time, each (3, H, W), RGB, float32 in [0, 1]."""
         return (as_floats(load()) for load in self.loaders())
-
-
-def load_photo(path: Path) -> Tensor:
-    """Load an image as (3, H, W), RGB, float32 in [0, 1]; an InputError if it is not readable."""
-    pixels: Tensor = media.read_photo(path).pixels
-    return pixels
 
 
 def load_scaled(path: Path, scale: float) -> Tensor:
@@ -152,6 +146,37 @@ def find_clips(sources: Sequence[Path]) -> list[SourceClip]:
             taken.add(name.casefold())
             clips.append(SourceClip(name, clip.path, clip.layout, clip.warnings))
     return clips
+
+
+def find_stills(sources: Sequence[Path]) -> list[SourceClip]:
+    """Find the photos below some paths, each as a clip of its own.
+
+    Raises:
+        InputError: a path that is not there, or a folder without photos.
+    """
+    stills: dict[str, SourceClip] = {}
+    for source in sources:
+        if not source.exists():
+            raise InputError(f"{source}: no such file or folder")
+        photos = [source]
+        if source.is_dir():
+            photos = [
+                photo
+                for photo in media.list_photos(source, recursive=True)
+                if not in_windows(photo, source)  # those of an earlier run, made from photos
+            ]
+        if not photos:
+            raise InputError(f"{source}: no photos in this folder")
+        for photo in photos:
+            relative = photo.relative_to(source) if source.is_dir() else Path(photo.name)
+            name = relative.with_suffix("").as_posix()
+            if name in stills:  # a.jpg beside a.png
+                name = relative.as_posix()
+            wanted, number = name, 2
+            while name in stills:
+                name, number = f"{wanted}_{number}", number + 1
+            stills[name] = SourceClip(name, photo, "still photo")
+    return list(stills.values())
 
 
 def _clips_of(source: Path) -> Iterator[SourceClip]:
