@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from blurvid.lab import losses
-from blurvid.lab.train.vgg import VGGFeatures
+from blurvid.lab.losses import VGGFeatures
 
 SHAPE = (2, 3, 6, 8)
 PAIRS = ((1, 7), (2, 6), (3, 5))  # (i, 8 - i)

@@ -28,12 +28,12 @@ from blurvid.config import QualityOptions
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, WeightsError
 from blurvid.lab.data import open_source, read_windows, write_windows
 from blurvid.lab.data.stills import read_stills
+from blurvid.lab.losses import VGGFeatures, load_vgg
 from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.settings import change_settings
 from blurvid.lab.train.state import load_state
 from blurvid.lab.train.trainer import Trainer
-from blurvid.lab.train.vgg import VGGFeatures, load_vgg
 from blurvid.media import video
 from blurvid.models import GuidedCascade, build, middle_of
 from blurvid.networks.direct import relu_

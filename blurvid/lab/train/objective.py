@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from blurvid.config import FRAMES, MIDDLE, STAGES
 from blurvid.errors import OptionError
 from blurvid.lab import losses
+from blurvid.lab.losses import VGGFeatures
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade
 from blurvid.networks import DirectNet
 from blurvid.networks.blocks import InstanceNorm
