@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -16,6 +17,10 @@ from blurvid.media.profile import srgb_converter
 
 Pixels = NDArray[np.uint8]
 
+FILTER = "bicubic, antialiased"
+"""Cubic convolution with a = -1/2 (Keys 1981), as wide as the smaller image's pixels."""
+FILTER_VIDEO = f"{FILTER}, by ffmpeg before the conversion to RGB"
+"""The same for videos; the result is rounded to 8 bits."""
 LARGEST: dict[str, tuple[int, float]] = {
     "mp4": (16_384, 139_264 * 16**2),
     "webp": (16_383, math.inf),
@@ -100,6 +105,20 @@ def flat_frames(frames: Tensor, photo: Photo | None, kind: str = "") -> list[Pix
         pixels = to_uint8(frame)
         flat.append(fitted(pixels if convert is None else convert(pixels), kind))
     return flat
+
+
+def scaled_side(side: int, scale: float) -> int:
+    """Side of a scaled image [px], at least one."""
+    return max(1, math.floor(side * scale + 0.5))
+
+
+def scaled(image: Tensor, scale: float) -> Tensor:
+    """Scale an image (3, H, W) in [0, 1], by `FILTER`."""
+    if scale == 1:
+        return image
+    size = [scaled_side(side, scale) for side in image.shape[-2:]]
+    out = F.interpolate(image[None], size=size, mode="bicubic", antialias=True, align_corners=False)
+    return out[0].clamp(0, 1)  # bicubic overshoots at edges
 
 
 def fitting(kind: str, height: int, width: int) -> tuple[int, int]:

@@ -20,18 +20,21 @@ from PIL import Image, TiffImagePlugin
 from torch import Tensor
 
 from blurvid.errors import InputError, OutputError
-from blurvid.media.exif import EXIF_PREFIX, ORIENTATION, RESOLUTION, exif_of_tiff
-from blurvid.media.ifd import (
+from blurvid.media.exif import (
     BYTE,
+    EXIF_PREFIX,
     HEADER_SIZE,
     LONG,
+    ORIENTATION,
     RATIONAL,
+    RESOLUTION,
     SHORT,
     UNDEFINED,
     Entry,
     Order,
     TiffBuilder,
     TiffReader,
+    exif_of_tiff,
 )
 from blurvid.media.packets import iptc_of
 from blurvid.media.photo import Metadata, Photo, check_size, photo_from_values
