@@ -122,7 +122,7 @@ def test_a_killed_write_leaves_nothing(tmp_path, monkeypatch, target, failure):
     if target == "clip.mp4":
         monkeypatch.setattr(mp4, "_even", interrupted)
     elif target in ("clip.gif", "clip.webp"):
-        monkeypatch.setattr(animation, "_frame", interrupted)
+        monkeypatch.setattr(animation, "_square", interrupted)
     else:
         monkeypatch.setattr(Image.Image, "save", interrupted)
     expected = OutputError if isinstance(failure, OSError) else failure
