@@ -53,23 +53,6 @@ def perceptual(estimate: Tensor, truth: Tensor, features: Features) -> Tensor:
     return torch.stack(distances).sum()
 
 
-def middle(
-    estimate: Tensor, truth: Tensor, features: Features | None = None, weight: float = 1.0
-) -> Tensor:
-    """Loss of the middle frame: squared error, plus the perceptual loss (eq. 3).
-
-    Args:
-        estimate: the estimate of x[4].
-        truth: x[4].
-        features: for the perceptual loss; without them it is left out.
-        weight: of the perceptual loss.
-    """
-    loss = F.mse_loss(estimate, truth)
-    if features is not None and weight:
-        loss = loss + weight * perceptual(estimate, truth, features)
-    return loss
-
-
 def globally_invariant(estimates: Mapping[int, Tensor], truths: Mapping[int, Tensor]) -> Tensor:
     """L1 distance of the sums over all frames but the middle one (eq. 4).
 

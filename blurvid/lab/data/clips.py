@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -133,19 +133,14 @@ def find_clips(sources: Sequence[Path]) -> list[SourceClip]:
     Raises:
         InputError: a source is missing or holds no clip.
     """
-    clips: list[SourceClip] = []
-    taken: set[str] = set()
+    clips: dict[str, SourceClip] = {}
     for source in sources:
         found = list(_clips_of(source))
         if not found:
             raise InputError(f"{source}: no video and no folder of frames in here")
         for clip in found:
-            name, copy = clip.name, 2
-            while name.casefold() in taken:
-                name, copy = f"{clip.name}_{copy}", copy + 1
-            taken.add(name.casefold())
-            clips.append(SourceClip(name, clip.path, clip.layout, clip.warnings))
-    return clips
+            _add(clips, clip)
+    return list(clips.values())
 
 
 def find_stills(sources: Sequence[Path]) -> list[SourceClip]:
@@ -170,19 +165,25 @@ def find_stills(sources: Sequence[Path]) -> list[SourceClip]:
         for photo in photos:
             relative = photo.relative_to(source) if source.is_dir() else Path(photo.name)
             name = relative.with_suffix("").as_posix()
-            if name in stills:  # a.jpg beside a.png
+            if name.casefold() in stills:  # a.jpg beside a.png
                 name = relative.as_posix()
-            wanted, number = name, 2
-            while name in stills:
-                name, number = f"{wanted}_{number}", number + 1
-            stills[name] = SourceClip(name, photo, "still photo")
+            _add(stills, SourceClip(name, photo, "still photo"))
     return list(stills.values())
+
+
+def _add(clips: dict[str, SourceClip], clip: SourceClip) -> None:
+    """Add a clip under a name that no other has, on file systems without capitals, too."""
+    name, copy = clip.name, 2
+    while name.casefold() in clips:
+        name, copy = f"{clip.name}_{copy}", copy + 1
+    clips[name.casefold()] = replace(clip, name=name)
 
 
 def _clips_of(source: Path) -> Iterator[SourceClip]:
     if source.is_dir():
         home = source.resolve()
-        yield from _search(source, home.parent if home.name in ("frames", "sharp") else home)
+        name = (home.parent if home.name in ("frames", "sharp") else home).name
+        yield from _search(source, name, "", set())
     elif not source.exists():
         raise InputError(f"{source}: no such file or folder")
     elif media.holds_video(source):
@@ -191,30 +192,25 @@ def _clips_of(source: Path) -> Iterator[SourceClip]:
         raise InputError(f"{source}: not a video and not a folder of frames")
 
 
-def _search(top: Path, home: Path) -> Iterator[SourceClip]:
-    seen: set[Path] = set()  # links may lead in circles
-    pending = [(top, home.name, "")]
-    while pending:
-        folder, name, prefix = pending.pop()
-        real = folder.resolve()
-        if real in seen or any((folder / own).exists() for own in (MANIFEST, UNFINISHED)):
-            continue
-        seen.add(real)
-        clip = _clip_at(folder, name)
-        if clip:
-            yield clip
-            if clip.path != folder:  # it takes one folder inside, the others go with that
-                continue
-        children = [child for child in folder.iterdir() if not child.name.startswith(".")]
-        children.sort(key=lambda child: (media.natural_key(child.name), child.name))
-        for child in children:
-            if child.is_file() and media.is_video(child):
-                yield SourceClip(prefix + child.stem, child, VIDEO)
-        pending += [
-            (child, prefix + child.name, f"{prefix}{child.name}/")
-            for child in reversed(children)
-            if child.is_dir()
-        ]
+def _search(folder: Path, name: str, prefix: str, seen: set[Path]) -> Iterator[SourceClip]:
+    """Clips in a folder and below it; links, which may lead in circles, are followed once."""
+    real = folder.resolve()
+    if real in seen or any((folder / own).exists() for own in (MANIFEST, UNFINISHED)):
+        return
+    seen.add(real)
+    clip = _clip_at(folder, name)
+    if clip:
+        yield clip
+        if clip.path != folder:  # it takes one folder inside, the others go with that
+            return
+    children = [child for child in folder.iterdir() if not child.name.startswith(".")]
+    children.sort(key=lambda child: (media.natural_key(child.name), child.name))
+    for child in children:
+        if child.is_file() and media.is_video(child):
+            yield SourceClip(prefix + child.stem, child, VIDEO)
+    for child in children:
+        if child.is_dir():
+            yield from _search(child, prefix + child.name, f"{prefix}{child.name}/", seen)
 
 
 def _clip_at(folder: Path, name: str) -> SourceClip | None:

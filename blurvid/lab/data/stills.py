@@ -81,19 +81,14 @@ class StillPool:
         if not photos:
             raise InputError("no photos to train on")
         self.device = device
-        self.sizes = [(photo.shape[1], photo.shape[2]) for photo in photos]
-        # One flat tensor, so that all crops of a batch are one indexing operation.
-        self.pixels = torch.cat([photo.flatten() for photo in photos]).to(device)
-        self.shapes = torch.tensor(self.sizes, device=device)
-        ends = torch.tensor([photo.numel() for photo in photos]).cumsum(0)
-        self.starts = F.pad(ends, (1, 0))[:-1].to(device)
+        self.photos = [photo.to(device) for photo in photos]
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        return len(self.photos)
 
     def usable(self, side: int) -> list[int]:
         """Numbers of the photos from which a square of `side` px can be cut."""
-        return [i for i, size in enumerate(self.sizes) if min(size) >= side]
+        return [i for i, photo in enumerate(self.photos) if min(photo.shape[1:]) >= side]
 
     def cut(self, photos: Tensor, side: int, draws: Tensor) -> Tensor:
         """Cut random squares, turned by a multiple of 90 degrees and maybe mirrored.
@@ -106,21 +101,19 @@ class StillPool:
         Returns:
             (N, 3, side, side) uint8 RGB.
         """
-        shape = self.shapes[photos]
-        top, left = ((shape - side + 1) * draws[:, :2]).long().unbind(1)
-        at = torch.arange(side, device=self.device)
-        row, column = at[:, None].expand(side, side), at.expand(side, side)
-        rows, columns = [], []
-        for turn in range(4):
-            rows += [grid.rot90(turn) for grid in (row, row.flip(1))]
-            columns += [grid.rot90(turn) for grid in (column, column.flip(1))]
-        way = (draws[:, 2] * 4).long() * 2 + (draws[:, 3] < 0.5).long()
-        height, width = (n[:, None, None] for n in shape.unbind(1))
-        row = torch.stack(rows)[way] + top[:, None, None]
-        column = torch.stack(columns)[way] + left[:, None, None]
-        index = self.starts[photos][:, None, None] + row * width + column
-        planes = torch.arange(3, device=self.device)[:, None, None, None] * height * width
-        return self.pixels[index + planes].transpose(0, 1)
+        squares = []
+        for number, (down, across, turn, mirror) in zip(
+            photos.tolist(), draws.tolist(), strict=True
+        ):
+            photo = self.photos[number]
+            top, left = (
+                int((length - side + 1) * draw)
+                for length, draw in zip(photo.shape[1:], (down, across), strict=True)
+            )
+            square = photo[:, top : top + side, left : left + side]
+            square = square.flip(-1) if mirror < 0.5 else square
+            squares.append(square.rot90(int(turn * 4), (1, 2)))
+        return torch.stack(squares)
 
     def draw(
         self,

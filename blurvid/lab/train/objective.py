@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.config import FRAMES, MIDDLE, STAGES
@@ -108,10 +109,9 @@ class Objective(nn.Module):
                 seen = losses.perceptual(estimates[MIDDLE], truths[MIDDLE], self.features)
                 found["perceptual"] = self.options.perceptual * seen
             return found, estimates
-        others = {i: e for i, e in estimates.items() if i != MIDDLE}
         return {
             "middle": self._middle(estimates[MIDDLE], truths[MIDDLE]),
-            "others": self._compare(others, truths),
+            "others": self._compare(estimates, truths),
         }, estimates
 
     def _cascade(
@@ -126,8 +126,7 @@ class Objective(nn.Module):
                 first, last = int(stage[0]), int(stage[1])
                 result[stage] = self._compare({i: found[i] for i in (first, last)}, truths)
         if self.loss == "global":  # eq. 4 is a sum over all pairs at once
-            others = {i: e for i, e in found.items() if i != MIDDLE}
-            result["others"] = self._compare(others, truths)
+            result["others"] = self._compare(found, truths)
         return result, found
 
     def _estimates(self, model: Cascade, y: Tensor, truths: Estimates) -> Estimates:
@@ -148,13 +147,13 @@ class Objective(nn.Module):
         return found
 
     def _middle(self, estimate: Tensor, truth: Tensor) -> Tensor:
-        if self.loss in losses.REGRESSIONS:
-            loss = self._regression(estimate, truth)
-            if self.features is not None and self.options.perceptual:
-                extra = losses.perceptual(estimate, truth, self.features)
-                loss = loss + self.options.perceptual * extra
-            return loss
-        return losses.middle(estimate, truth, self.features, self.options.perceptual)
+        """A regression, or the squared error, and the perceptual loss (eq. 3)."""
+        own = self.loss in losses.REGRESSIONS
+        loss = self._regression(estimate, truth) if own else F.mse_loss(estimate, truth)
+        if self.features is not None and self.options.perceptual:
+            seen = losses.perceptual(estimate, truth, self.features)
+            loss = loss + self.options.perceptual * seen
+        return loss
 
     def _compare(self, estimates: Estimates, truths: Estimates) -> Tensor:
         if self.loss in losses.REGRESSIONS:
