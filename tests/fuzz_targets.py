@@ -42,7 +42,7 @@ from blurvid.cli import main
 from blurvid.config import FRAME_FORMATS
 from blurvid.errors import BlurvidError
 from blurvid.lab.data import open_source, read_windows, write_windows
-from blurvid.lab.data.stills import read_stills
+from blurvid.lab.data.clips import read_stills
 from blurvid.lab.evaluate import evaluate
 from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.lab.train.settings import change_settings, check_options

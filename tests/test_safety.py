@@ -27,7 +27,7 @@ from blurvid import media, weights
 from blurvid.config import QualityOptions
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, WeightsError
 from blurvid.lab.data import open_source, read_windows, write_windows
-from blurvid.lab.data.stills import read_stills
+from blurvid.lab.data.clips import read_stills
 from blurvid.lab.losses import VGGFeatures, load_vgg
 from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.lab.train.learner import Learner

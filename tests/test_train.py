@@ -33,8 +33,7 @@ from blurvid.errors import (
 )
 from blurvid.exposure import average_frames
 from blurvid.lab import losses
-from blurvid.lab.data.source import TrainingSource
-from blurvid.lab.data.stills import StillPool
+from blurvid.lab.data.source import StillPool, TrainingSource
 from blurvid.lab.losses import VGGFeatures
 from blurvid.lab.options import MotionOptions, TrainOptions
 from blurvid.lab.synth import IDEAL

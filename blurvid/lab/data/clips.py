@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -19,6 +21,8 @@ from blurvid.errors import InputError
 from blurvid.lab.data.windows import MANIFEST, UNFINISHED, as_floats, in_windows, load_photo
 
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
+_DAMAGED = (ValueError, OverflowError, EOFError, RecursionError)
+"""What damaged archives raise besides."""
 FRAMES = "folder of frames"
 VIDEO = "video"
 """Layout of a clip that is a file."""
@@ -169,6 +173,51 @@ def find_stills(sources: Sequence[Path]) -> list[SourceClip]:
                 name = relative.as_posix()
             _add(stills, SourceClip(name, photo, "still photo"))
     return list(stills.values())
+
+
+def read_stills(sources: Sequence[Path]) -> Iterator[Tensor]:
+    """Read photos from files, folders (searched through) and tar archives.
+
+    Windows written by `blurvid synth` are left out; one unreadable photo is an error, so that
+    nothing is trained on less than was meant.
+
+    Yields:
+        Each photo, (3, H, W) uint8 RGB.
+
+    Raises:
+        InputError: a source that is missing or unreadable.
+    """
+    for source in sources:
+        if source.suffix == ".tar" and not source.is_dir():
+            yield from _read_tar(source)
+            continue
+        for still in find_stills([source]):
+            yield _to_bytes(load_photo(still.path))
+
+
+def _read_tar(source: Path) -> Iterator[Tensor]:
+    """Photos of an archive that is not packed: its files are as long as they say."""
+    try:
+        size = source.stat().st_size
+        with tarfile.open(source, "r:") as archive:
+            begun = -1
+            for member in archive:
+                # a size below zero would lead back to a file that was read before
+                if member.offset <= begun or not 0 <= member.size <= size:
+                    raise tarfile.ReadError("a file in it does not lie within it")
+                begun = member.offset
+                if member.issparse() or not media.is_photo(Path(member.name)):
+                    continue
+                file = archive.extractfile(member) if member.isfile() else None
+                if file is not None:
+                    data, name = io.BytesIO(file.read()), f"{source}:{member.name}"
+                    yield _to_bytes(media.read_photo(data, name).pixels)
+    except (OSError, tarfile.TarError, *_DAMAGED) as error:
+        raise InputError(f"{source}: cannot read this archive ({media.reason(error)})") from error
+
+
+def _to_bytes(pixels: Tensor) -> Tensor:
+    return (pixels * 255).round().to(torch.uint8)
 
 
 def _add(clips: dict[str, SourceClip], clip: SourceClip) -> None:

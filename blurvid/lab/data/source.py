@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -16,8 +17,8 @@ from blurvid import runtime, weights
 from blurvid.config import FRAMES
 from blurvid.errors import InputError
 from blurvid.exposure import GAMMA
+from blurvid.lab.data.clips import read_stills
 from blurvid.lab.data.measured import MeasuredWindows, held_out, is_clip_folder, read_moving
-from blurvid.lab.data.stills import StillPool, read_stills
 from blurvid.lab.data.windows import Window, is_window_folder
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.synth import average, develop, draw_gammas, margin, simulate
@@ -46,6 +47,96 @@ class Source(Protocol):
 
     def describe(self) -> str:
         """Say in a few words what the batches are made of, for the model card."""
+
+
+class StillPool:
+    """Photos in memory, from which layers for the simulation are cut at random.
+
+    Args:
+        photos: (3, H, W) uint8 RGB each, of any size.
+        device: where the photos are kept and blurred.
+
+    Raises:
+        InputError: no photos.
+    """
+
+    def __init__(self, photos: Sequence[Tensor], device: torch.device) -> None:
+        if not photos:
+            raise InputError("no photos to train on")
+        self.device = device
+        self.photos = [photo.to(device) for photo in photos]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def usable(self, side: int) -> list[int]:
+        """Numbers of the photos from which a square of `side` px can be cut."""
+        return [i for i, photo in enumerate(self.photos) if min(photo.shape[1:]) >= side]
+
+    def cut(self, photos: Tensor, side: int, draws: Tensor) -> Tensor:
+        """Cut random squares, turned by a multiple of 90 degrees and maybe mirrored.
+
+        Args:
+            photos: numbers of the photos, (N,).
+            side: of the squares [px].
+            draws: four numbers in [0, 1) for each: top, left, turn, mirror; (N, 4).
+
+        Returns:
+            (N, 3, side, side) uint8 RGB.
+        """
+        squares = []
+        for number, (down, across, turn, mirror) in zip(
+            photos.tolist(), draws.tolist(), strict=True
+        ):
+            photo = self.photos[number]
+            top, left = (
+                int((length - side + 1) * draw)
+                for length, draw in zip(photo.shape[1:], (down, across), strict=True)
+            )
+            square = photo[:, top : top + side, left : left + side]
+            square = square.flip(-1) if mirror < 0.5 else square
+            squares.append(square.rot90(int(turn * 4), (1, 2)))
+        return torch.stack(squares)
+
+    def draw(
+        self,
+        batch: int,
+        size: int,
+        source_scale: tuple[float, float],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Draw random crops as they are.
+
+        Args:
+            batch: B.
+            size: S [px].
+            source_scale: photo pixels per pixel of the crop, drawn between these.
+            generator: source of randomness, on the pool's device.
+
+        Returns:
+            (B, 3, S, S), RGB in [0, 1].
+
+        Raises:
+            InputError: every photo is too small.
+        """
+        low, high = source_scale
+        draw = torch.rand(1, generator=generator, device=self.device).item()
+        least = math.ceil(size * min(low, 1.0))
+        side = math.ceil(size * (low + (high - low) * draw))
+        photos = self.usable(side)
+        while not photos and side > least:
+            side = max(least, int(side * 0.9))
+            photos = self.usable(side)
+        if not photos:
+            raise InputError(f"every photo is smaller than {least} px, which crops of {size} need")
+        draws = torch.rand(batch, 5, generator=generator, device=self.device)
+        chosen = (draws[:, 0] * len(photos)).long()
+        numbers = torch.tensor(photos, device=self.device)[chosen]
+        sources = self.cut(numbers, side, draws[:, 1:]).float().div_(255)
+        crops = F.interpolate(
+            sources, size=(size, size), mode="bicubic", antialias=True, align_corners=False
+        )
+        return crops.clamp_(0, 1)
 
 
 class TrainingSource:

@@ -16,8 +16,12 @@ from blurvid.errors import OptionError
 from blurvid.lab.data import Batch
 from blurvid.lab.losses import load_vgg
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.train.moving import MovingObjective
-from blurvid.lab.train.objective import AdversarialObjective, Objective, outer_frames
+from blurvid.lab.train.objective import (
+    AdversarialObjective,
+    MovingObjective,
+    Objective,
+    outer_frames,
+)
 from blurvid.lab.train.settings import crop_of, spec_asked
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_moments
 from blurvid.models import Cascade, GivenPicture, MotionModel, Trainable, build

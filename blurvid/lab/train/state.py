@@ -13,14 +13,12 @@ import torch
 from torch import Tensor
 
 from blurvid.errors import InputError, OutputError, first_line
+from blurvid.lab.data.windows import MALFORMED
 from blurvid.lab.options import TrainOptions
 from blurvid.media import replacing
 from blurvid.weights.pickles import load_plain
 
-DAMAGED = (
-    RuntimeError, RecursionError, ValueError, OverflowError, LookupError, TypeError,
-    AttributeError,
-)  # fmt: skip
+DAMAGED = (RuntimeError, *MALFORMED)
 """What checkpoints raise whose values are not of the kinds that `Trainer.state` gives them."""
 
 TensorList = tuple[Tensor, ...] | list[Tensor]

@@ -22,7 +22,7 @@ from blurvid.errors import InputError, OptionError, OutputError, TrainingError
 from blurvid.lab.data import Batch, Source
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.train.learner import Learner
-from blurvid.lab.train.moving import validate
+from blurvid.lab.train.objective import validate
 from blurvid.lab.train.settings import adopt_spec, check_options, stored_spec
 from blurvid.lab.train.state import DAMAGED, append, cut, learning_rate, load_state, save_state
 from blurvid.media import remove_stale
@@ -169,7 +169,7 @@ class Trainer:
         self, on_step: Callable[[TrainStep], None] | None, stop: Callable[[], bool]
     ) -> weights.WeightSet:
         """Run until the budget is spent, or until it is to stop; the last step is saved."""
-        self._make_folder()
+        remove_stale(self.out)
         if self.step == 0:
             self.save()  # a run killed early can be resumed, one that fails at once has a state
         saved = started = self.told = time.monotonic()
@@ -242,13 +242,6 @@ class Trainer:
             line = {name: round(score, 4) for name, score in self.scores.items()}
             head = {"step": self.step, "seconds": round(self.seconds, 2)}
             append(head | line, self.out / SCORES_FILE)
-
-    def _make_folder(self) -> None:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.out}: cannot make this folder ({error.strerror})") from error
-        remove_stale(self.out)
 
     def save(self) -> weights.WeightSet:
         """Write checkpoint and averaged weights.
