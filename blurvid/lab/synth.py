@@ -276,16 +276,13 @@ def defocus(layers: Tensor, sigma: Tensor) -> Tensor:
     return out.reshape(n, c, h, w)
 
 
-def out_of_focus(
-    layers: Tensor, options: CameraOptions, g: torch.Generator, scale: float = 1.0
-) -> Tensor:
+def out_of_focus(layers: Tensor, options: CameraOptions, g: torch.Generator) -> Tensor:
     """Put some layers out of focus.
 
     Args:
         layers: (B, K, 3, H, W).
         options: the share of them, and how far.
         g: source of randomness, on the device of the layers.
-        scale: pixels of a layer per pixel of the picture that is made of it.
     """
     if not options.defocused:
         return layers
@@ -293,7 +290,7 @@ def out_of_focus(
     draw = torch.rand(2, len(flat), generator=g, device=layers.device)
     mine = (draw[0] < options.defocused).nonzero().flatten()
     if len(mine):
-        flat[mine] = defocus(flat[mine], draw[1, mine] * options.max_defocus * scale)
+        flat[mine] = defocus(flat[mine], draw[1, mine] * options.max_defocus)
     return flat.view_as(layers)
 
 

@@ -38,9 +38,7 @@ class Entry:
     size: int
     """Bytes of all values; they lie inside the file."""
     start: int
-    """Offset of the entry itself in the file."""
-    record: bytes
-    """The entry as it stands in the directory: 12 bytes, 20 in BigTIFF."""
+    """Offset of the entry itself in the file: of 12 bytes, 20 in BigTIFF."""
 
 
 class TiffReader:
@@ -116,7 +114,7 @@ class TiffReader:
         at = offset if size > inline else start + len(record) - inline
         if size == 0 or at + size > self.length:
             return tag, None
-        return tag, Entry(kind, at, size, start, record)
+        return tag, Entry(kind, at, size, start)
 
     def value(self, entry: Entry) -> bytes:
         """The values of an entry as bytes, in the byte order of the file."""

@@ -84,14 +84,13 @@ def read_photo(
     return _read(source, name or "-", allow_truncated)
 
 
-def as_photo(photo: PhotoLike, name: str = "image") -> Photo:
+def as_photo(photo: PhotoLike) -> Photo:
     """Make a photo of what shows one.
 
     Args:
         photo: a file or a stream, see `read_photo`; a Pillow image; a numpy array (H, W),
             (H, W, 3) or (H, W, 4), RGB, uint8, uint16, or float in [0, 1]; a float tensor
             (3, H, W) or (1, 3, H, W), RGB in [0, 1], on any device; or a `Photo`.
-        name: name for messages of what is in memory.
 
     Returns:
         The photo, on the CPU; it shares no memory with an image, an array or a tensor.
@@ -103,17 +102,17 @@ def as_photo(photo: PhotoLike, name: str = "image") -> Photo:
     if isinstance(photo, Photo):
         return photo
     if isinstance(photo, np.ndarray | Tensor):
-        return photo_from_array(photo, name)
+        return photo_from_array(photo, "image")
     if isinstance(photo, Image.Image):
         if 0 in photo.size:
-            raise InputError(f"{name}: an image without pixels")
+            raise InputError("image: an image without pixels")
         try:
-            return _from_image(photo.copy(), name)
+            return _from_image(photo.copy(), "image")
         except OSError as error:
-            raise InputError(f"{name}: {error}") from error
+            raise InputError(f"image: {error}") from error
     if isinstance(photo, str | Path) or hasattr(photo, "read"):
         return read_photo(photo)
-    raise InputError(f"{name}: cannot make a photo of a {type(photo).__name__}")
+    raise InputError(f"image: cannot make a photo of a {type(photo).__name__}")
 
 
 def photo_size(path: Path) -> tuple[int, int] | None:

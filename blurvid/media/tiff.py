@@ -80,7 +80,7 @@ def save_tiff(image: Tensor, path: Path, photo: Photo | None, name: Path) -> Non
             reader = TiffReader(file)
             order = reader.order
             found = reader.directory(reader.first)[0]
-            records = {tag: entry.record for tag, entry in found.items()}
+            records = {tag: exif[entry.start : entry.start + 12] for tag, entry in found.items()}
             file.seek(0, 2)
         build = TiffBuilder(file, order)
         offsets, lengths = [], []

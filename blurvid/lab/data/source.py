@@ -262,11 +262,10 @@ class PrefetchSource:
         return result
 
     def _draw(self, batch: int, size: int, own: torch.Generator) -> Batch:
-        if self.stream is None:
-            return self.source.draw(batch, size, own)
-        with torch.cuda.stream(self.stream):
+        with torch.cuda.stream(self.stream):  # None changes nothing
             result = self.source.draw(batch, size, own)
-        self.stream.synchronize()  # this thread waits, the network's launches go on
+        if self.stream is not None:
+            self.stream.synchronize()  # this thread waits, the network's launches go on
         return result
 
     def validation(self) -> Iterator[Batch]:
