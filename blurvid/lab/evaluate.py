@@ -220,8 +220,8 @@ def windows_from(
     """Windows of a folder that lists them, made on the fly from clips, or stored in GOPRO_Large.
 
     Args:
-        source: a folder with a manifest or a listing (see `data.windows.read_windows`), or
-            whatever `data.windows.find_clips` understands.
+        source: a folder with a manifest or a listing (see `data.read_windows`), or
+            whatever `data.find_clips` understands.
         options: how to make windows from clips; unused where windows are listed or stored.
         blur_folder: which of the stored blurry images, see `options.BLUR_FOLDERS`.
 

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -241,14 +241,18 @@ class _Windows:
                 clip, future = working[0]
                 if clip.name not in failed:
                     try:
-                        yield clip, future.result()
+                        result: Made | BlurvidError = future.result()
                     except (InputError, DeviceError) as error:
                         failed.add(clip.name)
-                        yield clip, error
+                        result = error
+                    yield clip, result
+                elif not future.cancel():
+                    wait([future])
                 working.popleft()
         finally:  # what is made all the same goes with the folder
             for _, future in working:
                 future.cancel()
+            wait([future for _, future in working])
 
 
 def _prepared(

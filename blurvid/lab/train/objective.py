@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from blurvid import runtime
 from blurvid.config import FRAMES, MIDDLE, STAGES
 from blurvid.errors import OptionError
-from blurvid.exposure import TIMES, displacement, psnr_of, reblur, sample
+from blurvid.exposure import TIMES, displacement, reblur, sample
 from blurvid.lab import losses
 from blurvid.lab.data import Batch
 from blurvid.lab.data.source import reversed_where
 from blurvid.lab.losses import VGGFeatures
+from blurvid.lab.metrics import psnr
 from blurvid.lab.options import TrainOptions
 from blurvid.models import Cascade, MotionModel
 from blurvid.networks import DirectNet
@@ -387,6 +388,4 @@ def _better(frames: Tensor, x: Tensor) -> float:
 
 
 def _psnr(image: Tensor, truth: Tensor) -> float:
-    """PSNR, the mean over images."""
-    error = (image.float().clamp(0, 1) - truth).square().mean((-3, -2, -1))
-    return float(psnr_of(error).mean())
+    return float(psnr(image.clamp(0, 1), truth).mean())
