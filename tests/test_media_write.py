@@ -15,7 +15,7 @@ from blurvid import media, targets
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.media import animation, mp4
-from blurvid.media.pixels import fitting
+from blurvid.media.photo import fitting
 
 pytestmark = pytest.mark.quick
 

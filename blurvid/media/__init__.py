@@ -20,8 +20,8 @@ from blurvid.media.animation import animate, pieces_again
 from blurvid.media.clip import html_animation, lost_in, write_frames
 from blurvid.media.flow import TrustMaps, flow_array, save_flow, save_trust
 from blurvid.media.mp4 import encode
-from blurvid.media.photo import Photo
-from blurvid.media.pixels import FILTER, FILTER_VIDEO, scaled, to_uint8
+from blurvid.media.photo import Photo, to_uint8
+from blurvid.media.pixels import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.player import Movable, Notes, Origin
 from blurvid.media.png import quick_png
 from blurvid.media.read import PhotoLike, as_photo, photo_size, read_photo

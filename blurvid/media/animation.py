@@ -15,7 +15,7 @@ from PIL import Image
 
 from blurvid.atomic import stoppable
 from blurvid.media.mp4 import writing
-from blurvid.media.pixels import fitting
+from blurvid.media.photo import fitting
 from blurvid.media.video import read_video
 
 Pixels = NDArray[np.uint8]

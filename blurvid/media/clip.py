@@ -21,8 +21,7 @@ from blurvid.media.animation import save_looping
 from blurvid.media.compare import Shown, save_comparison
 from blurvid.media.mp4 import encode
 from blurvid.media.pages import escaped
-from blurvid.media.photo import Photo
-from blurvid.media.pixels import fitting, flat_frames
+from blurvid.media.photo import Photo, fitting, flat_frames
 from blurvid.media.player import Notes, save_player
 from blurvid.media.stills import lost_in_still, save_still
 from blurvid.targets import check_comparison, check_target, kind_of

@@ -1,53 +1,74 @@
-"""Float images to whole numbers: what a file holds of a frame, and what a screen shows of it."""
+"""Arrays and tensors: photos made of them, and frames as a file with all of a photo holds them."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from blurvid.atomic import stoppable
-from blurvid.media.photo import Photo
-from blurvid.media.profile import srgb_converter
-
-Pixels = NDArray[np.uint8]
+from blurvid.errors import InputError
+from blurvid.media.photo import Metadata, Photo, levels, photo_from_values
+from blurvid.media.profile import Pixels
 
 FILTER = "bicubic, antialiased"
 """Cubic convolution with a = -1/2 (Keys 1981), as wide as the smaller image's pixels."""
 FILTER_VIDEO = f"{FILTER}, by ffmpeg before the conversion to RGB"
 """The same for videos; the result is rounded to 8 bits."""
-LARGEST: dict[str, tuple[int, float]] = {
-    "mp4": (16_384, 139_264 * 16**2),
-    "webp": (16_383, math.inf),
-    "webp-frames": (16_383, math.inf),
-    "gif": (65_535, math.inf),
-    "jpg": (65_500, math.inf),  # as libjpeg writes it
-}
-"""Longest side of a frame [px], and most pixels: for an MP4 what x264 takes, and the macroblocks of
-the highest level of H.264, beyond which hardly anything plays."""
+_SLACK = 1e-3
+"""How far float values may leave [0, 1], for rounding; they are clamped."""
 
 
-def to_uint8(frames: Tensor) -> NDArray[np.uint8]:
-    """Turn float images into 8-bit ones: clamp, times 255, rounded once.
+def photo_from_array(value: NDArray[Any] | Tensor, name: str) -> Photo:
+    """Make a photo of an array or a tensor, see `read.as_photo`; it shares no memory with it."""
+    if isinstance(value, Tensor):
+        value = _channels_last(value, name)
+    if value.ndim not in (2, 3) or value.size == 0 or value.shape[2:] not in ((), (3,), (4,)):
+        raise InputError(
+            f"{name}: an array of shape {value.shape}; (H, W), (H, W, 3) or (H, W, 4) is needed"
+        )
+    if value.dtype == np.uint8:
+        limit, depth = 255, 8
+    elif value.dtype == np.uint16:
+        limit, depth = 65535, 16
+    elif np.issubdtype(value.dtype, np.floating):
+        limit, depth = 1, 8
+    else:
+        raise InputError(
+            f"{name}: an array of {value.dtype}; uint8, uint16 or float in [0, 1] is needed"
+        )
+    photo = photo_from_values(
+        np.atleast_3d(value), limit, Metadata(), name, depth=depth, warnings=[]
+    )
+    pixels = _unit_range(photo.pixels, name)
+    alpha = None if photo.alpha is None else _unit_range(photo.alpha, name)
+    return dataclasses.replace(photo, pixels=pixels, alpha=alpha)
 
-    Args:
-        frames: (..., 3, H, W) float RGB, nominally in [0, 1], on any device.
 
-    Returns:
-        (..., H, W, 3) uint8 RGB, contiguous, sharing no memory with `frames`.
+def _channels_last(value: Tensor, name: str) -> NDArray[np.float32]:
+    """Check a tensor; return (H, W, 3)."""
+    image = value[0] if value.ndim == 4 and value.shape[0] == 1 else value
+    if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+        shape = tuple(value.shape)
+        raise InputError(f"{name}: a tensor of shape {shape}; (3, H, W) or (1, 3, H, W) is needed")
+    if not image.is_floating_point():
+        raise InputError(f"{name}: a tensor of {value.dtype}; floats in [0, 1] are needed")
+    return np.asarray(image.detach().movedim(0, -1).to("cpu", torch.float32))
 
-    Raises:
-        ValueError: another shape, not floats, or NaN values.
-    """
-    if frames.ndim < 3 or frames.shape[-3] != 3:
-        raise ValueError(f"frames of shape {tuple(frames.shape)}; (..., 3, H, W) is needed")
-    levels = _levels(frames, 255)
-    return np.ascontiguousarray(np.moveaxis(levels, -3, -1).astype(np.uint8))
+
+def _unit_range(image: Tensor, name: str) -> Tensor:
+    """Clamp what rounding put outside [0, 1]; refuse more than that."""
+    low, high = image.min().item(), image.max().item()
+    if not image.isfinite().all():
+        raise InputError(f"{name}: holds values that are not finite (NaN or infinity)")
+    if low < -_SLACK or high > 1 + _SLACK:
+        raise InputError(f"{name}: floats from {low:g} to {high:g}; values in [0, 1] are needed")
+    return image.clamp(0, 1)
 
 
 def frame_pixels(image: Tensor, photo: Photo | None, depth: int | None = None) -> NDArray[Any]:
@@ -70,41 +91,21 @@ def frame_pixels(image: Tensor, photo: Photo | None, depth: int | None = None) -
     depth = depth or (photo.depth if photo is not None else 8)
     limit, dtype = (65535, np.uint16) if depth == 16 else (255, np.uint8)
     grey = photo is not None and photo.greyscale
-    planes = [_levels(image.float().mean(0, keepdim=True) if grey else image, limit)]
+    planes = [levels(image.float().mean(0, keepdim=True) if grey else image, limit)]
     if photo is not None and photo.alpha is not None:
         if photo.alpha.shape[-2:] != image.shape[-2:]:
             sides = f"{tuple(image.shape[-2:])} and {tuple(photo.alpha.shape[-2:])}"
             raise ValueError(f"image and alpha differ in size: {sides}")
-        planes.append(_levels(photo.alpha, limit))
+        planes.append(levels(photo.alpha, limit))
     # (C, H, W) -> (H, W, C)
     pixels = np.moveaxis(np.concatenate(planes).astype(dtype), 0, -1)
     return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def flat_frames(frames: Tensor, photo: Photo | None, kind: str = "") -> list[Pixels]:
-    """Make uint8 sRGB frames without transparency, of frames (T, 3, H, W).
-
-    Args:
-        frames: RGB in [0, 1].
-        photo: what they came from.
-        kind: of file, in which they have to fit; any by default.
-
-    Returns:
-        (H, W, 3) each, smaller where they do not fit.
-    """
-    icc, alpha = (photo.icc, photo.alpha) if photo is not None else (None, None)
-    convert = None if icc is None else srgb_converter(icc)
-    if alpha is not None and alpha.shape[-2:] != frames.shape[-2:]:
-        sides = f"{tuple(frames.shape[-2:])} and {tuple(alpha.shape[-2:])}"
-        raise ValueError(f"frames and alpha differ in size: {sides}")
-    flat = []
-    for frame in stoppable(frames):
-        if alpha is not None:
-            solid = alpha.to(frame)
-            frame = frame.clamp(0, 1) * solid + (1 - solid)
-        pixels = to_uint8(frame)
-        flat.append(fitted(pixels if convert is None else convert(pixels), kind))
-    return flat
+def on_white(pixels: Pixels) -> Pixels:
+    """Put pixels (H, W, C) whose last channel is alpha on white: (H, W, C - 1)."""
+    solid = pixels[..., -1:] / np.float32(255)
+    return np.round(pixels[..., :-1] * solid + 255 * (1 - solid)).astype(np.uint8)
 
 
 def scaled_side(side: int, scale: float) -> int:
@@ -119,35 +120,3 @@ def scaled(image: Tensor, scale: float) -> Tensor:
     size = [scaled_side(side, scale) for side in image.shape[-2:]]
     out = F.interpolate(image[None], size=size, mode="bicubic", antialias=True, align_corners=False)
     return out[0].clamp(0, 1)  # bicubic overshoots at edges
-
-
-def fitting(kind: str, height: int, width: int) -> tuple[int, int]:
-    """The size, in the same shape, in which a kind of file holds a frame: its own where it can."""
-    side, pixels = LARGEST.get(kind, (math.inf, math.inf))
-    scale = min(1.0, side / max(height, width), math.sqrt(pixels / (height * width)))
-    return max(1, int(height * scale)), max(1, int(width * scale))
-
-
-def fitted(frame: Pixels, kind: str) -> Pixels:
-    """A frame (H, W, 3) in the size that `fitting` gives."""
-    size = fitting(kind, *frame.shape[:2])
-    if size == frame.shape[:2]:
-        return frame
-    return np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC))
-
-
-def on_white(pixels: Pixels) -> Pixels:
-    """Put pixels (H, W, C) whose last channel is alpha on white: (H, W, C - 1)."""
-    solid = pixels[..., -1:] / np.float32(255)
-    return np.round(pixels[..., :-1] * solid + 255 * (1 - solid)).astype(np.uint8)
-
-
-def _levels(values: Tensor, limit: int) -> NDArray[np.float32]:
-    """Scale [0, 1] to whole numbers in [0, limit], as floats."""
-    if not values.is_floating_point():
-        raise ValueError(f"values of {values.dtype}; floats in [0, 1] are needed")
-    scaled = values.detach().to("cpu").float().clamp(0, 1).mul_(limit).round_()
-    if scaled.isnan().any():
-        raise ValueError("values that are not a number (NaN)")
-    levels: NDArray[np.float32] = scaled.numpy()
-    return levels

@@ -27,9 +27,9 @@ from blurvid.media.photo import (
     Photo,
     check_size,
     metadata_of,
-    photo_from_array,
     photo_from_values,
 )
+from blurvid.media.pixels import photo_from_array
 from blurvid.media.png import deep_png, png_codes
 from blurvid.media.profile import Codes, Colours, image_to_srgb
 from blurvid.runtime import lacks_memory

@@ -16,8 +16,8 @@ from blurvid.config import FRAME_FORMATS, FRAMES, JPEG_QUALITY
 from blurvid.errors import OutputError
 from blurvid.media.exif import EXIF_PREFIX, RESOLUTION, dpi_of
 from blurvid.media.packets import jpeg_iptc, split_xmp
-from blurvid.media.photo import Photo, sensible_dpi
-from blurvid.media.pixels import LARGEST, fitting, flat_frames, frame_pixels, on_white
+from blurvid.media.photo import LARGEST, Photo, fitting, flat_frames, sensible_dpi
+from blurvid.media.pixels import frame_pixels, on_white
 from blurvid.media.png import save_png
 from blurvid.media.profile import profile_space, srgb_converter
 from blurvid.media.tiff import save_tiff
