@@ -5,28 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-
-@dataclass(frozen=True)
-class Span:
-    """A part of a video."""
-
-    begin: Fraction = Fraction(0)
-    """After the first picture of the video [s]."""
-    length: Fraction | None = None
-    """[s]; None goes to the end."""
-
-    def of(self, ticks: list[int], base: Fraction) -> tuple[list[int], int | None]:
-        """What of sorted times is in it, and when what follows begins, both in units of `base`."""
-        begin = ticks[0] + self.begin / base
-        end = None if self.length is None else begin + self.length / base
-        inside = [tick for tick in ticks if tick >= begin and (end is None or tick < end)]
-        later = next((tick for tick in ticks if inside and tick > inside[-1]), None)
-        return inside, later if later is None or end is None else min(later, math.ceil(end))
+Span: TypeAlias = tuple[Fraction, Fraction | None]
+"""A part of a video: its begin, after the first picture, and its length [s]; None goes to the
+end."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +92,12 @@ def timing_of(
         if not ticks or len(ticks) < count:
             raise ValueError("it does not tell when each of its pictures is shown: no part of it")
         length = (ticks[-1] - ticks[0]) * base
-        ticks, later = span.of(ticks, base)
-        count = len(ticks)
+        begin = ticks[0] + span[0] / base
+        end = Fraction(ticks[-1] + 1) if span[1] is None else begin + span[1] / base
+        inside = [tick for tick in ticks if begin <= tick < end]
+        after = (tick for tick in ticks if inside and tick > inside[-1])
+        later = next((min(tick, math.ceil(end)) for tick in after), None)
+        ticks, count = inside, len(inside)
         if not ticks:
             raise ValueError(
                 f"nothing is in that part of it: its last picture is shown at {float(length):g} s"
