@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,11 +201,10 @@ def html_animation(frames: Tensor, photo: Photo) -> str:
     images = [Image.fromarray(frame) for frame in flat_frames(frames, photo)]
     for image in images:
         image.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE), Image.Resampling.BICUBIC)
-    pixels, options = [np.asarray(image) for image in images], ClipOptions()
-    with tempfile.TemporaryDirectory(prefix="blurvid-") as folder:
-        path = Path(folder) / "clip.webp"
-        save_looping(pixels, _order(len(pixels), options, bounce=True), path, path, options.fps)
-        data = base64.b64encode(path.read_bytes()).decode()
+    first, *others = (images[i] for i in _order(len(images), ClipOptions(), bounce=True))
+    file, time = io.BytesIO(), round(1000 / ClipOptions().fps)
+    first.save(file, "webp", save_all=True, append_images=others, duration=time, loop=0, quality=90)
+    data = base64.b64encode(file.getvalue()).decode()
     name = escaped(Path(photo.name).name)
     return (
         f'<figure><img alt="{len(images)} frames of {name}" src="data:image/webp;base64,{data}">'

@@ -93,10 +93,10 @@ def timing_of(
             raise ValueError("it does not tell when each of its pictures is shown: no part of it")
         length = (ticks[-1] - ticks[0]) * base
         begin = ticks[0] + span[0] / base
-        end = Fraction(ticks[-1] + 1) if span[1] is None else begin + span[1] / base
-        inside = [tick for tick in ticks if begin <= tick < end]
+        stop = Fraction(ticks[-1] + 1) if span[1] is None else begin + span[1] / base
+        inside = [tick for tick in ticks if begin <= tick < stop]
         after = (tick for tick in ticks if inside and tick > inside[-1])
-        later = next((min(tick, math.ceil(end)) for tick in after), None)
+        later = next((min(tick, math.ceil(stop)) for tick in after), None)
         ticks, count = inside, len(inside)
         if not ticks:
             raise ValueError(
