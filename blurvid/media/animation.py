@@ -10,15 +10,13 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 from PIL import Image
 
 from blurvid.atomic import stoppable
 from blurvid.media.mp4 import writing
 from blurvid.media.photo import fitting
+from blurvid.media.profile import Pixels
 from blurvid.media.video import read_video
-
-Pixels = NDArray[np.uint8]
 
 _CODECS: dict[str, tuple[str, dict[str, str]]] = {
     "gif": ("gif", {}),

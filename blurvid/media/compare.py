@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from blurvid.config import ANIMATIONS, ClipOptions
-
-Pixels = NDArray[np.uint8]
+from blurvid.media.profile import Pixels
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,9 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from blurvid.errors import OutputError
-
-Pixels = NDArray[np.uint8]
+from blurvid.media.profile import Pixels
 
 EXACT = "bicubic+accurate_rnd+full_chroma_int"
 """Flags of ffmpeg's scaler; its quick conversion makes every frame a level darker (measured)."""

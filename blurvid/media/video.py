@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 from blurvid.errors import InputError, reason
 from blurvid.files import content_of, is_special
 from blurvid.media.mp4 import EXACT
+from blurvid.media.photo import MAX_PIXELS
 from blurvid.media.pixels import on_white
+from blurvid.media.profile import Pixels
 from blurvid.media.timing import Span, Timing, frame_time, timing_of
 
-Pixels = NDArray[np.uint8]
-
-MAX_PIXELS = 400_000_000
-"""Larger frames are refused before they are decoded, as photos are."""
 MAX_FRAMES = 1_000_000
 """Longer videos are refused there: four hours at 60 frames per second."""
 _CONTAINERS = (

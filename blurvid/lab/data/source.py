@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -34,19 +34,6 @@ DOWNWARDS = 0.4
 """How much downwards counts, when the order of time is fixed by where most of the picture goes."""
 MULTIPLE = 32
 """Divides the sides of what validates [px]."""
-
-
-class Source(Protocol):
-    """An endless supply of batches."""
-
-    def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
-        """Draw a batch, on the device."""
-
-    def validation(self) -> Iterator[Batch]:
-        """Give what is never drawn, one window at a time."""
-
-    def describe(self) -> str:
-        """Say in a few words what the batches are made of, for the model card."""
 
 
 class StillPool:
@@ -174,6 +161,7 @@ class TrainingSource:
             self.motion = replace(options.motion, order=order)  # type: ignore[arg-type]
 
     def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
+        """Draw a batch, on the device, of which there is no end."""
         g, motion, camera = generator, self.motion, self.options.camera
         count = batch if self.stills is None else 0
         if self.windows and self.stills:  # of a batch of one, now and then
@@ -214,6 +202,7 @@ class TrainingSource:
             yield y, x, deblurred(self.middle, y), path, torch.tensor([FRAMES])
 
     def describe(self) -> str:
+        """Say in a few words what the batches are made of, for the model card."""
         told = [self.windows.describe()] if self.windows else []
         if self.stills:
             told.append(f"{len(self.stills)} still photos under simulated motion")
@@ -232,7 +221,7 @@ class PrefetchSource:
         source: where the batches come from.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TrainingSource) -> None:
         self.source = source
         # A new thread would take all cores, not the number that was asked for.
         self.worker = ThreadPoolExecutor(
@@ -275,7 +264,13 @@ class PrefetchSource:
         return self.source.describe()
 
 
-def open_source(data: Sequence[Path], options: TrainOptions, device: torch.device) -> Source:
+Source: TypeAlias = TrainingSource | PrefetchSource
+"""An endless supply of batches."""
+
+
+def open_source(
+    data: Sequence[Path], options: TrainOptions, device: torch.device
+) -> PrefetchSource:
     """Open what a run is to be trained on.
 
     Args:
