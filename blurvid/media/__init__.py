@@ -28,6 +28,13 @@ from blurvid.media.read import PhotoLike, as_photo, photo_size, read_photo
 from blurvid.media.region import Box, Region, RegionLike, cropped, region
 from blurvid.media.shelf import Shelf
 from blurvid.media.stills import save_strip, write_still
-from blurvid.media.timing import Span, Timing
 from blurvid.media.tracks import join, write_tracks
-from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
+from blurvid.media.video import (
+    Span,
+    Timing,
+    VideoInfo,
+    holds_video,
+    read_video,
+    timed_frames,
+    video_info,
+)

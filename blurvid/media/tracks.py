@@ -17,8 +17,7 @@ from av.stream import Disposition
 
 from blurvid.errors import InputError
 from blurvid.media.mp4 import local, writing
-from blurvid.media.timing import Timing, frame_time
-from blurvid.media.video import decoded, open_video
+from blurvid.media.video import Timing, decoded, frame_time, open_video
 
 _COPIED = frozenset(("aac", "alac", "mp3", "ac3", "eac3", "flac", "opus"))
 """Sound that an MP4 holds as it is, and players know there."""

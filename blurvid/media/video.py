@@ -1,30 +1,26 @@
-"""Frames of a video, one at a time, as RGB as displayed."""
+"""Frames of a video, one at a time, and when they are shown."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from blurvid.errors import InputError, reason
 from blurvid.files import content_of, is_special
-from blurvid.media.mp4 import EXACT
 from blurvid.media.photo import MAX_PIXELS
-from blurvid.media.pixels import on_white
+from blurvid.media.pixels import Converter, beyond_bt709, has_alpha, transposed, upright
 from blurvid.media.profile import Pixels
-from blurvid.media.timing import Span, Timing, frame_time, timing_of
 
 MAX_FRAMES = 1_000_000
 """Longer videos are refused there: four hours at 60 frames per second."""
@@ -36,15 +32,55 @@ _CONTAINERS = (
 
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that know of transparency."""
+Span: TypeAlias = tuple[Fraction, Fraction | None]
+"""A part of a video: its begin, after the first picture, and its length [s]; None goes to the
+end."""
 
-# Numbers of ISO/IEC 23091-2, as FFmpeg gives them.
-_BT709 = 1
-_UNSPECIFIED = 2
-_WIDE = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
-"""Primaries that BT.709 has no room for."""
-_HDR = {16: "HDR, PQ", 18: "HDR, HLG"}
-_HD = 720
-"""Lines from which a video without a word about its matrix is BT.709: the custom of players."""
+
+@dataclass(frozen=True)
+class Timing:
+    """When the frames of a video are shown, in whole ticks after the first.
+
+    At a constant rate a tick is the time of a frame, whatever the container rounds to.
+    """
+
+    start: Fraction
+    """Time of the first frame on the clock of the file [s]."""
+    tick: Fraction | None
+    """[s]; None if the video does not tell, and frames are evenly apart."""
+    count: int
+    """Number of frames."""
+    end: int
+    """When the last one ends [ticks]."""
+    cut: bool = False
+    """Whether this is a part of the video."""
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames per second, on average; None if the video does not tell."""
+        return self.count / (self.end * self.tick) if self.tick else None
+
+    @property
+    def stop(self) -> Fraction | None:
+        """When the last frame of a part ends, on the clock of the file [s]; None of a whole."""
+        return self.start + self.end * self.tick if self.cut and self.tick else None
+
+    def holds(self, time: Fraction | None) -> bool:
+        """Whether a frame is in it, by its time on the clock of the file [s]."""
+        if self.stop is None or self.tick is None:
+            return True
+        return time is not None and self.start <= time < self.stop - self.tick / 2
+
+    def place(self, time: Fraction | None, before: int) -> int:
+        """The tick of a frame, later than the one before it.
+
+        Args:
+            time: on the clock of the file [s]; None if unknown.
+            before: tick of the frame before; -1 for the first.
+        """
+        if time is None or not self.tick:
+            return before + 1
+        return max(before + 1, round((time - self.start) / self.tick))
 
 
 @dataclass(frozen=True)
@@ -95,7 +131,7 @@ def video_info(path: Path, span: Span | None = None) -> VideoInfo:
     """
     with open_video(path) as (container, stream):
         try:
-            timing = timing_of(container, stream, MAX_FRAMES, span)
+            timing = _timing_of(container, stream, span)
         except ValueError as error:
             raise InputError(f"{path}: {error}") from error
     if timing.count > MAX_FRAMES:
@@ -245,86 +281,59 @@ def _too_long(path: Path) -> InputError:
     return InputError(f"{path}: more than {MAX_FRAMES} frames; cut it into pieces")
 
 
-def beyond_bt709(frame: VideoFrame) -> str:
-    """Name of colours or brightness that BT.709 has no room for; empty if there are none."""
-    return _HDR.get(frame.color_trc) or _WIDE.get(frame.color_primaries, "")
-
-
-def has_alpha(frame: VideoFrame) -> bool:
-    """Whether a frame may be partly transparent."""
-    return any(component.is_alpha for component in frame.format.components)
-
-
-class Converter:
-    """Frames to RGB of BT.709, on white where they are transparent, scaled by `FILTER`.
+def _timing_of(container: InputContainer, stream: VideoStream, span: Span | None) -> Timing:
+    """Find out from the packets when frames are shown, and whether that is at a constant rate.
 
     Args:
-        scale: size as a share of the video's.
-        opaque: what is said of transparency means nothing.
+        container: a video; it is read to its end, or beyond `MAX_FRAMES`.
+        stream: its pictures.
+        span: the part that counts; the whole by default.
+
+    Raises:
+        ValueError: nothing is in that part, or the video does not tell what is.
     """
-
-    def __init__(self, scale: float, opaque: bool = False) -> None:
-        self.scale, self.opaque = scale, opaque
-        self.kind: tuple[object, ...] = ()
-        self.graph = av.filter.Graph()
-
-    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """Convert a frame; what it says about its colours is completed."""
-        if frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb and frame.height >= _HD:
-            frame.colorspace = _BT709
-        mapped = ""
-        if beyond_bt709(frame):
-            mapped = ":out_primaries=bt709:out_transfer=bt709:intent=perceptual"
-            if frame.color_trc not in _HDR:  # the other curves are so alike that they are kept
-                frame.color_trc = _BT709
-                mapped = mapped.replace("perceptual", "relative_colorimetric")
-        args = (
-            f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1"
-            f":colorspace={frame.colorspace}:range={frame.color_range}"
-        )
-        alpha = has_alpha(frame) and not self.opaque
-        kind = (args, mapped)
-        if kind != self.kind:
-            graph = av.filter.Graph()
-            nodes = [
-                graph.add("buffer", args),
-                graph.add("scale", video_filter(self.scale) + mapped),
-                # Twice as fast as straight to the last format.
-                graph.add("format", "gbrap" if alpha else "gbrp"),
-                graph.add("format", "rgba" if alpha else "rgb24"),
-                graph.add("buffersink"),
-            ]
-            graph.link_nodes(*nodes).configure()
-            self.kind, self.graph = kind, graph
-        self.graph.vpush(frame)
-        pixels = np.asarray(self.graph.vpull().to_ndarray(), np.uint8)
-        return on_white(pixels) if alpha else pixels
-
-
-def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """How a frame is turned and mirrored for display: x to (a x + c y), y to (b x + d y)."""
-    notes: Any = frame.side_data
-    if SideDataType.DISPLAYMATRIX not in notes:
-        return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(notes[SideDataType.DISPLAYMATRIX], np.int32)[:5].tolist()
-    return a, b, c, d
+    base = stream.time_base or Fraction(1)
+    ticks: list[int] = []
+    count, last = 0, (0, 0)
+    for packet in container.demux(stream):
+        if packet.size and not packet.is_discard:
+            count += 1
+            if count > MAX_FRAMES:
+                break
+            if packet.pts is not None:
+                last = max((packet.pts, packet.duration or 0), last) if ticks else (packet.pts, 0)
+                ticks.append(packet.pts)
+    ticks.sort()
+    later = None
+    if span is not None:
+        if not ticks or len(ticks) < count:
+            raise ValueError("it does not tell when each of its pictures is shown: no part of it")
+        length = (ticks[-1] - ticks[0]) * base
+        begin = ticks[0] + span[0] / base
+        stop = Fraction(ticks[-1] + 1) if span[1] is None else begin + span[1] / base
+        inside = [tick for tick in ticks if begin <= tick < stop]
+        after = (tick for tick in ticks if inside and tick > inside[-1])
+        later = next((min(tick, math.ceil(stop)) for tick in after), None)
+        ticks, count = inside, len(inside)
+        if not ticks:
+            raise ValueError(
+                f"nothing is in that part of it: its last picture is shown at {float(length):g} s"
+            )
+    cut = span is not None
+    start = ticks[0] * base if ticks else Fraction(0)
+    known = [stream.average_rate, stream.guessed_rate, stream.base_rate]
+    rates = [Fraction(rate) for rate in known if rate]
+    if len(set(ticks)) < max(count, 2):  # times that are missing tell nothing
+        return Timing(start, 1 / rates[0] if rates else None, count, count, cut)
+    for rate in rates:
+        if all(abs((t - ticks[0]) * base * rate - i) <= base * rate for i, t in enumerate(ticks)):
+            return Timing(start, 1 / rate, count, count, cut)
+    end = later or ticks[-1] + (last[1] or ticks[-1] - ticks[-2])
+    return Timing(start, base, count, end - ticks[0], cut)
 
 
-def transposed(frame: VideoFrame) -> bool:
-    """Whether rows and columns change places for display."""
-    a, b, _, _ = _matrix(frame)
-    return abs(b) > abs(a)
-
-
-def upright(pixels: NDArray[Any], frame: VideoFrame) -> NDArray[Any]:
-    """A view of pixels (H, W, ...) as they are to be displayed, by quarter turns."""
-    a, b, c, d = _matrix(frame)
-    if transposed(frame):
-        pixels, a, d = pixels.swapaxes(0, 1), c, b
-    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-
-
-def video_filter(scale: float) -> str:
-    """Arguments that make FFmpeg's scaler work by `FILTER`, exactly; `scale` may be 1."""
-    width, height = (f"'max(1,floor({side}*{scale!r}+0.5))'" for side in ("iw", "ih"))
-    return f"w={width}:h={height}:param0=0:param1=0.5:flags={EXACT}"
+def frame_time(frame: Any) -> Fraction | None:
+    """When a frame is shown or heard, on the clock of its file [s]; None if unknown."""
+    if frame.pts is None or not frame.time_base:
+        return None
+    return Fraction(frame.pts * frame.time_base)

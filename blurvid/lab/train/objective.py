@@ -22,6 +22,7 @@ from blurvid.models import Cascade, MotionModel
 from blurvid.networks import DirectNet
 from blurvid.networks.blocks import InstanceNorm
 
+# Of the motion model's losses
 LENGTH = 0.1
 """An error of 1 px counts as 1 at rest, and as 1 / (1 + LENGTH * way) where the way is longer."""
 BENDS = 0.5
