@@ -1,15 +1,17 @@
-"""Bounds of options, written beside their defaults; and options made of plain values."""
+"""Bounds of options, written beside their defaults; options of plain values, regions of text."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from blurvid.errors import OptionError
@@ -55,16 +57,18 @@ Weight = Annotated[float, Bounds(0)]
 Count = Annotated[int, Bounds(1, MOST)]
 
 
-def check(options: object) -> None:
+def check(options: object, *names: str) -> None:
     """Refuse options out of range.
 
     Args:
         options: a dataclass, whose fields may be such dataclasses.
+        names: of the fields that are looked at; all of them, if none is named.
 
     Raises:
         OptionError: one is; the message names it.
     """
-    _fields(type(options), vars(options), "")
+    given = vars(options)
+    _fields(type(options), {name: given[name] for name in names or given}, "")
 
 
 def made(kind: type[Options], given: object, prefix: str = "") -> Options:
@@ -149,3 +153,29 @@ def shown(value: object) -> str:
     """A value for a message, whatever its length."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+Edges = tuple[tuple[float, bool], ...]
+"""Left, top, width, height, or only the first two; each a number, and whether it is percent."""
+
+_NUMBER = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*")
+
+
+def edges_of(name: str) -> Edges | None:
+    """The numbers of a rectangle or a point; None where the text names the image of a mask.
+
+    Raises:
+        OptionError: neither, or nothing in it.
+    """
+    matches = [_NUMBER.fullmatch(part) for part in name.split(",")]
+    found = [match for match in matches if match is not None]
+    if len(found) == len(matches) and len(found) in (2, 4):
+        edges = tuple((float(match[1]), bool(match[2])) for match in found)
+        if not all(side for side, _ in edges[2:]):
+            raise OptionError(f"the region {name} is empty")
+        return edges
+    if "," in name and not Path(name).exists():
+        raise OptionError(
+            f"{name!r} is no region: use X,Y,W,H or X,Y in pixels or percent, or an image of a mask"
+        )
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, TypedDict
 
 from blurvid.bounds import Bounds
 
@@ -75,87 +75,12 @@ QUALITIES = {"fast": 1, "good": 2, "best": 4}
 """Names for numbers of passes."""
 SMALLEST_SCALE = 0.05
 """Smallest scale at which a photo may be seen."""
-
-
-@dataclass(frozen=True)
-class QualityOptions:
-    """What is done with a photo besides one plain pass of the network."""
-
-    passes: int = 1
-    """Answers averaged: 1, 2 (the photo mirrored left to right too) or 4 (top to bottom too)."""
-    scale: Annotated[float, Bounds(SMALLEST_SCALE, 1)] | Literal["auto"] = "auto"
-    """Size at which the network sees the photo, as a share of its own; smaller for longer blur.
-    `auto` measures the blur."""
-
-
 DIRECTIONS = ("auto", "right", "left", "up", "down")
 """Where the dominant motion of the frames can be made to point; `auto` leaves their order."""
 
-
-@dataclass(frozen=True)
-class OrderOptions:
-    """Which way time runs; a single photo cannot tell which one is right."""
-
-    direction: str = "auto"
-    """One of `DIRECTIONS`, for all of the photo."""
-    flips: tuple[Any, ...] = ()
-    """Regions in which time is turned around after that, each as `media.region` takes it."""
-
-
-@dataclass(frozen=True)
-class PartOptions:
-    """A part of a photo or video that alone is worked on."""
-
-    region: Any = None
-    """A rectangle as `media.region` takes it; None is the whole."""
-    paste: bool = False
-    """Put the part back into the whole picture, with a soft edge; else it is all there is."""
-
-
-@dataclass(frozen=True)
-class MotionHints:
-    """What the user knows of the motion in a photo; for the motion model."""
-
-    motion: tuple[float, float] | None = None
-    """How far the picture as a whole moves from the first frame to the last [px of the photo], x
-    to the right, y downwards; where the fit begins."""
-    still: tuple[Any, ...] = ()
-    """Regions that stay at rest, each as `media.region` takes it, but for points."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked for of the frames of a photo; `recipe.resolve` makes a recipe of it."""
-
-    weights_name: Any = None
-    """Name or folder of a weight set, or one found already; None takes the model's own."""
-    model: str = "auto"
-    """One of `MODELS`; `auto` is the first whose weights are there, or where only a middle frame is
-    named, one that has a place for it."""
-    middle: str | Path = "auto"
-    """What gives the middle frame: `auto`, which is the model's own, but for a cascade known to
-    score lower than another network; `own`; the name or folder of a weight set, or of a model for
-    its default one; a picture, which is the middle frame itself, for the motion model; or a file of
-    weights that spandrel can read."""
-    quality: QualityOptions = QualityOptions()
-    """What is done besides one plain pass."""
-    order: OrderOptions = OrderOptions()
-    """Which way time runs, in all of the photo and in parts of it."""
-    hints: MotionHints = MotionHints()
-    """What is known of the motion; for the motion model."""
-    frames: int = FRAMES
-    """How many over the exposure, see `Clip.resample`."""
-    beyond: int = 0
-    """How many more at each end, outside of the exposure."""
-    part: PartOptions = PartOptions()
-    """What is worked on, the whole by default."""
-
-
 Comparison = Literal["wipe", "side", "flicker"]
-COMPARISONS: tuple[str, ...] = get_args(Comparison)
 """An edge that goes to and fro, one beside the other, or one after the other."""
 Sound = Literal["stretch", "keep", "drop"]
-SOUNDS: tuple[str, ...] = get_args(Sound)
 """What becomes of the sound of a video: as long as the pictures, at its own speed, or nothing."""
 
 
@@ -174,11 +99,24 @@ class ClipOptions:
     crf: Annotated[int, Bounds(0, 51)] = 15
     """x264 quality, smaller is better."""
     compare: Comparison | None = None
-    """One of `COMPARISONS`: a clip of the blurred photo against the frames, to be posted."""
+    """One of these: a clip of the blurred photo against the frames, to be posted."""
     square: bool = False
     """Whether a comparison is a square, of where most moves."""
     caption: bool = True
     """Whether a comparison says which is which."""
+
+
+class ClipChanges(TypedDict, total=False):
+    """Single fields of `ClipOptions`, which says what each means."""
+
+    fps: float
+    bounce: bool
+    reverse: bool
+    seconds: float
+    crf: int
+    compare: Comparison | None
+    square: bool
+    caption: bool
 
 
 LONGEST = 1e9
@@ -193,7 +131,7 @@ class VideoOptions:
     """Frames shown per second; `slow` takes the video's own rate, so that it takes seven times as
     long, `keep` seven times that rate, so that it takes as long as before."""
     audio: Sound = "stretch"
-    """One of `SOUNDS`."""
+    """What becomes of the sound."""
     crf: Annotated[int, Bounds(0, 51)] = ClipOptions.crf
     """x264 quality, smaller is better."""
     start: Annotated[Fraction | float, Bounds(0, LONGEST)] | None = None
@@ -255,9 +193,6 @@ class BatchOptions:
     """Stop after the first failure."""
     writers: Annotated[int, Bounds(0, MOST_THREADS)] | None = None
     """Threads that write while the network works; 0 does one thing after the other."""
-    pixels: int | None = None
-    """Of photos in work at a time; by default `BATCH_PIXELS`, or less where there is little
-    memory."""
     measure: bool = True
     """Work out the re-blur PSNR and the trust of clips."""
     allow_truncated: bool = False

@@ -163,7 +163,7 @@ def _weights() -> str:
 
     sets = weights.list_sets()
     for entry in sets:
-        weights.verify(entry)
+        entry.verify()
     chosen = weights.find()
     names = ", ".join(entry.name for entry in sets)
     return f"{names}: digests right; default {chosen.name}"

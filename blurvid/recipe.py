@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
-from blurvid.bounds import check
+from blurvid.bounds import Bounds, check, edges_of
 from blurvid.config import (
     DIRECTIONS,
     FAST,
@@ -19,18 +19,11 @@ from blurvid.config import (
     MOST_BEYOND,
     MOST_FRAMES,
     QUALITIES,
+    SMALLEST_SCALE,
     TRAINED,
-    MotionHints,
-    OrderOptions,
-    PartOptions,
-    QualityOptions,
-    Wanted,
 )
 from blurvid.errors import InputError, OptionError
-from blurvid.regions import edges_of
-
-if TYPE_CHECKING:
-    from blurvid.weights import WeightSet
+from blurvid.weights import SET_FILE, WeightSet, best_middle, find
 
 AUTO, OWN = MIDDLE_CHOICES[:2]
 GIVEN, FOREIGN = "given", "foreign"
@@ -57,34 +50,48 @@ class Recipe:
     """What the model is loaded from."""
     middle: Source | None = None
     """What gives the middle frame in the place of the model's own network."""
-    quality: QualityOptions = QualityOptions()
-    order: OrderOptions = OrderOptions()
-    hints: MotionHints = MotionHints()
+    passes: int = 1
+    """Answers averaged: 1, 2 (the photo mirrored left to right too) or 4 (top to bottom too)."""
+    scale: Annotated[float, Bounds(SMALLEST_SCALE, 1)] | Literal["auto"] = "auto"
+    """Size at which the network sees the photo, as a share of its own; smaller for longer blur.
+    `auto` measures the blur."""
+    direction: str = "auto"
+    """Which way time runs, which a single photo cannot tell: one of `config.DIRECTIONS`."""
+    flips: tuple[Any, ...] = ()
+    """Regions in which time is turned around after that, each as `media.region` takes it."""
+    motion: tuple[float, float] | None = None
+    """How far the picture as a whole moves from the first frame to the last [px of the photo], x
+    to the right, y downwards; where the motion model begins to search."""
+    still: tuple[Any, ...] = ()
+    """Regions that stay at rest, each as `media.region` takes it, but for points; likewise."""
     frames: int = FRAMES
-    """How many over the exposure; 1 is the middle one alone."""
+    """How many over the exposure, see `Clip.resample`; 1 is the middle one alone."""
     beyond: int = 0
-    """How many more at each end."""
-    part: PartOptions = PartOptions()
-    """What is worked on; of a clip, with its rectangle in pixels."""
+    """How many more at each end, outside of the exposure."""
+    region: Any = None
+    """A rectangle that alone is worked on, as `media.region` takes it; None is the whole. Of a
+    clip, in pixels."""
+    paste: bool = False
+    """Put that part back into the whole picture, with a soft edge; else it is all there is."""
     precision: str = "auto"
     """Of the features; of a clip, the one that was taken."""
     warnings: tuple[str, ...] = ()
     """Which options change nothing."""
 
     def __post_init__(self) -> None:
-        check(self.quality)
-        if self.quality.passes not in QUALITIES.values():
+        check(self, "scale")
+        if self.passes not in QUALITIES.values():
             known = ", ".join(map(str, QUALITIES.values()))
-            raise OptionError(f"passes must be {known}, not {self.quality.passes}")
-        if self.order.direction not in DIRECTIONS:
-            named = f"no direction named {self.order.direction!r}"
+            raise OptionError(f"passes must be {known}, not {self.passes}")
+        if self.direction not in DIRECTIONS:
+            named = f"no direction named {self.direction!r}"
             raise OptionError(f"{named}; use {', '.join(DIRECTIONS)}")
         if self.frames != 1:
             check_frames(self.frames)
         check_beyond(self.beyond, self.frames)
-        if self.part.paste and self.part.region is None:
+        if self.paste and self.region is None:
             raise OptionError("what is pasted is a region; name one")
-        if self.part.region is not None and self.middle is not None and self.middle.kind == GIVEN:
+        if self.region is not None and self.middle is not None and self.middle.kind == GIVEN:
             raise OptionError("a picture as middle frame goes with a whole photo, not a region")
 
     @property
@@ -104,12 +111,12 @@ class Recipe:
             "weights": self.weights.name,
             "middle": self.middle.name if self.middle else None,
             "precision": self.precision,
-            "quality": asdict(self.quality),
-            "direction": self.order.direction,
-            "flips": [str(region) for region in self.order.flips],
+            "quality": {"passes": self.passes, "scale": self.scale},
+            "direction": self.direction,
+            "flips": [str(region) for region in self.flips],
             "beyond": self.beyond,
-            "region": None if self.part.region is None else str(self.part.region),
-            "paste": self.part.paste,
+            "region": None if self.region is None else str(self.region),
+            "paste": self.paste,
         }
 
     def describe(self, scale: float | None = None) -> str:
@@ -118,13 +125,13 @@ class Recipe:
         Args:
             scale: the one taken, where one photo is meant.
         """
-        words, plain, quality = [], QualityOptions(), self.quality
+        words = []
         if self.middle is not None and self.frames > 1:
             words.append(f"middle frame by {self.middle.name}")
-        if quality.passes != plain.passes:
-            words.append(f"{quality.passes} passes")
-        taken = quality.scale if scale is None else scale
-        if quality.scale != plain.scale or taken not in (plain.scale, 1):
+        if self.passes != 1:
+            words.append(f"{self.passes} passes")
+        taken = self.scale if scale is None else scale
+        if self.scale != "auto" or taken not in ("auto", 1):
             words.append(f"scale {taken}")
         return ", ".join(words)
 
@@ -134,38 +141,66 @@ class Recipe:
         Args:
             photo: its file, whose folder is left out; `-` for none.
         """
-        plain, quality, motion = QualityOptions(), self.quality, self.hints.motion
+        motion = self.motion
         name = "photo.jpg" if photo == "-" else Path(photo).name or "photo.jpg"
         words = ["blurvid", "extract", f"./{name}" if name.startswith("-") else name]
         words += ["--model", self.model, "--weights", self.weights.name]
-        passes = next(name for name, count in QUALITIES.items() if count == quality.passes)
+        passes = next(name for name, count in QUALITIES.items() if count == self.passes)
         middle = self.middle.name if self.middle else None
         for option, value, usual in (
             ("--quality", passes, "fast"),
-            ("--scale", quality.scale, plain.scale),
+            ("--scale", self.scale, "auto"),
             ("--middle", middle, None),
             ("--motion", motion and f"{motion[0]:g},{motion[1]:g}", None),
-            *(("--still", region, None) for region in self.hints.still),
-            ("--direction", self.order.direction, "auto"),
-            *(("--flip", region, None) for region in self.order.flips),
+            *(("--still", region, None) for region in self.still),
+            ("--direction", self.direction, "auto"),
+            *(("--flip", region, None) for region in self.flips),
             ("--frames", self.frames, FRAMES),
             ("--beyond", self.beyond, 0),
-            ("--region", self.part.region, None),
+            ("--region", self.region, None),
         ):
             if value != usual:
                 words += [option, str(value)]
-        if self.part.paste:
+        if self.paste:
             words.append("--paste")
         return shlex.join(words)
 
 
-def resolve(wanted: Wanted = Wanted(), precision: str = "auto", **changes: Any) -> Recipe:
+class Choices(TypedDict, total=False):
+    """Fields of a `Recipe` that are taken as they are asked for, which says what each means."""
+
+    passes: int
+    scale: float | Literal["auto"]
+    direction: str
+    flips: tuple[Any, ...]
+    motion: tuple[float, float] | None
+    still: tuple[Any, ...]
+    frames: int
+    beyond: int
+    region: Any
+    paste: bool
+
+
+def resolve(
+    model: str = AUTO,
+    weights_name: str | Path | WeightSet | None = None,
+    middle: str | Path = AUTO,
+    precision: str = "auto",
+    **choices: Unpack[Choices],
+) -> Recipe:
     """Take every choice, once.
 
     Args:
-        wanted: what is asked for.
+        model: one of `config.MODELS`; `auto` is the first whose weights are there, or where only a
+            middle frame is named, one that has a place for it.
+        weights_name: name or folder of a weight set, or one found already; None takes the model's
+            own.
+        middle: what gives the middle frame: `auto`, which is the model's own, but for a cascade
+            known to score lower than another network; `own`; the name or folder of a weight set,
+            or of a model for its default one; a picture, which is the middle frame itself, for the
+            motion model; or a file of weights that spandrel can read.
         precision: of the features.
-        changes: single fields of `Wanted`.
+        choices: fields of the recipe, such as `direction="left"`.
 
     Raises:
         OptionError: options that are out of range, or do not go together.
@@ -173,71 +208,78 @@ def resolve(wanted: Wanted = Wanted(), precision: str = "auto", **changes: Any) 
         WeightsError: there are no such weights, or they are damaged.
         TypeError: no such field.
     """
-    from blurvid.weights import find
-
-    wanted = replace(wanted, **changes)
-    middle, quality = str(wanted.middle), wanted.quality
-    for region in (*wanted.order.flips, *wanted.hints.still):
+    for region in (*choices.get("flips", ()), *choices.get("still", ())):
         if isinstance(region, str) and edges_of(region) is None and not Path(region).exists():
             raise InputError(f"{region}: no such file or folder")
-    found = wanted.weights_name
-    if found is None or isinstance(found, str | Path):
-        found = find(found, wanted.model)
-        open_choice = wanted.weights_name is None and wanted.model == "auto"
-        if open_choice and middle != AUTO and found.model == FAST:
+    if isinstance(weights_name, WeightSet):
+        found = weights_name
+    else:
+        found = find(weights_name, model)
+        open_choice = weights_name is None and model == "auto"
+        if open_choice and str(middle) != AUTO and found.model == FAST:
             found = find(None, "cascade")
-    moving = found.model == MODELS[0]
     if found.model not in MODELS:
         raise OptionError(
             f"the {found.model} model gives one frame only; use it with --middle, or blurvid deblur"
         )
-    if wanted.hints != MotionHints() and not moving:
+    recipe = Recipe(Source(found.name, found.model, found), precision=precision, **choices)
+    if found.model == MODELS[0]:
+        if recipe.scale not in ("auto", 1):
+            told = "scale changes nothing: the motion model has sizes of its own"
+            recipe = replace(recipe, scale="auto", warnings=(told,))
+    elif recipe.motion is not None or recipe.still:
         raise OptionError(f"hints on the motion are for the {MODELS[0]} model")
-    if (wanted.frames != FRAMES or wanted.beyond) and not moving:
+    elif recipe.count != FRAMES:
         raise OptionError(
             f"the {found.model} model gives {FRAMES} frames; others are for the {MODELS[0]} model"
         )
-    guide = None
-    if found.model == "cascade":
-        guide = find_middle(wanted.middle, found)
-        if guide is not None and guide.kind == GIVEN:
-            raise OptionError(
-                f"{guide.name}: a picture as middle frame is for the {MODELS[0]} model"
-            )
-    elif middle != AUTO and not (middle == OWN and found.middle):
-        guide = find_middle(wanted.middle)
-        if guide is not None and found.model == guide.kind == MODELS[0]:
-            raise OptionError(f"the {found.model} model cannot be given its own middle frame")
-        if not moving:
-            raise OptionError(
-                f"the {found.model} model has no middle network that could be replaced; use "
-                "--model motion or cascade"
-            )
-    warnings = []
-    if moving and quality.scale not in ("auto", 1):
-        check(quality)
-        quality = replace(quality, scale="auto")
-        warnings.append("scale changes nothing: the motion model has sizes of its own")
-    return Recipe(
-        *(Source(found.name, found.model, found), guide, quality, wanted.order, wanted.hints),
-        *(wanted.frames, wanted.beyond, wanted.part, precision, tuple(warnings)),
-    )
+    return replace(recipe, middle=_guide(middle, found))
 
 
-def resolve_middle(wanted: Wanted = Wanted(), precision: str = "auto", **changes: Any) -> Recipe:
+def _guide(middle: str | Path, found: WeightSet) -> Source | None:
+    """What gives a model its middle frame in the place of its own network."""
+    cascade, moving = found.model == "cascade", found.model == MODELS[0]
+    if not cascade and (str(middle) == AUTO or (str(middle) == OWN and found.middle)):
+        return None
+    guide = _find_middle(middle, found if cascade else None)
+    if moving and guide is not None and guide.kind == MODELS[0]:
+        raise OptionError(f"the {found.model} model cannot be given its own middle frame")
+    if not (moving or cascade):
+        raise OptionError(
+            f"the {found.model} model has no middle network that could be replaced; use "
+            "--model motion or cascade"
+        )
+    if cascade and guide is not None and guide.kind == GIVEN:
+        raise OptionError(f"{guide.name}: a picture as middle frame is for the {MODELS[0]} model")
+    return guide
+
+
+def resolve_middle(
+    middle: str | Path = AUTO,
+    precision: str = "auto",
+    *,
+    passes: int = 1,
+    region: Any = None,
+    paste: bool = False,
+) -> Recipe:
     """Take every choice for the middle frame alone; `middle` may be `auto`, the best there is.
 
     Args and errors are those of `resolve`.
     """
-    wanted = replace(wanted, **changes)
-    found = find_middle(wanted.middle)
+    found = _find_middle(middle)
     if found is None or found.kind == GIVEN:
-        raise OptionError(f"{wanted.middle} is a picture, not something that deblurs")
-    quality = replace(wanted.quality, scale=1.0)
-    return Recipe(found, found, quality, frames=1, part=wanted.part, precision=precision)
+        raise OptionError(f"{middle} is a picture, not something that deblurs")
+    return Recipe(
+        *(found, found, passes),
+        scale=1.0,
+        frames=1,
+        region=region,
+        paste=paste,
+        precision=precision,
+    )
 
 
-def find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source | None:
+def _find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source | None:
     """Find what gives the middle frame; None for a cascade's own network.
 
     Args:
@@ -248,8 +290,6 @@ def find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source 
         OptionError: `own` without a cascade.
         WeightsError: there are no such weights, or they are damaged.
     """
-    from blurvid.weights import SET_FILE, best_middle, find
-
     text, path = str(choice), Path(choice)
     if text == OWN:
         if cascade is None:

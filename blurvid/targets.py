@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from blurvid.config import FORMATS, FRAME_FORMATS, VIDEO_FORMATS
 from blurvid.errors import ExistsError, OptionError, OutputError, reason
 
-CLIP_SUFFIXES = tuple(f".{kind}" for kind in FORMATS if kind not in FRAME_FORMATS)
-"""Of all that is not single frames; a file has its kind as its suffix."""
+CLIPS = {f".{kind}": kind for kind in FORMATS if kind not in FRAME_FORMATS}
+"""Suffixes of all that is not single frames, and which of `config.FORMATS` they ask for."""
 BESIDES = {
     "flow": (".flo", ".npy", ".png"),
     "trust": (".npy", ".png"),
@@ -20,7 +20,7 @@ BESIDES = {
 }
 """What can be written besides the frames, and the suffixes that each may have; a photo gets the
 first and the last in a folder. The page is about all photos."""
-STILL_SUFFIXES = {
+STILLS = {
     ".png": "png",
     ".tif": "tiff",
     ".tiff": "tiff",
@@ -29,35 +29,24 @@ STILL_SUFFIXES = {
     ".webp": "webp-frames",
 }
 """Suffixes of single pictures, and which of `config.FRAME_FORMATS` they ask for."""
-PICTURES = tuple(suffix for suffix in STILL_SUFFIXES if suffix not in CLIP_SUFFIXES)
-"""Suffixes of pictures that no clip has."""
 
 
-def kind_of(target: Path) -> str:
+def kind_of(target: Path, single: bool = False) -> str:
     """What a target's name asks for: one of `config.FORMATS`, `png` for a folder.
 
+    Args:
+        target: a file or a folder.
+        single: it is a file of one picture, which asks for one of `config.FRAME_FORMATS`.
+
     Raises:
         OptionError: a suffix that is not known.
     """
-    if target.suffix == "" or target.is_dir():
+    suffix = target.suffix.lower()
+    kinds, more = (STILLS, "") if single else (CLIPS, ", or a folder (a name without a suffix)")
+    if not single and (suffix == "" or target.is_dir()):
         return "png"
-    kinds = {suffix: suffix.removeprefix(".") for suffix in CLIP_SUFFIXES}
-    return _asked(target, kinds, ", or a folder (a name without a suffix)")
-
-
-def still_kind(path: Path) -> str:
-    """Which of `config.FRAME_FORMATS` a file's name asks for.
-
-    Raises:
-        OptionError: a suffix that is not known.
-    """
-    return _asked(path, STILL_SUFFIXES)
-
-
-def _asked(path: Path, kinds: Mapping[str, str], more: str = "") -> str:
-    suffix = path.suffix.lower()
     if suffix not in kinds:
-        raise OptionError(f"{path}: unknown suffix {path.suffix}; use {', '.join(kinds)}{more}")
+        raise OptionError(f"{target}: unknown suffix {target.suffix}; use {', '.join(kinds)}{more}")
     return kinds[suffix]
 
 

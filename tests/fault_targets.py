@@ -221,12 +221,12 @@ class Train:
         self.step(here)
         place = here / "run" / "weights"
         if place.exists():
-            weights.verify(weights.find(place))
+            weights.find(place).verify()
 
     def after_all(self, here: Path, whole: Files, before: set[str], said: str) -> None:
         found = files_in(here)
         assert sorted(map(plain, found)) == sorted(map(plain, whole)), "other files"
-        weights.verify(weights.find(here / "run" / "weights"))
+        weights.find(here / "run" / "weights").verify()
         state = load_state(here / "run" / "state.pt")
         assert state["step"] == self.steps
         assert all(value.isfinite().all() for value in state["average"].values())
@@ -269,7 +269,7 @@ class Weights:
         for entry in weights.list_sets():
             if entry.origin == "cache":
                 assert entry.name in names
-                weights.verify(entry)
+                entry.verify()
         found = files_in(here)
         shown = {name: data for name, data in found.items() if not is_hidden(name)}
         old = here.parent / "weights" / "old" / "jin2018"

@@ -14,9 +14,7 @@ from blurvid.config import (
     BatchOptions,
     ClipOptions,
     DirectSpec,
-    OrderOptions,
     Output,
-    QualityOptions,
 )
 from blurvid.networks import DirectNet
 from blurvid.pipeline import Extractor
@@ -109,14 +107,13 @@ def extractor_of(
     name="w",
     device=CPU,
     dtype=torch.float32,
-    quality=QualityOptions(),
     *,
-    order=OrderOptions(),
     max_memory=None,
+    **choices,
 ):
-    """An extractor around a model that comes from no weight set."""
+    """An extractor around a model that comes from no weight set, with fields of its recipe."""
     frames = model.count if model.count == 1 else 7
-    recipe = Recipe(Source(name, model.name), None, quality, order, frames=frames)
+    recipe = Recipe(Source(name, model.name), frames=frames, **choices)
     return Extractor(model, recipe, device, dtype, max_memory)
 
 
@@ -131,9 +128,9 @@ def plan(
     trusts=(),
     **options,
 ):
-    """`planning.plan` with the fields of its output one by one."""
+    """Jobs of `planning.plan` with the fields of its output one by one."""
     output = Output(out, kind, name, tuple(flows), tuple(trusts))
-    return planning.plan(sources, output, count, **options)
+    return planning.plan(sources, output, count, **options).jobs
 
 
 def run_batch(
@@ -149,12 +146,11 @@ def run_batch(
     **options,
 ):
     """`batch.run` with the fields of its options one by one."""
+    output = Output(clip=clip, overwrite=overwrite, skip_existing=skip_existing)
     return batch.run(
-        jobs,
+        planning.Plan(jobs, output, whole),
         extract,
-        Output(clip=clip, overwrite=overwrite, skip_existing=skip_existing),
         BatchOptions(**options),
-        whole=whole,
         on_outcome=on_outcome,
         on_warning=on_warning,
     )

@@ -24,8 +24,8 @@ from blurvid.errors import InputError, OptionError
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
-from blurvid.app.jobs import Wanted, clean
 from blurvid.app.pages import Guard, Pages, Windows
+from blurvid.app.tasks import Asked, clean
 
 __all__ = ["browser"]  # a fixture
 
@@ -230,7 +230,7 @@ def test_names_lead_nowhere():
 )
 def test_parts_that_are_none(part):
     with pytest.raises(OptionError):
-        Wanted.of({"part": part})
+        Asked.of({"part": part})
 
 
 # what becomes of it
@@ -272,7 +272,7 @@ def test_a_part_is_worked_on_at_once(client, monkeypatch):
     go, real = threading.Event(), desks.Desk._do
 
     def slow(self, job):
-        while job.wanted.part is None and not go.is_set():
+        while job.asked.part is None and not go.is_set():
             job.tell("motion", 0.5)
             time.sleep(0.001)
         real(self, job)
@@ -350,7 +350,7 @@ def test_closing_the_desk_stops_its_work(tiny, tmp_path, monkeypatch):
     at_work = threading.Event()
 
     def endless(self, wanted):
-        job = next(iter(self.jobs.values()))
+        job = next(iter(self.tasks.values()))
 
         def run(photo):
             at_work.set()

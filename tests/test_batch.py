@@ -14,13 +14,12 @@ import torch
 from helpers import Whole, extractor_of, plan, run_batch
 from PIL import Image
 
-from blurvid.config import ClipOptions, QualityOptions
+from blurvid.config import ClipOptions
 from blurvid.errors import InputError, OptionError, OutputError
 
 pytestmark = pytest.mark.quick
 
 QUICK = ClipOptions(seconds=0)
-PLAIN = QualityOptions(scale=1.0)
 
 
 class Still(Whole):
@@ -39,7 +38,7 @@ class Still(Whole):
 
 @pytest.fixture
 def extract():
-    return extractor_of(Still(), "none", torch.device("cpu"), torch.float32, PLAIN)
+    return extractor_of(Still(), "none", torch.device("cpu"), torch.float32, scale=1.0)
 
 
 def make_photo(path, seed=0, size=(8, 6)):

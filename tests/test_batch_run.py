@@ -16,14 +16,13 @@ import torch
 from helpers import Whole, extractor_of, plan, run_batch
 from PIL import Image
 
-from blurvid import atomic, media
+from blurvid import atomic, batch, media
 from blurvid.atomic import stoppable
-from blurvid.config import ClipOptions, QualityOptions
+from blurvid.config import ClipOptions
 from blurvid.errors import InputError, OutputError
 from blurvid.pipeline import Clip, Extractor
 
 QUICK = ClipOptions(seconds=0)
-PLAIN = QualityOptions(scale=1.0)
 SOON = 20.0  # [s]; only a test that fails waits so long
 
 
@@ -42,7 +41,7 @@ class Still(Whole):
 
 
 def extractor(model=None):
-    return extractor_of(model or Still(), "none", torch.device("cpu"), torch.float32, PLAIN)
+    return extractor_of(model or Still(), "none", torch.device("cpu"), torch.float32, scale=1.0)
 
 
 def make_photos(folder, count, size=(8, 6)):
@@ -228,10 +227,12 @@ def test_a_large_photo_is_in_work_alone(tmp_path, monkeypatch, saved):
 
     monkeypatch.setattr(media, "read_photo", counted)
     jobs = plan([make_photos(tmp_path / "in", 12)], tmp_path / "out", "gif")
-    run_batch(jobs, extractor(), QUICK, writers=3, pixels=8 * 6)
+    monkeypatch.setitem(batch.run.__globals__, "BATCH_PIXELS", 8 * 6)
+    run_batch(jobs, extractor(), QUICK, writers=3)
     assert max(peak) == 1
     peak.clear()
-    run_batch(jobs, extractor(), QUICK, writers=3, pixels=8 * 6 + 1, overwrite=True)
+    monkeypatch.setitem(batch.run.__globals__, "BATCH_PIXELS", 8 * 6 + 1)
+    run_batch(jobs, extractor(), QUICK, writers=3, overwrite=True)
     assert max(peak) <= 2
 
 

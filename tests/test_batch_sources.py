@@ -10,7 +10,7 @@ import pytest
 from helpers import plan
 from PIL import Image
 
-from blurvid import media, planning
+from blurvid import files, media
 from blurvid.errors import InputError, OptionError
 
 
@@ -175,13 +175,13 @@ def test_what_a_list_names_is_no_pattern(here):
 )
 def test_lists_are_read(tmp_path, data, null, names):
     (tmp_path / "list").write_bytes(data)
-    assert planning.read_list(tmp_path / "list", null) == [Path(name) for name in names]
+    assert files.read_list(tmp_path / "list", null) == [Path(name) for name in names]
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
 def test_names_in_lists_need_not_be_text(tmp_path):
     (tmp_path / "list").write_bytes(b"caf\xe9.png\n")
-    (path,) = planning.read_list(tmp_path / "list")
+    (path,) = files.read_list(tmp_path / "list")
     assert os.fsencode(path) == b"caf\xe9.png"
 
 
@@ -192,9 +192,9 @@ def test_names_in_lists_need_not_be_text(tmp_path):
 def test_lists_that_are_none(tmp_path, data, problem):
     (tmp_path / "list").write_bytes(data)
     with pytest.raises(InputError, match=problem):
-        planning.read_list(tmp_path / "list")
+        files.read_list(tmp_path / "list")
     with pytest.raises(InputError, match="no such file"):
-        planning.read_list(tmp_path / "other")
+        files.read_list(tmp_path / "other")
 
 
 # names

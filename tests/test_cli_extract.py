@@ -467,7 +467,7 @@ def test_no_picture_goes_to_a_terminal(run, monkeypatch):
 def test_what_is_known_before_the_network_works_is_said_before(run, monkeypatch):
     Image.fromarray(np.zeros((20, 30, 4), np.uint8)).save("a.png")
     said = []
-    monkeypatch.setattr("blurvid.cli.report.warn", said.append)
+    monkeypatch.setattr("blurvid.cli.photos.warn", said.append)
     extract = pipeline.Extractor.__call__
 
     def watched(self, photo):
@@ -490,7 +490,7 @@ def test_allow_truncated(run):
 
 
 def test_a_single_photo_shows_a_bar_with_its_stages(run, monkeypatch):
-    monkeypatch.setattr("blurvid.cli.report.PATIENCE", 0.0)
+    monkeypatch.setattr("blurvid.cli.photos.PATIENCE", 0.0)
     monkeypatch.setenv("FORCE_COLOR", "1")
     shown = run(make_photo("a.png"), "-o", "a.html")
     assert "━" in shown.stderr and "writing" in shown.stderr

@@ -28,7 +28,7 @@ from blurvid.errors import InputError, OutputError, WeightsError
 from blurvid.lab.data import write_windows
 from blurvid.lab.options import SynthOptions
 from blurvid.lab.train.state import load_state, save_state
-from blurvid.planning import alone
+from blurvid.planning import Plan
 from blurvid.weights import store
 
 REPOSITORY = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def test_a_set_is_the_old_one_until_the_new_one_is_whole(surroundings):
     before = files_in(place)
     (place / "direct-00000000.safetensors").touch()  # before its set.json, a kill came
     (place / f".blurvid-{atomic._HOST}-1-{'0' * 8}-1.json").touch()
-    weights.verify(weights.find("mine"))
+    weights.find("mine").verify()
     found = weights.find("mine")
     about = {key: found.info[key] for key in ("name", "recipe", "data", "scores", "licence")}
     store.save(store.load(found), place, **about, overwrite=True)
@@ -161,7 +161,7 @@ def held(path):
 
 
 def lock_of_batch(jobs):
-    with alone(jobs):
+    with Plan(jobs).alone():
         (path,) = Path().rglob("*.lock")
     return path
 
@@ -193,10 +193,10 @@ def test_other_photos_may_go_to_the_same_folder_at_once(command, here, prepared)
     photos = prepared[0] / "extract" / "in"
     first = plan([photos / "0"], Path("out"), "png")
     shares = [plan([photos], Path("out"), "png")[i::2] for i in (0, 1)]
-    with alone(first), alone(shares[0]):
-        with alone(shares[1]):
+    with Plan(first).alone(), Plan(shares[0]).alone():
+        with Plan(shares[1]).alone():
             pass
-        with pytest.raises(OutputError, match="another blurvid process"), alone(first):
+        with pytest.raises(OutputError, match="another blurvid process"), Plan(first).alone():
             pass
         assert invoke(*command("extract"), "--shard", "2/2").exit_code == 0
     assert not [path for path in files_in(here) if is_hidden(path)]

@@ -42,7 +42,6 @@ FLOORS = {
     "exposure": 0.5,
     "targets": 0.6,
     "files": 0.6,
-    "regions": 0.5,
     "config": 0,
     "bounds": -0.5,
     "errors": -1,

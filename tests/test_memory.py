@@ -26,12 +26,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from blurvid import media, models, pipeline, runtime, weights
 from blurvid.cli import main
-from blurvid.config import CascadeSpec, DirectSpec, QualityOptions
+from blurvid.config import CascadeSpec, DirectSpec
 from blurvid.errors import DeviceError
 from blurvid.models.motion import HELD_BYTES, SOUGHT_BYTES
 from blurvid.networks import DirectNet, FrameNet
-from blurvid.pipeline.memory import FRAME_SIZE, frames_on_disk, plan
-from blurvid.pipeline.tiles import RAMP, fill_in_tiles, spans
+from blurvid.pipeline.sizes import (
+    FRAME_SIZE,
+    RAMP,
+    fill_in_tiles,
+    frames_on_disk,
+    spans,
+    view_of,
+)
 from blurvid.trajectory import Motion, Proposal, Restored, fit, reblur
 from blurvid.weights import store
 
@@ -144,7 +150,7 @@ def test_a_plan_keeps_to_the_room_there_is(rows, columns, digits, cascade):
     room = int(10**digits)
     frames = 84 * height * width
     try:
-        found = plan(model, height, width, 4, room)
+        found = view_of(model, height, width, 4, room)
     except DeviceError as error:
         assert "\n" not in str(error)
         side = 640
@@ -152,20 +158,20 @@ def test_a_plan_keeps_to_the_room_there_is(rows, columns, digits, cascade):
         assert tile + 96 * min(side, height) * min(side, width) + 12 * height * width > room
         return
     assert found.memory + (0 if found.on_disk else frames) <= room
-    more = plan(model, height, width, 4, 10**13)
+    more = view_of(model, height, width, 4, 10**13)
     assert (more.side, more.on_disk) == (None, False)
 
 
 def test_what_is_exact_comes_first():
     model = models.build("direct")
-    found = [plan(model, 3000, 4000, 4, int(room * 1e9)) for room in (3, 1.5, 0.9)]
+    found = [view_of(model, 3000, 4000, 4, int(room * 1e9)) for room in (3, 1.5, 0.9)]
     assert [how.side is None for how in found] == [True, True, False]
     assert [how.on_disk for how in found] == [False, True, True]
 
 
 def test_twelve_megapixels_stay_below_three_gigabytes():
     program = 0.5e9
-    how = plan(models.build("direct"), 3000, 4000, 4, int(3e9 - program))
+    how = view_of(models.build("direct"), 3000, 4000, 4, int(3e9 - program))
     assert how.side is None
     assert not how.on_disk
     assert how.memory + 84 * 12e6 + program < 3e9
@@ -173,7 +179,7 @@ def test_twelve_megapixels_stay_below_three_gigabytes():
 
 def test_fifty_megapixels_with_their_motion_stay_below_six_gigabytes():
     beside = 0.45e9 + 12 * 50e6  # the program, and the photo
-    how = plan(models.build("motion"), 6124, 8165, 2, int(6e9 - beside), whole=True)
+    how = view_of(models.build("motion"), 6124, 8165, 2, int(6e9 - beside), whole=True)
     assert how.on_disk
     assert how.memory + beside < 6e9
 
@@ -200,8 +206,8 @@ def test_a_fit_holds_no_more_than_is_predicted(monkeypatch):
 
 def test_frames_on_another_device_need_room_on_the_host():
     model = MODELS["direct"]
-    assert not plan(model, 800, 800, 4, 10**9, host=10**9).on_disk
-    assert plan(model, 800, 800, 4, 10**9, host=10**6).on_disk
+    assert not view_of(model, 800, 800, 4, 10**9, host=10**9).on_disk
+    assert view_of(model, 800, 800, 4, 10**9, host=10**6).on_disk
 
 
 @pytest.mark.parametrize("multiple", [12, 64, 256])
@@ -210,7 +216,7 @@ def test_tiles_are_what_the_model_can_see(multiple):
     model.size_multiple = multiple
     model.memory = lambda height, width, *_: 60 * height * width
     height, width = (length // multiple * multiple for length in (4000, 5000))
-    how = plan(model, height, width, 4, 330 * 1000**2)
+    how = view_of(model, height, width, 4, 330 * 1000**2)
     assert how.side is not None
     assert how.side % multiple == 0
 
@@ -356,14 +362,14 @@ def test_tiles_of_the_released_network_are_close_to_the_whole():
 
 
 def extractor(model, **options):
-    return extractor_of(model, "slim", CPU, torch.float32, QualityOptions(scale=1.0, **options))
+    return extractor_of(model, "slim", CPU, torch.float32, scale=1.0, **options)
 
 
 @pytest.mark.parametrize(
     ("room", "tiles"), [(10**9, 1), (110 * MEGA, 1), (40 * MEGA, 1), (24 * MEGA, 24)]
 )
 def test_less_memory_gives_the_same_frames(room, tiles, monkeypatch):
-    monkeypatch.setattr("blurvid.pipeline.memory.SIDES", (320,))
+    monkeypatch.setattr("blurvid.pipeline.sizes.SIDES", (320,))
     y = torch.rand(3, 500, 1280)
     ready = extractor(MODELS["direct"])
     expected = ready.frames(y)
@@ -421,8 +427,7 @@ def test_a_photo_without_any_room_is_an_error_of_one_line(monkeypatch):
 
 
 def test_memory_that_runs_out_beside_the_network_is_said(monkeypatch):
-    quality = QualityOptions(scale=0.5)
-    ready = extractor_of(MODELS["direct"], "slim", CPU, torch.float32, quality)
+    ready = extractor_of(MODELS["direct"], "slim", CPU, torch.float32, scale=0.5)
 
     def full(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
@@ -572,7 +577,7 @@ def test_frames_stay_on_the_device_where_there_is_room():
     pixels, image = 40 * 40, FRAME_SIZE * 40 * 40
     plenty, scarce = 100 * pixels + 10 * image, 100 * pixels + 4 * image
     here = {"height": 40, "width": 40, "feature_size": 2}
-    assert plan(model, **here, room=plenty, host=10**9).near
-    assert not plan(model, **here, room=scarce, host=10**9).near
-    assert not plan(model, **here, room=10**9).near  # the device is the host
-    assert not plan(model, **here, room=10**9, host=0).near  # frames on disk
+    assert view_of(model, **here, room=plenty, host=10**9).near
+    assert not view_of(model, **here, room=scarce, host=10**9).near
+    assert not view_of(model, **here, room=10**9).near  # the device is the host
+    assert not view_of(model, **here, room=10**9, host=0).near  # frames on disk

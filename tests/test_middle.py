@@ -16,7 +16,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from blurvid import media, pipeline, weights
-from blurvid.config import MIDDLE, BDIRSpec, CascadeSpec, DirectSpec, QualityOptions, RunOptions
+from blurvid.config import MIDDLE, BDIRSpec, CascadeSpec, DirectSpec, RunOptions
 from blurvid.models import GuidedCascade, build, middle_of
 from blurvid.networks.one_frame import OneFrame
 from blurvid.recipe import resolve_middle
@@ -172,7 +172,7 @@ def test_a_middle_named_means_the_cascade_where_motion_is_not_there(released, ph
     assert "Model cascade (weights cascade, 20.00 dB, middle frame by bdirnet)" in result.stderr
     net = store.load(weights.find("bdirnet"))
     with torch.no_grad():
-        padded = pipeline.fit(media.read_photo(photo).pixels, 40)  # as both networks need it
+        padded = pipeline.sizes.fit(media.read_photo(photo).pixels, 40)  # as both networks need it
         expected = media.to_uint8(net(padded[None])[0, ..., :33, :45])[0]
     assert np.abs(pixels_of("frames/photo_4.png").astype(int) - expected).max() <= 1
 
@@ -202,7 +202,7 @@ def test_deblur_writes_one_sharp_picture(released, photo):
     net = store.load(weights.find("bdirnet"))
     y = media.read_photo(photo).pixels[None]
     with torch.no_grad():
-        expected = net(pipeline.fit(y[0], net.size_multiple)[None])[0, 0, :, :33, :45]
+        expected = net(pipeline.sizes.fit(y[0], net.size_multiple)[None])[0, 0, :, :33, :45]
     found = pixels_of("photo_sharp.png").astype(int)
     assert np.abs(found - media.to_uint8(expected[None])[0]).max() <= 1
     with Image.open("photo_sharp.png") as image:
@@ -252,7 +252,7 @@ def test_deblur_of_a_large_photo_in_tiles(released, monkeypatch):
     with pipeline.opened(resolve_middle(middle="bdirnet"), CPU) as deblur:
         whole = deblur.frames(y)
         monkeypatch.setattr(
-            pipeline.extraction, "plan", lambda *a, **k: pipeline.memory.Plan(side=400)
+            pipeline.extraction, "view_of", lambda *a, **k: pipeline.sizes.View(side=400)
         )
         tiled = deblur.frames(y)
     assert (whole.tiles, tiled.tiles) == (1, 3)
@@ -301,12 +301,10 @@ def test_a_network_of_others(released, photo, spandrel):
     with torch.no_grad():
         expected = net(y[None])[0].clamp(0, 1)
     assert np.abs(pixels_of("out.png").astype(int) - media.to_uint8(expected[None])[0]).max() <= 1
-    with pipeline.extractor(
-        run=CPU, middle="naf.pth", quality=QualityOptions(scale=1.0)
-    ) as extract:
+    with pipeline.extractor(run=CPU, middle="naf.pth", scale=1.0) as extract:
         clip = extract(photo)
     with torch.no_grad():
-        padded = net(pipeline.fit(y, 20)[None])[0, :, :33, :45].clamp(0, 1)
+        padded = net(pipeline.sizes.fit(y, 20)[None])[0, :, :33, :45].clamp(0, 1)
     assert_close(clip.tensor[MIDDLE - 1], padded, rtol=0, atol=1e-4)
 
     Path("bad.pth").write_bytes(b"nothing")

@@ -13,7 +13,7 @@ from test_trajectory import constant, texture
 from torch.testing import assert_close
 
 from blurvid import media, models, weights
-from blurvid.config import DirectSpec, MotionHints, QualityOptions, RunOptions
+from blurvid.config import DirectSpec, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, WeightsError
 from blurvid.exposure import TIMES, sample, to_image, to_light
 from blurvid.networks import DirectNet
@@ -138,7 +138,7 @@ def test_the_released_set_is_whole(monkeypatch):
     monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
     found = sets.default("motion")
 
-    weights.verify(found)
+    found.verify()
     assert found.middle == "maxim"
     assert store.spec_of(found) == models.MotionModelSpec()
 
@@ -393,7 +393,7 @@ def test_passes_are_of_the_middle_network(pair):
         ready.network.middle.fill = lambda *words: seen.append(words) or fill(*words)
         ready("photo.png")
         once = len(seen)
-    with extractor(quality=QualityOptions(passes=4)) as ready:
+    with extractor(passes=4) as ready:
         fill = ready.network.middle.fill
         ready.network.middle.fill = lambda *words: seen.append(words) or fill(*words)
         ready("photo.png")
@@ -438,11 +438,11 @@ def test_a_player_says_how_it_is_repeated(pair):
 
 def test_hints_are_for_the_motion_model(pair):
     with pytest.raises(OptionError, match="motion model"):
-        extract("photo.png", model="direct", hints=MotionHints(motion=(1.0, 0.0)))
+        extract("photo.png", model="direct", motion=(1.0, 0.0))
 
 
 def test_a_bar_is_shown_on_terminals_only(pair, monkeypatch):
-    monkeypatch.setattr("blurvid.cli.report.PATIENCE", 0.0)
+    monkeypatch.setattr("blurvid.cli.photos.PATIENCE", 0.0)
     words = ("extract", "photo.png", "-o", "out", "--format", "png", "--overwrite")
     plain = invoke(*words)
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -96,7 +96,7 @@ def test_the_networks_of_the_motion_model_are_four_files():
     parts = {part.name: part for part in exporting.parts_of(model)}
     assert list(parts) == ["middle", "motion", "solve", "frame"]
     entry = dataclasses.make_dataclass("Entry", ["name", "model", "info"])("tiny", "motion", {})
-    files = {name: exporting.export_onnx(part, entry).data for name, part in parts.items()}
+    files = {name: exporting.export_onnx(part, entry)[0] for name, part in parts.items()}
     y, fields = torch.rand(1, 3, 64, 128), torch.randn(1, 4, 64, 128)
     (middle,) = run(files["middle"], y)
     np.testing.assert_allclose(middle, model.middle(y)[:, 0], atol=1e-4, rtol=0)

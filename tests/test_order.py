@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from blurvid import flow, media
-from blurvid.config import DirectSpec, OrderOptions, QualityOptions
+from blurvid.config import DirectSpec
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import seam
 from blurvid.networks import DirectNet
@@ -80,7 +80,7 @@ def test_the_dominant_motion_is_made_to_point_there(dx, dy, direction):
     clip = clip_of(frames).face(direction)
     assert torch.equal(clip.tensor, before.flip(0))
     assert torch.equal(frames, before)
-    assert (clip.recipe.order.direction, clip.warnings) == (direction, ())
+    assert (clip.recipe.direction, clip.warnings) == (direction, ())
 
 
 @pytest.mark.parametrize(("dx", "dy", "direction"), KEPT)
@@ -119,10 +119,10 @@ def test_one_object_goes_back_and_the_other_stays_as_it_was():
     assert torch.equal(frames, before)
     assert torch.equal(clip.tensor[:, :, :32], before.flip(0)[:, :, :32])  # swapped bit by bit
     assert torch.equal(clip.tensor[:, :, 32:], before[:, :, 32:])
-    assert clip.recipe.order.flips == ("22,4,44,24",)
+    assert clip.recipe.flips == ("22,4,44,24",)
     both = clip.flip("22,36,44,24")
     assert torch.equal(both.tensor, before.flip(0))
-    assert both.recipe.order.flips == ("22,4,44,24", "22,36,44,24")
+    assert both.recipe.flips == ("22,4,44,24", "22,36,44,24")
 
 
 @pytest.mark.parametrize(
@@ -295,8 +295,7 @@ def test_objects_that_move_apart_are_two_and_a_pan_is_one():
 
 
 def test_a_player_of_a_clip_knows_its_objects_and_how_to_repeat_them(tmp_path):
-    quality = QualityOptions(passes=2, scale=0.5)
-    recipe = Recipe(Source("w", "direct"), quality=quality, order=OrderOptions("up"))
+    recipe = Recipe(Source("w", "direct"), passes=2, scale=0.5, direction="up")
     clip = dataclasses.replace(clip_of(two_cars()), recipe=recipe)
     clip.save(tmp_path / "a.html", reverse=True)
 
@@ -323,7 +322,7 @@ def test_a_player_of_a_clip_knows_its_objects_and_how_to_repeat_them(tmp_path):
     ],
 )
 def test_the_command_names_the_photo_as_a_shell_wants_it(name, word):
-    recipe = Recipe(Source("w", "direct"), order=OrderOptions(flips=("m.png",)))
+    recipe = Recipe(Source("w", "direct"), flips=("m.png",))
     assert recipe.command(name) == f"blurvid extract {word} --model direct --weights w --flip m.png"
 
 
@@ -340,12 +339,11 @@ class Cars(Whole):
 
 
 def test_an_extractor_turns_first_all_and_then_a_region():
-    order = OrderOptions("left", ("22,4,44,24",))
-    extract = extractor_of(Cars(), "w", torch.device("cpu"), torch.float32, order=order)
+    extract = extractor_of(Cars(), direction="left", flips=("22,4,44,24",))
     clip = extract(two_cars().mean(0))
     assert torch.equal(clip.tensor[:, :, :32], two_cars()[:, :, :32])
     assert torch.equal(clip.tensor[:, :, 32:], two_cars().flip(0)[:, :, 32:])
-    assert (clip.recipe.order.direction, clip.recipe.order.flips) == ("left", ("22,4,44,24",))
+    assert (clip.recipe.direction, clip.recipe.flips) == ("left", ("22,4,44,24",))
 
 
 @pytest.fixture

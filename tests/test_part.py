@@ -13,11 +13,6 @@ from helpers import Whole, extractor_of, invoke, save_tiny
 from PIL import Image
 
 from blurvid import media
-from blurvid.config import (
-    OrderOptions,
-    PartOptions,
-    QualityOptions,
-)
 from blurvid.errors import InputError, OptionError
 from blurvid.pipeline import part
 from blurvid.recipe import GIVEN, Recipe, Source
@@ -43,14 +38,7 @@ class Marked(Whole):
 
 
 def ready(region, paste=False, **order):
-    found = extractor_of(Marked(), quality=QualityOptions(scale=1.0), order=OrderOptions(**order))
-    recipe = Recipe(
-        found.recipe.weights,
-        quality=found.recipe.quality,
-        order=found.recipe.order,
-        part=PartOptions(region, paste),
-    )
-    return type(found)(found.network, recipe, found.device, found.dtype)
+    return extractor_of(Marked(), scale=1.0, region=region, paste=paste, **order)
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +119,9 @@ def test_what_is_no_region_is_refused(pixels):
             ready(region)(pixels)
     source = Source("w", "direct")
     with pytest.raises(OptionError, match="what is pasted is a region"):
-        Recipe(source, part=PartOptions(paste=True))
+        Recipe(source, paste=True)
     with pytest.raises(OptionError, match="goes with a whole photo"):
-        Recipe(source, Source("m", GIVEN), part=PartOptions("1,1,2,2"))
+        Recipe(source, Source("m", GIVEN), region="1,1,2,2")
 
 
 @pytest.fixture(scope="module")

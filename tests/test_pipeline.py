@@ -6,6 +6,7 @@ import io
 import re
 import shutil
 from pathlib import Path
+from typing import get_type_hints
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -20,12 +21,12 @@ from torch.testing import assert_close
 
 import blurvid
 from blurvid import media, pipeline
-from blurvid.config import ClipOptions, DirectSpec, RunOptions
+from blurvid.config import ClipChanges, ClipOptions, DirectSpec, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
 from blurvid.exposure import average_frames
 from blurvid.lab.metrics import psnr
 from blurvid.networks import DirectNet
-from blurvid.recipe import Recipe, Source
+from blurvid.recipe import Choices, Recipe, Source
 from blurvid.weights import store
 from blurvid.weights.store import fill, skeleton
 
@@ -96,7 +97,7 @@ def stub(change=lambda y: y, dtype=torch.float32):
 def test_fit_pads_to_a_multiple_and_keeps_the_image_in_its_corner(height, width, multiple):
     y = torch.rand(3, height, width)
 
-    fitted = pipeline.fit(y, multiple)
+    fitted = pipeline.sizes.fit(y, multiple)
 
     assert fitted.shape[0] == 3
     assert fitted.shape[1] % multiple == fitted.shape[2] % multiple == 0
@@ -108,12 +109,12 @@ def test_fit_pads_to_a_multiple_and_keeps_the_image_in_its_corner(height, width,
 
 def test_fit_reflects_without_repeating_the_edge():
     y = torch.arange(6.0).reshape(1, 1, 6)
-    assert pipeline.fit(y, 4)[0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
+    assert pipeline.sizes.fit(y, 4)[0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
 
 
 def test_a_size_that_fits_is_left_alone():
     y = torch.rand(3, 40, 20)
-    assert torch.equal(pipeline.fit(y, 20), y)
+    assert torch.equal(pipeline.sizes.fit(y, 20), y)
 
 
 @settings(max_examples=15, deadline=None)
@@ -416,6 +417,13 @@ def test_a_clip_says_what_it_is_and_shows_itself(monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline.Clip, "save", lambda self, path: None)
     with pytest.raises(OutputError, match="no browser"):
         clip.show()
+
+
+def test_what_can_be_asked_for_is_what_a_recipe_and_a_clip_know():
+    own = ("weights", "middle", "precision", "warnings")  # which `resolve` works out
+    taken = {name: kind for name, kind in get_type_hints(Recipe).items() if name not in own}
+    assert get_type_hints(Choices) == taken
+    assert get_type_hints(ClipChanges) == get_type_hints(ClipOptions)
 
 
 def test_the_face_alone_is_seen():

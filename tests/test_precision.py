@@ -8,13 +8,12 @@ from PIL import Image
 
 import blurvid
 from blurvid import media, weights
-from blurvid.config import QualityOptions, RunOptions
+from blurvid.config import RunOptions
 from blurvid.lab import metrics
 from blurvid.weights import store
 
 REPOSITORY = Path(__file__).parent.parent
 EXAMPLE = REPOSITORY / "examples" / "photos" / "astronaut.jpg"
-PLAIN_SIZE = QualityOptions(scale=1.0)
 LEAST = 50
 """PSNR from which on nobody sees a difference [dB]; that of rounding to 8 bits is 59."""
 
@@ -38,5 +37,5 @@ def test_the_picture_does_not_change(name, precision, side, least, tmp_path):
     with torch.enable_grad():  # the plain way: no strips
         plain = store.load(weight_set)(photo.pixels[None])[0].detach().clamp(0, 1)
     run = RunOptions(device="cpu", precision=precision)
-    clip = blurvid.extract(photo, weights_name=weight_set, run=run, quality=PLAIN_SIZE)
+    clip = blurvid.extract(photo, weights_name=weight_set, run=run, scale=1.0)
     assert metrics.psnr(clip.tensor, plain).min() >= least

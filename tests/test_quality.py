@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -15,11 +16,12 @@ from torch.testing import assert_close
 import blurvid
 from blurvid import media, models, pipeline
 from blurvid.cli import main, values
-from blurvid.config import QUALITIES, DirectSpec, QualityOptions, RunOptions
+from blurvid.config import QUALITIES, DirectSpec, RunOptions
 from blurvid.errors import OptionError
 from blurvid.exposure import average_frames
 from blurvid.models.ensemble import SelfEnsemble, order_agreement
 from blurvid.networks import DirectNet, FrameNet
+from blurvid.recipe import Choices, Recipe
 from blurvid.weights import store
 
 CPU = RunOptions(device="cpu", precision="fp32", threads=1)
@@ -128,7 +130,7 @@ def cascade(tiny_cascade, tmp_path):
 
 
 def run(weight_set, y, **quality):
-    with pipeline.extractor(weight_set, CPU, quality=QualityOptions(**quality)) as ready:
+    with pipeline.extractor(weight_set, CPU, **quality) as ready:
         return ready.frames(y).frames
 
 
@@ -144,10 +146,9 @@ def test_passes_of_a_real_network(direct):
 
 
 def test_a_clip_tells_what_was_done(direct):
-    options = QualityOptions(passes=2)
     photo = torch.rand(3, 16, 24)
-    clip = blurvid.extract(photo, weights_name=direct, run=CPU, quality=options)
-    assert clip.recipe.quality == options
+    clip = blurvid.extract(photo, weights_name=direct, run=CPU, passes=2)
+    assert clip.recipe.passes == 2
     assert clip.trust().reasons == ("still",)  # the weights are untrained
     assert clip.warnings == ()
     assert clip.verdict is not None and clip.verdict.level == "none"
@@ -172,8 +173,7 @@ def test_half_precision_that_overflows_in_a_later_pass_is_redone_whole():
             return found * torch.inf if half and self.calls == 2 else found
 
     model = Overflowing(dx=1)
-    options = QualityOptions(passes=2)
-    ready = extractor_of(model, "m", torch.device("cpu"), torch.bfloat16, options)
+    ready = extractor_of(model, "m", torch.device("cpu"), torch.bfloat16, passes=2)
     y = torch.rand(3, 12, 16)
     found = ready.frames(y)
     assert (found.dtype, model.calls) == (torch.float32, 4)
@@ -230,7 +230,10 @@ def test_eval_takes_the_same_options(cascade, tmp_path):
 @pytest.mark.parametrize("command", ["extract", "eval"])
 def test_the_defaults_are_those_of_the_library(command):
     found = main.commands[command].make_context(command, ["photo"]).params
-    assert values.picked(QualityOptions, found, set()) == QualityOptions()
+    usual = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    chosen = values.picked(Choices, found, set())
+    assert chosen.keys() >= {"passes", "scale"}
+    assert chosen == {name: usual[name] for name in chosen}
 
 
 def test_every_quality_has_passes_that_exist():

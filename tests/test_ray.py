@@ -16,10 +16,11 @@ from helpers import invoke, plan
 from PIL import Image
 
 from blurvid import __version__, batch, pipeline
-from blurvid.batch import cluster, spread
-from blurvid.batch.cluster import Seats
+from blurvid.batch import spread
+from blurvid.batch.spread import Seats
 from blurvid.config import RAY_TRIES, BatchOptions, ClipOptions, Output, RayOptions, RunOptions
 from blurvid.errors import DeviceError, InputError, OptionError
+from blurvid.planning import Plan
 from blurvid.recipe import resolve
 
 pytestmark = [
@@ -55,7 +56,7 @@ def two_workers():
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see it
     options = RayOptions(workers=2)
     polite = signal.getsignal(signal.SIGTERM)
-    with cluster.joined(options, ONE):
+    with spread.joined(options, ONE):
         assert signal.getsignal(signal.SIGTERM) == polite  # Ray has one of its own
         yield options
 
@@ -66,13 +67,13 @@ def test_the_files_are_those_of_one_machine(tmp_path, two_workers):
     recipe = resolve(model="direct")
     with pipeline.opened(recipe, ONE) as ready:
         local = plan([tmp_path / "in"], tmp_path / "local", "gif")
-        batch.run(local, ready, Output(clip=QUICK), BatchOptions(writers=0))
+        batch.run(Plan(local, Output(clip=QUICK)), ready, BatchOptions(writers=0))
     jobs = plan([tmp_path / "in"], tmp_path / "out", "gif")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/03.gif").write_bytes((tmp_path / "local/03.gif").read_bytes())
     seen, output = [], Output(clip=QUICK, skip_existing=True)
     outcomes = batch.run_on_ray(
-        *(jobs, recipe, output, BatchOptions(), two_workers, ONE), on_outcome=seen.append
+        *(Plan(jobs, output), recipe, BatchOptions(), two_workers, ONE), on_outcome=seen.append
     )
     assert contents(tmp_path / "out") == contents(tmp_path / "local")
     assert len(contents(tmp_path / "out")) == 5
@@ -80,20 +81,6 @@ def test_the_files_are_those_of_one_machine(tmp_path, two_workers):
     assert [outcome.job for outcome in outcomes] == jobs
     assert [o.job.stem for o in outcomes if o.error] == ["05"]
     assert [o.job.stem for o in outcomes if o.skipped] == ["03"]
-
-
-def test_what_is_known_of_a_photo_is_said_before_its_result(tmp_path, two_workers):
-    photo, said = tmp_path / "photo.jpg", []
-    Image.new("RGB", (64, 48), "teal").save(photo)
-    photo.write_bytes(photo.read_bytes()[:-2])
-    (outcome,) = batch.run_on_ray(
-        *(plan([photo], tmp_path / "out.gif"), resolve(model="direct")),
-        *(Output(clip=QUICK), BatchOptions(), two_workers, ONE),
-        on_outcome=lambda outcome: said.append("done"),
-        on_warning=lambda job, warning: said.append((job.photo, warning)),
-    )
-    assert said == [(photo, outcome.warnings[0]), "done"]
-    assert "the marker at its end is missing" in outcome.warnings[0]
 
 
 def test_windows_are_those_of_one_machine(tmp_path, two_workers):
@@ -132,19 +119,12 @@ class Squares:
             os.kill(os.getpid(), signal.SIGKILL)
         if number == 7:
             raise InputError("no such number")
-        yield -number
-        yield number * number
+        return number * number
 
 
 def test_what_a_killed_worker_had_in_hand_is_done_again(tmp_path, two_workers):
-    known = {}
     tasks = list(range(10))
-    found = spread.spread(
-        *(tasks, Squares(tmp_path), tmp_path, two_workers, ONE),
-        on_known=known.__setitem__,
-    )
-    results = dict(found)
-    assert known == {n: -n for n in range(10) if n not in (5, 7)}
+    results = dict(spread.spread(tasks, Squares(tmp_path), tmp_path, two_workers, ONE))
     given_up, refused = results.pop(5), results.pop(7)
     assert isinstance(given_up, DeviceError) and f"{RAY_TRIES} workers died" in str(given_up)
     assert isinstance(refused, InputError) and str(refused) == "no such number"
@@ -169,11 +149,11 @@ def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
 
     @contextlib.contextmanager
     def opening(run):
-        yield lambda task: iter([(task, run.max_memory, Path.cwd())])
+        yield lambda task: (task, run.max_memory, Path.cwd())
 
     def worker(home=tmp_path, version=__version__):
         place = spread._Place("a run", opening, ONE, 0.5, home, tmp_path, version)
-        return dict(spread._work(place, "x"))
+        return dict([spread._work(place, "x")])
 
     monkeypatch.setattr(spread, "_ready", {})
     other = worker(version="0.0")
@@ -204,7 +184,7 @@ def test_ray_is_asked_for_where_it_is_missing(tmp_path, monkeypatch):
     ],
 )
 def test_what_ray_cannot_serve_is_refused(options, run, text):
-    with pytest.raises(OptionError, match=text), cluster.joined(options, run):
+    with pytest.raises(OptionError, match=text), spread.joined(options, run):
         pass
 
 
@@ -212,7 +192,7 @@ def test_seats_are_one_a_gpu_or_as_many_as_there_are_processors_for():
     def seats(machines, run, workers=None):
         nodes = [{"Alive": True, "Resources": machine} for machine in machines]
         nodes.append({"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}})
-        return cluster._seats(SimpleNamespace(nodes=lambda: nodes), RayOptions(None, workers), run)
+        return spread._seats(SimpleNamespace(nodes=lambda: nodes), RayOptions(None, workers), run)
 
     head, gpus = {"CPU": 2.0}, {"CPU": 16.0, "GPU": 4.0}
     assert seats([head, gpus], RunOptions()) == Seats(4, 1, 1, 0.25)
@@ -234,4 +214,4 @@ def test_options_of_a_cluster_without_one_are_refused(tmp_path):
 def test_standard_input_stays_on_this_machine(tmp_path):
     jobs, recipe = plan(["-"], tmp_path / "out.gif"), resolve(model="direct")
     with pytest.raises(OptionError, match="standard input"):
-        batch.run_on_ray(jobs, recipe, Output(), BatchOptions(), RayOptions(), ONE)
+        batch.run_on_ray(Plan(jobs), recipe, BatchOptions(), RayOptions(), ONE)

@@ -24,7 +24,6 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from blurvid import media, weights
-from blurvid.config import QualityOptions
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, WeightsError
 from blurvid.lab.data import open_source, read_windows, write_windows
 from blurvid.lab.data.clips import read_stills
@@ -551,7 +550,7 @@ WEIGHTS = {
 )
 def test_what_is_not_finite_is_told(models, model, value, passes):
     net = models[model]
-    extract = extractor_of(net, "x", CPU, torch.float32, QualityOptions(passes=passes, scale=1.0))
+    extract = extractor_of(net, "x", CPU, torch.float32, passes=passes, scale=1.0)
     photo = media.as_photo(torch.rand(3, 20, 20))
     message = f"^the {model} model gave values that are not finite"
     with filled(net, WEIGHTS[model], value), pytest.raises(BlurvidError, match=message) as caught:
@@ -561,7 +560,7 @@ def test_what_is_not_finite_is_told(models, model, value, passes):
 
 def test_another_deblurrer_that_is_not_finite_is_told(models):
     guided = GuidedCascade(models["cascade"], middle_of(models["bdirnet"]))
-    extract = extractor_of(guided, "x", CPU, torch.float32, QualityOptions(scale=1.0))
+    extract = extractor_of(guided, "x", CPU, torch.float32, scale=1.0)
     photo = media.as_photo(torch.rand(3, 20, 20))
     with filled(models["bdirnet"], WEIGHTS["bdirnet"], 3e38), pytest.raises(BlurvidError):
         extract(photo)

@@ -14,11 +14,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from blurvid import media, pipeline
-from blurvid.config import DirectSpec, QualityOptions, RunOptions
+from blurvid.config import DirectSpec, RunOptions
 from blurvid.errors import OptionError
 from blurvid.exposure import average_frames
 from blurvid.networks import DirectNet
-from blurvid.pipeline.scale import (
+from blurvid.pipeline.sizes import (
     LEAST_SIDE,
     SCALES,
     TRAINED_MOTION,
@@ -153,7 +153,7 @@ def test_the_choice_costs_a_sixth_of_the_work():
 
 
 def recipe_of(**quality):
-    return Recipe(Source("w", "direct"), quality=QualityOptions(**quality))
+    return Recipe(Source("w", "direct"), **quality)
 
 
 def test_scales_are_what_a_user_would_type():
@@ -172,8 +172,7 @@ def test_other_scales_are_refused(scale):
 def test_the_released_weights_tell_long_blur_from_none():
     sharp = picture(256, 384)
     long = average_frames(torch.stack([sharp.roll(k, dims=-1) for k in range(-22, 23)]), 2.2)
-    quality = QualityOptions(scale="auto")
-    with pipeline.extractor(run=CPU, model="direct", quality=quality) as ready:
+    with pipeline.extractor(run=CPU, model="direct", scale="auto") as ready:
 
         def run(image):
             return ready.frames(image).frames
@@ -195,7 +194,7 @@ def tiny(tmp_path_factory):
 
 
 def extracted(weight_set, y, **quality):
-    with pipeline.extractor(weight_set, CPU, quality=QualityOptions(**quality)) as ready:
+    with pipeline.extractor(weight_set, CPU, **quality) as ready:
         return ready(y), ready.frames(y).frames
 
 

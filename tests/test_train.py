@@ -151,7 +151,7 @@ def test_a_run_leaves_log_checkpoint_and_weights(tmp_path):
     assert found.info["recipe"]["steps"] == 5
     assert found.info["recipe"]["crop"] == 16
     assert found.info["recipe"]["precision"] == "float32"
-    weights.verify(found)
+    found.verify()
     averaged = {k.removeprefix("module."): v for k, v in state_of(out)["average"].items()}
     for name, value in store.load(found).state_dict().items():
         assert_close(value, averaged[name], atol=1e-3, rtol=1e-3)  # stored in half precision
@@ -291,7 +291,7 @@ def test_a_run_that_is_to_stop_is_saved_and_goes_on(tmp_path):
     found = train(options, Fixed, parts, run=CPU, stop=lambda: next(answers))
     assert state_of(parts)["step"] == 2
     assert found.path == parts / WEIGHTS_FOLDER
-    weights.verify(found)
+    found.verify()
     train(options, Fixed, parts, run=CPU, resume=True)
     for part in ("model", "average"):
         assert same(state_of(parts)[part], state_of(whole)[part])
@@ -863,7 +863,7 @@ def test_a_killed_run_resumes(photos, tmp_path):
     result = run(photos, out, "--steps", step + 2, "--resume", "-q")
     assert result.exit_code == 0
     assert state_of(out)["step"] == step + 2
-    weights.verify(weights.find(out / WEIGHTS_FOLDER))
+    weights.find(out / WEIGHTS_FOLDER).verify()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")

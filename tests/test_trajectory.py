@@ -13,8 +13,9 @@ from blurvid.trajectory.choose import choose
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.descent import Descent
 from blurvid.trajectory.grain import denoised, noise_of
+from blurvid.trajectory.hints import Hints, Proposal, clearer
 from blurvid.trajectory.paths import Motion, reblur
-from blurvid.trajectory.pyramid import Hints, Proposal, Restored, begin, fit, resting
+from blurvid.trajectory.pyramid import Restored, begin, fit, resting
 from blurvid.trajectory.refine import Effort, refine
 from blurvid.trajectory.sampling import blur, crisp, resize, steepness
 
@@ -384,11 +385,20 @@ def test_work_begins_where_the_motion_is_seen(length, seen_from, halvings):
         assert look.middle.shape[-1] == 400 / 2**halvings
 
 
-def test_work_begins_where_the_motion_of_the_hint_is_short():
-    y = texture(400, 400)
+@pytest.mark.parametrize(
+    ("hint", "cleared_from", "halvings"), [(2.0, 400, 0), (20.0, 400, 0), (20.0, 200, 1)]
+)
+def test_known_motion_too_is_begun_at_the_largest_size_that_is_cleared(
+    hint, cleared_from, halvings
+):
+    picture = texture(400, 400)
+    y = reblur(picture, Motion.straight(constant(hint, 0.0, 400, 400)))
 
-    assert begin(y, Fake(None), (20.0, 0.0)) == (1, None)
-    assert begin(y, Fake(None), (2.0, 0.0)) == (0, None)
+    def sharpen(blurry):
+        return resize(picture, blurry.shape[-2:]) if blurry.shape[-1] <= cleared_from else blurry
+
+    hints = Hints(Proposal.uniform((hint, 0.0), 400, 400))
+    assert begin(y, Fake(sharpen), hints)[0] == halvings
 
 
 def blocks(height, width, seed):
@@ -470,10 +480,53 @@ def test_a_hint_decides_where_the_search_begins():
     y = reblur(picture, Motion.straight(truth))
 
     for a in ((3.0, 2.0), (-3.0, -2.0)):
-        found = fit(y, knowing(picture), hints=Hints(a))
+        hints = Hints(Proposal.uniform(a, 96, 112))
+
+        found = fit(y, knowing(picture), hints=hints)
 
         expected = torch.tensor(a).view(1, 2, 1, 1)
         assert float((found.motion.a - expected)[..., 8:-8, 8:-8].norm(dim=1).mean()) < 0.5
+
+
+def test_a_known_motion_counts_the_more_the_less_a_network_sees():
+    size = (48, 64)
+    told = Proposal(Motion.straight(constant(-4.0, 0.0, *size)), torch.ones(1, 1, *size))
+    told.motion.a[..., 32:] = 0.3  # not even half of its expected error
+    known = Proposal(Motion.straight(constant(1.0, 0.5, 24, 32)), torch.full((1, 1, 24, 32), 0.5))
+
+    own, both = Hints(known).joined(told)
+
+    assert both is not None
+    assert_close(own.motion.a[..., :32], constant(4.0, 0.0, 48, 32))  # in the known order of time
+    # Errors of 1 px both, at this size: half of each where the network is sure, else the known.
+    assert_close(both.motion.a[..., :30], constant(3.0, 0.5, 48, 30))
+    assert_close(both.motion.a[..., 32:], constant(2.0, 1.0, 48, 32))
+    assert_close(both.error[..., 32:], torch.ones(1, 1, 48, 32))
+    assert Hints().joined(told) == (told, None)
+
+
+def test_a_known_motion_of_a_part_is_that_of_the_whole():
+    whole = Proposal(Motion.straight(torch.randn(1, 2, 12, 16)), torch.rand(1, 1, 12, 16))
+
+    part = whole.part((slice(6, 40), slice(20, 64)), 48, 64)
+
+    full = whole.resized((48, 64))
+    assert_close(part.motion.a, full.motion.a[..., 6:40, 20:64])
+    assert_close(part.error, full.error[..., 6:40, 20:64])
+
+
+def test_the_photo_decides_between_two_motions_only_where_the_middle_frame_is_sharp():
+    picture = texture(96, 112)
+    truth, wrong = (Motion.straight(constant(x, 0.0, 96, 112)) for x in (4.0, 1.0))
+    y = reblur(picture, truth)
+    middle = picture.clone()
+    middle[..., :48, :] = y[..., :48, :]
+
+    taken = clearer(middle, y, own=truth, known=wrong).a[0, 0]
+    assert float(taken[64:].mean()) == pytest.approx(4, abs=0.1)
+    assert float(taken[:32].mean()) == pytest.approx(1, abs=0.1)
+    kept = clearer(middle, y, own=wrong, known=truth).a[0, 0]
+    assert float(kept[64:].min()) > 3.9 and float(kept[:32].min()) > 3.9
 
 
 def test_motion_that_is_seen_is_believed_where_the_middle_frame_stays_blurred():

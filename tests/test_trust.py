@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from blurvid import media
-from blurvid.config import QualityOptions
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.exposure import average_frames
 from blurvid.lab.synth import defocus
@@ -163,7 +162,7 @@ def test_the_trust_of_a_clip():
     clip = clip_of(frames, y)
     assert clip.trust() is clip.trust()
     assert clip.trust().psnr == assess(frames, y).psnr
-    fixed = dataclasses.replace(clip.recipe, quality=QualityOptions(scale=1.0))
+    fixed = dataclasses.replace(clip.recipe, scale=1.0)
     assert dataclasses.replace(clip_of(*moving(2)), recipe=fixed).trust().reasons == ("long",)
 
 

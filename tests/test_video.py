@@ -82,6 +82,7 @@ class Known:
         self.dtype = torch.float32
         self.recipe = Recipe(Source("known", "known"))
         self.asked = []
+        self.fitting = None
 
     def __call__(self, picture):
         means = [media.to_uint8(average_frames(x, 2.2)).astype(int) for x in self.sevens]
@@ -98,6 +99,30 @@ class Known:
         return SimpleNamespace(
             frames=media.to_uint8(frames), warnings=warnings, trust=lambda: trust
         )
+
+
+class Fitting(Known):
+    """Stands for one whose model fits motion: keeps what is told of it beforehand."""
+
+    def __init__(self, sevens, fail_at=None):
+        super().__init__(sevens, [False] * len(sevens), fail_at)
+        self.fitting, self.told = object(), {}
+
+    def sighted(self, course):  # none in dark pictures, else 0.5, 0.75 or 1 of the way
+        brightness = float(course.picture.mean())
+        return (round(brightness * 40) % 3 + 2) / 4, 0.1
+
+    def expecting(self, motion):
+        self.expected = motion
+        return self
+
+    def __call__(self, picture):
+        made = super().__call__(picture)
+        motion, self.expected = self.expected, None
+        self.told[self.asked[-1]] = None if motion is None else motion.motion.a.mean((0, 2, 3))
+        return made
+
+    expected = None
 
 
 def blurry(path, sevens, sound=False, **options):
@@ -258,6 +283,32 @@ def test_a_run_that_was_broken_off_goes_on(tmp_path, quick):
     assert (made.frames, made.turned) == (count, sum(turned))
     assert target.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "whole.mp4"]
+
+
+def test_models_that_fit_motion_are_told_how_the_video_moves(tmp_path, quick):
+    sevens = [*sevens_of(PIECE + 1), *sevens_of(2, -1, 1, start=250)]
+    source = blurry(tmp_path / "in.mp4", sevens)
+    whole = Fitting(sevens)
+    extract_video(source, tmp_path / "whole.mp4", whole)
+
+    # Things go 7 px from frame to frame, to the left and, beyond the cut, to the right; between a
+    # fourth and half of that is half of what is exposed, and a points the other way.
+    ways = [float(whole.told[number][0]) / 7 for number in range(len(sevens))]
+    assert all(0.2 < way < 0.55 for way in ways[: PIECE + 1]), ways
+    assert all(-0.55 < way < -0.2 for way in ways[PIECE + 1 :]), ways
+
+    target, told = tmp_path / "out.mp4", {}
+    for fail_at in (1, PIECE + 1, None):
+        some = Fitting(sevens, fail_at)
+        if fail_at is None:
+            extract_video(source, target, some)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                extract_video(source, target, some)
+        told |= some.told
+    assert sorted(told) == sorted(whole.told)
+    for number, a in told.items():
+        torch.testing.assert_close(a, whole.told[number])
 
 
 def test_half_a_line_and_lost_frames_are_made_again(tmp_path, quick):

@@ -195,7 +195,7 @@ def test_a_video_from_standard_input(tmp_path, monkeypatch):
             for path in videos.values():
                 assert path.read_bytes() == data
         assert sent or pipe.read() == data
-    assert [job.target for job in plan(["-"], video=True)] == [Path("stdin_slow.mp4")]
+    assert [job.target for job in plan(["-"], video=True).jobs] == [Path("stdin_slow.mp4")]
     monkeypatch.setattr("sys.stdin", None)
     with click.Context(extract).scope():
         assert videos_among(["-"]) == {}

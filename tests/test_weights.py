@@ -295,7 +295,7 @@ def test_what_is_not_there_is_named(net, tmp_path, monkeypatch):
 
 def test_a_corrupted_byte_is_seen_before_the_file_is_opened(net, tmp_path, monkeypatch):
     saved = save(net, tmp_path / "a")
-    weights.verify(saved)
+    saved.verify()
     path = saved.file("direct")
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -303,16 +303,16 @@ def test_a_corrupted_byte_is_seen_before_the_file_is_opened(net, tmp_path, monke
 
     monkeypatch.setattr(safetensors.torch, "load", lambda data: pytest.fail("opened"))
     refused(store.load, saved, match=r"direct-\w+\.safetensors does not have the SHA-256")
-    refused(weights.verify, saved, match="SHA-256")
+    refused(saved.verify, match="SHA-256")
     path.write_bytes(data[:-10])
     refused(store.load, saved, match="incomplete")
-    refused(weights.verify, saved, match="incomplete")
+    refused(saved.verify, match="incomplete")
     path.write_text("version https://git-lfs.github.com/spec/v1\nsize 1\n")
     refused(store.load, saved, match="git lfs pull")
-    refused(weights.verify, saved, match="git lfs pull")
+    refused(saved.verify, match="git lfs pull")
     path.unlink()
     refused(store.load, saved, match="is missing")
-    refused(weights.verify, saved, match="is missing")
+    refused(saved.verify, match="is missing")
 
 
 def header(entries, body=b""):

@@ -12,8 +12,7 @@ from typing import Any
 from PIL import Image
 
 from blurvid import media
-from blurvid.app.jobs import SMALLEST_PART, Job, Picture, Wanted
-from blurvid.app.results import Results
+from blurvid.app.tasks import SMALLEST_PART, Asked, Picture, Results, Task
 from blurvid.atomic import Stopped, heed
 from blurvid.config import RunOptions
 from blurvid.errors import BlurvidError, InputError, OptionError
@@ -38,7 +37,7 @@ class Desk:
     def __init__(self, folder: Path, run: RunOptions = RunOptions()) -> None:
         self.folder, self.run = folder, run
         self.pictures: dict[int, Picture] = {}
-        self.jobs: dict[int, Job] = {}
+        self.tasks: dict[int, Task] = {}
         self._count = 0
         self._paces: dict[tuple[str, str], float] = {}
         self._changed = threading.Condition()
@@ -88,102 +87,102 @@ class Desk:
             self.pictures[number] = picture
         return picture
 
-    def add(self, picture: Picture, wanted: Wanted) -> Job:
+    def add(self, picture: Picture, asked: Asked) -> Task:
         """Let a photo be worked on: in its turn, a part at once.
 
         Raises:
             OptionError: a part that is not in the photo.
         """
-        job = Job(self.number(), picture, wanted)
-        left, top, wide, high = wanted.part or (0, 0, 0, 0)
+        task = Task(self.number(), picture, asked)
+        left, top, wide, high = asked.part or (0, 0, 0, 0)
         if left + wide > picture.width or top + high > picture.height:
             raise OptionError("the part is not within the photo")
         with self._changed:
-            self.jobs[job.number] = job
-            if wanted.part:  # somebody waits for it; what is at work begins anew afterwards
-                for other in self.jobs.values():
-                    if other.state == "working" and other.wanted.part is None:
+            self.tasks[task.number] = task
+            if asked.part:  # somebody waits for it; what is at work begins anew afterwards
+                for other in self.tasks.values():
+                    if other.state == "working" and other.asked.part is None:
                         other.wish.set()
             self._changed.notify_all()
-        return job
+        return task
 
     def remove(self, number: int) -> None:
         """Take work off the desk, and its photo where nothing else needs it."""
         with self._changed:
-            job = self.jobs.pop(number)
-            job.wish.set()
-            needed = any(other.picture is job.picture for other in self.jobs.values())
+            task = self.tasks.pop(number)
+            task.wish.set()
+            needed = any(other.picture is task.picture for other in self.tasks.values())
             if not needed:
-                self.pictures.pop(job.picture.number, None)
+                self.pictures.pop(task.picture.number, None)
         if not needed:
-            job.picture.path.unlink(missing_ok=True)
-            job.picture.preview.unlink(missing_ok=True)
-        shutil.rmtree(self._place(job), ignore_errors=True)
+            task.picture.path.unlink(missing_ok=True)
+            task.picture.preview.unlink(missing_ok=True)
+        shutil.rmtree(self._place(task), ignore_errors=True)
 
     def record(self) -> list[dict[str, Any]]:
         """All work, as the page shows it."""
         with self._changed:
-            jobs = list(self.jobs.values())
-        return [job.record(self._paces.get(_kind(job))) for job in jobs]
+            tasks = list(self.tasks.values())
+        return [task.record(self._paces.get(_kind(task))) for task in tasks]
 
     def close(self) -> None:
         """Stop all work; what is being computed ends at its next step."""
         with self._changed:
             self._ended = True
-            for job in self.jobs.values():
-                job.wish.set()
+            for task in self.tasks.values():
+                task.wish.set()
             self._changed.notify_all()
         self._thread.join()
 
-    def _place(self, job: Job) -> Path:
-        return self.folder / f"{job.number}"
+    def _place(self, task: Task) -> Path:
+        return self.folder / f"{task.number}"
 
     def _go_on(self) -> None:
         """Do one piece of work after the other."""
         with self._stack:
-            while (job := self._next()) is not None:
+            while (task := self._next()) is not None:
                 try:
-                    heed(job.wish)
-                    self._do(job)
+                    heed(task.wish)
+                    self._do(task)
                 except Stopped:
-                    job.state, job.stage, job.share = "waiting", "", 0.0  # anew, in its turn
+                    task.state, task.stage, task.share = "waiting", "", 0.0  # anew, in its turn
                 except BlurvidError as error:
-                    job.state, job.error = "failed", str(error)
+                    task.state, task.error = "failed", str(error)
                 except Exception as error:  # the next photo may do
-                    job.state, job.error = "failed", f"{type(error).__name__}: {error}"
-                if job.number not in self.jobs:  # it was done before it heard of that
-                    shutil.rmtree(self._place(job), ignore_errors=True)
+                    task.state, task.error = "failed", f"{type(error).__name__}: {error}"
+                if task.number not in self.tasks:  # it was done before it heard of that
+                    shutil.rmtree(self._place(task), ignore_errors=True)
 
-    def _next(self) -> Job | None:
+    def _next(self) -> Task | None:
         """Wait for work; None at the end. Parts come first."""
         with self._changed:
             while not self._ended:
-                waiting = [job for job in self.jobs.values() if job.state == "waiting"]
+                waiting = [task for task in self.tasks.values() if task.state == "waiting"]
                 if waiting:
-                    job = min(waiting, key=lambda job: job.wanted.part is None)
-                    job.wish.clear()
-                    job.state, job.began = "working", time.monotonic()
-                    return job
+                    task = min(waiting, key=lambda task: task.asked.part is None)
+                    task.wish.clear()
+                    task.state, task.began = "working", time.monotonic()
+                    return task
                 self._changed.wait()
         return None
 
-    def _do(self, job: Job) -> None:
-        job.tell("reading", 0.0)
-        photo = job.picture.read(job.wanted.part)
-        job.tell("loading the model", 0.0)
-        ready = self._ready(job.wanted)
-        ready.on_progress = job.tell
+    def _do(self, task: Task) -> None:
+        task.tell("reading", 0.0)
+        photo = task.picture.read(task.asked.part)
+        task.tell("loading the model", 0.0)
+        ready = self._ready(task.asked)
+        ready.on_progress = task.tell
         clip = ready(photo)
-        job.tell("writing", 1.0)
-        job.results = Results(clip, self._place(job), job.stem)
-        job.seconds = time.monotonic() - job.began
-        width, height = job.size
-        self._paces[_kind(job)] = job.seconds / (width * height)
-        job.state = "done"
+        task.tell("writing", 1.0)
+        task.results = Results(clip, self._place(task), task.stem)
+        task.seconds = time.monotonic() - task.began
+        width, height = task.size
+        self._paces[_kind(task)] = task.seconds / (width * height)
+        task.state = "done"
 
-    def _ready(self, wanted: Wanted) -> Extractor:
+    def _ready(self, asked: Asked) -> Extractor:
         """The model that is asked for, loaded; the one before goes."""
-        recipe = wanted.recipe(self.run.precision)
+        recipe = asked.recipe(self.run.precision)
         if self._opened is None or self._opened[0] != recipe:
             self._opened = None
             self._stack.close()
@@ -191,6 +190,6 @@ class Desk:
         return self._opened[1]
 
 
-def _kind(job: Job) -> tuple[str, str]:
+def _kind(task: Task) -> tuple[str, str]:
     """Work of one kind has one pace."""
-    return job.wanted.model, job.wanted.quality
+    return task.asked.model, task.asked.quality

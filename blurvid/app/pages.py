@@ -25,8 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blurvid.app.desk import Desk
-from blurvid.app.jobs import Job, Wanted, clean
-from blurvid.app.results import KINDS, PLAYER, Results
+from blurvid.app.tasks import KINDS, PLAYER, Asked, Results, Task, clean
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError
 from blurvid.media import START, starts_as
 from blurvid.media.pages import look
@@ -186,7 +185,7 @@ class Pages:
     async def bring(self, request: Request) -> Response:
         """Take a photo, and let it be worked on."""
         values = dict(request.query_params)
-        name, wanted = clean(values.pop("name", "")), Wanted.of(values)
+        name, asked = clean(values.pop("name", "")), Asked.of(values)
         self.desk.check_room()
         number = self.desk.number()
         path = self.desk.folder / f"{number}{Path(name).suffix}"
@@ -197,8 +196,8 @@ class Pages:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        job = self.desk.add(picture, wanted)
-        return JSONResponse({"id": job.number}, 201)
+        task = self.desk.add(picture, asked)
+        return JSONResponse({"id": task.number}, 201)
 
     async def preview(self, request: Request) -> Response:
         """What a photo looks like."""
@@ -214,12 +213,12 @@ class Pages:
             picture = self.desk.pictures[values["photo"]]
         except (ValueError, KeyError, TypeError):
             raise HTTPException(404, "There is no such photo.") from None
-        return JSONResponse({"id": self.desk.add(picture, Wanted.of(values)).number}, 201)
+        return JSONResponse({"id": self.desk.add(picture, Asked.of(values)).number}, 201)
 
     async def remove(self, request: Request) -> Response:
         """Stop work, or forget it."""
-        job = self._job(request)
-        await run_in_threadpool(self.desk.remove, job.number)
+        task = self._job(request)
+        await run_in_threadpool(self.desk.remove, task.number)
         return Response(status_code=204)
 
     async def player(self, request: Request) -> Response:
@@ -237,11 +236,11 @@ class Pages:
         path = await run_in_threadpool(results.file, kind)
         return FileResponse(path, filename=path.name)
 
-    def _job(self, request: Request) -> Job:
-        job = self.desk.jobs.get(request.path_params["number"])
-        if job is None:
+    def _job(self, request: Request) -> Task:
+        task = self.desk.tasks.get(request.path_params["number"])
+        if task is None:
             raise HTTPException(404, "There is no such work.")
-        return job
+        return task
 
     def _results(self, request: Request) -> Results:
         results = self._job(request).results

@@ -17,11 +17,11 @@ import torch
 from blurvid import media, runtime
 from blurvid.atomic import heed
 from blurvid.bounds import check
-from blurvid.config import BATCH_PIXELS, FRAMES, MOST_WRITERS, BatchOptions, Output
+from blurvid.config import BATCH_PIXELS, FRAMES, MOST_WRITERS, BatchOptions
 from blurvid.errors import BlurvidError, DeviceError
 from blurvid.flow import Motion
 from blurvid.pipeline import Clip, Extractor
-from blurvid.planning import Gate, Job, Outcome, alone, identities, named
+from blurvid.planning import Job, Outcome, Plan
 
 WRITING = 0.97
 """Share of the time of a photo after which its files are written, about."""
@@ -36,12 +36,10 @@ _FRAME_BYTES = 15
 
 
 def run(
-    jobs: Sequence[Job],
+    plan: Plan,
     extract: Extractor,
-    output: Output = Output(),
     options: BatchOptions = BatchOptions(),
     *,
-    whole: Sequence[Job] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
     on_warning: Callable[[Job, str], None] | None = None,
 ) -> list[Outcome]:
@@ -53,12 +51,9 @@ def run(
     those of runs that were killed are removed. Two processes do not do the same jobs at once.
 
     Args:
-        jobs: what to do.
+        plan: what to do.
         extract: the loaded model.
-        output: how clips are shown, and whether files are written over.
         options: how the batch is gone through.
-        whole: all jobs of the batch of which these are a share; their photos are not written
-            over.
         on_outcome: called after each job, in this thread and in the order of the jobs.
         on_warning: called in this thread with what there is to say of a photo before the network
             works on it; the outcome holds it as well.
@@ -74,13 +69,13 @@ def run(
     writers = options.writers
     if writers is None:
         writers = min(MOST_WRITERS, runtime.processors())
-    gate = Gate(identities(whole or jobs), output)
-    steps = Steps(extract, gate, options.measure, options.allow_truncated, on_warning)
-    pixels = options.pixels or _most_pixels(extract)
-    one = len(jobs) <= 1
-    line = _overlapped(jobs, steps, 0 if one else writers, pixels, options.fail_fast)
+    steps = Steps(extract, plan, options.measure, options.allow_truncated, on_warning)
+    one = len(plan.jobs) <= 1
+    line = _overlapped(
+        plan.jobs, steps, 0 if one else writers, _most_pixels(extract), options.fail_fast
+    )
     outcomes = []
-    with contextlib.nullcontext() if one else alone(jobs), contextlib.closing(line):
+    with contextlib.nullcontext() if one else plan.alone(), contextlib.closing(line):
         for outcome in line:
             if on_outcome:
                 on_outcome(outcome)
@@ -93,14 +88,20 @@ class Steps:
     """What is done with one job, step by step; an `Outcome` ends it before the last."""
 
     extractor: Extractor
-    gate: Gate
+    plan: Plan
     measure: bool = True
     allow_truncated: bool = False
     on_warning: Callable[[Job, str], None] | None = None
 
+    def __call__(self, job: Job) -> Outcome:
+        """Do all of it."""
+        photo = self.read(job)
+        clip = photo if isinstance(photo, Outcome) else self.extract(job, photo)
+        return clip if isinstance(clip, Outcome) else self.write(job, clip)
+
     def read(self, job: Job) -> media.Photo | Outcome:
         """Check where the frames will go, and read the photo."""
-        settled = self.gate.check(job)
+        settled = self.plan.check(job)
         if settled is not None:
             return settled
         try:
@@ -108,29 +109,25 @@ class Steps:
             if size is not None:
                 self.extractor.check_size(*size)
         except DeviceError as error:  # which knows no name
-            return Outcome(job, error=named(job, error))
+            return Outcome(job, error=job.named(error))
         try:
             source = sys.stdin.buffer if job.photo is None else job.photo
             return media.read_photo(source, job.name, allow_truncated=self.allow_truncated)
         except BlurvidError as error:
             return Outcome(job, error=error)
 
-    def known(self, job: Job, photo: media.Photo) -> tuple[str, ...]:
-        """What there is to say of a photo before the network works on it."""
-        # A comparison, which is small anyway, lacks nothing.
-        lost = () if self.gate.output.clip.compare else media.lost_in(job.kind, photo)
-        return (*photo.warnings, *lost)
-
     def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
         """Run the network."""
         try:
-            known = self.known(job, photo)
+            # A comparison, which is small anyway, lacks nothing.
+            lost = () if self.plan.output.clip.compare else media.lost_in(job.kind, photo)
+            known = (*photo.warnings, *lost)
             if self.on_warning is not None:
                 for warning in known:
                     self.on_warning(job, warning)
             clip = self.extractor(photo)
         except BlurvidError as error:
-            return Outcome(job, error=named(job, error))
+            return Outcome(job, error=job.named(error))
         return replace(clip, warnings=tuple(dict.fromkeys((*clip.warnings, *known))))
 
     def write(self, job: Job, clip: Clip) -> Outcome:
@@ -141,10 +138,10 @@ class Steps:
                 return self._write(job, clip)
         except BlurvidError as error:  # too little memory knows no name
             lacking = isinstance(error, DeviceError)
-            return Outcome(job, error=named(job, error) if lacking else error)
+            return Outcome(job, error=job.named(error) if lacking else error)
 
     def _write(self, job: Job, clip: Clip) -> Outcome:
-        overwrite, shown, motion = self.gate.replaces, self.gate.output.clip, None
+        overwrite, shown, motion = self.plan.replaces, self.plan.output.clip, None
         if job.count == 1:
             outputs = [clip.save_still(job.target, overwrite=overwrite)]
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,8 +9,8 @@ import click
 from blurvid.cli import options, values
 from blurvid.cli.photos import Batch, go_through
 from blurvid.cli.sections import SectionedCommand
-from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, Output, Wanted
-from blurvid.recipe import resolve_middle
+from blurvid.config import FAST_MIDDLE, FRAME_FORMATS, Output
+from blurvid.recipe import AUTO, resolve_middle
 
 
 @click.command(
@@ -42,8 +41,16 @@ from blurvid.recipe import resolve_middle
 @options.run_options
 @options.engine_options
 @options.batch_options
-@values.takes(batch=Batch, output=Output, wanted=Wanted)
-def deblur(batch: Batch, output: Output, wanted: Wanted, fast: bool) -> None:
+@values.takes(batch=Batch, output=Output)
+def deblur(
+    batch: Batch,
+    output: Output,
+    middle: str,
+    fast: bool,
+    passes: int,
+    region: str | None,
+    paste: bool,
+) -> None:
     """Make each PHOTO sharp: the frame in the middle of its exposure alone.
 
     PHOTO is as for `blurvid extract`. The picture keeps size, profile and EXIF.
@@ -55,7 +62,8 @@ def deblur(batch: Batch, output: Output, wanted: Wanted, fast: bool) -> None:
       blurvid deblur holiday/ -o sharp/ --middle NAFNet-GoPro-width64.pth
     """
     if fast:
-        if wanted.middle != Wanted.middle:
+        if middle != AUTO:
             raise click.UsageError(f"--fast is --middle {FAST_MIDDLE}; give one of them")
-        wanted = replace(wanted, middle=FAST_MIDDLE)
-    go_through(batch, output, resolve_middle(wanted, batch.run.precision))
+        middle = FAST_MIDDLE
+    recipe = resolve_middle(middle, batch.run.precision, passes=passes, region=region, paste=paste)
+    go_through(batch, output, recipe)

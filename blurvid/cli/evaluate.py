@@ -10,8 +10,9 @@ import click
 from blurvid.cli import options, values
 from blurvid.cli.boundary import echo_json, warn
 from blurvid.cli.sections import SectionedCommand, below
-from blurvid.config import Gamma, RunOptions, Wanted
+from blurvid.config import Gamma, RunOptions
 from blurvid.lab.options import BLUR_FOLDERS, SynthOptions
+from blurvid.recipe import AUTO, Choices, resolve
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,6 +43,8 @@ alone is scored.
 @options.model(
     "--middle",
     metavar="NAME|FILE",
+    default=AUTO,
+    show_default=True,
     help="What gives the middle frame. As for `blurvid extract`.",
 )
 @options.quality_options
@@ -69,15 +72,18 @@ alone is scored.
 @options.run_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each window.")
-@values.takes(wanted=Wanted, run=RunOptions)
+@values.takes(choices=Choices, run=RunOptions)
 def evaluate(
     source: Path,
     fast: bool,
+    model: str,
+    weights_name: str | None,
+    middle: str,
+    choices: Choices,
     blur_folder: str,
     gamma: Gamma | None,
     clip_scale: float | None,
     stride: int | None,
-    wanted: Wanted,
     run: RunOptions,
     as_json: bool,
     quiet: bool,
@@ -95,13 +101,12 @@ def evaluate(
     values.refuse_missing([source])
     from blurvid.lab import evaluate as library
     from blurvid.pipeline import opened
-    from blurvid.recipe import resolve
 
     # What is scored on is opened before the weights are.
     given = {"gamma": gamma, "scale": clip_scale, "stride": stride}
     windows = library.windows_from(source, values.picked(SynthOptions, given, set()), blur_folder)
-    wanted = values.quick(wanted, fast)
-    recipe = resolve(wanted, run.precision)
+    model = values.quick(model, fast)
+    recipe = resolve(model, weights_name, middle, run.precision, **choices)
     for warning in recipe.warnings:
         warn(warning)
     with opened(recipe, run) as ready:

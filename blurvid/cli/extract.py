@@ -17,10 +17,9 @@ from blurvid.config import (
     MOST_FRAMES,
     Output,
     VideoOptions,
-    Wanted,
 )
 from blurvid.files import content_of
-from blurvid.recipe import resolve
+from blurvid.recipe import Choices, resolve
 
 FIRST = "path kind fast frames fps compare direction passes overwrite skip_existing quiet"
 MORE = """
@@ -129,8 +128,17 @@ again. A GIF is a photo.
 @options.run_options
 @options.engine_options
 @options.batch_options
-@values.takes(batch=Batch, output=Output, wanted=Wanted, shown=VideoOptions)
-def extract(batch: Batch, output: Output, wanted: Wanted, shown: VideoOptions, fast: bool) -> None:
+@values.takes(batch=Batch, output=Output, choices=Choices, shown=VideoOptions)
+def extract(
+    batch: Batch,
+    output: Output,
+    fast: bool,
+    model: str,
+    weights_name: str | None,
+    middle: str,
+    choices: Choices,
+    shown: VideoOptions,
+) -> None:
     """Extract the seven sharp frames that each PHOTO was made of.
 
     A PHOTO may be a folder, a pattern ('in/**/*.jpg'), a video or -.
@@ -141,7 +149,8 @@ def extract(batch: Batch, output: Output, wanted: Wanted, shown: VideoOptions, f
       blurvid extract photo.jpg -o clip.html         a player for any browser
       blurvid extract holiday/ -o clips/             a clip of each photo
     """
-    recipe = resolve(values.quick(wanted, fast), batch.run.precision)
+    model = values.quick(model, fast)
+    recipe = resolve(model, weights_name, middle, batch.run.precision, **choices)
     if any(photo == "-" or content_of(photo) != "photo" for photo in batch.photos):
         from blurvid.cli.video import extract_videos
 

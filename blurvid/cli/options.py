@@ -19,19 +19,17 @@ from blurvid.config import (
     MOST_WRITERS,
     QUALITIES,
     ClipOptions,
-    OrderOptions,
-    QualityOptions,
     RunOptions,
     VideoOptions,
-    Wanted,
 )
+from blurvid.recipe import AUTO, Recipe
 
 sources = below("Sources")
-results = below("Results", Wanted)
+results = below("Results", Recipe)
 where = below("Where it runs", RunOptions)
-model = below("Model", Wanted, QualityOptions)
+model = below("Model", Recipe)
 clips = below("Clips", ClipOptions, VideoOptions)
-order = below("Order of time", ClipOptions, OrderOptions)
+order = below("Order of time", ClipOptions, Recipe)
 
 threads_option = where("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all]")
 
@@ -151,7 +149,9 @@ weights_options = options(
     fast_option("In seconds, and less sharp. The direct model"),
     model(
         "--model",
-        type=click.Choice(["auto", *MODELS]),
+        type=click.Choice([AUTO, *MODELS]),
+        default=AUTO,
+        show_default=True,
         help="auto is motion, where its weights are there.",
     ),
     model(
@@ -169,6 +169,8 @@ def middle_option(text: str) -> Callable[[values.Command], values.Command]:
     return model(
         "--middle",
         metavar="NAME|FILE",
+        default=AUTO,
+        show_default=True,
         help=f"{text}. {', '.join(MIDDLE_CHOICES)}, a weight set, or a .pth or .safetensors file "
         "of any deblurrer that spandrel can read.",
     )

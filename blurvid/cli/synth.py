@@ -11,6 +11,7 @@ import click
 from blurvid.cli import options as cli_options
 from blurvid.cli import values
 from blurvid.cli.boundary import fail, warn
+from blurvid.cli.photos import picked_engine
 from blurvid.cli.sections import SectionedCommand, below
 from blurvid.config import FRAMES, RayOptions
 from blurvid.errors import BlurvidError, OptionError
@@ -114,7 +115,7 @@ def synth(
       blurvid synth --stills photos/ -o windows/ --count 4
     """
     values.refuse_missing(sources)
-    cluster = values.picked_engine(engine, ray)
+    cluster = picked_engine(engine, ray)
     if stills and options.frames != FRAMES:
         raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
     if layers < 2:

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -15,8 +15,9 @@ from typing import Any, TypeVar, get_type_hints
 import click
 from click.core import ParameterSource
 
-from blurvid.config import DEVICES, FAST, QUALITIES, RayOptions, Wanted
+from blurvid.config import DEVICES, FAST, QUALITIES
 from blurvid.errors import InputError
+from blurvid.recipe import AUTO
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Kind = TypeVar("Kind")
@@ -37,8 +38,8 @@ def takes(**kinds: type[Any]) -> Callable[[Callable[..., None]], Callable[..., N
     """Let a command take dataclasses, made of the options that are called as their fields.
 
     Args:
-        kinds: the dataclass of each argument; of a field that is one itself, the fields count. An
-            option that is None leaves its field at the field's own default.
+        kinds: the dataclass or `TypedDict` of each argument; of a field that is one itself, the
+            fields count. An option that is None leaves its field out, at its own default.
     """
 
     def around(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,14 +57,14 @@ def takes(**kinds: type[Any]) -> Callable[[Callable[..., None]], Callable[..., N
 
 def picked(kind: type[Kind], values: dict[str, Any], used: set[str]) -> Kind:
     """Make a dataclass of the command-line values of its fields, whose names go into `used`."""
-    hints, found = get_type_hints(kind), {}
-    for field in fields(kind):  # type: ignore[arg-type]
-        if is_dataclass(hints[field.name]):
-            found[field.name] = picked(hints[field.name], values, used)
-        elif field.name in values:
-            used.add(field.name)
-            if values[field.name] is not None:
-                found[field.name] = values[field.name]
+    found: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        if isinstance(hint, type) and is_dataclass(hint):
+            found[name] = picked(hint, values, used)
+        elif name in values:
+            used.add(name)
+            if values[name] is not None:
+                found[name] = values[name]
     return kind(**found)
 
 
@@ -97,28 +98,15 @@ def refuse_missing(paths: Sequence[Path]) -> None:
     raise InputError(f"{paths[0]}: no such file or folder")
 
 
-def picked_engine(engine: str, ray: RayOptions) -> RayOptions | None:
-    """The cluster that was asked for; None is this process.
-
-    Raises:
-        click.UsageError: options of a cluster without one.
-    """
-    if engine == "ray":
-        return ray
-    if ray != RayOptions():
-        raise click.UsageError("--address and --workers are for --engine ray")
-    return None
-
-
-def quick(wanted: Wanted, fast: bool) -> Wanted:
-    """The same with the quick model, where that was asked for.
+def quick(model: str, fast: bool) -> str:
+    """The model, or the quick one where that was asked for.
 
     Raises:
         click.UsageError: another one is named, too.
     """
-    if fast and wanted.model not in ("auto", FAST):
-        raise click.UsageError(f"--fast is --model {FAST}, not {wanted.model}")
-    return replace(wanted, model=FAST) if fast else wanted
+    if fast and model not in (AUTO, FAST):
+        raise click.UsageError(f"--fast is --model {FAST}, not {model}")
+    return FAST if fast else model
 
 
 def passes_of(ctx: click.Context, param: click.Parameter, value: str) -> int:

@@ -100,7 +100,7 @@ def verify(name: str | None) -> None:
     failures = []
     for entry in [library.find(name)] if name else library.list_sets():
         try:
-            library.verify(entry)
+            entry.verify()
             click.echo(f"{entry.name}: ok")
         except WeightsError as error:
             fail(error)
@@ -157,8 +157,8 @@ def export(name: str, target: Path, overwrite: bool) -> None:
         if path.exists() and not overwrite:
             raise ExistsError(f"{path}: exists already")
     for part, path in zip(parts, paths, strict=True):
-        made = export_onnx(part, found)
+        data, error = export_onnx(part, found)
         with replacing([path]) as (fresh,):
-            fresh.write_bytes(made.data)
-        say(f"{path}: differs from torch by {made.error:.0e} at most")
+            fresh.write_bytes(data)
+        say(f"{path}: differs from torch by {error:.0e} at most")
         click.echo(path)

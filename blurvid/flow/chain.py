@@ -32,7 +32,7 @@ EXPOSED = 6 / 7
 """Share of the time between two frames of a video that lies between the first and the last of a
 frame's seven, with an open shutter. Orders hardly depend on it."""
 RELATED = 0.9
-"""Two middle frames belong to one shot where they correlate so well once the flow has brought one
+"""Two pictures belong to one shot where they correlate so well once the flow has brought one
 in the place of the other..."""
 ALIKE = 0.5
 """...or so well as they are. On 24 real clips the first held for all neighbors (0.93 and more) and
@@ -111,8 +111,7 @@ def joint(before: Ways, after: Ways) -> Joint | None:
     height, width = between.shape[-2:]
     at = pixel_grid(height, width, between.device) + between
     known = inside(at, height, width)
-    compensated = correlation(before.middle, sample(after.middle, at), known)
-    if compensated < RELATED and (
+    if continued(before.middle, after.middle, between) < RELATED and (
         correlation(before.middle, after.middle, torch.ones_like(known)) < ALIKE
     ):
         return None
@@ -128,6 +127,19 @@ def joint(before: Ways, after: Ways) -> Joint | None:
         (cost(-leaving, coming), cost(-leaving, -coming)),
     )
     return Joint(costs, between, flows[1:])
+
+
+def continued(before: Tensor, after: Tensor, between: Tensor) -> float:
+    """Correlation of two pictures once the flow has brought one in the place of the other.
+
+    Args:
+        before: (1, C, H, W).
+        after: the same.
+        between: flow from the one to the other [px], (1, 2, H, W).
+    """
+    height, width = between.shape[-2:]
+    at = pixel_grid(height, width, between.device) + between
+    return correlation(before, sample(after, at), inside(at, height, width))
 
 
 def correlation(a: Tensor, b: Tensor, known: Tensor) -> float:

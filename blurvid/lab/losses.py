@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from blurvid.config import FRAMES, MIDDLE
 from blurvid.errors import WeightsError
-from blurvid.weights.store import shapes_problem
+from blurvid.weights.store import check_shapes
 
 Features = Callable[[Tensor], list[Tensor]]
 
@@ -161,9 +161,7 @@ def load_vgg(path: Path) -> VGGFeatures:
         with safe_open(path, framework="pt") as stored:
             names = vgg.state_dict().keys() & stored.keys()
             shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in names}
-            problem = shapes_problem(vgg, shapes)
-            if problem is not None:
-                raise WeightsError(f"{path} does not fit VGG16: {problem}")
+            check_shapes(vgg, shapes, path, "VGG16")
             tensors = {name: stored.get_tensor(name).float() for name in names}
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file") from error

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from blurvid.bounds import edges_of
 from blurvid.errors import InputError, OptionError
 from blurvid.flow import region_of
 from blurvid.media.exif import resized_exif
 from blurvid.media.photo import Photo
 from blurvid.media.read import read_photo
-from blurvid.regions import edges_of
 
 RegionLike: TypeAlias = str | Path | Sequence[float] | NDArray[Any] | Tensor
 """What a region may come as."""

@@ -21,7 +21,7 @@ from blurvid.media.pixels import frame_pixels, on_white
 from blurvid.media.png import save_png
 from blurvid.media.profile import profile_space, srgb_converter
 from blurvid.media.tiff import save_tiff
-from blurvid.targets import check_file, still_kind
+from blurvid.targets import check_file, kind_of
 
 _LABELS = {"jpg": "JPEG", "webp-frames": "WebP"}
 _JPEG_BLOCK = 65_502
@@ -56,7 +56,7 @@ def write_still(
         ValueError: another shape or size than the photo's, or NaN values.
     """
     target = Path(target)
-    kind = still_kind(target)
+    kind = kind_of(target, single=True)
     check_file(target, overwrite)
     with replacing([target]) as (temporary,):
         save_still(image, temporary, photo, kind, target)

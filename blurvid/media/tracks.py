@@ -74,7 +74,7 @@ def write_tracks(
         path: a file for the sound; it is written over.
         timing: of the pictures; where it is that of a part, nothing before and after is taken.
         slower: how many times as long the pictures shall take.
-        audio: one of `config.SOUNDS`; what is kept is copied where the container may hold it.
+        audio: one of `config.Sound`; what is kept is copied where the container may hold it.
         webm: for WebM, with Opus, instead of MP4, with AAC.
 
     Raises:

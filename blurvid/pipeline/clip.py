@@ -8,7 +8,7 @@ import shlex
 import tempfile
 import webbrowser
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blurvid import media, runtime
-from blurvid.config import DEFAULT_GAMMA, FRAMES, MODELS, ClipOptions, OrderOptions
+from blurvid.config import DEFAULT_GAMMA, FRAMES, MODELS, ClipChanges, ClipOptions
 from blurvid.errors import OptionError, OutputError, reason
 from blurvid.exposure import average_frames, psnr_of
 from blurvid.flow import Field, Motion, measure
 from blurvid.flow.pyramid import COARSEST
 from blurvid.pipeline.fitted import Fitted, times_of
-from blurvid.pipeline.memory import in_pieces, room_for
 from blurvid.pipeline.order import arrange, movables
+from blurvid.pipeline.sizes import in_pieces, room_for
 from blurvid.pipeline.trust import Trust, assess, reblur_map
 from blurvid.pipeline.verdict import Verdict, judge
 from blurvid.recipe import Recipe, check_beyond, check_frames
@@ -165,12 +165,11 @@ class Clip:
         if self.seven is not None:
             arranged = self.resample(FRAMES).arranged(direction, flips)
             return arranged.resample(len(self.tensor))
-        order = self.recipe.order
-        order = OrderOptions(
-            order.direction if direction == "auto" else direction,
-            order.flips + tuple(region.name for region in flips),
+        recipe = dataclasses.replace(
+            self.recipe,
+            direction=self.recipe.direction if direction == "auto" else direction,
+            flips=self.recipe.flips + tuple(region.name for region in flips),
         )
-        recipe = dataclasses.replace(self.recipe, order=order)
         trust = self.trust() if len(self.tensor) > 1 else None  # the same in any order
         frames = self.tensor.clone() if own is None else own
         turned = arrange(frames, direction, flips, self.fitted.field if self.fitted else None)
@@ -207,7 +206,7 @@ class Clip:
     def _assessed(self) -> Trust:
         return assess(
             *(self._own, self.photo.pixels, self.scale),
-            fixed=self.recipe.quality.scale != "auto",
+            fixed=self.recipe.scale != "auto",
             any_length=self.recipe.model == MODELS[0],
         )
 
@@ -296,7 +295,7 @@ class Clip:
         stem: str | None = None,
         overwrite: bool = False,
         kind: str | None = None,
-        **changes: Any,
+        **changes: Unpack[ClipChanges],
     ) -> list[Path]:
         """Write the frames as a file (`.mp4`, `.webm`, `.gif`, `.webp`, `.html`), or as PNG files.
 
@@ -352,7 +351,7 @@ class Clip:
     def _notes(self) -> media.Notes:
         """What a player shows besides: how the frames came about, and what moves on its own."""
         trust, recipe = self.trust(), self.recipe
-        part = {} if recipe.part.region is None else {"region": str(recipe.part.region)}
+        part = {} if recipe.region is None else {"region": str(recipe.region)}
         stem = "photo" if self.photo.name == "-" else Path(self.photo.name).stem or "photo"
         outputs = {end.upper(): shlex.quote(f"{stem}.{end}") for end in ("mp4", "gif", "webp")}
         return media.Notes(

@@ -1,4 +1,4 @@
-"""One photo to its clip: a loaded model, in whatever memory there is."""
+"""One photo to its clip: the model is loaded, and sees the photo in whatever memory there is."""
 
 from __future__ import annotations
 
@@ -6,29 +6,47 @@ import copy
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Unpack
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid import media, runtime
-from blurvid.config import FRAMES, OrderOptions
+from blurvid.config import FRAMES, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError
-from blurvid.models import GivenPicture, MiddleOf, MotionModel, SelfEnsemble, SequenceModel
+from blurvid.models import (
+    GivenPicture,
+    GuidedCascade,
+    MiddleOf,
+    MotionModel,
+    SelfEnsemble,
+    SequenceModel,
+    middle_of,
+)
+from blurvid.models.cascade import Cascade
 from blurvid.pipeline.clip import Clip
 from blurvid.pipeline.fitted import Fitted, hints_of, times_of
-from blurvid.pipeline.memory import (
-    FRAME_SIZE,
-    Plan,
-    frames_on_disk,
-    plan,
-    room_for,
-)
 from blurvid.pipeline.part import MARGIN, part_of
-from blurvid.pipeline.scale import choose, restore, shrink
-from blurvid.pipeline.tiles import fill_in_tiles
-from blurvid.recipe import Recipe
-from blurvid.trajectory import Progress
+from blurvid.pipeline.sizes import (
+    FRAME_SIZE,
+    View,
+    choose,
+    fill_in_tiles,
+    fit,
+    frames_on_disk,
+    restore,
+    room_for,
+    shrink,
+    view_of,
+)
+from blurvid.recipe import GIVEN, Choices, Recipe, Source, resolve
+from blurvid.trajectory import Course, Progress, Proposal, Sighting, sighted
+from blurvid.weights import WeightSet
+from blurvid.weights.foreign import load_foreign
+from blurvid.weights.store import load
 
 FITTING = 0.9
 """Share of the time that a fit takes, about; the rest is for frames."""
@@ -53,7 +71,7 @@ class Found:
 
 
 class Extractor:
-    """A loaded model on its device, for many photos. `pipeline.opened` makes them.
+    """A loaded model on its device, for many photos. `opened` makes them.
 
     Args:
         model: what gives the frames, on its device.
@@ -65,6 +83,8 @@ class Extractor:
 
     on_progress: Progress | None = None
     """Told what begins in an image, and the share of it that is done."""
+    expected: Proposal | None = None
+    """Motion that is known before the photo is asked, where its model fits one."""
 
     def __init__(
         self,
@@ -76,18 +96,17 @@ class Extractor:
     ) -> None:
         self.network, self.recipe = model, recipe
         self.device, self.dtype, self.max_memory = device, dtype, max_memory
-        self.flips = tuple(media.region(value) for value in recipe.order.flips)
-        region, passes = recipe.part.region, recipe.quality.passes
-        self.part = None if region is None else media.region(region)
+        self.flips = tuple(media.region(value) for value in recipe.flips)
+        self.part = None if recipe.region is None else media.region(recipe.region)
         self.fitting: MotionModel | None = None
         """The model that fits motion, where it is one that does."""
-        self.still = tuple(media.region(value) for value in recipe.hints.still)
+        self.still = tuple(media.region(value) for value in recipe.still)
         whole = model.model if isinstance(model, MiddleOf) else model
         if isinstance(whole, MotionModel):
             self.fitting = whole
-            self.fitting.passes = passes
-        plain = passes == 1 or self.fitting is not None
-        self.model = model if plain else SelfEnsemble(model, passes)
+            self.fitting.passes = recipe.passes
+        plain = recipe.passes == 1 or self.fitting is not None
+        self.model = model if plain else SelfEnsemble(model, recipe.passes)
 
     @property
     def host_memory(self) -> int | None:
@@ -120,7 +139,8 @@ class Extractor:
             photo=photo,
             recipe=dataclasses.replace(
                 self.recipe,
-                order=OrderOptions(),
+                direction="auto",
+                flips=(),
                 precision=str(found.dtype).removeprefix("torch."),
                 frames=len(found.frames),
                 beyond=0,
@@ -132,13 +152,41 @@ class Extractor:
             fitted=found.fitted if self.model.count > 1 else None,
             host_memory=self.host_memory,
         )
-        direction = self.recipe.order.direction
+        direction = self.recipe.direction
         if direction != "auto" or self.flips:
             with runtime.memory_guard(torch.device("cpu")):
                 clip = clip.arranged(direction, self.flips, clip.tensor)
         if self.recipe.count not in (1, FRAMES):
             clip = clip.resample(self.recipe.frames, self.recipe.beyond)
         return dataclasses.replace(clip, seconds=time.perf_counter() - started)
+
+    def expecting(self, motion: Proposal | None) -> Extractor:
+        """The same for a photo whose motion is known, such as a picture of a video."""
+        other = copy.copy(self)
+        other.expected = motion
+        return other
+
+    def sighted(self, course: Course) -> Sighting:
+        """Compare what the model sees in the blur of a video's picture with where things go.
+
+        Raises:
+            DeviceError: too little memory.
+        """
+        model = self.fitting
+        if model is None or isinstance(model.middle, GivenPicture):
+            return 0.0, 0.0
+        model.dtype = self.dtype
+
+        def see(picture: Tensor) -> Proposal:
+            y = picture.to(self.device)
+            told = model.propose(model.sharpen(y), y)
+            return Proposal(told.motion.each(lambda field: field.cpu()), told.error.cpu())
+
+        with runtime.memory_guard(self.device):
+            try:
+                return sighted(course, see)
+            except OverflowError:  # it will be told when the picture is extracted
+                return 0.0, 0.0
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse a photo that there is too little memory for, before its pixels are read.
@@ -148,10 +196,10 @@ class Extractor:
         Raises:
             DeviceError: too little memory.
         """
-        whole = self.part is None and self.recipe.quality.scale in ("auto", 1)
+        whole = self.part is None and self.recipe.scale in ("auto", 1)
         if self.fitting is not None and whole and self.device.type == "cpu":
             room = runtime.room(self.device, self.max_memory)
-            self._plan(height, width, self.device, self.dtype, room)
+            self._view(height, width, self.device, self.dtype, room)
 
     def _of_part(self, photo: media.Photo, region: media.Region) -> Clip:
         """Do what is asked for of a region, as if it were the photo but for a margin."""
@@ -162,9 +210,12 @@ class Extractor:
         inner.part = None
         inner.flips = tuple(flip.within(seen, height, width) for flip in self.flips)
         inner.still = tuple(rest.within(seen, height, width) for rest in self.still)
-        clip = part_of(inner(media.cropped(photo, seen)), photo, part, seen, self.recipe.part.paste)
-        told = dataclasses.replace(self.recipe.part, region=part.name)
-        return dataclasses.replace(clip, recipe=dataclasses.replace(clip.recipe, part=told))
+        if self.expected is not None:
+            place = slice(seen.top, seen.bottom), slice(seen.left, seen.right)
+            inner.expected = self.expected.part(place, height, width)
+        clip = part_of(inner(media.cropped(photo, seen)), photo, part, seen, self.recipe.paste)
+        recipe = dataclasses.replace(clip.recipe, region=part.name)
+        return dataclasses.replace(clip, recipe=recipe)
 
     def scaled(self, y: Tensor) -> Found:
         """Extract frames at the scale asked for, `auto` choosing one, and bring them to full size.
@@ -172,7 +223,7 @@ class Extractor:
         Args:
             y: as for `frames`, which sees it at the scale 1.
         """
-        wanted = self.recipe.quality.scale
+        wanted = self.recipe.scale
         # One frame shows no motion to measure, and what fits motion has sizes of its own.
         if wanted == "auto" and (self.model.count == 1 or self.fitting is not None):
             wanted = 1.0
@@ -223,7 +274,7 @@ class Extractor:
         problem: DeviceError | None = None
         for _ in range(ATTEMPTS):
             try:
-                how = self._plan(y.shape[-2], y.shape[-1], self.device, dtype, room)
+                how = self._view(y.shape[-2], y.shape[-1], self.device, dtype, room)
             except DeviceError as error:
                 problem = problem or error
                 break
@@ -247,25 +298,25 @@ class Extractor:
         cpu = torch.device("cpu")
         runtime.place(self.network, cpu)
         try:
-            how = self._plan(y.shape[-2], y.shape[-1], cpu, torch.float32, runtime.room(cpu))
+            how = self._view(y.shape[-2], y.shape[-1], cpu, torch.float32, runtime.room(cpu))
             found = self._run(y, cpu, torch.float32, how)
         finally:
             runtime.place(self.network, self.device)
         return _warned(found, f"{self.device} has too little memory; done on the CPU")
 
-    def _plan(
+    def _view(
         self, height: int, width: int, device: torch.device, dtype: torch.dtype, room: int
-    ) -> Plan:
+    ) -> View:
         """Choose how to run the model on (1, 3, H, W) in so many bytes of `room`."""
-        return plan(
+        return view_of(
             *(self.model, height, width, dtype.itemsize, room),
             # Only CUDA devices have memory of their own; that of MPS is the host's.
             host=runtime.room(torch.device("cpu")) if device.type == "cuda" else None,
             whole=self.fitting is not None,
         )
 
-    def _run(self, y: Tensor, device: torch.device, dtype: torch.dtype, how: Plan) -> Found:
-        """Run the model on (1, 3, H, W) as planned; the frames are where the plan says."""
+    def _run(self, y: Tensor, device: torch.device, dtype: torch.dtype, how: View) -> Found:
+        """Run the model on (1, 3, H, W) in such a view; the frames are where it says."""
         height, width = y.shape[-2:]
         shape = (self.model.count, 3, height, width)
         near = how.near and self.fitting is None
@@ -292,7 +343,9 @@ class Extractor:
             name = self.recipe.middle.name if self.recipe.middle else "given"
             sizes = [f"{x.shape[-1]}x{x.shape[-2]}" for x in (model.middle.frame, y)]
             raise InputError(f"{name}: the middle frame has {sizes[0]} px, the photo {sizes[1]} px")
-        hints, notes = hints_of(self.recipe.hints.motion, self.still, y.shape[-2], y.shape[-1])
+        hints, notes = hints_of(self.recipe.motion, self.still, y.shape[-2], y.shape[-1])
+        if hints.motion is None:
+            hints = dataclasses.replace(hints, motion=self.expected)
         model.dtype = dtype
         try:
             found = model.fit(y, lambda stage, share: self.tell(stage, FITTING * share), hints)
@@ -308,18 +361,102 @@ def _warned(found: Found, warning: str) -> Found:
     return dataclasses.replace(found, warnings=(*found.warnings, warning))
 
 
-def fit(y: Tensor, multiple: int) -> Tensor:
-    """Pad (C, H, W) to the right and below by reflection until `multiple` divides both sides.
+@contextmanager
+def opened(recipe: Recipe, run: RunOptions = RunOptions()) -> Iterator[Extractor]:
+    """Load what a recipe names, and keep it ready for the time of a block.
+
+    Args:
+        recipe: what `resolve` or `resolve_middle` gives.
+        run: device, threads, memory.
+
+    Yields:
+        A function from a photo to its `Clip`.
+
+    Raises:
+        InputError: a mask or a middle frame that cannot be read.
+        WeightsError: weights missing or damaged.
+        DeviceError: the device is not there.
+    """
+    with runtime.running(run) as (device, dtype):
+        network = _middle(recipe.weights) if recipe.frames == 1 else _sequence(recipe)
+        assert isinstance(network, nn.Module)
+        runtime.place(network, device)
+        yield Extractor(network, recipe, device, dtype, run.max_memory)
+
+
+def _sequence(recipe: Recipe) -> SequenceModel:
+    """Load a model of all frames, with another network for the middle one where one is named."""
+    assert isinstance(recipe.weights.origin, WeightSet)
+    network = load(recipe.weights.origin)
+    if recipe.middle is not None and isinstance(network, MotionModel):
+        network.middle = _middle(recipe.middle)
+    elif recipe.middle is not None and isinstance(network, Cascade):
+        return GuidedCascade(network, _middle(recipe.middle))
+    return network
+
+
+def _middle(source: Source) -> SequenceModel:
+    """Load what gives the middle frame alone."""
+    if isinstance(source.origin, WeightSet):
+        return middle_of(load(source.origin))
+    assert source.origin is not None
+    if source.kind == GIVEN:
+        return GivenPicture(media.read_photo(source.origin).pixels)
+    return load_foreign(source.origin)
+
+
+def extractor(
+    weights_name: str | Path | WeightSet | None = None,
+    run: RunOptions = RunOptions(),
+    *,
+    model: str = "auto",
+    middle: str | Path = "auto",
+    **choices: Unpack[Choices],
+) -> AbstractContextManager[Extractor]:
+    """Load a model and keep it ready for the time of a block, see `opened`.
+
+    Args:
+        weights_name: name or folder of a weight set, or one found already.
+        run: device, precision, threads.
+        model: as for `recipe.resolve`, as are the others.
+        middle: what gives the middle frame.
+        choices: fields of the recipe.
+    """
+    return opened(resolve(model, weights_name, middle, run.precision, **choices), run)
+
+
+def extract(
+    photo: media.PhotoLike,
+    *,
+    run: RunOptions = RunOptions(),
+    model: str = "auto",
+    weights_name: str | Path | WeightSet | None = None,
+    middle: str | Path = "auto",
+    **choices: Unpack[Choices],
+) -> Clip:
+    """Turn one motion-blurred photo into the seven sharp frames it was made of.
+
+    Args:
+        photo: a path, an open binary file, a PIL image, a numpy array ((H, W, 3) uint8, or
+            float in [0, 1]) or a tensor ((3, H, W) in [0, 1]), RGB.
+        run: device, precision, threads.
+        model: as for `recipe.resolve`, such as `direct`.
+        weights_name: the same, as are the others.
+        middle: what gives the middle frame.
+        choices: fields of the recipe, such as `frames=25`, `beyond=1` or `direction="left"`.
 
     Returns:
-        (C, H', W'); the image is the upper left part of it, or all of it and no copy.
+        The clip, of the photo's size or that of its part; its `recipe` tells what made it.
+
+    Raises:
+        OptionError: an option is out of range.
+        InputError: an unreadable photo.
+        WeightsError: weights missing or damaged.
+        DeviceError: the device is not there or has too little memory.
+        TypeError: no such field.
     """
-    if not any(side % multiple for side in y.shape[-2:]):
-        return y
-    y = y.unsqueeze(0)
-    for _ in range(2):  # reflection reaches at most side - 1 pixels far at a time
-        right, below = (-side % multiple for side in (y.shape[-1], y.shape[-2]))
-        right, below = min(right, y.shape[-1] - 1), min(below, y.shape[-2] - 1)
-        y = F.pad(y, (0, right, 0, below), mode="reflect")
-    right, below = (-side % multiple for side in (y.shape[-1], y.shape[-2]))
-    return F.pad(y, (0, right, 0, below), mode="replicate")[0]
+    recipe = resolve(model, weights_name, middle, run.precision, **choices)
+    photo = media.as_photo(photo)
+    with opened(recipe, run) as ready:
+        clip = ready(photo)
+    return dataclasses.replace(clip, warnings=recipe.warnings + clip.warnings)

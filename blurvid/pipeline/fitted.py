@@ -17,7 +17,7 @@ from blurvid.flow import Field
 from blurvid.flow.pyramid import FLOW_SIDE
 from blurvid.flow.seam import flip
 from blurvid.models import MotionModel
-from blurvid.trajectory import Fit, Hints, Motion, Restored, resting
+from blurvid.trajectory import Fit, Hints, Motion, Proposal, Restored, resting
 
 STILL = 0.5
 """Half the way [px] that is longer in hardly any place, below which nothing moves."""
@@ -96,7 +96,7 @@ class Fitted:
 
 def hints_of(
     way: tuple[float, float] | None, still: Sequence[media.Region], height: int, width: int
-) -> tuple[Hints | None, tuple[str, ...]]:
+) -> tuple[Hints, tuple[str, ...]]:
     """What the user knows of the motion, for a photo of H x W, and what the user should know.
 
     Args:
@@ -109,8 +109,6 @@ def hints_of(
         OptionError: a point.
         InputError: a region outside of the photo.
     """
-    if way is None and not still:
-        return None, ()
     mask: Tensor | None = None
     notes: tuple[str, ...] = ()
     for region in still:
@@ -120,8 +118,8 @@ def hints_of(
         mask = found if mask is None else mask | found
         notes += told
     # From the first frame to the last, everything moves by -2 a.
-    shift = None if way is None else (-way[0] / 2, -way[1] / 2)
-    return Hints(shift, None if mask is None else mask[None, None].float()), notes
+    known = None if way is None else Proposal.uniform((-way[0] / 2, -way[1] / 2), height, width)
+    return Hints(known, None if mask is None else mask[None, None].float()), notes
 
 
 def times_of(count: int = FRAMES, beyond: int = 0) -> list[float]:

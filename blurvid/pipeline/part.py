@@ -10,8 +10,7 @@ from torch import Tensor
 from blurvid import media
 from blurvid.media import Box
 from blurvid.pipeline.clip import Clip
-from blurvid.pipeline.memory import room_for
-from blurvid.pipeline.tiles import RAMP
+from blurvid.pipeline.sizes import RAMP, room_for
 from blurvid.pipeline.trust import assess
 
 MARGIN = 128

@@ -17,8 +17,7 @@ from blurvid.exposure import average_frames
 from blurvid.flow import Field, neighboring
 from blurvid.flow.pyramid import LUMA
 from blurvid.flow.sampling import limited, pixel_grid, sample
-from blurvid.pipeline.memory import PIXELS_AT_ONCE
-from blurvid.pipeline.scale import LEAST_SIDE, SCALES, TRAINED_MOTION
+from blurvid.pipeline.sizes import LEAST_SIDE, PIXELS_AT_ONCE, SCALES, TRAINED_MOTION
 
 CELL = 8
 """Least side of a cell, for which one error is expected [px]..."""

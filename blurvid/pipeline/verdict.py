@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blurvid.flow import Field
 from blurvid.flow.pyramid import LUMA
-from blurvid.pipeline.memory import PIXELS_AT_ONCE
+from blurvid.pipeline.sizes import PIXELS_AT_ONCE
 
 Level = Literal["sharper", "some", "none"]
 

@@ -30,6 +30,7 @@ from blurvid.flow import Chain, Costs, Placed, Ways, meet, ways
 from blurvid.pipeline.extraction import Extractor
 from blurvid.recipe import GIVEN
 from blurvid.targets import check_file
+from blurvid.trajectory import Courses, Shutter, Sighting
 
 PIECE = 16
 """Frames of the input whose sevens are encoded as one piece, which a killed run need not repeat."""
@@ -42,7 +43,7 @@ _DOUBTS = {
     "still": "no motion found",
 }
 """What is said of the reasons not to believe a frame's seven, see `trust.Trust`."""
-_FORMAT = 5
+_FORMAT = 6
 """Of the work folder; another one is begun anew."""
 
 Sevens = NDArray[np.uint8]
@@ -62,7 +63,7 @@ class SlowVideo:
     fps: Fraction
     """Of the output; on average, where frames are not shown equally long."""
     audio: str
-    """What became of the sound: one of `config.SOUNDS`; `none` if there was none."""
+    """What became of the sound: one of `config.Sound`; `none` if there was none."""
     seconds: float
     """Time that it took, without what an earlier run had done."""
     warnings: tuple[str, ...] = ()
@@ -315,36 +316,60 @@ class _Run:
         """
         notes = self.shelf.joints()
         chain: Chain[int] = Chain()
-        shape: tuple[int, ...] | None = None
-        frames = media.timed_frames(self.source, timing=self.info.timing)
-        for index, (shown, picture) in enumerate(frames):
-            if shape is not None and picture.shape != shape:
-                raise InputError(f"{self.source}: frame {index + 1} has another size")
-            shape = picture.shape
-            self.ticks.append(self.info.timing.place(shown, self.ticks[-1] if index else -1))
+        courses, shutter = Courses(), Shutter()
+        for index, (now, after) in enumerate(_followed(self._timed())):
+            self.ticks.append(now.tick)
             note = next(notes, None)
             first = index <= self.begin - _KEPT
+            if note is not None:
+                shutter.learn(_sightings(note))
             if index < self.begin - _KEPT:
                 assert note is not None
                 yield from chain.repeat(index, _costs(note), None)
                 continue
-            seen = _ways(self._sevens(index, picture))
+            known: list[Sighting] = []
+            extract = self.extract
+            if extract.fitting is not None:
+                apart = 1.0 if after is None else (after.tick - now.tick) / self.usual
+                following = None if after is None else _floats(after.picture[None])[0]
+                course = courses.push(_floats(now.picture[None])[0], following, apart)
+                if course is not None and note is None:
+                    known.append(extract.sighted(course))
+                    shutter.learn(known)
+                if course is not None and shutter.share is not None:
+                    extract = extract.expecting(course.during(shutter.share))
+            seen = _ways(self._sevens(index, now.picture, extract))
             if first and note is not None:
                 yield from chain.repeat(index, _costs(note), seen)
             else:
                 decided = chain.push(index, seen)
                 if note is None:
-                    self.shelf.note({"costs": chain.costs})
+                    self.shelf.note({"costs": chain.costs, "sightings": known})
                 yield from decided
             if self.on_step is not None:
                 self.on_step(self.count, max(self.count, self.info.timing.count))
         yield from chain.finish()
 
-    def _sevens(self, index: int, picture: NDArray[np.uint8]) -> Sevens:
+    @property
+    def usual(self) -> float:
+        """Ticks from one frame to the next, on average."""
+        return self.info.timing.end / self.info.timing.count
+
+    def _timed(self) -> Iterator[_Timed]:
+        """The frames of the input, with the ticks at which they are shown."""
+        tick, shape = -1, None
+        frames = media.timed_frames(self.source, timing=self.info.timing)
+        for index, (shown, picture) in enumerate(frames):
+            if shape is not None and picture.shape != shape:
+                raise InputError(f"{self.source}: frame {index + 1} has another size")
+            shape, tick = picture.shape, self.info.timing.place(shown, tick)
+            yield _Timed(tick, picture)
+
+    def _sevens(self, index: int, picture: NDArray[np.uint8], extract: Extractor) -> Sevens:
         """The seven of a frame, from the shelf or else made and put there."""
         sevens = self.shelf.get(index)
         if sevens is None:
-            clip = self.extract(picture)
+            clip = extract(picture)
             trust = clip.trust()
             self.made += 1
             self.doubts.update(trust.reasons)
@@ -352,6 +377,29 @@ class _Run:
             sevens = clip.frames
             self.shelf.put(index, sevens)
         return sevens
+
+
+@dataclass(frozen=True, eq=False)
+class _Timed:
+    """A frame of the input."""
+
+    tick: int
+    """When it is shown."""
+    picture: NDArray[np.uint8]
+
+
+def _followed(frames: Iterator[_Timed]) -> Iterator[tuple[_Timed, _Timed | None]]:
+    """Each frame with the one after it."""
+    now = next(frames, None)
+    while now is not None:
+        after = next(frames, None)
+        yield now, after
+        now = after
+
+
+def _sightings(note: Mapping[str, Any]) -> list[Sighting]:
+    """Sightings as they were before they were noted."""
+    return [(length, share) for length, share in note["sightings"]]
 
 
 def _floats(sevens: Sevens) -> Tensor:

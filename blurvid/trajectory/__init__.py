@@ -5,12 +5,12 @@ photo is their mean in linear light. `fit` finds L, a and b with the help of net
 """
 
 from blurvid.exposure import TIMES
+from blurvid.trajectory.course import Course, Courses, Shutter, Sighting, sighted
+from blurvid.trajectory.hints import Hints, Proposal
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.pyramid import (
     Fit,
-    Hints,
     Progress,
-    Proposal,
     Restored,
     fit,
     resting,

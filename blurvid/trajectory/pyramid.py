@@ -20,6 +20,7 @@ from torch import Tensor
 from blurvid.trajectory.choose import choose, deblurred, oriented, sharpened, steady
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.grain import denoised, noise_of
+from blurvid.trajectory.hints import Hints, Proposal, clearer
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, refine
 from blurvid.trajectory.sampling import blur, by_bands, resize
@@ -30,15 +31,6 @@ Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Proposal:
-    """Motion as a network sees it."""
-
-    motion: Motion
-    error: Tensor
-    """Error of `a` to be expected [px], (1, 1, H, W)."""
-
-
-@dataclass(frozen=True, eq=False)
 class Restored:
     """The picture that moved."""
 
@@ -46,33 +38,6 @@ class Restored:
     """L, (1, 3, H, W), RGB in [0, 1]."""
     features: Tensor
     """What its network needs to render frames, of whatever shape."""
-
-
-@dataclass(frozen=True, eq=False)
-class Hints:
-    """What somebody knows of the motion."""
-
-    shift: tuple[float, float] | None = None
-    """`a` of the whole picture, about [px of the photo]: where the fit begins."""
-    still: Tensor | None = None
-    """1 where nothing moves, else 0, (1, 1, H, W)."""
-
-    def start(self, y: Tensor, width: int) -> Motion | None:
-        """The motion to begin with, of a photo (1, 3, h, w) that had the `width` W."""
-        if self.shift is None:
-            return None
-        a = y.new_tensor(self.shift).view(1, 2, 1, 1) * (y.shape[-1] / width)
-        return Motion.straight(a.expand(1, 2, *y.shape[-2:]).contiguous())
-
-    def calm(self, motion: Motion) -> Motion:
-        """The motion without that of what stays at rest."""
-        if self.still is None:
-            return motion
-        size = _limited(motion.size, MARKED)
-        fine = replace(motion, whole=None).resized(size)
-        still = F.interpolate(self.still, size, mode="bilinear", antialias=True)
-        moves = 1 - still.to(fine.a)
-        return replace(fine.each(lambda field: field * moves), whole=motion.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +93,6 @@ UNEXPLAINED = -32.0
 """Re-blur error [dB] above which a network's picture is brought nearer to the photo..."""
 SETTLED = Prior(steps=20, middle=0.2)
 """...from which it departs little: iterations also bring back noise, as texture."""
-MARKED = 2**20
-"""Pixels of the size at which it ends where the user says that things rest: edges show there."""
 SOLVED = 2**20
 """Pixels above which it is not: its matrix takes 300 bytes of each, and what is coarser was."""
 RESTING = (0.1, 0.35)
@@ -176,7 +139,7 @@ def fit(
     if noise_of(photo):
         y = denoised(photo)
     height, width = y.shape[-2:]
-    halvings, look = begin(y, networks, known.shift, tell)
+    halvings, look = begin(y, networks, known, tell)
     begun = BEGUN if halvings or look else 0.0
     sizes = [_size(height, width, k) for k in range(halvings, -1, -1)]
     work = [size[0] * size[1] for size in sizes]
@@ -189,7 +152,8 @@ def fit(
 
         seen = resize(y, size)
         if found is None:
-            found = _first(seen, networks, look, step, known, known.start(seen, width))
+            look = look or _look(seen, networks, step, known)
+            found = _restored(seen, look.middle, look.motion, networks, step, known)
         else:
             last = number == len(sizes) - 1
             found = _next(seen, networks, found, last, step, known)
@@ -202,7 +166,7 @@ def fit(
 def begin(
     y: Tensor,
     networks: Networks,
-    shift: tuple[float, float] | None = None,
+    hints: Hints | None = None,
     tell: Progress | None = None,
 ) -> tuple[int, Look | None]:
     """Find the largest size at which the networks see the motion that they see where it is short.
@@ -213,23 +177,23 @@ def begin(
     Args:
         y: photo, (1, 3, H, W).
         networks: what is learned.
-        shift: `a` of the whole picture [px], where it is known.
+        hints: what is known of the motion.
         tell: told what begins.
 
     Returns:
         How often the photo is halved, and what the networks say at that size, if they were asked.
     """
+    hints = hints or Hints()
     height, width = y.shape[-2:]
     most = max(0, round(math.log2(min(height, width) / LOOK)))
     if most == 0:
         return 0, None
-    if shift is not None:
-        return min(most, _halvings(math.hypot(*shift))), None
     small = resize(y, _size(height, width, most))
     middle = networks.sharpen(small)
-    motion = networks.propose(middle, small).motion
-    if _gain(middle, small, motion) <= GAIN:
+    told, known = hints.joined(networks.propose(middle, small))
+    if known is None and _gain(middle, small, told.motion) <= GAIN:
         return 0, None
+    motion = (known or told).motion
     longest = motion.reach * 2**most
     needed = min(most, _halvings(longest))
     for halvings in range(needed):
@@ -242,7 +206,7 @@ def begin(
                     tell(stage, BEGUN * (tried + part) / needed)
 
             seen = resize(y, size)
-            look = _look(seen, networks, step)
+            look = _look(seen, networks, step, hints)
             found = look.motion.reach * size[1] / look.motion.size[1]
             if found >= SEEN * there and _cleared(look, seen) >= CLEAR:
                 return halvings, look
@@ -272,34 +236,18 @@ def resting(motion: Motion) -> Tensor:
     return by_bands(rest, motion.size[0], 6)
 
 
-def _first(
-    y: Tensor,
-    networks: Networks,
-    look: Look | None,
-    tell: Progress,
-    hints: Hints,
-    start: Motion | None,
-) -> Fit:
-    """The answer at the smallest size, or the only one; `start` stands for what networks see."""
-    if start is not None:
-        tell("middle frame", 0.02)
-        middle = networks.sharpen(y)
-        small_middle, small_y = _work_size(middle), _work_size(y)
-        begun = start.resized((small_y.shape[-2], small_y.shape[-1]))
-        look = Look(middle, _refined(small_middle, small_y, begun, None))
-    look = look or _look(y, networks, tell)
-    return _restored(y, look.middle, look.motion, networks, tell, hints)
-
-
-def _look(y: Tensor, networks: Networks, tell: Progress) -> Look:
+def _look(y: Tensor, networks: Networks, tell: Progress, hints: Hints) -> Look:
     """Find the motion without a coarser answer."""
     tell("middle frame", 0.02)
     middle = networks.sharpen(y)
     tell("motion", 0.45)
     small_middle, small_y = _work_size(middle), _work_size(y)
-    told = networks.propose(small_middle, small_y)
+    told, known = hints.joined(networks.propose(small_middle, small_y))
     pair = _first_size(small_middle), _first_size(small_y)
     motion = _coarsely(*pair, told.motion, told.error)
+    if known is not None:
+        motion = clearer(*pair, motion, _coarsely(*pair, known.motion, known.error))
+        told = known
     if not _believed(_gain(*pair, motion), told):
         motion = Motion.straight(torch.zeros_like(motion.a))
     return Look(middle, _finely(small_middle, small_y, motion, told.error))

@@ -5,5 +5,4 @@ model. Everything that can be wrong with one raises `WeightsError`; a place that
 written raises `OutputError`. What is here loads no torch, unlike `store` and what imports sets.
 """
 
-from blurvid.weights.describe import SET_FILE, WeightSet, verify
-from blurvid.weights.sets import best_middle, cache_dir, find, list_sets
+from blurvid.weights.sets import SET_FILE, WeightSet, best_middle, cache_dir, find, list_sets

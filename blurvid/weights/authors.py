@@ -17,10 +17,9 @@ from torch import Tensor
 from blurvid.config import STAGES
 from blurvid.errors import WeightsError
 from blurvid.models import parts
-from blurvid.weights.describe import NAME, WeightSet
 from blurvid.weights.pickles import read_checkpoint
-from blurvid.weights.sets import find, sets_dir
-from blurvid.weights.store import check_free, fill, save, shapes_problem, skeleton
+from blurvid.weights.sets import NAME, WeightSet, find, sets_dir
+from blurvid.weights.store import check_free, check_shapes, fill, save, skeleton
 
 PUBLISHED = {
     "middle": "33977601d6919f3af9f4fdf49397f3946594aabb415495af06b2f9989460d37a",
@@ -99,9 +98,8 @@ def import_authors(
                 f"different files {_titles(STAGES)}"
             )
         ours = _translated(path, stage, state)
-        problem = shapes_problem(modules[stage], {key: tuple(t.shape) for key, t in ours.items()})
-        if problem is not None:
-            raise WeightsError(f"{path} does not fit the {_title(stage)}: {problem}")
+        shapes = {key: tuple(t.shape) for key, t in ours.items()}
+        check_shapes(modules[stage], shapes, path, f"the {_title(stage)}")
         fill(modules[stage], ours)
         known = digest == PUBLISHED[stage]
         found[stage] = {"name": path.name, "sha256": digest, "published": known}

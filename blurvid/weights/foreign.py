@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from blurvid.errors import WeightsError, first_line
 from blurvid.networks.one_frame import OneFrame
-from blurvid.weights.describe import refuse_pointer
+from blurvid.weights.sets import refuse_pointer
 
 BYTES_PER_PIXEL = 4096
 """What a network of another's is taken to need [bytes of float32 features]; NAFNet of width 64

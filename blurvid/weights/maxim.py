@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from blurvid.config import MaximSpec
 from blurvid.errors import WeightsError
 from blurvid.networks import axes, maxim
-from blurvid.weights.describe import NAME, WeightSet, read_file
-from blurvid.weights.sets import sets_dir
+from blurvid.weights.sets import NAME, WeightSet, read_file, sets_dir
 from blurvid.weights.store import check_free, fill, save, skeleton
 from blurvid.weights.tfjs import read_tfjs
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from blurvid.errors import OptionError, OutputError
 from blurvid.models import Cascade, MotionModel, Trainable
 from blurvid.networks import BDIRNet, FrameNet
-from blurvid.weights.describe import WeightSet
+from blurvid.weights.sets import WeightSet
 from blurvid.weights.store import load
 
 TOLERANCE = 1e-4
@@ -57,15 +57,6 @@ class Part:
     """Least H and W, in multiples."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A file that does what the network does."""
-
-    data: bytes
-    error: float
-    """Most that it differed from torch by, on images of three sizes."""
-
-
 def onnx_parts(weight_set: WeightSet) -> list[Part]:
     """The networks of a set that become a file each; of a motion model, its middle network too.
 
@@ -86,7 +77,7 @@ def onnx_parts(weight_set: WeightSet) -> list[Part]:
     return parts_of(load(weight_set))
 
 
-def export_onnx(part: Part, weight_set: WeightSet) -> Exported:
+def export_onnx(part: Part, weight_set: WeightSet) -> tuple[bytes, float]:
     """Turn a network into an ONNX file.
 
     Args:
@@ -94,7 +85,7 @@ def export_onnx(part: Part, weight_set: WeightSet) -> Exported:
         weight_set: where it is from.
 
     Returns:
-        The file, compared with torch by onnxruntime.
+        The file, and the most that it differed from torch by, on images of three sizes.
 
     Raises:
         OutputError: it does not do what the network does.
@@ -111,7 +102,7 @@ def export_onnx(part: Part, weight_set: WeightSet) -> Exported:
     error = _compared(part, data)
     if not error <= TOLERANCE:
         raise OutputError(f"the ONNX file of {part.name} differs from torch by {error:.1e}")
-    return Exported(data, error)
+    return data, error
 
 
 def parts_of(model: Trainable) -> list[Part]:

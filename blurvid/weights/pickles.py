@@ -14,7 +14,7 @@ import torch
 
 from blurvid.errors import DeviceError, WeightsError
 from blurvid.runtime import memory_guard
-from blurvid.weights.describe import read_file
+from blurvid.weights.sets import read_file
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickled number with which a checkpoint begins that is not a zip archive."""

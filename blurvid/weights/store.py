@@ -29,8 +29,7 @@ from blurvid.models import (
     parts,
     spec_from,
 )
-from blurvid.weights.describe import FORMAT, SET_FILE, WeightSet, described, read_part, read_set
-from blurvid.weights.sets import find
+from blurvid.weights.sets import FORMAT, SET_FILE, WeightSet, described, find, read_set
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 """Number formats that a weight set may hold."""
@@ -206,20 +205,23 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     module.load_state_dict(dict(tensors), strict=True, assign=True)
 
 
-def shapes_problem(
-    module: nn.Module, shapes: Mapping[str, tuple[int, ...]], source: str = "it"
-) -> str | None:
-    """Say how names or shapes differ from those of a module; None when they agree."""
+def check_shapes(
+    module: nn.Module, shapes: Mapping[str, tuple[int, ...]], path: Path, what: str
+) -> None:
+    """Raise WeightsError when names or shapes in a file differ from those of a module."""
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     missing, unknown = expected.keys() - shapes.keys(), shapes.keys() - expected.keys()
-    if missing:
-        return f"{source} lacks {_some(missing)}"
-    if unknown:
-        return f"{source} has the unknown {_some(unknown)}"
-    for name, shape in expected.items():
-        if shapes[name] != shape:
-            return f"{name} has the shape {shapes[name]} instead of {shape}"
-    return None
+    problems = [
+        *([f"it lacks {_some(missing)}"] if missing else ()),
+        *([f"it has the unknown {_some(unknown)}"] if unknown else ()),
+        *(
+            f"{name} has the shape {shapes[name]} instead of {shape}"
+            for name, shape in expected.items()
+            if shapes.get(name, shape) != shape
+        ),
+    ]
+    if problems:
+        raise WeightsError(f"{path} does not fit {what}: {problems[0]}")
 
 
 def _some(names: set[str]) -> str:
@@ -266,7 +268,7 @@ def _storable(part: str, module: nn.Module, dtype: torch.dtype) -> dict[str, Ten
 
 def _tensors(weight_set: WeightSet, part: str, module: nn.Module) -> dict[str, Tensor]:
     """What the file of a part holds for its module, fp32."""
-    path, model, data = weight_set.file(part), weight_set.model, read_part(weight_set, part)
+    path, model, data = weight_set.file(part), weight_set.model, weight_set.read(part)
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -279,9 +281,8 @@ def _tensors(weight_set: WeightSet, part: str, module: nn.Module) -> dict[str, T
             f"{path} holds {owner[1]:.40} of the {owner[0]:.40} model instead of {part} of "
             f"{model}; get the weight set again"
         )
-    problem = shapes_problem(module, {name: tuple(t.shape) for name, t in tensors.items()})
-    if problem is not None:
-        raise WeightsError(f"{path} does not fit the {model} model: {problem}")
+    shapes = {name: tuple(t.shape) for name, t in tensors.items()}
+    check_shapes(module, shapes, path, f"the {model} model")
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES:
             raise WeightsError(f"{path}: {name} holds numbers of type {tensor.dtype}")

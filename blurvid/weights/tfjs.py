@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurvid.errors import WeightsError
-from blurvid.weights.describe import read_file
+from blurvid.weights.sets import read_file
 
 MODEL_FILE = "model.json"
 MAX_JSON_BYTES = 2**26

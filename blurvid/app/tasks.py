@@ -1,4 +1,4 @@
-"""A photo that was brought, and what is asked for of it."""
+"""A photo that was brought, what is asked for of it, and what it has given."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import dataclasses
 import threading
 import time
 import unicodedata
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from blurvid import media
-from blurvid.app.results import Results
 from blurvid.atomic import Stopped
 from blurvid.bounds import Bounds, made
 from blurvid.config import (
@@ -22,11 +22,11 @@ from blurvid.config import (
     MODELS,
     MOST_FRAMES,
     QUALITIES,
-    OrderOptions,
-    QualityOptions,
 )
 from blurvid.errors import InputError, OptionError
 from blurvid.media import Box
+from blurvid.pipeline import Clip
+from blurvid.pipeline.sizes import frames_on_disk
 from blurvid.recipe import Recipe, resolve
 
 LONGEST_NAME = 100
@@ -38,7 +38,7 @@ _KNOWN = 0.04
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Asked:
     """What is asked for of a photo."""
 
     model: str = "auto"
@@ -49,7 +49,7 @@ class Wanted:
     """Left, top, width, height [px of the upright photo] of what is worked on; None is all."""
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Wanted:
+    def of(cls, values: Mapping[str, Any]) -> Asked:
         """Take what a page sends.
 
         Raises:
@@ -76,8 +76,8 @@ class Wanted:
         """
         return resolve(
             model=self.model,
-            quality=QualityOptions(passes=QUALITIES[self.quality]),
-            order=OrderOptions(self.direction),
+            passes=QUALITIES[self.quality],
+            direction=self.direction,
             frames=self.frames,
             precision=precision,
         )
@@ -103,13 +103,86 @@ class Picture:
         return media.cropped(photo, Box(top, top + high, left, left + wide))
 
 
+PLAYER = "html"
+KINDS = {
+    PLAYER: ".html",
+    "mp4": ".mp4",
+    "gif": ".gif",
+    "webp": ".webp",
+    "png": "_frames.zip",
+    "wipe": "_wipe.mp4",
+}
+"""What can be had, and how its name ends."""
+
+
+class Results:
+    """Frames of a photo, kept on the disk.
+
+    Args:
+        clip: the frames.
+        folder: where files of them lie.
+        stem: what these are called.
+    """
+
+    def __init__(self, clip: Clip, folder: Path, stem: str) -> None:
+        self._folder, self.stem = folder, stem
+        self._writing = threading.Lock()
+        self.warnings = clip.warnings
+        self.verdict = clip.verdict
+        self._clip = clip
+        self.file(PLAYER)
+        self._clip = _kept(clip)
+
+    def file(self, kind: str) -> Path:
+        """A file of the frames; made when it is asked for first.
+
+        Args:
+            kind: one of `KINDS`.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        path = self._folder / f"{self.stem}{KINDS[kind]}"
+        with self._writing:
+            if not path.exists():
+                if kind == "png":
+                    _zip_of_pictures(self._clip, path)
+                else:
+                    self._clip.save(path, compare="wipe" if kind == "wipe" else None)
+        return path
+
+
+def _kept(clip: Clip) -> Clip:
+    """The same frames and photo in a file, with hardly anything of them in memory."""
+    count, _, height, width = clip.tensor.shape
+    room = frames_on_disk(height, width, count + 1)
+    for index, frame in enumerate((*clip.tensor, clip.photo.pixels)):
+        room[index] = frame
+    photo = dataclasses.replace(clip.photo, pixels=room[count])
+    return dataclasses.replace(
+        clip, tensor=room[:count], photo=photo, seven=None, fitted=None, trusted=None
+    )
+
+
+def _zip_of_pictures(clip: Clip, path: Path) -> None:
+    """All frames in one file, as a browser saves one at a time."""
+    folder = path.with_suffix("")
+    stem = path.name.removesuffix(KINDS["png"])
+    written = clip.save(folder, kind="png", stem=stem)
+    with zipfile.ZipFile(path, "x") as bundle:  # PNG files are as small as they get
+        for file in written:
+            bundle.write(file, file.name)
+            file.unlink()
+    folder.rmdir()
+
+
 @dataclass(eq=False)
-class Job:
+class Task:
     """One piece of work: frames of a photo, or of a part of it."""
 
     number: int
     picture: Picture
-    wanted: Wanted
+    asked: Asked
     state: str = "waiting"
     """`waiting`, `working`, `done` or `failed`."""
     stage: str = ""
@@ -124,7 +197,7 @@ class Job:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of what is worked on [px]."""
-        part = self.wanted.part
+        part = self.asked.part
         return part[2:] if part else (self.picture.width, self.picture.height)
 
     def tell(self, stage: str, share: float) -> None:
@@ -151,7 +224,7 @@ class Job:
     def stem(self) -> str:
         """How its files are called."""
         stem = Path(self.picture.name).stem
-        return f"{stem}_part" if self.wanted.part else stem
+        return f"{stem}_part" if self.asked.part else stem
 
     def record(self, pace: float | None) -> dict[str, Any]:
         """What the page shows."""
@@ -163,7 +236,7 @@ class Job:
             "name": self.picture.name,
             "width": self.picture.width,
             "height": self.picture.height,
-            **dataclasses.asdict(self.wanted),
+            **dataclasses.asdict(self.asked),
             "state": self.state,
             "stage": self.stage,
             "share": round(self.share, 3),
