@@ -191,7 +191,7 @@ def _span(options: VideoOptions) -> media.Span | None:
         None if time is None else Fraction(time).limit_denominator(1_000_000)
         for time in (options.start, options.duration)
     )
-    return media.Span(begin or Fraction(0), length)
+    return begin or Fraction(0), length
 
 
 def _slower(fps: float | str, own: Fraction) -> Fraction:
