@@ -43,6 +43,21 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Way:
+    """How far something in a photo moves from the first frame to the last [px of the photo]."""
+
+    x: float
+    """To the right."""
+    y: float
+    """Downwards."""
+    region: Any = None
+    """Where it is in the photo, as `media.region` takes it, but for points; None is all of it."""
+
+    def __str__(self) -> str:
+        return f"{self.x:g},{self.y:g}" + ("" if self.region is None else f"@{self.region}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that the frames of a photo depend on, besides the photo."""
 
@@ -59,9 +74,9 @@ class Recipe:
     """Which way time runs, which a single photo cannot tell: one of `config.DIRECTIONS`."""
     flips: tuple[Any, ...] = ()
     """Regions in which time is turned around after that, each as `media.region` takes it."""
-    motion: tuple[float, float] | None = None
-    """How far the picture as a whole moves from the first frame to the last [px of the photo], x
-    to the right, y downwards; weighed with what the photo tells the motion model."""
+    motion: tuple[Way, ...] = ()
+    """About how the picture moves as a whole, and things in it, for the motion model: where it
+    does not see better."""
     still: tuple[Any, ...] = ()
     """Regions that stay at rest, each as `media.region` takes it, but for points; likewise."""
     frames: int = FRAMES
@@ -114,6 +129,8 @@ class Recipe:
             "quality": {"passes": self.passes, "scale": self.scale},
             "direction": self.direction,
             "flips": [str(region) for region in self.flips],
+            "motion": [str(way) for way in self.motion],
+            "still": [str(region) for region in self.still],
             "beyond": self.beyond,
             "region": None if self.region is None else str(self.region),
             "paste": self.paste,
@@ -141,7 +158,6 @@ class Recipe:
         Args:
             photo: its file, whose folder is left out; `-` for none.
         """
-        motion = self.motion
         name = "photo.jpg" if photo == "-" else Path(photo).name or "photo.jpg"
         words = ["blurvid", "extract", f"./{name}" if name.startswith("-") else name]
         words += ["--model", self.model, "--weights", self.weights.name]
@@ -151,7 +167,7 @@ class Recipe:
             ("--quality", passes, "fast"),
             ("--scale", self.scale, "auto"),
             ("--middle", middle, None),
-            ("--motion", motion and f"{motion[0]:g},{motion[1]:g}", None),
+            *(("--motion", way, None) for way in self.motion),
             *(("--still", region, None) for region in self.still),
             ("--direction", self.direction, "auto"),
             *(("--flip", region, None) for region in self.flips),
@@ -173,7 +189,7 @@ class Choices(TypedDict, total=False):
     scale: float | Literal["auto"]
     direction: str
     flips: tuple[Any, ...]
-    motion: tuple[float, float] | None
+    motion: tuple[Way, ...]
     still: tuple[Any, ...]
     frames: int
     beyond: int
@@ -208,7 +224,8 @@ def resolve(
         WeightsError: there are no such weights, or they are damaged.
         TypeError: no such field.
     """
-    for region in (*choices.get("flips", ()), *choices.get("still", ())):
+    ways = [way.region for way in choices.get("motion", ())]
+    for region in (*choices.get("flips", ()), *choices.get("still", ()), *ways):
         if isinstance(region, str) and edges_of(region) is None and not Path(region).exists():
             raise InputError(f"{region}: no such file or folder")
     if isinstance(weights_name, WeightSet):
@@ -227,7 +244,7 @@ def resolve(
         if recipe.scale not in ("auto", 1):
             told = "scale changes nothing: the motion model has sizes of its own"
             recipe = replace(recipe, scale="auto", warnings=(told,))
-    elif recipe.motion is not None or recipe.still:
+    elif recipe.motion or recipe.still:
         raise OptionError(f"hints on the motion are for the {MODELS[0]} model")
     elif recipe.count != FRAMES:
         raise OptionError(

@@ -187,7 +187,7 @@ class Train:
         for number in range(3):
             coarse = noise.integers(0, 256, (12, 12, 3), np.uint8)
             Image.fromarray(coarse).resize((64, 64)).save(place / "stills" / f"{number}.png")
-        from blurvid.lab.data.windows import write_windows
+        from blurvid.lab.data import write_windows
         from blurvid.lab.options import MotionOptions, SynthOptions
 
         motion = MotionOptions(max_path=4, covered=0.0)

@@ -41,10 +41,8 @@ from blurvid import media, weights
 from blurvid.cli import main
 from blurvid.config import FRAME_FORMATS
 from blurvid.errors import BlurvidError
-from blurvid.lab.data import open_source
-from blurvid.lab.data.stills import read_stills
-from blurvid.lab.data.windows import read_windows
-from blurvid.lab.data.windows.write import write_windows
+from blurvid.lab.data import open_source, read_windows, write_windows
+from blurvid.lab.data.clips import read_stills
 from blurvid.lab.evaluate import evaluate
 from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.lab.train.settings import change_settings, check_options

@@ -15,7 +15,7 @@ from blurvid.cli import main
 from blurvid.config import STAGES, CascadeSpec
 from blurvid.errors import OptionError
 from blurvid.lab import losses
-from blurvid.lab.data.windows import write_windows
+from blurvid.lab.data import write_windows
 from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.lab.train import check_options
 from blurvid.lab.train.objective import Objective

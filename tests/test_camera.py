@@ -16,8 +16,7 @@ from blurvid.bounds import check
 from blurvid.errors import OptionError
 from blurvid.exposure import average_frames, light_of
 from blurvid.lab.options import CameraOptions, MotionOptions
-from blurvid.lab.synth import IDEAL, develop, jpeg, simulate
-from blurvid.lab.synth.camera import defocus, light_up, shutter
+from blurvid.lab.synth import IDEAL, defocus, develop, jpeg, light_up, shutter, simulate
 
 MOTION = MotionOptions(max_path=8, gammas=(2.2, 2.2), still=0.0)
 

@@ -18,7 +18,7 @@ import blurvid
 from blurvid import config, doctor, media
 from blurvid.cli import main
 from blurvid.errors import BlurvidError
-from blurvid.lab.data.windows import read_windows
+from blurvid.lab.data import read_windows
 from blurvid.lab.options import SynthOptions, TrainOptions
 
 pytestmark = pytest.mark.usefixtures("here")

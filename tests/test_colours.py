@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from blurvid.media import Photo, read_photo, write_still
 from blurvid.media.heif import heif_codes
-from blurvid.media.pixels import flat_frames
+from blurvid.media.photo import flat_frames
 from blurvid.media.profile import HLG, PQ, Colours, hdr_to_srgb, of_codes, pq_light, profile_codes
 
 GREEN = (60, 180, 70)

@@ -16,11 +16,10 @@ from blurvid import media
 from blurvid.errors import InputError
 from blurvid.exposure import average_frames
 from blurvid.flow import sequence_motion
-from blurvid.lab.data import measured, open_source
+from blurvid.lab.data import Window, measured, open_source, write_windows
+from blurvid.lab.data.clips import read_stills
 from blurvid.lab.data.measured import MeasuredWindows
-from blurvid.lab.data.source import PrefetchSource, TrainingSource
-from blurvid.lab.data.stills import StillPool, read_stills
-from blurvid.lab.data.windows import Window, write_windows
+from blurvid.lab.data.source import PrefetchSource, StillPool, TrainingSource
 from blurvid.lab.options import CameraOptions, MotionOptions, SynthOptions, TrainOptions
 from blurvid.lab.synth import IDEAL, margin
 

@@ -7,7 +7,7 @@ import torch
 from blurvid import media
 from blurvid.errors import InputError, OptionError
 from blurvid.exposure import average_frames
-from blurvid.lab.data.windows import Window, write_windows
+from blurvid.lab.data import Window, write_windows
 from blurvid.lab.evaluate import evaluate, windows_from
 from blurvid.lab.metrics import score_sequence
 from blurvid.lab.options import SynthOptions

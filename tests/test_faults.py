@@ -25,7 +25,7 @@ from helpers import invoke, plan
 
 from blurvid import atomic, media, planning, weights
 from blurvid.errors import InputError, OutputError, WeightsError
-from blurvid.lab.data.windows import write_windows
+from blurvid.lab.data import write_windows
 from blurvid.lab.options import SynthOptions
 from blurvid.lab.train.state import load_state, save_state
 from blurvid.planning import Plan

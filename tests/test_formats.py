@@ -24,7 +24,7 @@ from PIL import Image, ImageCms, JpegImagePlugin
 
 from blurvid import media
 from blurvid.config import FRAME_FORMATS, DirectSpec
-from blurvid.media import metadata
+from blurvid.media.photo import Metadata
 from blurvid.networks import DirectNet
 from blurvid.weights import store
 
@@ -435,7 +435,7 @@ def test_rare_modes_of_pillow(mode):
     image = image.convert("RGB").convert(mode) if mode in ("HSV", "YCbCr", "1") else image
     image = image.convert(mode)
 
-    photo = media.photo_from_array(image)
+    photo = media.as_photo(image)
 
     grey = mode in ("1", "La")
     see = ("LA" if grey else "RGBA") if image.has_transparency_data else ("L" if grey else "RGB")
@@ -819,14 +819,14 @@ def test_no_exif_block_breaks_the_reader(changes, length):
     for at, value in changes:
         block[at] = value
     warnings = []
-    found = metadata.Metadata(exif=bytes(block[:length]))
-    exif, _, _ = metadata.kept(found, (24, 16), warnings)
+    found = Metadata(exif=bytes(block[:length]))
+    exif, _, _ = found.kept((24, 16), warnings)
     assert 1 <= found.orientation <= 8
     # six bytes of header, and the pointer to the next directory where it was cut off
     assert exif is None or len(exif) <= length + 6 + 4
     if not changes and length >= len(block):
         assert warnings == []
-        again, _, _ = metadata.kept(metadata.Metadata(exif=exif[6:]), (24, 16), warnings)
+        again, _, _ = Metadata(exif=exif[6:]).kept((24, 16), warnings)
         assert again == exif
 
 

@@ -5,8 +5,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from blurvid.config import DirectSpec
 from blurvid.lab import losses
-from blurvid.lab.train.vgg import VGGFeatures
+from blurvid.lab.losses import VGGFeatures
+from blurvid.lab.options import TrainOptions
+from blurvid.lab.train.objective import Objective
+from blurvid.networks import DirectNet
 
 SHAPE = (2, 3, 6, 8)
 PAIRS = ((1, 7), (2, 6), (3, 5))  # (i, 8 - i)
@@ -36,22 +40,27 @@ def shuffled(frames, order):
     return {**frames, **{i: frames[j] for i, j in zip((1, 2, 3, 5, 6, 7), order, strict=True)}}
 
 
-def test_equation_3_squared_error(estimates, truths):
-    e, t = arrays(estimates), arrays(truths)
-    assert_close(losses.middle(estimates[4], truths[4]).item(), float(((e[4] - t[4]) ** 2).mean()))
-
-
 def test_equation_3_perceptual_term(estimates, truths):
     vgg = VGGFeatures()
     e, t = estimates[4], truths[4]
-    found = losses.middle(e, t, vgg, weight=0.5) - losses.middle(e, t)
     squares = [
         ((a - b).double().numpy() ** 2).mean() / losses.SQUARED_PERCEPTUAL_RANGE
         for a, b in zip(vgg(e), vgg(t), strict=True)
     ]
-    assert_close(found.item(), 0.5 * float(np.sum(squares)), rtol=1e-3, atol=1e-6)
+    found = losses.perceptual(e, t, vgg)
+    assert_close(found.item(), float(np.sum(squares)), rtol=1e-3, atol=1e-6)
     assert losses.perceptual(e, e, vgg) == 0
-    assert_close(losses.middle(e, t, vgg, weight=0.0), losses.middle(e, t))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_equation_3(weight):
+    y, x = torch.rand(2, 3, 16, 16), torch.rand(2, 7, 3, 16, 16)
+    options = TrainOptions(model="direct", order="invariant", perceptual=weight)
+    vgg, net = VGGFeatures(), DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
+    found, estimates = Objective(net, options, vgg)(y, x)
+    error = float(((estimates[4] - x[:, 3]).detach().double().numpy() ** 2).mean())
+    seen = weight * losses.perceptual(estimates[4], x[:, 3], vgg).item()
+    assert_close(found["middle"].item(), error + seen, rtol=1e-3, atol=1e-6)
 
 
 def test_equation_4(estimates, truths):

@@ -15,7 +15,7 @@ from blurvid import media, targets
 from blurvid.config import ClipOptions
 from blurvid.errors import OptionError, OutputError
 from blurvid.media import animation, mp4
-from blurvid.media.pixels import fitting
+from blurvid.media.photo import fitting
 
 pytestmark = pytest.mark.quick
 
@@ -65,7 +65,7 @@ def test_to_uint8_refuses():
 )
 def test_png_round_trip(tmp_path, pixels):
     pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    photo = media.photo_from_array(pixels)
+    photo = media.as_photo(pixels)
     path = tmp_path / "p.png"
 
     media.write_still(photo.pixels, path, photo, overwrite=True)
@@ -122,7 +122,7 @@ def test_a_killed_write_leaves_nothing(tmp_path, monkeypatch, target, failure):
     if target == "clip.mp4":
         monkeypatch.setattr(mp4, "_even", interrupted)
     elif target in ("clip.gif", "clip.webp"):
-        monkeypatch.setattr(animation, "_frame", interrupted)
+        monkeypatch.setattr(animation, "_square", interrupted)
     else:
         monkeypatch.setattr(Image.Image, "save", interrupted)
     expected = OutputError if isinstance(failure, OSError) else failure

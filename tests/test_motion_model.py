@@ -21,6 +21,7 @@ from blurvid.networks import DirectNet
 from blurvid.networks.motion import PIXELS, MotionNet, MotionSpec
 from blurvid.networks.restore import RestoreNet, RestoreSpec
 from blurvid.pipeline import Clip, extract, extractor
+from blurvid.recipe import Way
 from blurvid.trajectory import Course, Motion, Proposal, reblur
 from blurvid.weights import sets, store
 
@@ -355,10 +356,25 @@ def test_hints_reach_the_fit(pair):
         assert not flow[:, :40].any()
 
 
+@pytest.mark.parametrize("region", [(), ("--region", "8,8,80,56")])
+def test_things_in_a_photo_are_told_of_apart(pair, region):
+    hints = ("--motion", f"{WAY},0", "--motion", f"{-WAY},0@50%,0,50%,100%")
+    words = ("photo.png", "-o", "out", "--format", "png", "--flow", "f.npy")
+
+    result = invoke("extract", *words, *hints, *region)
+
+    assert result.exit_code == 0, result.stderr
+    flow = np.load("f.npy")
+    middle = flow.shape[1] // 2
+    assert flow[8:-8, 4 : middle - 12, 0].mean() > WAY / 3
+    assert flow[8:-8, middle + 12 : -4, 0].mean() < -WAY / 3
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--motion", "3"), "is not DX,DY"),
+        (("--motion", "3,1@10,10"), "a rectangle or a mask"),
         (("--motion", "nan,1"), "is not DX,DY"),
         (("--still", "10,10"), "a rectangle or a mask"),
         (("--motion", "3,1", "--fast"), "for the motion model"),
@@ -447,7 +463,7 @@ def test_a_player_says_how_it_is_repeated(pair):
 
 def test_hints_are_for_the_motion_model(pair):
     with pytest.raises(OptionError, match="motion model"):
-        extract("photo.png", model="direct", motion=(1.0, 0.0))
+        extract("photo.png", model="direct", motion=(Way(1.0, 0.0),))
 
 
 def test_a_bar_is_shown_on_terminals_only(pair, monkeypatch):

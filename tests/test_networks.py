@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from blurvid.config import STAGES, CascadeSpec, DirectSpec
 from blurvid.errors import OptionError
+from blurvid.lab.losses import VGGFeatures
 from blurvid.lab.train.objective import PatchCritic
-from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade, build, parts
 from blurvid.networks import CORE_SPEC, MIDDLE_SPEC, OUTER_SPEC, DirectNet, FrameNet
 from blurvid.networks.blocks import InstanceNorm

@@ -130,7 +130,7 @@ def test_output_size_equals_input_size(trained, height, width):
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_an_untrained_network_returns_the_photo_seven_times(untrained, height, width):
-    photo = media.photo_from_array(torch.rand(3, height, width))
+    photo = media.as_photo(torch.rand(3, height, width))
 
     clip = untrained(photo)
 
@@ -142,7 +142,7 @@ def test_an_untrained_network_returns_the_photo_seven_times(untrained, height, w
 
 
 def test_a_trained_network_changes_the_photo(trained):
-    photo = media.photo_from_array(torch.rand(3, 24, 40))
+    photo = media.as_photo(torch.rand(3, 24, 40))
     frames = trained(photo).tensor
     assert not torch.equal(frames[0], frames[6])
     assert psnr(frames[0], photo.pixels) < 60  # dB
@@ -174,7 +174,7 @@ def overflowing(y):
 
 
 def test_half_precision_that_overflows_is_redone_in_float32():
-    photo = media.photo_from_array(torch.rand(3, 8, 8))
+    photo = media.as_photo(torch.rand(3, 8, 8))
     extract = stub(overflowing, torch.bfloat16)
 
     clip = extract(photo)
@@ -195,7 +195,7 @@ def test_nan_in_half_precision_is_redone_as_well():
 
 
 def test_half_precision_that_fits_is_kept():
-    clip = stub(dtype=torch.bfloat16)(media.photo_from_array(torch.rand(3, 8, 8)))
+    clip = stub(dtype=torch.bfloat16)(media.as_photo(torch.rand(3, 8, 8)))
     assert clip.recipe.precision == "bfloat16"
     assert clip.warnings == ()
 
@@ -211,7 +211,7 @@ def test_bfloat16_is_close_to_float32(sets, trained):
 
 def test_float32_that_overflows_is_an_error():
     with pytest.raises(BlurvidError, match="stub model gave values that are not finite"):
-        stub(lambda y: y * torch.nan)(media.photo_from_array(torch.rand(3, 8, 8)))
+        stub(lambda y: y * torch.nan)(media.as_photo(torch.rand(3, 8, 8)))
 
 
 def test_lack_of_memory_is_a_device_error():
@@ -219,7 +219,7 @@ def test_lack_of_memory_is_a_device_error():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(DeviceError, match="out of memory"):
-        stub(hungry)(media.photo_from_array(torch.rand(3, 8, 8)))
+        stub(hungry)(media.as_photo(torch.rand(3, 8, 8)))
 
 
 def test_values_outside_the_range_are_clamped():
@@ -232,7 +232,7 @@ def test_values_outside_the_range_are_clamped():
 
 
 def test_a_clip_tells_what_made_it(trained):
-    photo = media.photo_from_array(torch.rand(3, 8, 8))
+    photo = media.as_photo(torch.rand(3, 8, 8))
     clip = trained(photo)
     assert (clip.recipe.model, clip.recipe.weights.name, clip.device) == (
         "direct",
@@ -245,7 +245,7 @@ def test_a_clip_tells_what_made_it(trained):
 
 
 def test_frames_of_a_clip_can_be_worked_with(trained):
-    clip = trained(media.photo_from_array(torch.rand(3, 8, 8)))
+    clip = trained(media.as_photo(torch.rand(3, 8, 8)))
     gain = torch.ones((), requires_grad=True)
     (clip.tensor * gain).mean().backward()
     clip.tensor.mul_(0.5)
@@ -253,7 +253,7 @@ def test_frames_of_a_clip_can_be_worked_with(trained):
 
 
 def test_warnings_of_the_reading_are_kept(trained):
-    photo = media.photo_from_array(torch.rand(3, 8, 8))
+    photo = media.as_photo(torch.rand(3, 8, 8))
     object.__setattr__(photo, "warnings", ("is odd",))
     assert trained(photo).warnings == ("is odd",)
 
@@ -262,7 +262,7 @@ def test_reblur_compares_the_average_in_light_with_the_photo():
     frames = torch.rand(7, 3, 8, 8)
 
     def clip_of(pixels):
-        photo = media.photo_from_array(pixels)
+        photo = media.as_photo(pixels)
         return pipeline.Clip(frames, photo, Recipe(Source("w", "m")))
 
     right = clip_of(average_frames(frames, 2.2))
@@ -275,7 +275,7 @@ def test_reblur_compares_the_average_in_light_with_the_photo():
 
 
 def test_save_writes_what_the_suffix_says(trained, tmp_path):
-    clip = trained(media.photo_from_array(torch.rand(3, 21, 33)))
+    clip = trained(media.as_photo(torch.rand(3, 21, 33)))
 
     (video,) = clip.save(tmp_path / "clip.mp4", fps=5, bounce=False, seconds=2.0)
     info = media.video_info(video)
@@ -295,7 +295,7 @@ def test_save_writes_what_the_suffix_says(trained, tmp_path):
 
 
 def test_save_takes_options_and_single_changes(trained, tmp_path):
-    clip = trained(media.photo_from_array(torch.rand(3, 8, 8)))
+    clip = trained(media.as_photo(torch.rand(3, 8, 8)))
     options = ClipOptions(fps=20, bounce=True)
     (gif,) = clip.save(tmp_path / "a.gif", options=options, bounce=False)
     with Image.open(gif) as image:
@@ -309,7 +309,7 @@ def test_save_takes_options_and_single_changes(trained, tmp_path):
 
 
 def test_save_replaces_only_when_told_to(trained, tmp_path):
-    clip = trained(media.photo_from_array(torch.rand(3, 8, 8)))
+    clip = trained(media.as_photo(torch.rand(3, 8, 8)))
     target = tmp_path / "clip.gif"
     clip.save(str(target))
     before = target.read_bytes()
@@ -405,7 +405,7 @@ def test_cuda_agrees_with_the_cpu(sets, trained):
 def test_a_clip_says_what_it_is_and_shows_itself(monkeypatch, tmp_path):
     shown = []
     monkeypatch.setattr("webbrowser.open", lambda address: shown.append(address) or True)
-    clip = extractor_of(Stub())(media.photo_from_array(np.zeros((8, 12, 3), np.uint8)))
+    clip = extractor_of(Stub())(media.as_photo(np.zeros((8, 12, 3), np.uint8)))
     assert re.fullmatch(r"<Clip of .*: 7 frames, 12x8, \w+>", repr(clip))
     clip.show()
     (address,) = shown

@@ -16,7 +16,7 @@ from blurvid import media, weights
 from blurvid.cli import main
 from blurvid.config import DirectSpec
 from blurvid.errors import InputError
-from blurvid.lab.data.windows import clips as clips_module
+from blurvid.lab.data import clips as clips_module
 from blurvid.lab.evaluate import evaluate, windows_from
 from blurvid.lab.options import SynthOptions
 from blurvid.networks import DirectNet

@@ -25,15 +25,14 @@ from torch.testing import assert_close
 
 from blurvid import media, weights
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError, WeightsError
-from blurvid.lab.data import open_source
-from blurvid.lab.data.stills import read_stills
-from blurvid.lab.data.windows import read_windows, write_windows
+from blurvid.lab.data import open_source, read_windows, write_windows
+from blurvid.lab.data.clips import read_stills
+from blurvid.lab.losses import VGGFeatures, load_vgg
 from blurvid.lab.options import SynthOptions, TrainOptions
 from blurvid.lab.train.learner import Learner
 from blurvid.lab.train.settings import change_settings
 from blurvid.lab.train.state import load_state
 from blurvid.lab.train.trainer import Trainer
-from blurvid.lab.train.vgg import VGGFeatures, load_vgg
 from blurvid.media import video
 from blurvid.models import GuidedCascade, build, middle_of
 from blurvid.networks.direct import relu_
@@ -552,7 +551,7 @@ WEIGHTS = {
 def test_what_is_not_finite_is_told(models, model, value, passes):
     net = models[model]
     extract = extractor_of(net, "x", CPU, torch.float32, passes=passes, scale=1.0)
-    photo = media.photo_from_array(torch.rand(3, 20, 20))
+    photo = media.as_photo(torch.rand(3, 20, 20))
     message = f"^the {model} model gave values that are not finite"
     with filled(net, WEIGHTS[model], value), pytest.raises(BlurvidError, match=message) as caught:
         extract(photo)
@@ -562,7 +561,7 @@ def test_what_is_not_finite_is_told(models, model, value, passes):
 def test_another_deblurrer_that_is_not_finite_is_told(models):
     guided = GuidedCascade(models["cascade"], middle_of(models["bdirnet"]))
     extract = extractor_of(guided, "x", CPU, torch.float32, scale=1.0)
-    photo = media.photo_from_array(torch.rand(3, 20, 20))
+    photo = media.as_photo(torch.rand(3, 20, 20))
     with filled(models["bdirnet"], WEIGHTS["bdirnet"], 3e38), pytest.raises(BlurvidError):
         extract(photo)
 

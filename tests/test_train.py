@@ -33,8 +33,8 @@ from blurvid.errors import (
 )
 from blurvid.exposure import average_frames
 from blurvid.lab import losses
-from blurvid.lab.data.source import TrainingSource
-from blurvid.lab.data.stills import StillPool
+from blurvid.lab.data.source import StillPool, TrainingSource
+from blurvid.lab.losses import VGGFeatures
 from blurvid.lab.options import MotionOptions, TrainOptions
 from blurvid.lab.synth import IDEAL
 from blurvid.lab.train import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, change_settings, train
@@ -45,7 +45,6 @@ from blurvid.lab.train.objective import (
     outer_frames,
 )
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_state, save_state
-from blurvid.lab.train.vgg import VGGFeatures
 from blurvid.models import Cascade
 from blurvid.networks import DirectNet
 from blurvid.weights import store
@@ -935,4 +934,4 @@ def test_a_folder_of_nothing_is_an_error(photos, tmp_path):
     (tmp_path / "empty").mkdir()
     result = run(photos, tmp_path / "run", "--steps", 1, "--data", tmp_path / "empty")
     assert result.exit_code == 3
-    assert "empty: no photos and no windows in this folder" in result.stderr
+    assert "empty: no photos in this folder" in result.stderr

@@ -15,14 +15,12 @@ from blurvid import weights
 from blurvid.config import FRAMES, MIDDLE, MaximSpec, MotionModelSpec, MotionSpec, RestoreSpec
 from blurvid.errors import InputError, OptionError
 from blurvid.exposure import TIMES, displacement, sample
-from blurvid.lab.data import measured
+from blurvid.lab.data import Window, measured
 from blurvid.lab.data.measured import MeasuredWindows, held_out, paths_of
-from blurvid.lab.data.source import TrainingSource, direction
-from blurvid.lab.data.stills import StillPool
-from blurvid.lab.data.windows import Window
+from blurvid.lab.data.source import StillPool, TrainingSource, direction
 from blurvid.lab.options import PathOptions, recipe_of
 from blurvid.lab.train import SCORES_FILE, STATE_FILE, WEIGHTS_FOLDER, train
-from blurvid.lab.train.moving import MovingObjective, validate
+from blurvid.lab.train.objective import MovingObjective, validate
 from blurvid.lab.train.settings import check_options
 from blurvid.lab.train.state import load_state
 from blurvid.media import write_still

@@ -60,6 +60,15 @@ def test_sharpening_across_the_motion_is_no_gain():
     assert judge((y + column).clamp(0, 1), y, field).level == "none"
 
 
+def test_where_the_motion_was_told_none_is_asked_for_again():
+    y, field = moved(texture(), (4.0, 0.0))
+
+    text = judge(y, y, field, ("told",)).text
+
+    assert "what was told of its motion" in text and "may help" not in text
+    assert "nothing moves" in judge(y, y, field, ("still", "told")).text
+
+
 def test_what_hardly_moves_does_not_count():
     picture = texture()
     y, _ = moved(picture, (4.0, 0.0))

@@ -31,7 +31,7 @@ from blurvid.flow import Chain, joint, meet, seam, ways
 from blurvid.flow import chain as chain_module
 from blurvid.networks import DirectNet
 from blurvid.pipeline import extract_video, video
-from blurvid.recipe import GIVEN, Recipe, Source
+from blurvid.recipe import GIVEN, Recipe, Source, Way
 from blurvid.weights import store
 
 WHOLE_PIECE, PIECE = video.PIECE, 4
@@ -333,7 +333,7 @@ def test_a_lost_frame_is_made_again_with_what_was_known_of_its_motion(tmp_path, 
 def test_what_the_user_says_of_the_motion_goes_before_what_neighbours_tell(tmp_path, quick):
     sevens = sevens_of(3)
     fitting = Fitting(sevens)
-    fitting.recipe = Recipe(Source("known", "known"), motion=(5.0, 0.0))
+    fitting.recipe = Recipe(Source("known", "known"), motion=(Way(5.0, 0.0),))
     fitting.sighted = None  # is not asked
 
     extract_video(blurry(tmp_path / "in.mp4", sevens), tmp_path / "out.mp4", fitting)

@@ -28,7 +28,7 @@ class Still:
     """Stands for an extractor: every frame seven times."""
 
     model = SimpleNamespace(name="still", count=7)
-    dtype, given, recipe = torch.float32, None, Recipe(Source("still", "still"))
+    dtype, fitting, recipe = torch.float32, None, Recipe(Source("still", "still"))
 
     def __init__(self):
         self.asked = 0

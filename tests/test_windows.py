@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from blurvid import media
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.exposure import average_frames
-from blurvid.lab.data.windows import (
+from blurvid.lab.data import (
     SourceClip,
     find_clips,
     plan_windows,
@@ -310,7 +310,7 @@ def test_frames_in_memory_do_not_depend_on_the_length(tmp_path, length):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SourceClip, "loaders", loaders)
-        patch.setattr("blurvid.lab.data.windows.write.find_clips", lambda sources: [clip])
+        patch.setattr("blurvid.lab.data.write.find_clips", lambda sources: [clip])
         write_windows([clip.path], tmp_path / "out", SynthOptions(frames=5), jobs=2)
     assert max(most) <= 5 * (2 * 2 + 2)
 

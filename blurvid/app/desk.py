@@ -16,7 +16,7 @@ from blurvid.app.tasks import SMALLEST_PART, Asked, Picture, Results, Task
 from blurvid.atomic import Stopped, heed
 from blurvid.config import RunOptions
 from blurvid.errors import BlurvidError, InputError, OptionError
-from blurvid.media.pixels import flat_frames
+from blurvid.media.photo import flat_frames
 from blurvid.pipeline import Extractor, opened
 from blurvid.recipe import Recipe
 

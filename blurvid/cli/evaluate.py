@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -104,7 +103,8 @@ def evaluate(
     from blurvid.pipeline import opened
 
     # What is scored on is opened before the weights are.
-    windows = library.windows_from(source, _options(gamma, clip_scale, stride), blur_folder)
+    given = {"gamma": gamma, "scale": clip_scale, "stride": stride}
+    windows = library.windows_from(source, values.picked(SynthOptions, given, set()), blur_folder)
     model = values.quick(model, fast)
     recipe = resolve(model, weights_name, middle, run.precision, **choices)
     for warning in recipe.warnings:
@@ -125,12 +125,6 @@ def evaluate(
 
 def _show_window(row: Row) -> None:
     click.echo(f"{row.window}: {row.score.ppsnr:.2f} dB", err=True)
-
-
-def _options(gamma: Gamma | None, scale: float | None, stride: int | None) -> SynthOptions:
-    """Options of windows made on the fly; what is not given stays as it is by default."""
-    given: dict[str, Any] = {"gamma": gamma, "scale": scale, "stride": stride}
-    return dataclasses.replace(DEFAULT, **{k: v for k, v in given.items() if v is not None})
 
 
 def _show(report: Report, model: str) -> None:

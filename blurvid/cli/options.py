@@ -235,9 +235,10 @@ hint_options = options(
     model(
         "--motion",
         type=values.parse_way,
-        metavar="DX,DY",
-        help="About how far the picture moves from the first frame to the last, in pixels of "
-        "the photo, which is weighed with what that tells: for when it fails by itself.",
+        multiple=True,
+        metavar="DX,DY[@X,Y,W,H|@MASK]",
+        help="About how far the picture, or what is there in it, moves from the first frame to the "
+        "last, in pixels of the photo: for what is not found by itself. May be given again.",
     ),
     model(
         "--still",

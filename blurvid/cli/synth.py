@@ -18,7 +18,7 @@ from blurvid.errors import BlurvidError, OptionError
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 
 if TYPE_CHECKING:
-    from blurvid.lab.data.windows import Record, SourceClip
+    from blurvid.lab.data import Record, SourceClip
 
 FIRST = "output frames stride scale gamma stills count seed jobs resume"
 made = below("Windows", SynthOptions)
@@ -120,7 +120,7 @@ def synth(
         raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
     if layers < 2:
         motion = dataclasses.replace(motion, covered=0.0)
-    from blurvid.lab.data import windows as library
+    from blurvid.lab.data import write_windows
 
     failures: list[BlurvidError] = []
     told: set[str] = set()
@@ -140,7 +140,7 @@ def synth(
         failures.append(error)
         fail(error)
 
-    summary = library.write_windows(
+    summary = write_windows(
         sources,
         output,
         options,

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from blurvid.config import DEVICES, FAST, QUALITIES
 from blurvid.errors import InputError
-from blurvid.recipe import AUTO
+from blurvid.recipe import AUTO, Way
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Kind = TypeVar("Kind")
@@ -154,15 +154,16 @@ def parse_time(value: str) -> Fraction:
     return int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + Fraction(match[3])
 
 
-def parse_way(value: str) -> tuple[float, float]:
-    """How far something moves: `DX,DY` in pixels."""
+def parse_way(value: str) -> Way:
+    """How far something moves: `DX,DY` in pixels, and `@` where that is."""
+    way, _, region = value.partition("@")
     try:
-        x, y = map(float, value.split(","))
+        x, y = map(float, way.split(","))
     except ValueError:
         x = y = math.nan
     if not math.isfinite(x + y):
-        raise click.BadParameter(f"{value!r} is not DX,DY in pixels, such as 40,-5.")
-    return x, y
+        raise click.BadParameter(f"{way!r} is not DX,DY in pixels, such as 40,-5.")
+    return Way(x, y, region or None)
 
 
 def parse_share(value: str) -> tuple[int, int]:

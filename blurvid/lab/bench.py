@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -259,32 +260,20 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:
         run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    resident = _reset_high_water() if device.type == "cpu" else None
-    run()
-    highest = None if resident is None else _status_bytes("VmHWM")
-    return None if resident is None or highest is None else max(highest - resident, 0)
-
-
-def _reset_high_water() -> int | None:
-    """Start the high-water mark of the resident set anew; its size now [bytes]."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # where there is no glibc
-        # What was freed but kept by the C library would be taken again unnoticed.
-        ctypes.CDLL(None).malloc_trim(0)
     try:
+        if device.type != "cpu":
+            raise OSError
+        with contextlib.suppress(AttributeError, OSError, TypeError):  # where there is no glibc
+            # What was freed but kept by the C library would be taken again unnoticed.
+            ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # 5: reset VmHWM, see proc(5)
+        before = psutil.Process().memory_info().rss
     except OSError:
+        run()
         return None
-    return _status_bytes("VmRSS")
-
-
-def _status_bytes(key: str) -> int | None:
-    """A figure of `/proc/self/status` [bytes]."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
-    return int(found[0]) * 1024 if found else None
+    run()
+    highest = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return None if highest is None else max(0, int(highest[1]) * 1024 - before)
 
 
 def _processor() -> str:

@@ -18,18 +18,23 @@ from blurvid.files import (
 )
 from blurvid.media.animation import animate, pieces_again
 from blurvid.media.clip import html_animation, lost_in, write_frames
-from blurvid.media.decode import photo_from_array
 from blurvid.media.flow import TrustMaps, flow_array, save_flow, save_trust
-from blurvid.media.mp4 import encode, join
-from blurvid.media.photo import Photo
-from blurvid.media.pixels import to_uint8
+from blurvid.media.mp4 import encode
+from blurvid.media.photo import Photo, to_uint8
+from blurvid.media.pixels import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.player import Movable, Notes, Origin
 from blurvid.media.png import quick_png
 from blurvid.media.read import PhotoLike, as_photo, photo_size, read_photo
 from blurvid.media.region import Box, Region, RegionLike, cropped, region
-from blurvid.media.rgb import FILTER, FILTER_VIDEO, scaled
 from blurvid.media.shelf import Shelf
 from blurvid.media.stills import save_strip, write_still
-from blurvid.media.timing import Span, Timing
-from blurvid.media.tracks import write_tracks
-from blurvid.media.video import VideoInfo, holds_video, read_video, timed_frames, video_info
+from blurvid.media.tracks import join, write_tracks
+from blurvid.media.video import (
+    Span,
+    Timing,
+    VideoInfo,
+    holds_video,
+    read_video,
+    timed_frames,
+    video_info,
+)

@@ -7,17 +7,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 from PIL import Image
 
 from blurvid.atomic import stoppable
 from blurvid.media.mp4 import writing
-from blurvid.media.pixels import fitting
+from blurvid.media.photo import fitting
+from blurvid.media.profile import Pixels
 from blurvid.media.video import read_video
-
-Pixels = NDArray[np.uint8]
 
 _CODECS: dict[str, tuple[str, dict[str, str]]] = {
     "gif": ("gif", {}),
@@ -29,12 +28,6 @@ SHORTEST = Fraction(1, 50)
 """Shortest time of a picture [s]; browsers slow down what claims to be faster."""
 _LONGEST = Fraction(655)
 """Longest time of a picture [s]."""
-_COLOURS = 256
-MOSAIC_PIXELS = 250_000
-"""About as many pixels of all frames together are looked at to choose the palette."""
-_GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-_SETTLED = 0.01
-"""Share of them that may still change their colour when k-means ends."""
 
 
 def save_looping(
@@ -97,14 +90,19 @@ def animate(
     options = {"loop": "0"}
     if kind == "gif":
         options["final_delay"] = str(end - begins[-1])
-    palette = _colours_of(pictures(), len(shown) - 1) if kind == "gif" else None
+
+    def frames() -> Iterator[VideoFrame]:
+        for index, pixels in enumerate(pictures()):
+            if index in times:
+                frame = VideoFrame.from_ndarray(_square(pixels, aspect, kind))
+                frame.pts, frame.time_base = times[index], _UNITS[kind]
+                yield frame
+
     with writing(path, name, kind, options) as out:
         stream: Any = None
-        for index, pixels in enumerate(pictures()):
-            if index not in times:
-                continue
-            frame = _frame(_square(pixels, aspect, kind), palette)
-            frame.pts, frame.time_base = times[index], _UNITS[kind]
+        for frame in _in_colours(frames) if kind == "gif" else frames():
+            if kind == "webp":
+                frame = frame.reformat(format="bgra")
             if stream is None:
                 codec, about = _CODECS[kind]
                 stream = out.add_stream(codec, 1 / _UNITS[kind], about)
@@ -152,64 +150,36 @@ def _square(pixels: Pixels, aspect: tuple[int, int], kind: str) -> Pixels:
     wide, high = aspect
     size = fitting(kind, height, max(1, round(width * wide / high)))
     if size == (height, width):
-        return pixels
+        return np.ascontiguousarray(pixels)
     return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
-def _frame(pixels: Pixels, colours: Pixels | None) -> VideoFrame:
-    if colours is None:
-        return VideoFrame.from_ndarray(np.ascontiguousarray(pixels)).reformat(format="bgra")
-    entries = np.full((256, 4), 255, np.uint8)  # alpha, red, green, blue
-    entries[: len(colours), 1:] = colours
-    if colours is _GREYS:
-        # 256 greys need no choice, and Pillow's search for the nearest colour is a bit coarse.
-        indices = np.ascontiguousarray(pixels[..., 0])
-    else:
-        image = Image.fromarray(pixels)
-        none = Image.Dither.NONE
-        indices = np.asarray(image.quantize(palette=_palette(colours), dither=none))
-    found: Any = (indices, entries)
-    return VideoFrame.from_ndarray(found, format="pal8")
+def _in_colours(frames: Callable[[], Iterator[VideoFrame]]) -> Iterator[VideoFrame]:
+    """Choose 256 colours for all frames, and show each in these, not dithered."""
+    first = next(frames())
+    choosing = av.filter.Graph()
+    choose = choosing.add("palettegen", "reserve_transparent=0")
+    choosing.link_nodes(_buffer(choosing, first), choose, choosing.add("buffersink")).configure()
+    for frame in frames():
+        choosing.vpush(frame)
+    choosing.vpush(None)
+    palette, using = choosing.vpull(), av.filter.Graph()
+    given, colours = _buffer(using, first), _buffer(using, palette)
+    use, sink = using.add("paletteuse", "dither=none"), using.add("buffersink")
+    given.link_to(use)
+    colours.link_to(use, 0, 1)
+    use.link_to(sink)
+    using.configure()
+    colours.push(palette)
+    colours.push(None)
+    for frame in frames():
+        given.push(frame)
+        shown = sink.pull()
+        assert isinstance(shown, VideoFrame)
+        yield shown
 
 
-def _colours_of(pictures: Iterable[Pixels], count: int) -> Pixels:
-    """Choose at most 256 colours, (N, 3), for so many pictures, by a few pixels of each."""
-    parts: list[Pixels] = []
-    grey = True
-    for pixels in pictures:
-        grey = grey and bool((pixels == pixels[..., :1]).all())
-        size = count * pixels.shape[0] * pixels.shape[1]
-        step = max(1, int(np.ceil(np.sqrt(size / MOSAIC_PIXELS))))
-        parts.append(pixels[::step, ::step].copy())
-    if grey:
-        return _GREYS
-    mosaic = Image.fromarray(np.concatenate(parts))
-    # The one keeps rare hues, the other does narrow ranges such as sepia.
-    methods = Image.Quantize.MAXCOVERAGE, Image.Quantize.MEDIANCUT
-    candidates = [_colours_by(mosaic, method) for method in methods]
-    return min(candidates, key=lambda colours: _error(mosaic, _palette(colours)))
-
-
-def _palette(colours: Pixels) -> Image.Image:
-    """An image with these colours, as Pillow wants it."""
-    image = Image.new("P", (1, 1))
-    image.putpalette(colours.tobytes())
-    return image
-
-
-def _colours_by(mosaic: Image.Image, method: Image.Quantize) -> Pixels:
-    """Choose colours for an image by one of Pillow's methods and k-means."""
-    threshold = max(1, round(_SETTLED * mosaic.width * mosaic.height))
-    chosen = mosaic.quantize(
-        _COLOURS, method=method, kmeans=threshold, dither=Image.Dither.NONE
-    ).getpalette()
-    chosen = chosen or []
-    colours = dict.fromkeys(zip(chosen[0::3], chosen[1::3], chosen[2::3], strict=True))
-    return np.array(list(colours), np.uint8)
-
-
-def _error(mosaic: Image.Image, palette: Image.Image) -> float:
-    """Mean error of an image shown with a palette, to the fourth power: what is far off counts."""
-    shown = mosaic.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB")
-    difference = np.asarray(shown, np.float32) - np.asarray(mosaic, np.float32)
-    return float(np.mean(np.square(difference).sum(-1) ** 2))
+def _buffer(graph: av.filter.Graph, frame: VideoFrame) -> av.filter.context.FilterContext:
+    """Where frames of one kind come into a graph."""
+    size, base = f"{frame.width}x{frame.height}", frame.time_base or Fraction(1)
+    return graph.add("buffer", f"video_size={size}:pix_fmt={frame.format.name}:time_base={base}")

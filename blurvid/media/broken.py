@@ -10,8 +10,8 @@ from typing import IO
 from PIL import ImageFile, JpegImagePlugin
 
 from blurvid.files import is_video
-from blurvid.media.color import LARGEST_PROFILE
 from blurvid.media.png import SIGNATURE, chunk, chunks
+from blurvid.media.profile import LARGEST_PROFILE
 from blurvid.media.tiff import RAW, described
 
 _PILLOWS_LIMIT = 1 << 20

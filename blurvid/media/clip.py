@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -18,12 +16,12 @@ from blurvid.atomic import replacing, stoppable
 from blurvid.bounds import check
 from blurvid.config import ANIMATIONS, FRAME_FORMATS, VIDEO_FORMATS, ClipOptions
 from blurvid.media.animation import save_looping
-from blurvid.media.compare import Shown, save_comparison
+from blurvid.media.compare import save_comparison
 from blurvid.media.mp4 import encode
 from blurvid.media.pages import escaped
-from blurvid.media.photo import Photo
-from blurvid.media.pixels import fitting, flat_frames
+from blurvid.media.photo import Photo, fitting, flat_frames
 from blurvid.media.player import Notes, save_player
+from blurvid.media.profile import Pixels
 from blurvid.media.stills import lost_in_still, save_still
 from blurvid.targets import check_comparison, check_target, kind_of
 
@@ -105,27 +103,27 @@ def _stills(work: Work, paths: Sequence[Path]) -> None:
 
 def _moving(work: Work, paths: Sequence[Path]) -> None:
     """Write an animation or a video, of frames, or of the photo against them."""
-    options = work.options
+    options, (path,), (name,) = work.options, paths, work.names
+    animated, loops = work.kind in ANIMATIONS, 1
+
+    def save(frames: Sequence[Pixels], order: Sequence[int], fps: float, crf: int) -> int:
+        if animated:
+            save_looping(frames, order, path, name.with_suffix(f".{work.kind}"), fps)
+        else:
+            shown = (frames[index] for index in stoppable(order))
+            about = shown, frames[0].shape[:2], path, fps, crf, name
+            encode(*about, webm=work.kind == "webm", loops=loops)
+        return path.stat().st_size
+
     pixels = flat_frames(work.frames, work.photo, "" if options.compare else work.kind)
     order = _order(len(pixels), options, bounce=options.bounce)
-    shown = Shown(pixels, order, options.fps, options.crf, work.kind, work.names[0])
     if options.compare:
-        save_comparison(_save, shown, _flat_photo(work.photo, pixels), paths[0], options)
+        blurry = _flat_photo(work.photo, pixels)
+        save_comparison(save, pixels, order, blurry, options, animated)
         return
-    if work.kind not in ANIMATIONS:  # looped until it lasts as long as is asked for
-        loops = math.ceil(options.seconds * options.fps / len(order) - 1e-9)
-        shown = replace(shown, loops=max(1, loops))
-    _save(shown, paths[0])
-
-
-def _save(shown: Shown, path: Path) -> None:
-    if shown.kind in ANIMATIONS:
-        name = shown.name.with_suffix(f".{shown.kind}")
-        save_looping(shown.frames, shown.order, path, name, shown.fps)
-        return
-    frames = (shown.frames[index] for index in stoppable(shown.order))
-    size, webm = shown.frames[0].shape[:2], shown.kind == "webm"
-    encode(*(frames, size, path, shown.fps, shown.crf, shown.name), webm=webm, loops=shown.loops)
+    # A video does not repeat itself: looped until it lasts as long as is asked for.
+    loops = max(1, math.ceil(options.seconds * options.fps / len(order) - 1e-9))
+    save(pixels, order, options.fps, options.crf)
 
 
 def _player(work: Work, paths: Sequence[Path]) -> None:
@@ -147,7 +145,7 @@ WRITERS: dict[str, Callable[[Work, Sequence[Path]], None]] = {
 """How each of `config.FORMATS` is written to paths that are new."""
 
 
-def _flat_photo(photo: Photo | None, pixels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _flat_photo(photo: Photo | None, pixels: list[Pixels]) -> Pixels:
     """Make (H, W, 3) uint8 sRGB of a photo that frames came from."""
     if photo is None:
         raise ValueError("a comparison needs the photo")
@@ -202,11 +200,10 @@ def html_animation(frames: Tensor, photo: Photo) -> str:
     images = [Image.fromarray(frame) for frame in flat_frames(frames, photo)]
     for image in images:
         image.thumbnail((NOTEBOOK_SIDE, NOTEBOOK_SIDE), Image.Resampling.BICUBIC)
-    pixels, options = [np.asarray(image) for image in images], ClipOptions()
-    with tempfile.TemporaryDirectory(prefix="blurvid-") as folder:
-        path = Path(folder) / "clip.webp"
-        save_looping(pixels, _order(len(pixels), options, bounce=True), path, path, options.fps)
-        data = base64.b64encode(path.read_bytes()).decode()
+    first, *others = (images[i] for i in _order(len(images), ClipOptions(), bounce=True))
+    file, time = io.BytesIO(), round(1000 / ClipOptions().fps)
+    first.save(file, "webp", save_all=True, append_images=others, duration=time, loop=0, quality=90)
+    data = base64.b64encode(file.getvalue()).decode()
     name = escaped(Path(photo.name).name)
     return (
         f'<figure><img alt="{len(images)} frames of {name}" src="data:image/webp;base64,{data}">'

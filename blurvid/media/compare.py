@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from blurvid.config import ANIMATIONS, ClipOptions
+from blurvid.config import ClipOptions
+from blurvid.media.profile import Pixels
 
-Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a clip shows."""
-
-    frames: Sequence[Pixels]
-    """(H, W, 3) uint8 RGB (sRGB) each, all of one size."""
-    order: Sequence[int]
-    """Indices of the frames in the order in which they are shown."""
-    fps: float
-    crf: int
-    kind: str
-    """One of `config.FORMATS`."""
-    name: Path
-    """The file to name in messages."""
-    loops: int = 1
-    """How often a video, which does not repeat itself, shows all of it."""
-
-
+Save: TypeAlias = Callable[[Sequence[Pixels], Sequence[int], float, int], int]
+"""Writes a clip of frames (H, W, 3), uint8 sRGB, in an order of their indices, at so many a second,
+in a quality as x264 counts it; gives its length [bytes]."""
 LARGEST = 8_000_000
 """Most bytes of a clip that is posted; several networks refuse more."""
 LONGEST = 1080
@@ -53,32 +33,30 @@ _WORST = 45
 
 
 def save_comparison(
-    save: Callable[[Shown, Path], None],
-    shown: Shown,
+    save: Save,
+    frames: Sequence[Pixels],
+    order: Sequence[int],
     blurry: Pixels,
-    path: Path,
     options: ClipOptions,
+    animated: bool,
 ) -> None:
     """Write a clip of a photo against its frames, of at most 1080 px and 8 MB.
 
     Args:
-        save: writes a clip to a path that is new.
-        shown: the frames, and their order.
-        blurry: the photo, (H, W, 3) uint8 sRGB.
-        path: a file that must be new.
+        save: writes a clip, over one that was there.
+        frames: (H, W, 3) uint8 sRGB each.
+        order: indices of the frames, as they are shown.
+        blurry: the photo, likewise.
         options: what to compare how.
+        animated: whether it is no video.
     """
-    animated = shown.kind in ANIMATIONS
     side, rate = (_ANIMATED_SIDE, _ANIMATED_RATE) if animated else (LONGEST, 30.0)
     crf = options.crf
     while True:
-        pictures = Comparison(blurry, shown.frames, shown.order, options, side, rate)
-        order = range(len(pictures))
-        save(replace(shown, frames=pictures, order=order, fps=rate, crf=crf), path)
-        length = path.stat().st_size
+        pictures = Comparison(blurry, frames, order, options, side, rate)
+        length = save(pictures, range(len(pictures)), rate, crf)
         if length <= LARGEST or crf >= _WORST or side <= 2 * _GAP:
             return
-        path.unlink()
         if animated:
             side = int(side * min(0.9, 0.95 * (LARGEST / length) ** 0.5))
         else:

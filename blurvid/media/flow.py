@@ -14,8 +14,7 @@ from torch import Tensor
 
 from blurvid.flow import Field
 from blurvid.flow.sampling import limited
-from blurvid.media.photo import Photo
-from blurvid.media.pixels import flat_frames
+from blurvid.media.photo import Photo, flat_frames
 
 FULL_ERROR = 0.15
 """Error of the frames that has full colour, 1 being white; an error of this everywhere is a PSNR

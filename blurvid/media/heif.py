@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurvid.errors import InputError, reason
-from blurvid.media.decode import MAX_PIXELS, check_size, photo_from_values
-from blurvid.media.metadata import metadata_of
-from blurvid.media.photo import Photo
+from blurvid.media.photo import MAX_PIXELS, Photo, check_size, metadata_of, photo_from_values
 from blurvid.media.profile import Codes
 from blurvid.media.video import refuse
 

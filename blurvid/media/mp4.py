@@ -1,13 +1,10 @@
-"""Frames to an MP4 or WebM file, at once or as pieces that are joined, with sound and words."""
+"""Frames to an MP4 or WebM file, at once or as pieces that `tracks.join` joins."""
 
 from __future__ import annotations
 
 import contextlib
-import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,12 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from blurvid.errors import OutputError
-from blurvid.media.rgb import EXACT
+from blurvid.media.profile import Pixels
 
-Pixels = NDArray[np.uint8]
-
+EXACT = "bicubic+accurate_rnd+full_chroma_int"
+"""Flags of ffmpeg's scaler; its quick conversion makes every frame a level darker (measured)."""
 # A real conversion to BT.709 with full chroma precision, and the tags that say so.
 # Without it FFmpeg converts with BT.601 and players that assume BT.709 show other colours.
 _TO_BT709 = f"in_range=pc:out_range=tv:out_color_matrix=bt709:flags={EXACT}"
@@ -66,7 +62,7 @@ def encode(
         crf: quality of x264, 0 to 51, smaller is better.
         name: the file to name in messages.
         aspect: width to height of a pixel when shown.
-        joinable: for `pieces.join`: no frame is stored out of its order.
+        joinable: for `tracks.join`: no frame is stored out of its order.
         webm: write WebM (VP9) instead of MP4 (H.264).
         loops: how often all of it is shown; it is encoded once.
 
@@ -156,94 +152,3 @@ def _even(frame: Pixels) -> Pixels:
     if height % 2 or width % 2:
         frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(frame)
-
-
-_FINEST = 10**9
-"""Most ticks a second of a track; a file has 32 bits for it."""
-
-
-@dataclass(frozen=True)
-class Tracks:
-    """What is in a video besides its pictures."""
-
-    sound: Path | None = None
-    """A file whose sound is taken as it is."""
-    about: Mapping[str, str] = field(default_factory=dict)
-    """Date, place and other words."""
-    chapters: Sequence[Any] = ()
-    """As for `av.container.Container.set_chapters`."""
-    audio: str = "none"
-    """What became of the sound: one of `config.SOUNDS`, `none` if there was none."""
-    offset: Fraction = Fraction(0)
-    """Time from the beginning of all to the first picture [s]."""
-    warnings: tuple[str, ...] = ()
-    """What is left out."""
-
-
-def join(
-    pieces: Iterable[Path],
-    path: Path,
-    name: Path,
-    shown: Sequence[int],
-    tick: Fraction,
-    besides: Tracks = Tracks(),
-) -> None:
-    """Put pieces of video behind one another, bit by bit, with what goes with them.
-
-    Args:
-        pieces: made by `mp4.encode` with `joinable`, alike.
-        path: a file; it is written over.
-        name: the file to name in messages; its suffix names the container.
-        shown: when each frame is shown [ticks], and when the last one ends.
-        tick: [s].
-        besides: sound and words.
-
-    Raises:
-        OutputError: FFmpeg failed; with its words.
-    """
-    tick = tick.limit_denominator(_FINEST)
-    with contextlib.ExitStack() as stack:
-        container = "webm" if name.suffix.lower() == ".webm" else "mp4"
-        out = stack.enter_context(writing(path, name, container))
-        out.metadata.update(besides.about)
-        pieces = iter(pieces)
-        first = stack.enter_context(av.open(local(next(pieces))))
-        video = out.add_stream_from_template(first.streams.video[0], opaque=True, time_base=tick)
-        sources = [_timed(_pictures(first, pieces), shown, tick, video)]
-        if besides.sound is not None:
-            file = stack.enter_context(av.open(local(besides.sound)))
-            track = file.streams.audio[0]
-            copy = out.add_stream_from_template(track, opaque=True)
-            copy.metadata.update(track.metadata)
-            sources.append(moved(file.demux(track), copy))
-        out.set_chapters(list(besides.chapters))
-        for packet in heapq.merge(
-            *sources, key=lambda packet: (packet.dts or 0) * packet.time_base
-        ):
-            out.mux(packet)
-
-
-def moved(packets: Iterable[Any], stream: Any) -> Iterator[Any]:
-    """Packets of a track for another file's."""
-    for packet in packets:
-        if packet.size and packet.dts is not None:  # the last one is empty
-            packet.stream = stream
-            yield packet
-
-
-def _pictures(first: Any, others: Iterator[Path]) -> Iterator[Any]:
-    yield from first.demux(first.streams.video[0])
-    for piece in others:
-        with av.open(local(piece)) as file:
-            yield from file.demux(file.streams.video[0])
-
-
-def _timed(
-    packets: Iterable[Any], shown: Sequence[int], tick: Fraction, stream: Any
-) -> Iterator[Any]:
-    """Packets in order, shown when they are to be."""
-    for packet, (time, end) in zip(moved(packets, stream), pairwise(shown), strict=True):
-        packet.time_base = tick
-        packet.pts = packet.dts = time
-        packet.duration = end - time
-        yield packet

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin
 from torch import Tensor
 
-from blurvid.media.metadata import PNG_KEYWORD, png_iptc
+from blurvid.media.packets import PNG_KEYWORD, png_iptc
 from blurvid.media.photo import Photo
 from blurvid.media.pixels import frame_pixels
 from blurvid.media.profile import Codes, profile_codes

@@ -1,11 +1,12 @@
-"""ICC profiles made of what a file says about its colours in other ways.
+"""Colours: ICC profiles, those made of what a file says in other ways, and frames into sRGB.
 
-All that comes after the reading knows one way only, the profile: every format that frames are
-written in can hold it, and all programs understand it.
+All that comes after the reading knows one way only, the profile: every format of single frames
+can hold it, and all programs understand it.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageCms
 
+Pixels = NDArray[np.uint8]
 Chromaticities: TypeAlias = tuple[float, float, float, float, float, float, float, float]
 """x and y of white, red, green and blue (CIE 1931)."""
 Codes: TypeAlias = tuple[int, int, int, bool]
@@ -257,3 +260,83 @@ def _text(words: str) -> bytes:
 def _fixed(values: Any) -> bytes:
     """Numbers as s15Fixed16."""
     return b"".join(struct.pack(">i", math.floor(float(value) * 65536 + 0.5)) for value in values)
+
+
+LARGEST_PROFILE = 16_000_000
+"""Longest ICC profile [bytes] that is taken for one; JPEG files hold no longer ones."""
+
+
+def profile_space(icc: bytes) -> str:
+    """Colour space named in the header of an ICC profile: `RGB`, `GRAY`, `CMYK`, `Lab`, ..."""
+    return icc[16:20].decode("latin-1").strip()
+
+
+def is_profile(icc: bytes) -> bool:
+    """Whether a block of bytes is an ICC profile that can be used."""
+    if icc[36:40] != b"acsp" or len(icc) > LARGEST_PROFILE:
+        return False
+    try:
+        ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return False
+    return True
+
+
+def image_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
+    """Convert a CMYK or LAB image to sRGB through its profile.
+
+    Args:
+        image: any image in the space of the profile.
+        icc: its profile; None means CIE Lab, which needs none.
+
+    Returns:
+        An RGB image, or None where the profile is damaged or for another space.
+    """
+    try:
+        source: Any = (
+            ImageCms.createProfile("LAB")
+            if icc is None
+            else ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        )
+        return ImageCms.profileToProfile(
+            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+
+
+def srgb_converter(icc: bytes) -> Callable[[Pixels], Pixels]:
+    """Make a function that brings frames into sRGB, for formats that carry no profile.
+
+    Args:
+        icc: profile of the frames, for RGB or greyscale.
+
+    Returns:
+        A function from (H, W, 3) uint8 to (H, W, 3) uint8; it changes nothing where there
+        is nothing to do or the profile is damaged.
+    """
+    mode = {"RGB": "RGB", "GRAY": "L"}.get(profile_space(icc))
+    if mode is None:
+        return _same
+    codes = profile_codes(icc)
+    if codes is not None and (shown := hdr_to_srgb(codes)) is not None:
+        return lambda frame: np.round(shown(frame / np.float32(255)) * 255).astype(np.uint8)
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(profile).lower():
+            return _same
+        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return _same
+
+    def convert(frame: Pixels) -> Pixels:
+        if mode == "L":
+            frame = np.round(frame.mean(-1)).astype(np.uint8)
+        shown = ImageCms.applyTransform(Image.fromarray(frame), transform)
+        return np.array(shown)
+
+    return convert
+
+
+def _same(frame: Pixels) -> Pixels:
+    return frame

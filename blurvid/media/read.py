@@ -1,8 +1,9 @@
-"""Open a photo from a file or a stream, with an error that a user understands."""
+"""A photo from a file, a stream or an image in memory, with an error that a user understands."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import logging
 import struct
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 from torch import Tensor
@@ -19,11 +21,17 @@ from torch import Tensor
 from blurvid.errors import DeviceError, InputError, reason
 from blurvid.files import is_heif
 from blurvid.media import broken, tiff
-from blurvid.media.decode import check_size, photo_from_array, photo_from_image, photo_from_values
 from blurvid.media.heif import heif_codes, is_deep_avif, read_heif
-from blurvid.media.metadata import metadata_of
-from blurvid.media.photo import Photo
+from blurvid.media.photo import (
+    Metadata,
+    Photo,
+    check_size,
+    metadata_of,
+    photo_from_values,
+)
+from blurvid.media.pixels import photo_from_array
 from blurvid.media.png import deep_png, png_codes
+from blurvid.media.profile import Codes, Colours, image_to_srgb
 from blurvid.runtime import lacks_memory
 
 PhotoLike: TypeAlias = str | Path | BinaryIO | Image.Image | NDArray[Any] | Tensor | Photo
@@ -38,6 +46,7 @@ _UNWANTED = frozenset({"EPS"})
 """Pillow reads these by running another program on the file."""
 _SEVERAL = "holds several frames or pages; only the first is used"
 _CUT = "is truncated: a part of the picture is missing"
+_TIFF_BITS = 258
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it would write to stderr itself
 _SWITCH = threading.Lock()
 """Held while Python's warnings, which belong to the whole process, are switched off."""
@@ -76,16 +85,34 @@ def read_photo(
 
 
 def as_photo(photo: PhotoLike) -> Photo:
-    """Open a photo, whatever it comes as.
+    """Make a photo of what shows one.
+
+    Args:
+        photo: a file or a stream, see `read_photo`; a Pillow image; a numpy array (H, W),
+            (H, W, 3) or (H, W, 4), RGB, uint8, uint16, or float in [0, 1]; a float tensor
+            (3, H, W) or (1, 3, H, W), RGB in [0, 1], on any device; or a `Photo`.
+
+    Returns:
+        The photo, on the CPU; it shares no memory with an image, an array or a tensor.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, is of another type or shape, or has no pixels or values that
+            are not finite or out of range.
     """
     if isinstance(photo, Photo):
         return photo
-    value: Any = photo
-    opened = isinstance(value, str | Path) or hasattr(value, "read")
-    return read_photo(value) if opened else photo_from_array(value)
+    if isinstance(photo, np.ndarray | Tensor):
+        return photo_from_array(photo, "image")
+    if isinstance(photo, Image.Image):
+        if 0 in photo.size:
+            raise InputError("image: an image without pixels")
+        try:
+            return _from_image(photo.copy(), "image")
+        except OSError as error:
+            raise InputError(f"image: {error}") from error
+    if isinstance(photo, str | Path) or hasattr(photo, "read"):
+        return read_photo(photo)
+    raise InputError(f"image: cannot make a photo of a {type(photo).__name__}")
 
 
 def photo_size(path: Path) -> tuple[int, int] | None:
@@ -191,7 +218,7 @@ def _read_image(
         plain = partial or image.format != "PNG"
         deep = None if plain else deep_png(image, lambda: _open(stream, start))
         if deep is None:
-            return photo_from_image(image, name, known, warnings, codes)
+            return _from_image(image, name, known, warnings, codes)
         found = metadata_of(image.info).told(codes, image.format)
         return photo_from_values(deep, 65535, found, name, depth=16, warnings=warnings)
 
@@ -241,3 +268,98 @@ def _open(stream: IO[bytes], start: bytes) -> ImageFile.ImageFile | None:
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue  # not this kind after all
     return None
+
+
+def _from_image(
+    image: Image.Image,
+    name: str,
+    found: Metadata | None = None,
+    warnings: list[str] | None = None,
+    codes: Codes | None = None,
+) -> Photo:
+    """Take a Pillow image of any mode apart.
+
+    Args:
+        image: it is loaded.
+        name: source for messages.
+        found: metadata of its file, where the caller has it from elsewhere.
+        warnings: what there is to say about the reading so far.
+        codes: code points of its colours.
+    """
+    warnings = [] if warnings is None else warnings
+    _before_loading(image, warnings)
+    image.load()
+    # (A PNG may tell its EXIF after its pixels.)
+    found = found or metadata_of(image.info, getattr(image, "applist", ()))
+    found = found.told(codes, image.format)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values, top = _deep_grey(image, name, warnings)
+        depth = 16
+    else:
+        image, icc = _plain_mode(image, found.icc, warnings)
+        if icc is not found.icc:
+            found = dataclasses.replace(found, icc=icc, colours=Colours())
+        values, top, depth = np.atleast_3d(np.array(image)), 255.0, 8
+    return photo_from_values(values, top, found, name, depth=depth, warnings=warnings)
+
+
+def _before_loading(image: Image.Image, warnings: list[str]) -> None:
+    """Look at what is forgotten once an image is loaded: how its pixels are stored."""
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    stored = tiles[0].args if tiles else ""
+    layout, *more = stored if isinstance(stored, tuple) else (stored,)
+    plain = not image.mode.startswith("I")
+    if plain and (";16" in str(layout) or (image.format == "PPM" and more and more[0] > 255)):
+        warnings.append(f"16-bit {image.mode} is read with 8 bits")
+    key = image.info.get("transparency")
+    bits = {"1": 1, "L;2": 2, "L;4": 4}.get(str(layout))
+    if bits is not None and isinstance(key, int) and key < 1 << bits:
+        # Pillow stretches the levels of such a PNG to 8 bits, but not its transparent level.
+        image.info["transparency"] = key * 255 // ((1 << bits) - 1)
+
+
+def _deep_grey(
+    image: Image.Image, name: str, warnings: list[str]
+) -> tuple[NDArray[np.float32], float]:
+    """Greyscale of more than 8 bits: (H, W, 1) or with alpha (H, W, 2), and which is white."""
+    values: NDArray[Any] = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise InputError(f"{name}: holds values that are not finite (NaN or infinity)")
+    low, high = values.min(), values.max()
+    if image.mode == "F":
+        top = 1.0 if high <= 1 else 255.0
+        if top > 1:
+            warnings.append("float values above 1; 255 is taken as white")
+    else:
+        top = 4095.0 if _bits(image) == 12 else 65535.0
+    if low < 0 or high > top:
+        raise InputError(f"{name}: values from {low:g} to {high:g} lie outside 0 to {top:g}")
+    planes = values.astype(np.float32)[..., None]
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        planes = np.concatenate([planes, np.where(planes == key, 0, np.float32(top))], axis=-1)
+    return planes, top
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits per channel that a TIFF names; 0 for other files."""
+    bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS, (0,))
+    return int(bits[0]) if isinstance(bits, tuple) else int(bits)
+
+
+def _plain_mode(
+    image: Image.Image, icc: bytes | None, warnings: list[str]
+) -> tuple[Image.Image, bytes | None]:
+    """Convert to L, LA, RGB or RGBA; return the image and the profile that still holds."""
+    if image.mode in ("CMYK", "LAB"):
+        converted = None
+        if image.mode == "LAB" or icc is not None:
+            converted = image_to_srgb(image, None if image.mode == "LAB" else icc)
+        if converted is None:
+            warnings.append(f"{image.mode} without a usable profile; colours are approximate")
+            converted = image.convert("RGB")
+        return converted, None
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    if image.has_transparency_data:
+        mode += "A"
+    return (image if image.mode == mode else image.convert(mode)), icc

@@ -14,14 +14,13 @@ from torch import Tensor
 from blurvid.atomic import replacing
 from blurvid.config import FRAME_FORMATS, FRAMES, JPEG_QUALITY
 from blurvid.errors import OutputError
-from blurvid.media.color import profile_space, srgb_converter
 from blurvid.media.exif import EXIF_PREFIX, RESOLUTION, dpi_of
-from blurvid.media.metadata import jpeg_iptc, sensible_dpi
-from blurvid.media.photo import Photo
-from blurvid.media.pixels import LARGEST, fitting, flat_frames, frame_pixels, on_white
+from blurvid.media.packets import jpeg_iptc, split_xmp
+from blurvid.media.photo import LARGEST, Photo, fitting, flat_frames, sensible_dpi
+from blurvid.media.pixels import frame_pixels, on_white
 from blurvid.media.png import save_png
+from blurvid.media.profile import profile_space, srgb_converter
 from blurvid.media.tiff import save_tiff
-from blurvid.media.xmp import split_xmp
 from blurvid.targets import check_file, kind_of
 
 _LABELS = {"jpg": "JPEG", "webp-frames": "WebP"}

@@ -20,22 +20,24 @@ from PIL import Image, TiffImagePlugin
 from torch import Tensor
 
 from blurvid.errors import InputError, OutputError
-from blurvid.media.decode import check_size, photo_from_values
-from blurvid.media.exif import EXIF_PREFIX, ORIENTATION, RESOLUTION, exif_of_tiff
-from blurvid.media.ifd import (
+from blurvid.media.exif import (
     BYTE,
+    EXIF_PREFIX,
     HEADER_SIZE,
     LONG,
+    ORIENTATION,
     RATIONAL,
+    RESOLUTION,
     SHORT,
     UNDEFINED,
     Entry,
     Order,
     TiffBuilder,
     TiffReader,
+    exif_of_tiff,
 )
-from blurvid.media.metadata import Metadata, iptc_of
-from blurvid.media.photo import Photo
+from blurvid.media.packets import iptc_of
+from blurvid.media.photo import Metadata, Photo, check_size, photo_from_values
 from blurvid.media.pixels import frame_pixels
 
 # Tags of TIFF 6.0
@@ -78,7 +80,7 @@ def save_tiff(image: Tensor, path: Path, photo: Photo | None, name: Path) -> Non
             reader = TiffReader(file)
             order = reader.order
             found = reader.directory(reader.first)[0]
-            records = {tag: entry.record for tag, entry in found.items()}
+            records = {tag: exif[entry.start : entry.start + 12] for tag, entry in found.items()}
             file.seek(0, 2)
         build = TiffBuilder(file, order)
         offsets, lengths = [], []

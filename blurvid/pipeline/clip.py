@@ -220,7 +220,9 @@ class Clip:
             return None
         trust = self.trust() if len(own) > 1 else None
         field = self._field(False) if trust is None or self.fitted else trust.field
-        return judge(own[len(own) // 2], y, field, () if trust is None else trust.reasons)
+        reasons = () if trust is None else trust.reasons
+        told = ("told",) if self.recipe.motion else ()
+        return judge(own[len(own) // 2], y, field, reasons + told)
 
     @functools.cached_property
     def reblur_map(self) -> Tensor:

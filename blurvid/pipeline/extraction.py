@@ -101,6 +101,10 @@ class Extractor:
         self.fitting: MotionModel | None = None
         """The model that fits motion, where it is one that does."""
         self.still = tuple(media.region(value) for value in recipe.still)
+        self.ways = tuple(
+            way if way.region is None else dataclasses.replace(way, region=media.region(way.region))
+            for way in recipe.motion
+        )
         whole = model.model if isinstance(model, MiddleOf) else model
         if isinstance(whole, MotionModel):
             self.fitting = whole
@@ -210,6 +214,12 @@ class Extractor:
         inner.part = None
         inner.flips = tuple(flip.within(seen, height, width) for flip in self.flips)
         inner.still = tuple(rest.within(seen, height, width) for rest in self.still)
+        inner.ways = tuple(
+            way
+            if way.region is None
+            else dataclasses.replace(way, region=way.region.within(seen, height, width))
+            for way in self.ways
+        )
         if self.expected is not None:
             place = slice(seen.top, seen.bottom), slice(seen.left, seen.right)
             inner.expected = self.expected.part(place, height, width)
@@ -343,7 +353,7 @@ class Extractor:
             name = self.recipe.middle.name if self.recipe.middle else "given"
             sizes = [f"{x.shape[-1]}x{x.shape[-2]}" for x in (model.middle.frame, y)]
             raise InputError(f"{name}: the middle frame has {sizes[0]} px, the photo {sizes[1]} px")
-        hints, notes = hints_of(self.recipe.motion, self.still, y.shape[-2], y.shape[-1])
+        hints, notes = hints_of(self.ways, self.still, y.shape[-2], y.shape[-1])
         if hints.motion is None:
             hints = dataclasses.replace(hints, motion=self.expected)
         model.dtype = dtype

@@ -17,6 +17,7 @@ from blurvid.flow import Field
 from blurvid.flow.pyramid import FLOW_SIDE
 from blurvid.flow.seam import flip
 from blurvid.models import MotionModel
+from blurvid.recipe import Way
 from blurvid.trajectory import Fit, Hints, Motion, Proposal, Restored, resting
 
 STILL = 0.5
@@ -95,13 +96,13 @@ class Fitted:
 
 
 def hints_of(
-    way: tuple[float, float] | None, still: Sequence[media.Region], height: int, width: int
+    ways: Sequence[Way], still: Sequence[media.Region], height: int, width: int
 ) -> tuple[Hints, tuple[str, ...]]:
     """What the user knows of the motion, for a photo of H x W, and what the user should know.
 
     Args:
-        way: of the picture as a whole, from the first frame to the last [px].
-        still: what stays at rest: rectangles and masks.
+        ways: of the picture as a whole, and of rectangles and masks.
+        still: what stays at rest, the same.
         height: H.
         width: W.
 
@@ -109,19 +110,29 @@ def hints_of(
         OptionError: a point.
         InputError: a region outside of the photo, or a way that leads out of it from everywhere.
     """
-    mask: Tensor | None = None
-    notes: tuple[str, ...] = ()
-    for region in still:
+    notes: dict[str, None] = {}
+
+    def mask_of(region: media.Region) -> Tensor:
         if region.mask is None and len(region.edges) < 4:
-            raise OptionError(f"what stays at rest is a rectangle or a mask, not {region.name}")
+            raise OptionError(f"a hint is of a rectangle or a mask, not of {region.name}")
         found, told = region.of(height, width)
-        mask = found if mask is None else mask | found
-        notes += told
-    if way is not None and not (abs(way[0]) < width and abs(way[1]) < height):
-        raise InputError(f"nothing moves by {way[0]:g},{way[1]:g} px in {width}x{height} px")
+        notes.update(dict.fromkeys(told))
+        return found
+
+    rest: Tensor | None = None
+    for region in still:
+        found = mask_of(region)
+        rest = found if rest is None else rest | found
+    for way in ways:
+        if not (abs(way.x) < width and abs(way.y) < height):
+            raise InputError(f"nothing moves by {way.x:g},{way.y:g} px in {width}x{height} px")
     # From the first frame to the last, everything moves by -2 a.
-    known = None if way is None else Proposal.uniform((-way[0] / 2, -way[1] / 2), height, width)
-    return Hints(known, None if mask is None else mask[None, None].float()), notes
+    shifts = [
+        ((-way.x / 2, -way.y / 2), None if way.region is None else mask_of(way.region))
+        for way in ways
+    ]
+    known = Proposal.told(shifts, height, width) if shifts else None
+    return Hints(known, None if rest is None else rest[None, None].float()), tuple(notes)
 
 
 def times_of(count: int = FRAMES, beyond: int = 0) -> list[float]:

@@ -34,6 +34,7 @@ _WHY = {
     "still": "nothing moves in it",
     "defocus": "it is blurred alike in all directions, as out of focus, which stays",
     "long": "the motion is longer than the network knows; the motion model follows it further",
+    "told": "what was told of its motion (--motion) does not explain its blur",
     "": "no motion was found that explains its blur; a hint of how it moved may help (--motion)",
 }
 
@@ -75,7 +76,7 @@ def judge(frame: Tensor, y: Tensor, field: Field, reasons: tuple[str, ...] = ())
         frame: the middle frame, (3, H, W), RGB in [0, 1].
         y: the photo, the same.
         field: motion from the first frame to the last.
-        reasons: see `trust.Trust.reasons`.
+        reasons: see `trust.Trust.reasons`; and `told` where the user told of the motion.
     """
     height, width = y.shape[-2:]
     sums = torch.zeros(3, dtype=torch.float64)  # slopes of the frame, of the photo; moving places
@@ -96,8 +97,8 @@ def judge(frame: Tensor, y: Tensor, field: Field, reasons: tuple[str, ...] = ())
         return Verdict("sharper", gain, moving, _SHARPER)
     if gain >= SOME:
         return Verdict("some", gain, moving, _FAST if field.motion.p95 > FAR else _PLACES)
-    why = next((_WHY[reason] for reason in ("still", "defocus", "long") if reason in reasons), "")
-    return Verdict("none", gain, moving, f"{_NOTHING}: {why or _WHY['']}")
+    why = next(text for reason, text in _WHY.items() if reason in (*reasons, ""))
+    return Verdict("none", gain, moving, f"{_NOTHING}: {why}")
 
 
 def _slopes(image: Tensor, rows: int, along: Tensor) -> Tensor:

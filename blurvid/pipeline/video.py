@@ -191,7 +191,7 @@ def _span(options: VideoOptions) -> media.Span | None:
         None if time is None else Fraction(time).limit_denominator(1_000_000)
         for time in (options.start, options.duration)
     )
-    return media.Span(begin or Fraction(0), length)
+    return begin or Fraction(0), length
 
 
 def _slower(fps: float | str, own: Fraction) -> Fraction:
@@ -317,7 +317,7 @@ class _Run:
         notes = self.shelf.joints()
         chain: Chain[int] = Chain()
         courses, shutter = Courses(), Shutter()
-        fits = self.extract.fitting is not None and self.extract.recipe.motion is None
+        fits = self.extract.fitting is not None and not self.extract.recipe.motion
         for index, (now, after) in enumerate(_followed(self._timed())):
             self.ticks.append(now.tick)
             note = next(notes, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,15 +18,21 @@ from blurvid.trajectory.sampling import blur
 
 MARKED = 2**20
 """Pixels of the size at which motion ends where the user says that things rest: edges show."""
+GRID = 256
+"""Width at most of the fields of motion that a user tells [px]."""
 VAGUE = 1.0
 """Error of a motion that the user tells [px of the photo]..."""
 LOOSE = 0.15
-"""...and a share of its length."""
+"""...and a share of its length..."""
+UNKNOWN = 1e4
+"""...and where nothing is told of it [px]."""
 UNSURE = 0.5
 """Length of a network's motion, in its expected errors, up to which it is as good as none."""
+UNHEARD = 1e-3
+"""What it weighs all the same, so that it is heard where nothing else is known."""
 CLEAR = 0.6
 """Share of the blur that a middle frame must have lost for its re-blur to tell motions apart..."""
-BETTER = 0.5
+BETTER = 0.35
 """...and share of the squared error of a known motion that another may have left."""
 WIDELY = 6.0
 """Width of the Gaussian over which that is found [px]."""
@@ -40,10 +47,31 @@ class Proposal:
     """Error of `a` to be expected [px], (1, 1, H, W)."""
 
     @classmethod
-    def uniform(cls, shift: tuple[float, float], height: int, width: int) -> Proposal:
-        """The same `a` [px] everywhere in a photo of H x W, as a user tells it."""
-        a = torch.tensor([shift[0] / width, shift[1] / height]).view(1, 2, 1, 1)  # of one pixel
-        error = torch.full_like(a[:, :1], (VAGUE + LOOSE * math.hypot(*shift)) / width)
+    def told(
+        cls,
+        shifts: Sequence[tuple[tuple[float, float], Tensor | None]],
+        height: int,
+        width: int,
+    ) -> Proposal:
+        """Motion of a photo of H x W as a user tells it.
+
+        Args:
+            shifts: each an `a` [px], and where that is: (H, W), bool, or everywhere. Later ones
+                lie before earlier ones.
+            height: H.
+            width: W.
+        """
+        scale = min(1.0, GRID / width)
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        ratio = torch.tensor([size[1] / width, size[0] / height])
+        a, error = torch.zeros(1, 2, *size), torch.full((1, 1, *size), UNKNOWN)
+        for shift, mask in shifts:
+            there = torch.ones_like(error)
+            if mask is not None:
+                there = F.interpolate(mask[None, None].float(), size, mode="area")
+            a = torch.where(there > 0.5, (torch.tensor(shift) * ratio).view(1, 2, 1, 1), a)
+            expected = (VAGUE + LOOSE * math.hypot(*shift)) * scale
+            error = error.masked_fill(there > 0.5, expected)
         return cls(Motion.straight(a), error)
 
     def resized(self, size: tuple[int, int]) -> Proposal:
@@ -84,10 +112,10 @@ class Hints:
         known = Proposal(known.motion.each(lambda x: x.to(told.error)), known.error.to(told.error))
         own = Motion(oriented(told.motion.a, known.motion.a), told.motion.b)
         sure = (own.a.norm(dim=1, keepdim=True) / told.error - UNSURE).clamp(0, 1)
-        precise = sure * told.error.pow(-2), known.error.pow(-2)
+        precise = sure.clamp(min=UNHEARD) * told.error.pow(-2), known.error.pow(-2)
         share = precise[1] / (precise[0] + precise[1])
         both = Motion(own.a.lerp(known.motion.a, share), own.b.lerp(known.motion.b, share))
-        error = (precise[0] + precise[1]).rsqrt()
+        error = torch.where(share < UNHEARD, told.error, (precise[0] + precise[1]).rsqrt())
         return Proposal(own, told.error), Proposal(both, error)
 
     def calm(self, motion: Motion) -> Motion:

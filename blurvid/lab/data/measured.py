@@ -17,9 +17,10 @@ from torch import Tensor
 
 from blurvid import flow, media, runtime, weights
 from blurvid.config import FRAMES, MIDDLE
-from blurvid.errors import InputError, OutputError
+from blurvid.errors import InputError
 from blurvid.flow import sequence_motion
-from blurvid.lab.data.windows import Window, find_clips, is_window_folder, read_windows
+from blurvid.lab.data.clips import find_clips
+from blurvid.lab.data.windows import Window, is_window_folder, read_windows
 from blurvid.lab.options import PathOptions
 from blurvid.media import replacing
 
@@ -194,7 +195,8 @@ class MeasuredWindows:
                 shown = [self.frames[i].to(self.device) for i in some]
                 for i, path in zip(some, paths_of(shown), strict=True):
                     found[i] = path.half().cpu()
-                    _keep(found[i], kept[i])
+                    with replacing([kept[i]]) as (temporary,), temporary.open("wb") as file:
+                        np.save(file, found[i].numpy())
         return [found[i].to(self.device) for i in range(len(self.frames))]
 
 
@@ -258,12 +260,3 @@ def _rough(window: Window, frames: Tensor) -> Tensor:
         motion = {"dx": total.dx, "dy": total.dy}
     path = torch.tensor([-motion["dx"] / 2, -motion["dy"] / 2, 0.0, 0.0]).view(4, 1, 1)
     return path.expand(4, frames.shape[-2] // CELL, frames.shape[-1] // CELL)
-
-
-def _keep(path: Tensor, place: Path) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with replacing([place]) as (temporary,), temporary.open("wb") as file:
-            np.save(file, path.numpy())
-    except OSError as error:
-        raise OutputError(f"{place}: cannot be written ({media.reason(error)})") from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,8 @@ from blurvid import runtime, weights
 from blurvid.config import FRAMES
 from blurvid.errors import InputError
 from blurvid.exposure import GAMMA
+from blurvid.lab.data.clips import read_stills
 from blurvid.lab.data.measured import MeasuredWindows, held_out, is_clip_folder, read_moving
-from blurvid.lab.data.stills import StillPool, read_stills
 from blurvid.lab.data.windows import Window, is_window_folder
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.synth import average, develop, draw_gammas, margin, simulate
@@ -35,17 +36,94 @@ MULTIPLE = 32
 """Divides the sides of what validates [px]."""
 
 
-class Source(Protocol):
-    """An endless supply of batches."""
+class StillPool:
+    """Photos in memory, from which layers for the simulation are cut at random.
 
-    def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
-        """Draw a batch, on the device."""
+    Args:
+        photos: (3, H, W) uint8 RGB each, of any size.
+        device: where the photos are kept and blurred.
 
-    def validation(self) -> Iterator[Batch]:
-        """Give what is never drawn, one window at a time."""
+    Raises:
+        InputError: no photos.
+    """
 
-    def describe(self) -> str:
-        """Say in a few words what the batches are made of, for the model card."""
+    def __init__(self, photos: Sequence[Tensor], device: torch.device) -> None:
+        if not photos:
+            raise InputError("no photos to train on")
+        self.device = device
+        self.photos = [photo.to(device) for photo in photos]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def usable(self, side: int) -> list[int]:
+        """Numbers of the photos from which a square of `side` px can be cut."""
+        return [i for i, photo in enumerate(self.photos) if min(photo.shape[1:]) >= side]
+
+    def cut(self, photos: Tensor, side: int, draws: Tensor) -> Tensor:
+        """Cut random squares, turned by a multiple of 90 degrees and maybe mirrored.
+
+        Args:
+            photos: numbers of the photos, (N,).
+            side: of the squares [px].
+            draws: four numbers in [0, 1) for each: top, left, turn, mirror; (N, 4).
+
+        Returns:
+            (N, 3, side, side) uint8 RGB.
+        """
+        squares = []
+        for number, (down, across, turn, mirror) in zip(
+            photos.tolist(), draws.tolist(), strict=True
+        ):
+            photo = self.photos[number]
+            top, left = (
+                int((length - side + 1) * draw)
+                for length, draw in zip(photo.shape[1:], (down, across), strict=True)
+            )
+            square = photo[:, top : top + side, left : left + side]
+            square = square.flip(-1) if mirror < 0.5 else square
+            squares.append(square.rot90(int(turn * 4), (1, 2)))
+        return torch.stack(squares)
+
+    def draw(
+        self,
+        batch: int,
+        size: int,
+        source_scale: tuple[float, float],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Draw random crops as they are.
+
+        Args:
+            batch: B.
+            size: S [px].
+            source_scale: photo pixels per pixel of the crop, drawn between these.
+            generator: source of randomness, on the pool's device.
+
+        Returns:
+            (B, 3, S, S), RGB in [0, 1].
+
+        Raises:
+            InputError: every photo is too small.
+        """
+        low, high = source_scale
+        draw = torch.rand(1, generator=generator, device=self.device).item()
+        least = math.ceil(size * min(low, 1.0))
+        side = math.ceil(size * (low + (high - low) * draw))
+        photos = self.usable(side)
+        while not photos and side > least:
+            side = max(least, int(side * 0.9))
+            photos = self.usable(side)
+        if not photos:
+            raise InputError(f"every photo is smaller than {least} px, which crops of {size} need")
+        draws = torch.rand(batch, 5, generator=generator, device=self.device)
+        chosen = (draws[:, 0] * len(photos)).long()
+        numbers = torch.tensor(photos, device=self.device)[chosen]
+        sources = self.cut(numbers, side, draws[:, 1:]).float().div_(255)
+        crops = F.interpolate(
+            sources, size=(size, size), mode="bicubic", antialias=True, align_corners=False
+        )
+        return crops.clamp_(0, 1)
 
 
 class TrainingSource:
@@ -83,6 +161,7 @@ class TrainingSource:
             self.motion = replace(options.motion, order=order)  # type: ignore[arg-type]
 
     def draw(self, batch: int, size: int, generator: torch.Generator) -> Batch:
+        """Draw a batch, on the device, of which there is no end."""
         g, motion, camera = generator, self.motion, self.options.camera
         count = batch if self.stills is None else 0
         if self.windows and self.stills:  # of a batch of one, now and then
@@ -123,6 +202,7 @@ class TrainingSource:
             yield y, x, deblurred(self.middle, y), path, torch.tensor([FRAMES])
 
     def describe(self) -> str:
+        """Say in a few words what the batches are made of, for the model card."""
         told = [self.windows.describe()] if self.windows else []
         if self.stills:
             told.append(f"{len(self.stills)} still photos under simulated motion")
@@ -141,7 +221,7 @@ class PrefetchSource:
         source: where the batches come from.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TrainingSource) -> None:
         self.source = source
         # A new thread would take all cores, not the number that was asked for.
         self.worker = ThreadPoolExecutor(
@@ -171,11 +251,10 @@ class PrefetchSource:
         return result
 
     def _draw(self, batch: int, size: int, own: torch.Generator) -> Batch:
-        if self.stream is None:
-            return self.source.draw(batch, size, own)
-        with torch.cuda.stream(self.stream):
+        with torch.cuda.stream(self.stream):  # None changes nothing
             result = self.source.draw(batch, size, own)
-        self.stream.synchronize()  # this thread waits, the network's launches go on
+        if self.stream is not None:
+            self.stream.synchronize()  # this thread waits, the network's launches go on
         return result
 
     def validation(self) -> Iterator[Batch]:
@@ -185,7 +264,13 @@ class PrefetchSource:
         return self.source.describe()
 
 
-def open_source(data: Sequence[Path], options: TrainOptions, device: torch.device) -> Source:
+Source: TypeAlias = TrainingSource | PrefetchSource
+"""An endless supply of batches."""
+
+
+def open_source(
+    data: Sequence[Path], options: TrainOptions, device: torch.device
+) -> PrefetchSource:
     """Open what a run is to be trained on.
 
     Args:

@@ -14,12 +14,16 @@ from torch.optim.swa_utils import AveragedModel
 from blurvid import runtime, weights
 from blurvid.errors import OptionError
 from blurvid.lab.data import Batch
+from blurvid.lab.losses import load_vgg
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.train.moving import MovingObjective
-from blurvid.lab.train.objective import AdversarialObjective, Objective, outer_frames
+from blurvid.lab.train.objective import (
+    AdversarialObjective,
+    MovingObjective,
+    Objective,
+    outer_frames,
+)
 from blurvid.lab.train.settings import crop_of, spec_asked
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_moments
-from blurvid.lab.train.vgg import load_vgg
 from blurvid.models import Cascade, GivenPicture, MotionModel, Trainable, build
 from blurvid.networks import DirectNet
 from blurvid.weights import store
@@ -68,15 +72,14 @@ class Learner:
             self.objective = Objective(self.model, options, features)
         self.objective.to(device)
         trained = [p for p in self.objective.parameters() if p.requires_grad]
-        self.optimizer = _adamw(trained, options)
+        self.optimizers = [_adamw(trained, options)]
         self.average = AveragedModel(
             self.model, multi_avg_fn=RampedAverage(options.ema), use_buffers=False
         )
         self.critic: AdversarialObjective | None = None
-        self.critic_optimizer: torch.optim.AdamW | None = None
         if options.adversarial:
             self.critic = AdversarialObjective().to(device)
-            self.critic_optimizer = _adamw(list(self.critic.parameters()), options)
+            self.optimizers.append(_adamw(list(self.critic.parameters()), options))
         self._objective: Callable[..., Any] = self.objective
         if options.compile:
             self._objective = torch.compile(self.objective)
@@ -92,9 +95,9 @@ class Learner:
         Returns:
             The losses by name, and the norm of the gradient.
         """
-        for optimizer in filter(None, (self.optimizer, self.critic_optimizer)):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(progress, self.options)
+        optimizer, *others = self.optimizers
+        for group in (group for one in self.optimizers for group in one.param_groups):
+            group["lr"] = learning_rate(progress, self.options)
         self.objective.at(progress)
         with runtime.autocast(self.device, self.dtype):
             found, estimates = self._objective(*batch)
@@ -102,41 +105,37 @@ class Learner:
             if self.critic is not None and seen is not None:
                 fooled = self.critic.deceive(seen[0], seen[2])
                 found = found | {"adversarial": self.options.adversarial * fooled}
-        self.optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
-        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(trained, self.options.clip)
-        self.optimizer.step()
+        optimizer.step()
         self.average.update_parameters(self.model)
-        if self.critic is not None and seen is not None and self.critic_optimizer is not None:
+        if self.critic is not None and seen is not None:
             with runtime.autocast(self.device, self.dtype):
                 found["critic"] = self.critic(*seen)
-            self.critic_optimizer.zero_grad(set_to_none=True)
+            others[0].zero_grad(set_to_none=True)
             found["critic"].backward()
-            self.critic_optimizer.step()
+            others[0].step()
         return {name: loss.detach() for name, loss in found.items()}, norm
 
     def not_finite(self) -> str | None:
         """Name a parameter that holds NaN or infinity; None where none does."""
-        modules: dict[str, nn.Module] = {"model": self.model, "average": self.average.module}
-        if self.critic is not None:
-            modules["critic"] = self.critic
-        named = (
-            (f"{kind} {name}", parameter)
-            for kind, module in modules.items()
-            for name, parameter in module.named_parameters()
-        )
-        return next((name for name, parameter in named if not parameter.isfinite().all()), None)
+        modules = {"model": self.model, "average": self.average.module, "critic": self.critic}
+        for kind, module in modules.items():
+            for name, parameter in module.named_parameters() if module is not None else ():
+                if not parameter.isfinite().all():
+                    return f"{kind} {name}"
+        return None
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: plain values and tensors only."""
-        adversary = (self.critic, self.critic_optimizer)
         return {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "critic": adversary[0].state_dict() if adversary[0] else None,
-            "critic_optimizer": adversary[1].state_dict() if adversary[1] else None,
+            "optimizer": self.optimizers[0].state_dict(),
+            "critic": self.critic.state_dict() if self.critic else None,
+            "critic_optimizer": self.optimizers[1].state_dict() if self.critic else None,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -148,10 +147,10 @@ class Learner:
         """
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        load_moments(self.optimizer, state["optimizer"])
-        if self.critic and self.critic_optimizer and state["critic"]:
+        load_moments(self.optimizers[0], state["optimizer"])
+        if self.critic and state["critic"]:
             self.critic.load_state_dict(state["critic"])
-            load_moments(self.critic_optimizer, state["critic_optimizer"])
+            load_moments(self.optimizers[1], state["critic_optimizer"])
 
 
 def _make_model(options: TrainOptions, initial: weights.WeightSet | None) -> Trainable:

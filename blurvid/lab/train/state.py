@@ -1,7 +1,8 @@
-"""The state of a run: schedule, averaged weights, and checkpoints that survive a kill."""
+"""What a run keeps: schedule, averaged weights, checkpoints that survive a kill, and logs."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from dataclasses import dataclass
@@ -12,14 +13,12 @@ import torch
 from torch import Tensor
 
 from blurvid.errors import InputError, OutputError, first_line
+from blurvid.lab.data.windows import MALFORMED
 from blurvid.lab.options import TrainOptions
 from blurvid.media import replacing
 from blurvid.weights.pickles import load_plain
 
-DAMAGED = (
-    RuntimeError, RecursionError, ValueError, OverflowError, LookupError, TypeError,
-    AttributeError,
-)  # fmt: skip
+DAMAGED = (RuntimeError, *MALFORMED)
 """What checkpoints raise whose values are not of the kinds that `Trainer.state` gives them."""
 
 TensorList = tuple[Tensor, ...] | list[Tensor]
@@ -113,3 +112,39 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> Non
             shape = parameter.shape if key.startswith("exp_avg") else torch.Size()
             if not isinstance(value, Tensor) or value.shape != shape:
                 raise ValueError(f"{key} of the optimizer does not fit")
+
+
+def append(record: dict[str, Any], path: Path) -> None:
+    """Add a line to a log, which has one JSON object each.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write the log ({error.strerror})") from error
+
+
+def cut(path: Path, step: int) -> None:
+    """Drop the lines of a log after a step; what follows will be done again.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    if not path.exists():
+        return
+    kept = []
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot read the log ({error.strerror})") from error
+    for line in lines:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue  # cut short by the end of the earlier session
+    with replacing([path]) as (temporary,):
+        temporary.write_text("".join(kept))

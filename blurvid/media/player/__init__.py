@@ -18,8 +18,7 @@ from blurvid.atomic import stoppable
 from blurvid.config import ClipOptions
 from blurvid.media.flow import FULL_ERROR, FULL_REBLUR, TrustMaps, colored
 from blurvid.media.pages import digest, escaped, look, part_of
-
-Pixels = NDArray[np.uint8]
+from blurvid.media.profile import Pixels
 
 _CODECS: tuple[tuple[float, str, dict[str, Any]], ...] = (
     (0.5e6, "png", {}),

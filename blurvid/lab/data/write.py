@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
@@ -23,22 +23,17 @@ from blurvid.batch import spread
 from blurvid.bounds import check
 from blurvid.config import RayOptions, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
-from blurvid.lab.data.windows.clips import SourceClip, find_clips
-from blurvid.lab.data.windows.make import Maker, plan_windows
-from blurvid.lab.data.windows.records import BLURRY, MANIFEST, UNFINISHED, Record, read_records
-from blurvid.lab.data.windows.simulate import described, find_stills, simulate_still
+from blurvid.lab.data.clips import SourceClip, find_clips, find_stills
+from blurvid.lab.data.make import Maker, made_with, plan_windows, simulate_still
+from blurvid.lab.data.windows import BLURRY, MANIFEST, UNFINISHED, Record, read_records
 from blurvid.lab.options import MOST_MAKERS, MotionOptions, SynthOptions
 
 _SCRATCH = ".making-"
 """What the name of the folder begins with where windows are made."""
 
 
-class Plan(Protocol):
-    """Goes through the windows of a clip, passing over those of some numbers."""
-
-    def __call__(self, clip: SourceClip, *, skip: Container[int]) -> Iterator[Maker]: ...
-
-
+Plan: TypeAlias = Callable[..., Iterator[Maker]]
+"""Goes through the windows of a clip, passing over those of some numbers (`skip`)."""
 Pending: TypeAlias = tuple[SourceClip, Container[int]]
 """A clip, and the numbers of its windows that are there already."""
 Made: TypeAlias = tuple[Record, Path]
@@ -222,53 +217,41 @@ class _Windows:
             pool: who makes the windows.
             ahead: most windows in work, which bounds the memory.
         """
-        working: deque[tuple[SourceClip, Future[Made]]] = deque()
         failed: set[str] = set()
 
-        def makers() -> Iterator[tuple[SourceClip, Maker]]:
+        def begun() -> Iterator[tuple[SourceClip, Future[Made]]]:
             for clip, there in pending:
                 try:
                     for make in self.plan(clip, skip=there):
-                        yield clip, make
+                        yield clip, pool.submit(_make_window, make, self.scratch)
                         if clip.name in failed:
                             break
                 except InputError as error:  # the windows before it are whole
-                    yield clip, partial(_fail, error)
+                    broken: Future[Made] = Future()
+                    broken.set_exception(error)
+                    yield clip, broken
 
-        waiting = makers()
+        waiting, working = begun(), deque[tuple[SourceClip, Future[Made]]]()
         try:
             while True:
-                for clip, make in islice(waiting, ahead - len(working)):
-                    working.append((clip, pool.submit(_make_window, make, self.scratch)))
+                working.extend(islice(waiting, ahead - len(working)))
                 if not working:
                     return
                 clip, future = working[0]
-                if clip.name in failed:
-                    _drop([future])
-                else:
+                if clip.name not in failed:
                     try:
                         result: Made | BlurvidError = future.result()
                     except (InputError, DeviceError) as error:
                         failed.add(clip.name)
                         result = error
                     yield clip, result
+                elif not future.cancel():
+                    wait([future])
                 working.popleft()
-        finally:
-            _drop([future for _, future in working])
-
-
-def _drop(futures: Sequence[Future[Made]]) -> None:
-    """Do without windows, whether they are made or not."""
-    for future in futures:
-        future.cancel()
-    wait(futures)
-    for future in futures:
-        if not future.cancelled() and future.exception() is None:
-            shutil.rmtree(future.result()[1], ignore_errors=True)
-
-
-def _fail(error: InputError) -> NoReturn:
-    raise error
+        finally:  # what is made all the same goes with the folder
+            for _, future in working:
+                future.cancel()
+            wait([future for _, future in working])
 
 
 def _prepared(
@@ -292,7 +275,7 @@ def _prepared(
     if listing is None:
         return []
     records, _ = read_records(listing)
-    if not all(_made_with(record, options, motion) for record in records):
+    if not all(made_with(record, options, motion) for record in records):
         raise OptionError(f"{out}: made with other options; resume with the same ones")
     # Windows that are gone lose their line, and so does one cut short by the end of the run.
     records = [record for record in records if (out / record["window"]).is_dir()]
@@ -328,19 +311,6 @@ def _number(record: Record) -> int:
 
 def _line(record: Record) -> str:
     return json.dumps(record) + "\n"
-
-
-def _made_with(record: Record, options: SynthOptions, motion: MotionOptions | None) -> bool:
-    crop = record.get("crop")
-    made = [record.get(key) for key in ("stride", "gamma", "scale", "noise", "seed")]
-    stride = options.stride or options.frames
-    wanted = [stride, options.gamma, options.scale, options.noise, options.seed]
-    return (
-        made == wanted
-        and len(record["frames"]) == options.frames
-        and (crop[2] if isinstance(crop, list) and len(crop) == 4 else None) == options.crop
-        and record.get("simulated") == (described(motion) if motion else None)
-    )
 
 
 def _make_window(make: Maker, scratch: Path) -> Made:

@@ -1,21 +1,34 @@
-"""Scores of extracted frames, beside the trivial answers."""
+"""Scores of an extractor on windows with known frames, beside the trivial answers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from blurvid import media
+from blurvid.bounds import check
 from blurvid.config import FRAMES, MIDDLE, Gamma
-from blurvid.errors import InputError
+from blurvid.errors import InputError, OptionError
 from blurvid.exposure import average_frames
-from blurvid.lab.data.windows import Window
-from blurvid.lab.evaluate.windows import check_counts
+from blurvid.lab.data import (
+    PAIRED,
+    SourceClip,
+    Window,
+    find_clips,
+    is_window_folder,
+    load_photo,
+    plan_windows,
+    read_windows,
+)
 from blurvid.lab.metrics import SequenceScore, psnr, score_sequence
+from blurvid.lab.options import BLUR_FOLDERS, SynthOptions
 
 Extract: TypeAlias = Callable[[Tensor], Tensor]
 """Gives for y (3, H, W), RGB, float32 in [0, 1], its seven frames (7, 3, H, W) in order of time;
@@ -199,3 +212,91 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def windows_from(
+    source: Path, options: SynthOptions = SynthOptions(), blur_folder: str = BLUR_FOLDERS[0]
+) -> Iterable[Window]:
+    """Windows of a folder that lists them, made on the fly from clips, or stored in GOPRO_Large.
+
+    Args:
+        source: a folder with a manifest or a listing (see `data.read_windows`), or
+            whatever `data.find_clips` understands.
+        options: how to make windows from clips; unused where windows are listed or stored.
+        blur_folder: which of the stored blurry images, see `options.BLUR_FOLDERS`.
+
+    Returns:
+        The windows; those from clips are made one at a time.
+
+    Raises:
+        InputError: nothing usable there, listed windows without seven sharp frames, or scenes of
+            GOPRO_Large among other clips.
+        OptionError: options that do not give seven frames, or out of range.
+    """
+    if is_window_folder(source):
+        listed = read_windows(source)
+        check_counts(listed)
+        return listed
+    check(options)
+    if options.frames != FRAMES:
+        raise OptionError(f"scores need windows of {FRAMES} frames, not {options.frames}")
+    clips = find_clips([source])
+    pairs = [clip for clip in clips if clip.layout == PAIRED]
+    if len(pairs) not in (0, len(clips)):
+        raise InputError(f"{source}: scenes of GOPRO_Large and other clips; score them apart")
+    if pairs:
+        return [window for scene in pairs for window in middle_windows(scene, blur_folder)]
+    return (make() for clip in clips for make in plan_windows(clip, options))
+
+
+def middle_windows(scene: SourceClip, blurry: str) -> list[Window]:
+    """Pair the blurry images of a scene of GOPRO_Large with their sharp middle frames, by name.
+
+    Args:
+        scene: a clip of that layout, as `find_clips` gives it.
+        blurry: folder of blurry images beside `sharp`, see `options.BLUR_FOLDERS`.
+
+    Returns:
+        Windows of one sharp frame, in natural order.
+
+    Raises:
+        InputError: no such folder, or an image without its partner.
+    """
+    folder = scene.path.parent / blurry
+    if not folder.is_dir():
+        raise InputError(f"{scene.path.parent}: no folder {blurry} in this scene")
+    images = {photo.stem: photo for photo in media.list_photos(folder)}
+    frames = {photo.stem: photo for photo in media.list_photos(scene.path)}
+    alone = sorted(images.keys() ^ frames.keys(), key=media.natural_key)
+    if alone:
+        raise InputError(
+            f"{scene.path.parent}: not in both {blurry} and sharp: {', '.join(alone[:5])}"
+            + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
+        )
+    return [
+        Window(
+            {
+                "window": f"{scene.name}/{stem}",
+                "clip": scene.name,
+                "gamma": 1.0 if blurry == "blur" else 2.2,
+                "frames": [0],
+            },
+            partial(load_photo, photo),
+            partial(_single, frames[stem]),
+        )
+        for stem, photo in images.items()
+    ]
+
+
+def _single(path: Path) -> Tensor:
+    return load_photo(path).unsqueeze(0)
+
+
+def check_counts(windows: Sequence[Window]) -> None:
+    """Refuse windows of neither seven sharp frames nor one, by name, with an InputError."""
+    wrong = [f"{w.name} ({w.count})" for w in windows if w.count not in (1, FRAMES)]
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise InputError(
+            f"scores need {FRAMES} sharp frames a window, not: {', '.join(wrong[:5])}{more}"
+        )

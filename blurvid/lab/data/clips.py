@@ -1,10 +1,12 @@
-"""Finding clips: videos, folders of frames, the layouts of GoPro's data sets."""
+"""Finding clips (videos, folders of frames, the layouts of GoPro's data sets) and photos."""
 
 from __future__ import annotations
 
+import io
 import re
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +18,11 @@ from torch import Tensor
 
 from blurvid import media
 from blurvid.errors import InputError
-from blurvid.lab.data.windows.records import MANIFEST, UNFINISHED, as_floats
+from blurvid.lab.data.windows import MANIFEST, UNFINISHED, as_floats, in_windows, load_photo
 
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
+_DAMAGED = (ValueError, OverflowError, EOFError, RecursionError)
+"""What damaged archives raise besides."""
 FRAMES = "folder of frames"
 VIDEO = "video"
 """Layout of a clip that is a file."""
@@ -80,12 +84,6 @@ class SourceClip:
         return (as_floats(load()) for load in self.loaders())
 
 
-def load_photo(path: Path) -> Tensor:
-    """Load an image as (3, H, W), RGB, float32 in [0, 1]; an InputError if it is not readable."""
-    pixels: Tensor = media.read_photo(path).pixels
-    return pixels
-
-
 def load_scaled(path: Path, scale: float) -> Tensor:
     """Load an image as `load_photo` does, and scale it by `media.FILTER`."""
     return media.scaled(load_photo(path), scale)
@@ -139,25 +137,102 @@ def find_clips(sources: Sequence[Path]) -> list[SourceClip]:
     Raises:
         InputError: a source is missing or holds no clip.
     """
-    clips: list[SourceClip] = []
-    taken: set[str] = set()
+    clips: dict[str, SourceClip] = {}
     for source in sources:
         found = list(_clips_of(source))
         if not found:
             raise InputError(f"{source}: no video and no folder of frames in here")
         for clip in found:
-            name, copy = clip.name, 2
-            while name.casefold() in taken:
-                name, copy = f"{clip.name}_{copy}", copy + 1
-            taken.add(name.casefold())
-            clips.append(SourceClip(name, clip.path, clip.layout, clip.warnings))
-    return clips
+            _add(clips, clip)
+    return list(clips.values())
+
+
+def find_stills(sources: Sequence[Path]) -> list[SourceClip]:
+    """Find the photos below some paths, each as a clip of its own.
+
+    Raises:
+        InputError: a path that is not there, or a folder without photos.
+    """
+    stills: dict[str, SourceClip] = {}
+    for source in sources:
+        if not source.exists():
+            raise InputError(f"{source}: no such file or folder")
+        photos = [source]
+        if source.is_dir():
+            photos = [
+                photo
+                for photo in media.list_photos(source, recursive=True)
+                if not in_windows(photo, source)  # those of an earlier run, made from photos
+            ]
+        if not photos:
+            raise InputError(f"{source}: no photos in this folder")
+        for photo in photos:
+            relative = photo.relative_to(source) if source.is_dir() else Path(photo.name)
+            name = relative.with_suffix("").as_posix()
+            if name.casefold() in stills:  # a.jpg beside a.png
+                name = relative.as_posix()
+            _add(stills, SourceClip(name, photo, "still photo"))
+    return list(stills.values())
+
+
+def read_stills(sources: Sequence[Path]) -> Iterator[Tensor]:
+    """Read photos from files, folders (searched through) and tar archives.
+
+    Windows written by `blurvid synth` are left out; one unreadable photo is an error, so that
+    nothing is trained on less than was meant.
+
+    Yields:
+        Each photo, (3, H, W) uint8 RGB.
+
+    Raises:
+        InputError: a source that is missing or unreadable.
+    """
+    for source in sources:
+        if source.suffix == ".tar" and not source.is_dir():
+            yield from _read_tar(source)
+            continue
+        for still in find_stills([source]):
+            yield _to_bytes(load_photo(still.path))
+
+
+def _read_tar(source: Path) -> Iterator[Tensor]:
+    """Photos of an archive that is not packed: its files are as long as they say."""
+    try:
+        size = source.stat().st_size
+        with tarfile.open(source, "r:") as archive:
+            begun = -1
+            for member in archive:
+                # a size below zero would lead back to a file that was read before
+                if member.offset <= begun or not 0 <= member.size <= size:
+                    raise tarfile.ReadError("a file in it does not lie within it")
+                begun = member.offset
+                if member.issparse() or not media.is_photo(Path(member.name)):
+                    continue
+                file = archive.extractfile(member) if member.isfile() else None
+                if file is not None:
+                    data, name = io.BytesIO(file.read()), f"{source}:{member.name}"
+                    yield _to_bytes(media.read_photo(data, name).pixels)
+    except (OSError, tarfile.TarError, *_DAMAGED) as error:
+        raise InputError(f"{source}: cannot read this archive ({media.reason(error)})") from error
+
+
+def _to_bytes(pixels: Tensor) -> Tensor:
+    return (pixels * 255).round().to(torch.uint8)
+
+
+def _add(clips: dict[str, SourceClip], clip: SourceClip) -> None:
+    """Add a clip under a name that no other has, on file systems without capitals, too."""
+    name, copy = clip.name, 2
+    while name.casefold() in clips:
+        name, copy = f"{clip.name}_{copy}", copy + 1
+    clips[name.casefold()] = replace(clip, name=name)
 
 
 def _clips_of(source: Path) -> Iterator[SourceClip]:
     if source.is_dir():
         home = source.resolve()
-        yield from _search(source, home.parent if home.name in ("frames", "sharp") else home)
+        name = (home.parent if home.name in ("frames", "sharp") else home).name
+        yield from _search(source, name, "", set())
     elif not source.exists():
         raise InputError(f"{source}: no such file or folder")
     elif media.holds_video(source):
@@ -166,30 +241,25 @@ def _clips_of(source: Path) -> Iterator[SourceClip]:
         raise InputError(f"{source}: not a video and not a folder of frames")
 
 
-def _search(top: Path, home: Path) -> Iterator[SourceClip]:
-    seen: set[Path] = set()  # links may lead in circles
-    pending = [(top, home.name, "")]
-    while pending:
-        folder, name, prefix = pending.pop()
-        real = folder.resolve()
-        if real in seen or any((folder / own).exists() for own in (MANIFEST, UNFINISHED)):
-            continue
-        seen.add(real)
-        clip = _clip_at(folder, name)
-        if clip:
-            yield clip
-            if clip.path != folder:  # it takes one folder inside, the others go with that
-                continue
-        children = [child for child in folder.iterdir() if not child.name.startswith(".")]
-        children.sort(key=lambda child: (media.natural_key(child.name), child.name))
-        for child in children:
-            if child.is_file() and media.is_video(child):
-                yield SourceClip(prefix + child.stem, child, VIDEO)
-        pending += [
-            (child, prefix + child.name, f"{prefix}{child.name}/")
-            for child in reversed(children)
-            if child.is_dir()
-        ]
+def _search(folder: Path, name: str, prefix: str, seen: set[Path]) -> Iterator[SourceClip]:
+    """Clips in a folder and below it; links, which may lead in circles, are followed once."""
+    real = folder.resolve()
+    if real in seen or any((folder / own).exists() for own in (MANIFEST, UNFINISHED)):
+        return
+    seen.add(real)
+    clip = _clip_at(folder, name)
+    if clip:
+        yield clip
+        if clip.path != folder:  # it takes one folder inside, the others go with that
+            return
+    children = [child for child in folder.iterdir() if not child.name.startswith(".")]
+    children.sort(key=lambda child: (media.natural_key(child.name), child.name))
+    for child in children:
+        if child.is_file() and media.is_video(child):
+            yield SourceClip(prefix + child.stem, child, VIDEO)
+    for child in children:
+        if child.is_dir():
+            yield from _search(child, prefix + child.name, f"{prefix}{child.name}/", seen)
 
 
 def _clip_at(folder: Path, name: str) -> SourceClip | None:
