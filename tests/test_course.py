@@ -74,7 +74,7 @@ def test_nothing_is_known_beyond_a_cut():
     assert courses.push(other, first) is None
     after_cut = courses.push(first, second)
     assert_close(inner(after_cut.velocity), torch.tensor(SPEED), atol=0.3, rtol=0)
-    assert not after_cut.uneven.any()  # one side alone is known
+    assert float(after_cut.uneven.min()) > 1  # one side alone is known
     courses.push(second, third)
     assert Courses().push(third, None) is None
 

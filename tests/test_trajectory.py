@@ -13,7 +13,7 @@ from blurvid.trajectory.choose import choose
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.descent import Descent
 from blurvid.trajectory.grain import denoised, noise_of
-from blurvid.trajectory.hints import Hints, Proposal, clearer
+from blurvid.trajectory.hints import Hints, Proposal
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.pyramid import Restored, begin, fit, resting
 from blurvid.trajectory.refine import Effort, refine
@@ -494,15 +494,14 @@ def test_a_known_motion_counts_the_more_the_less_a_network_sees():
     told.motion.a[..., 32:] = 0.3  # not even half of its expected error
     known = Proposal(Motion.straight(constant(1.0, 0.5, 24, 32)), torch.full((1, 1, 24, 32), 0.5))
 
-    own, both = Hints(known).joined(told)
+    both = Hints(known).joined(told)
 
-    assert both is not None
-    assert_close(own.motion.a[..., :32], constant(4.0, 0.0, 48, 32))  # in the known order of time
-    # Errors of 1 px both, at this size: half of each where the network is sure, else the known.
+    # Errors of 1 px both, at this size: half of each where the network is sure, else the known;
+    # in the known order of time.
     assert_close(both.motion.a[..., :30], constant(3.0, 0.5, 48, 30))
     assert_close(both.motion.a[..., 32:], constant(2.0, 1.0, 48, 32), atol=0.01, rtol=0)
     assert_close(both.error[..., 32:], torch.ones(1, 1, 48, 32), atol=0.01, rtol=0)
-    assert Hints().joined(told) == (told, None)
+    assert Hints().joined(told) is told
 
 
 @pytest.mark.parametrize("size", [(96, 112), (480, 270), (30, 4000)])
@@ -521,13 +520,24 @@ def test_what_a_user_tells_of_a_thing_says_nothing_of_the_rest():
     mask[10:40, 20:50] = True
     network = Proposal(Motion.straight(constant(0.2, -0.1, 60, 80)), torch.ones(1, 1, 60, 80))
 
-    _, both = Hints(Proposal.told([((6.0, 1.0), mask)], 60, 80)).joined(network)
+    both = Hints(Proposal.told([((6.0, 1.0), mask)], 60, 80)).joined(network)
 
-    assert both is not None
     thing = torch.tensor([6.0, 1.0]).view(1, 2, 1, 1)
     assert float((both.motion.a[..., mask] - thing[..., 0]).abs().max()) < 0.05
     assert_close(both.motion.a[..., ~mask], network.motion.a[..., ~mask], atol=1e-3, rtol=0)
     assert_close(both.error[..., ~mask], network.error[..., ~mask])
+
+
+def test_what_is_told_of_a_thing_lies_over_what_is_known_of_the_rest():
+    mask = torch.zeros(60, 80, dtype=torch.bool)
+    mask[10:40, 20:50] = True
+    rest = Proposal(Motion.straight(constant(1.0, 0.0, 30, 40)), torch.full((1, 1, 30, 40), 0.3))
+
+    both = Proposal.told([((6.0, 1.0), mask)], 60, 80).over(rest)
+
+    assert_close(both.motion.a[..., ~mask], constant(2.0, 0.0, 60, 80)[..., ~mask])
+    assert_close(both.motion.a[..., mask], constant(6.0, 1.0, 60, 80)[..., mask])
+    assert_close(both.error[..., ~mask], torch.full((1, 1, 60, 80), 0.6)[..., ~mask])
 
 
 def test_a_known_motion_of_a_part_is_that_of_the_whole():
@@ -538,20 +548,6 @@ def test_a_known_motion_of_a_part_is_that_of_the_whole():
     full = whole.resized((48, 64))
     assert_close(part.motion.a, full.motion.a[..., 6:40, 20:64])
     assert_close(part.error, full.error[..., 6:40, 20:64])
-
-
-def test_the_photo_decides_between_two_motions_only_where_the_middle_frame_is_sharp():
-    picture = texture(96, 112)
-    truth, wrong = (Motion.straight(constant(x, 0.0, 96, 112)) for x in (4.0, 1.0))
-    y = reblur(picture, truth)
-    middle = picture.clone()
-    middle[..., :48, :] = y[..., :48, :]
-
-    taken = clearer(middle, y, own=truth, known=wrong).a[0, 0]
-    assert float(taken[64:].mean()) == pytest.approx(4, abs=0.1)
-    assert float(taken[:32].mean()) == pytest.approx(1, abs=0.1)
-    kept = clearer(middle, y, own=wrong, known=truth).a[0, 0]
-    assert float(kept[64:].min()) > 3.9 and float(kept[:32].min()) > 3.9
 
 
 def test_motion_that_is_seen_is_believed_where_the_middle_frame_stays_blurred():

@@ -354,8 +354,9 @@ class Extractor:
             sizes = [f"{x.shape[-1]}x{x.shape[-2]}" for x in (model.middle.frame, y)]
             raise InputError(f"{name}: the middle frame has {sizes[0]} px, the photo {sizes[1]} px")
         hints, notes = hints_of(self.ways, self.still, y.shape[-2], y.shape[-1])
-        if hints.motion is None:
-            hints = dataclasses.replace(hints, motion=self.expected)
+        if self.expected is not None:
+            known = self.expected if hints.motion is None else hints.motion.over(self.expected)
+            hints = dataclasses.replace(hints, motion=known)
         model.dtype = dtype
         try:
             found = model.fit(y, lambda stage, share: self.tell(stage, FITTING * share), hints)

@@ -317,7 +317,8 @@ class _Run:
         notes = self.shelf.joints()
         chain: Chain[int] = Chain()
         courses, shutter = Courses(), Shutter()
-        fits = self.extract.fitting is not None and not self.extract.recipe.motion
+        told = any(way.region is None for way in self.extract.recipe.motion)
+        fits = self.extract.fitting is not None and not told
         for index, (now, after) in enumerate(_followed(self._timed())):
             self.ticks.append(now.tick)
             note = next(notes, None)

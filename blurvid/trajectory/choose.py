@@ -44,7 +44,7 @@ def choose(
         One motion, put together of all.
     """
     light = to_light(middle)
-    errors = torch.cat([blur(reblurred(light, y, x), AROUND) for x in answers], dim=1)
+    errors = torch.cat([_error(light, y, answer) for answer in answers], dim=1)
     errors += HANDICAP * torch.arange(len(answers), device=y.device).view(1, -1, 1, 1)
     if still is not None:
         errors[:, :1].masked_fill_(~still, torch.inf)
@@ -114,10 +114,10 @@ def steady(field: Tensor) -> Tensor:
     return windows.view(1, 2, 25, *field.shape[-2:]).median(dim=2).values
 
 
-def reblurred(light: Tensor, y: Tensor, motion: Motion) -> Tensor:
-    """Squared re-blur error of a picture in linear `light` at each place, (1, 1, H, W)."""
-    blurry = to_image(exposed(light, motion.a, motion.b, motion.looks))
-    return (blurry - y).square().mean(dim=1, keepdim=True)
+def _error(light: Tensor, y: Tensor, answer: Motion) -> Tensor:
+    """Squared re-blur error around each place, (1, 1, H, W)."""
+    blurry = to_image(exposed(light, answer.a, answer.b, answer.looks))
+    return blur((blurry - y).square().mean(dim=1, keepdim=True), AROUND)
 
 
 def _variation(image: Tensor) -> Tensor:

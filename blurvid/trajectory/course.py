@@ -34,7 +34,9 @@ FLOOR = 0.15
 LOOSE = 0.07
 """...of its length..."""
 UNEVEN = 0.5
-"""...and of what the ways before and after a picture differ by."""
+"""...and of what the ways before and after a picture differ by..."""
+ALONE = (1.0, 0.5)
+"""...which is so many px, and a share of the way, where one of them alone is known."""
 SURE = 1.0
 """Lengths are compared where a network's is so many expected errors long, at least..."""
 SEEN = 0.7
@@ -102,8 +104,11 @@ class Courses:
         ways = [way for way in (forth, None if back is None else -back) if way is not None]
         if not ways:
             return None
+        velocity = (ways[0] + ways[-1]) / 2
         uneven = (ways[0] - ways[-1]).norm(dim=1, keepdim=True)
-        return Course(here, (ways[0] + ways[-1]) / 2, uneven)
+        if len(ways) < 2:
+            uneven = ALONE[0] + ALONE[1] * velocity.norm(dim=1, keepdim=True)
+        return Course(here, velocity, uneven)
 
 
 Sighting = tuple[float, float]

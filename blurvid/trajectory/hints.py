@@ -10,11 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.exposure import to_light
 from blurvid.flow.sampling import enlarged
-from blurvid.trajectory.choose import oriented, reblurred, sharpened
+from blurvid.trajectory.choose import oriented
 from blurvid.trajectory.paths import Motion
-from blurvid.trajectory.sampling import blur
 
 MARKED = 2**20
 """Pixels of the size at which motion ends where the user says that things rest: edges show."""
@@ -30,12 +28,6 @@ UNSURE = 0.5
 """Length of a network's motion, in its expected errors, up to which it is as good as none."""
 UNHEARD = 1e-3
 """What it weighs all the same, so that it is heard where nothing else is known."""
-CLEAR = 0.6
-"""Share of the blur that a middle frame must have lost for its re-blur to tell motions apart..."""
-BETTER = 0.35
-"""...and share of the squared error of a known motion that another may have left."""
-WIDELY = 6.0
-"""Width of the Gaussian over which that is found [px]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +72,14 @@ class Proposal:
         error = F.interpolate(self.error, size, mode="bilinear", align_corners=False) * scale
         return Proposal(self.motion.resized(size), error)
 
+    def over(self, other: Proposal) -> Proposal:
+        """This motion where it is told, another of the same picture elsewhere."""
+        below = other.resized((self.error.shape[-2], self.error.shape[-1]))
+        told = self.error < UNKNOWN
+        a = torch.where(told, self.motion.a, below.motion.a)
+        b = torch.where(told, self.motion.b, below.motion.b)
+        return Proposal(Motion(a, b), torch.where(told, self.error, below.error))
+
     def part(self, place: tuple[slice, slice], height: int, width: int) -> Proposal:
         """That of some rows and columns of a photo of H x W."""
         size = (height, width)
@@ -96,27 +96,26 @@ class Hints:
     still: Tensor | None = None
     """1 where nothing moves, else 0, (1, 1, H, W)."""
 
-    def joined(self, told: Proposal) -> tuple[Proposal, Proposal | None]:
-        """What a network tells, in the order of time that is known, and both weighed together.
+    def joined(self, told: Proposal) -> Proposal:
+        """What a network tells together with what is known, in the order of time of the latter.
+
+        It is their mean by inverse squared errors, in which a network that sees no motion has
+        next to no say: rest explains a photo best that nobody has sharpened.
 
         Args:
             told: by a network.
-
-        Returns:
-            The first alone, and their mean by inverse squared errors, in which a network that sees
-            no motion has no say; None where nothing is known.
         """
         if self.motion is None:
-            return told, None
+            return told
         known = self.motion.resized((told.error.shape[-2], told.error.shape[-1]))
         known = Proposal(known.motion.each(lambda x: x.to(told.error)), known.error.to(told.error))
-        own = Motion(oriented(told.motion.a, known.motion.a), told.motion.b)
-        sure = (own.a.norm(dim=1, keepdim=True) / told.error - UNSURE).clamp(0, 1)
-        precise = sure.clamp(min=UNHEARD) * told.error.pow(-2), known.error.pow(-2)
+        a = oriented(told.motion.a, known.motion.a)
+        sure = (a.norm(dim=1, keepdim=True) / told.error - UNSURE).clamp(UNHEARD, 1)
+        precise = sure * told.error.pow(-2), known.error.pow(-2)
         share = precise[1] / (precise[0] + precise[1])
-        both = Motion(own.a.lerp(known.motion.a, share), own.b.lerp(known.motion.b, share))
+        both = Motion(a.lerp(known.motion.a, share), told.motion.b.lerp(known.motion.b, share))
         error = torch.where(share < UNHEARD, told.error, (precise[0] + precise[1]).rsqrt())
-        return Proposal(own, told.error), Proposal(both, error)
+        return Proposal(both, error)
 
     def calm(self, motion: Motion) -> Motion:
         """The motion without that of what stays at rest."""
@@ -128,23 +127,3 @@ class Hints:
         still = F.interpolate(self.still, size, mode="bilinear", antialias=True)
         moves = 1 - still.to(fine.a)
         return replace(fine.each(lambda field: field * moves), whole=motion.size)
-
-
-@torch.no_grad()
-def clearer(middle: Tensor, y: Tensor, own: Motion, known: Motion) -> Motion:
-    """Take a network's motion instead of a known one where the photo tells that it is better.
-
-    That is where the middle frame has lost the blur; where it has not, re-blur favors whatever
-    moves less.
-
-    Args:
-        middle: what a network makes of the photo, (1, 3, H, W), RGB in [0, 1].
-        y: photo, the same.
-        own: as the network sees it.
-        known: from elsewhere, of the same size and order of time.
-    """
-    lost = torch.minimum(sharpened(middle, y, own), sharpened(middle, y, known))
-    light = to_light(middle)
-    errors = [blur(reblurred(light, y, motion), WIDELY) for motion in (own, known)]
-    share = blur(((blur(lost, WIDELY) > CLEAR) & (errors[0] < BETTER * errors[1])).to(y), 2.0)
-    return Motion(known.a.lerp(own.a, share), known.b.lerp(own.b, share))

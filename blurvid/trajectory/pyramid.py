@@ -20,7 +20,7 @@ from torch import Tensor
 from blurvid.trajectory.choose import choose, deblurred, oriented, sharpened, steady
 from blurvid.trajectory.deconvolution import Prior, solve
 from blurvid.trajectory.grain import denoised, noise_of
-from blurvid.trajectory.hints import Hints, Proposal, clearer
+from blurvid.trajectory.hints import Hints, Proposal
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, refine
 from blurvid.trajectory.sampling import blur, by_bands, resize
@@ -190,10 +190,10 @@ def begin(
         return 0, None
     small = resize(y, _size(height, width, most))
     middle = networks.sharpen(small)
-    told, known = hints.joined(networks.propose(middle, small))
-    if known is None and _gain(middle, small, told.motion) <= GAIN:
+    told = hints.joined(networks.propose(middle, small))
+    if hints.motion is None and _gain(middle, small, told.motion) <= GAIN:
         return 0, None
-    motion = (known or told).motion
+    motion = told.motion
     longest = motion.reach * 2**most
     needed = min(most, _halvings(longest))
     for halvings in range(needed):
@@ -242,12 +242,9 @@ def _look(y: Tensor, networks: Networks, tell: Progress, hints: Hints) -> Look:
     middle = networks.sharpen(y)
     tell("motion", 0.45)
     small_middle, small_y = _work_size(middle), _work_size(y)
-    told, known = hints.joined(networks.propose(small_middle, small_y))
+    told = hints.joined(networks.propose(small_middle, small_y))
     pair = _first_size(small_middle), _first_size(small_y)
     motion = _coarsely(*pair, told)
-    if known is not None:
-        motion = clearer(*pair, motion, _coarsely(*pair, known))
-        told = known
     if not _believed(_gain(*pair, motion), told):
         motion = Motion.straight(torch.zeros_like(motion.a))
     return Look(middle, _finely(small_middle, small_y, motion, told.error))
