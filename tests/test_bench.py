@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from helpers import invoke, save_tiny
 
 from blurvid import runtime
 from blurvid.config import DirectSpec, MaximSpec, RunOptions
@@ -160,3 +161,31 @@ def test_options_that_make_no_sense(tiny):
         bench(["3000x3000"], [tiny], RunOptions("cpu", "fp32", 1, max_memory=2**20))
     with pytest.raises(WeightsError):
         bench([SMALL], ["no such model"], RUN)
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_a_plot_shows_how_time_and_memory_grow(tmp_path, monkeypatch, kind):
+    save_tiny(tmp_path / "released" / "direct")
+    monkeypatch.chdir(tmp_path)
+    words = ("bench", "--res", SMALL, "--res", "40x40", "--repeats", 1, "--device", "cpu", "-q")
+    target = tmp_path / f"growth.{kind}"
+
+    result = invoke(*words, "--model", "direct", "--plot", target, "--json")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    assert target.read_bytes().startswith(starts[kind])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [target.name, "released"]
+    again = invoke(*words, "--model", "direct", "--plot", target)
+    assert again.exit_code == 6
+    assert "exists already" in again.stderr
+
+
+def test_plots_that_cannot_be_are_refused_before_anything_is_timed(tmp_path, monkeypatch):
+    result = invoke("bench", "--plot", tmp_path / "growth.jpg")
+    assert result.exit_code == 2
+    assert "a plot is a .png, .svg, .pdf file" in result.stderr
+    monkeypatch.setattr(library, "find_spec", lambda name: None)
+    result = invoke("bench", "--plot", tmp_path / "growth.png")
+    assert result.exit_code == 2
+    assert "blurvid[plot]" in result.stderr

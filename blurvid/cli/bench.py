@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -54,6 +55,13 @@ if TYPE_CHECKING:
 @options.threads_option
 @options.device_option
 @options.memory_option
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also draw how time and memory grow with --res: .png, .svg or .pdf. Needs an extra "
+    "(pip install 'blurvid[plot]').",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each measurement.")
 @values.takes(run=RunOptions)
@@ -63,6 +71,7 @@ def bench(
     precisions: tuple[str, ...],
     repeats: int,
     run: RunOptions,
+    plot: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -78,6 +87,7 @@ def bench(
       blurvid bench --res 720 --model direct --precision all
       blurvid bench --res paper --model cascade --json
       blurvid bench --res 12mp --model direct --max-memory 2G
+      blurvid bench --res 320 --res 720 --res 12mp --plot growth.png
     """
     from blurvid.lab import bench as library
 
@@ -85,6 +95,8 @@ def bench(
         name = f"{_title(row)} {row.model} {row.precision}"
         click.echo(f"{name}: {row.seconds:.3f} s", err=True)
 
+    if plot is not None:
+        library.check_plot(plot)
     report = library.bench(
         resolutions,
         models,
@@ -93,6 +105,8 @@ def bench(
         repeats=repeats,
         on_row=None if quiet else show,
     )
+    if plot is not None:
+        library.plot(report.rows, plot)
     if as_json:
         echo_json(report.to_json())
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import platform
 import re
@@ -11,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid import runtime, weights
+from blurvid.atomic import replacing
 from blurvid.config import FRAMES, MODELS, RunOptions
 from blurvid.errors import OptionError
 from blurvid.lab.options import BENCHED, PAPER_SECONDS, RESOLUTIONS
 from blurvid.pipeline import Extractor, opened
 from blurvid.recipe import resolve, resolve_middle
+from blurvid.targets import check_file
 
 ENOUGH = 4.0
 """Time [s] after which a row is not measured again; a first run that takes longer is the row."""
@@ -134,6 +138,53 @@ def bench(
                             on_row(rows[-1])
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         return TimingReport(told, torch.__version__, torch.get_num_threads(), load, tuple(rows))
+
+
+PLOTS = ("png", "svg", "pdf")
+"""Kinds of files that a plot is written to."""
+
+
+def check_plot(path: Path) -> None:
+    """Refuse a plot that cannot be written, before anything is timed.
+
+    Raises:
+        OptionError: another suffix than those of `PLOTS`, or matplotlib is not installed.
+        OutputError: it exists, or cannot be written there.
+    """
+    if path.suffix.lower().removeprefix(".") not in PLOTS:
+        raise OptionError(f"{path}: a plot is a .{', .'.join(PLOTS)} file")
+    if find_spec("matplotlib") is None:
+        raise OptionError("plots need matplotlib: pip install 'blurvid[plot]'")
+    check_file(path, overwrite=False)
+
+
+def plot(rows: Iterable[TimingRow], path: Path) -> None:
+    """Draw how time and memory grow with the photo.
+
+    Args:
+        rows: of several sizes; each model and precision is a line.
+        path: where to, see `check_plot`.
+    """
+    from matplotlib.figure import Figure
+
+    lines: dict[str, list[TimingRow]] = {}
+    for row in sorted(rows, key=lambda row: math.prod(row.size)):
+        lines.setdefault(f"{row.model}, {row.precision}", []).append(row)
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    for axes, what in zip(figure.subplots(1, 2), ("time [s]", "memory [GB]"), strict=True):
+        for name, some in lines.items():
+            values = [
+                row.seconds if what == "time [s]" else (row.peak_memory or math.nan) / 1e9
+                for row in some
+            ]
+            axes.loglog([math.prod(row.size) / 1e6 for row in some], values, "o-", label=name)
+        axes.set(xlabel="megapixels", ylabel=what)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+        axes.grid(which="both", alpha=0.3)
+    figure.axes[0].legend()
+    with replacing([path]) as (part,):
+        figure.savefig(part, format=path.suffix.lower().removeprefix("."), dpi=150)
 
 
 def photo_sizes(names: Iterable[str]) -> dict[str, tuple[int, int]]:
