@@ -198,6 +198,19 @@ def test_other_numbers_of_frames_are_rendered(pair):
     assert_close(many.resample(7).tensor, clip.tensor)
 
 
+def test_frames_of_a_longer_time_are_even(pair):
+    clip = extract("photo.png", middle="sharp.png")
+
+    longer = clip.spread(2.0)
+
+    assert_close(longer.tensor[[0, -1]], clip.resample(7, beyond=3).tensor[[0, -1]])
+    assert_close(longer.tensor[3], clip.tensor[3])
+    assert torch.equal(longer.resample(7).tensor, clip.tensor)
+    assert longer.reblur_psnr == clip.reblur_psnr
+    with pytest.raises(OptionError, match="of the motion model"):
+        extract("photo.png", model="direct").spread(2.0)
+
+
 def test_frames_beyond_go_on(pair):
     clip = extract("photo.png", middle="sharp.png", beyond=1)
 

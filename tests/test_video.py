@@ -97,7 +97,7 @@ class Known:
         )
         warnings = (*trust.warnings, "in tiles") if self.doubts else ()
         return SimpleNamespace(
-            frames=media.to_uint8(frames), warnings=warnings, trust=lambda: trust
+            frames=media.to_uint8(frames), warnings=warnings, trust=lambda: trust, fitted=None
         )
 
 
@@ -106,7 +106,7 @@ class Fitting(Known):
 
     def __init__(self, sevens, fail_at=None):
         super().__init__(sevens, [False] * len(sevens), fail_at)
-        self.fitting, self.told = object(), {}
+        self.fitting, self.told, self.longer = object(), {}, {}
 
     def sighted(self, course):  # none in dark pictures, else 0.5, 0.75 or 1 of the way
         brightness = float(course.picture.mean())
@@ -119,7 +119,14 @@ class Fitting(Known):
     def __call__(self, picture):
         made = super().__call__(picture)
         motion, self.expected = self.expected, None
-        self.told[self.asked[-1]] = None if motion is None else motion.motion.a.mean((0, 2, 3))
+        number = self.asked[-1]
+        self.told[number] = None if motion is None else motion.motion.a.mean((0, 2, 3))
+
+        def spread(longer):
+            self.longer[number] = longer
+            return made
+
+        made.fitted, made.spread = object(), spread
         return made
 
     expected = None
@@ -296,6 +303,10 @@ def test_models_that_fit_motion_are_told_how_the_video_moves(tmp_path, quick):
     ways = [float(whole.told[number][0]) / 7 for number in range(len(sevens))]
     assert all(0.2 < way < 0.55 for way in ways[: PIECE + 1]), ways
     assert all(-0.55 < way < -0.2 for way in ways[PIECE + 1 :]), ways
+    # The more of the time the shutter was closed, the longer the seven go on.
+    for number, way in enumerate(ways):
+        longer = whole.longer.get(number, 1.0)
+        assert longer == pytest.approx(max(6 / 7 / (2 * abs(way)), 1), rel=0.1), (number, ways)
 
     target, told = tmp_path / "out.mp4", {}
     for fail_at in (1, PIECE + 1, None):

@@ -37,7 +37,7 @@ class Still:
         self.asked += 1
         trust = SimpleNamespace(reasons=(), warnings=())
         return SimpleNamespace(
-            frames=np.repeat(picture[None], 7, 0), warnings=(), trust=lambda: trust
+            frames=np.repeat(picture[None], 7, 0), warnings=(), trust=lambda: trust, fitted=None
         )
 
 

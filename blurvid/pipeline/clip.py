@@ -111,6 +111,25 @@ class Clip:
                     out[beyond + i] = frame
         return dataclasses.replace(self, tensor=out, seven=own, recipe=recipe)
 
+    def spread(self, longer: float) -> Clip:
+        """Render the frames of a longer time than the exposure, of the motion that was fitted.
+
+        Everything moves on as it did. What is known of the clip stays that of the exposure.
+
+        Args:
+            longer: that time, in exposures.
+
+        Raises:
+            OptionError: no motion was fitted.
+        """
+        own, fitted = self._own, self.fitted
+        if fitted is None:
+            raise OptionError(f"other times are of the {MODELS[0]} model, of a whole photo")
+        with runtime.memory_guard(torch.device("cpu")):
+            out = room_for(own.shape[-2], own.shape[-1], len(own), self.host_memory)
+            fitted.render([longer * t for t in times_of(len(own))], out)
+        return dataclasses.replace(self, tensor=out, seven=own)
+
     def face(self, direction: str) -> Clip:
         """Turn time, for the whole clip, so that the dominant motion points in a direction.
 

@@ -26,7 +26,7 @@ from blurvid.config import (
     VideoOptions,
 )
 from blurvid.errors import InputError, OptionError, OutputError
-from blurvid.flow import Chain, Costs, Placed, Ways, meet, ways
+from blurvid.flow import EXPOSED, Chain, Costs, Placed, Ways, meet, ways
 from blurvid.pipeline.extraction import Extractor
 from blurvid.recipe import GIVEN
 from blurvid.targets import check_file
@@ -37,13 +37,16 @@ PIECE = 16
 _KEPT = 2
 """Of a piece's sevens so many are kept for the next: the first ones there meet the last here, whose
 order was decided with the ones before."""
+LONGEST = 2.0
+"""Exposures that the seven of a frame are spread over at most, so that the time to the next frame
+passes in even steps, although the shutter was closed for some of it."""
 _DOUBTS = {
     "long": "motion beyond what the network was trained for",
     "defocus": "blurred alike in all directions, as out of focus",
     "still": "no motion found",
 }
 """What is said of the reasons not to believe a frame's seven, see `trust.Trust`."""
-_FORMAT = 6
+_FORMAT = 7
 """Of the work folder; another one is begun anew."""
 
 Sevens = NDArray[np.uint8]
@@ -334,14 +337,15 @@ class _Run:
                 yield from chain.repeat(index, _costs(note), None)
                 continue
             known: list[Sighting] = []
-            extract = self.extract
+            extract, longer = self.extract, 1.0
             if course is not None:
                 if note is None:
                     known.append(extract.sighted(course))
                     shutter.learn(known)
                 if shutter.share is not None:
                     extract = extract.expecting(course.during(shutter.share))
-            seen = _ways(self._sevens(index, now.picture, extract))
+                    longer = min(max(EXPOSED / shutter.share, 1.0), LONGEST)
+            seen = _ways(self._sevens(index, now.picture, extract, longer))
             if first and note is not None:
                 yield from chain.repeat(index, _costs(note), seen)
             else:
@@ -373,8 +377,10 @@ class _Run:
             shape, tick = picture.shape, self.info.timing.place(shown, tick)
             yield _Timed(tick, picture)
 
-    def _sevens(self, index: int, picture: NDArray[np.uint8], extract: Extractor) -> Sevens:
-        """The seven of a frame, from the shelf or else made and put there."""
+    def _sevens(
+        self, index: int, picture: NDArray[np.uint8], extract: Extractor, longer: float
+    ) -> Sevens:
+        """The seven of a frame, over so many exposures, from the shelf or made and put there."""
         sevens = self.shelf.get(index)
         if sevens is None:
             clip = extract(picture)
@@ -382,7 +388,9 @@ class _Run:
             self.made += 1
             self.doubts.update(trust.reasons)
             self.told |= dict.fromkeys(w for w in clip.warnings if w not in trust.warnings)
-            sevens = clip.frames
+            # Of a part that is pasted, and where nothing was fitted, the exposure is all there is.
+            even = longer > 1 and clip.fitted is not None
+            sevens = (clip.spread(longer) if even else clip).frames
             self.shelf.put(index, sevens)
         return sevens
 
