@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blurvid.errors import BlurvidError
     from blurvid.pipeline import Clip, extract, extract_video, extractor
+    from blurvid.recipe import Way
 
-__all__ = ["BlurvidError", "Clip", "__version__", "extract", "extract_video", "extractor"]
+__all__ = ["BlurvidError", "Clip", "Way", "__version__", "extract", "extract_video", "extractor"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,6 +23,8 @@ def __getattr__(name: str) -> Any:
 
     if name == "BlurvidError":
         return import_module("blurvid.errors").BlurvidError
+    if name == "Way":
+        return import_module("blurvid.recipe").Way
     if name in ("Clip", "extract", "extract_video", "extractor"):
         return getattr(import_module("blurvid.pipeline"), name)
     raise AttributeError(f"module 'blurvid' has no attribute {name!r}")

@@ -238,6 +238,9 @@ def plan(
     """
     check(output.clip)
     template = None if output.name is None else _Template(output.name, model, weights)
+    for path in (*output.flows, *output.trusts, output.contact):
+        if path == Path("-"):
+            raise OptionError("motion, trust and the page about all photos go to files, not to -")
     besides = {"flow": output.flows, "trust": output.trusts}
     if output.contact is not None:
         besides["contact"] = (targets.contact_folder(output.contact),)

@@ -129,7 +129,7 @@ class Recipe:
             "quality": {"passes": self.passes, "scale": self.scale},
             "direction": self.direction,
             "flips": [str(region) for region in self.flips],
-            "motion": [str(way) for way in self.motion],
+            "ways": [str(way) for way in self.motion],
             "still": [str(region) for region in self.still],
             "beyond": self.beyond,
             "region": None if self.region is None else str(self.region),
@@ -219,13 +219,19 @@ def resolve(
         choices: fields of the recipe, such as `direction="left"`.
 
     Raises:
-        OptionError: options that are out of range, or do not go together.
+        OptionError: options that are out of range, of another kind, or do not go together.
         InputError: a mask that is not there.
         WeightsError: there are no such weights, or they are damaged.
         TypeError: no such field.
     """
-    ways = [way.region for way in choices.get("motion", ())]
-    for region in (*choices.get("flips", ()), *choices.get("still", ()), *ways):
+    ways = choices.get("motion", ())
+    if not all(isinstance(way, Way) for way in ways):
+        raise OptionError("motion is told by a list of blurvid.Way, such as [Way(40, -5)]")
+    flips, still = choices.get("flips", ()), choices.get("still", ())
+    for regions in (flips, still):
+        if isinstance(regions, str):
+            raise OptionError(f"flips and still are lists of regions, such as [{regions!r}]")
+    for region in (*flips, *still, *(way.region for way in ways)):
         if isinstance(region, str) and edges_of(region) is None and not Path(region).exists():
             raise InputError(f"{region}: no such file or folder")
     if isinstance(weights_name, WeightSet):

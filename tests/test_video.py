@@ -544,6 +544,15 @@ def test_pixels_keep_their_shape_and_doubts_are_counted(tmp_path, quick):
     assert made.warnings == ("in tiles", "no motion found in 2 of 2 frames")
 
 
+def test_a_region_outside_is_not_in_the_way_of_the_next_one(tmp_path, tiny, surroundings):
+    blurry(tmp_path / "in.mp4", sevens_of(2))
+    words = ("extract", tmp_path / "in.mp4", "-o", tmp_path / "out.mp4", "--weights", tiny, *QUICK)
+
+    assert invoke(*words, "--region", "900,900,9,9").exit_code == 3
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+    assert invoke(*words, "--region", "8,8,32,24").exit_code == 0
+
+
 def test_errors_leave_nothing_behind(tmp_path):
     sevens = sevens_of(2)
     source = blurry(tmp_path / "in.mp4", sevens)

@@ -78,7 +78,7 @@ def refuse(names: Sequence[str], text: str) -> None:
     for param in ctx.command.params:
         given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
         if param.name in names and given:
-            raise click.UsageError(f"{param.opts[0]} {text}")
+            raise click.UsageError(f"{'/'.join((param.opts[0], *param.secondary_opts))} {text}")
 
 
 def refuse_missing(paths: Sequence[Path]) -> None:

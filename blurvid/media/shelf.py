@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurvid.atomic import locked, remove_stale, replacing
-from blurvid.errors import OutputError, reason
+from blurvid.errors import BlurvidError, OutputError, reason
 
 _ABOUT = "run.json"
 _LOG = "joints.jsonl"
@@ -74,7 +74,12 @@ class Shelf:
                         f"{target}: begun with other settings or another video ({differing}); "
                         "--overwrite begins anew"
                     )
-                yield shelf
+                try:
+                    yield shelf
+                except BlurvidError:
+                    if shelf.bare:  # what was asked for wrongly is not in the way of what is right
+                        shelf.remove()
+                    raise
         except OSError as error:
             raise OutputError(f"{target}: not written: {reason(error)}") from error
 
@@ -143,6 +148,13 @@ class Shelf:
         """Note something behind what was noted before; `joints` has been gone through."""
         with (self.folder / _LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(joint) + "\n")
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing was made yet that a later run could go on from."""
+        return not any(
+            path.suffix == ".npy" or path.match("piece-*") for path in self.folder.iterdir()
+        )
 
     def remove(self) -> None:
         """Remove the folder with all that is in it: the output is there."""

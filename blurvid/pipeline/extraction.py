@@ -363,7 +363,7 @@ class Extractor:
         except OverflowError:  # to be seen in the frames, as of other models
             return Found(out.fill_(torch.nan), dtype, y.device, warnings=notes)
         self.tell("frames", FITTING)
-        fitted = Fitted.of(model, found)
+        fitted = Fitted.of(model, found, ordered=hints.motion is not None)
         fitted.render(times_of(len(out)), out)
         return Found(out, dtype, y.device, warnings=notes, fitted=fitted)
 

@@ -22,6 +22,8 @@ from blurvid.trajectory import Fit, Hints, Motion, Proposal, Restored, resting
 
 STILL = 0.5
 """Half the way [px] that is longer in hardly any place, below which nothing moves."""
+DOWN = 0.4
+"""What a way down counts, of a way to the right."""
 ROUNDS = 6
 """Of the fixed point iteration that turns paths around."""
 
@@ -38,9 +40,20 @@ class Fitted:
     """Regions in which time is turned around after that, (H, W), bool."""
 
     @classmethod
-    def of(cls, model: MotionModel, fit: Fit) -> Fitted:
-        """Keep what `model` found in a photo."""
-        return cls(model, _moved(fit, torch.device("cpu")))
+    def of(cls, model: MotionModel, fit: Fit, ordered: bool = False) -> Fitted:
+        """Keep what `model` found in a photo.
+
+        Args:
+            model: that did.
+            fit: what it found.
+            ordered: whether the order of time is known; otherwise time runs so that most of what
+                moves goes to the right, or down.
+        """
+        kept = _moved(fit, torch.device("cpu"))
+        a = kept.motion.a
+        # Content moves by -2 a.
+        right = -float(((a[:, 0] + DOWN * a[:, 1]) * a.norm(dim=1)).sum())
+        return cls(model, kept, turned=right < 0 and not ordered)
 
     @property
     def still(self) -> bool:
