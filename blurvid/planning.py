@@ -266,9 +266,9 @@ def plan(
                 f"{out}: seven frames are seven files; name a folder and choose --format, or make "
                 "one picture with blurvid deblur"
             )
-        asked = targets.kind_of(out, single)
-        if asked not in kinds:
+        if video and out.suffix.lower().removeprefix(".") not in kinds:
             raise OptionError(f"{out}: a video becomes a .{', .'.join(kinds)} file")
+        asked = targets.kind_of(out, single)
         if kind not in (None, asked):
             raise OptionError(f"{out} and --format {kind} contradict each other")
     jobs = []

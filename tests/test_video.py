@@ -645,7 +645,10 @@ def test_videos_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch)
         result = invoke(*words, *extra, "-o", "no")
         assert result.exit_code == 2, extra
         assert "photos" in result.stderr
-    for extra in (("--fps", "keep"), ("--audio", "drop")):
+    result = invoke(*words, "-o", "x.png")
+    assert result.exit_code == 2
+    assert "a video becomes a .mp4, .webm, .gif, .webp file" in result.stderr
+    for extra in (("--fps", "keep"), ("--audio", "drop"), ("--square",), ("--no-caption",)):
         assert invoke("extract", "photo.png", "--weights", tiny, *extra).exit_code == 2
     assert not Path("no").exists()
 

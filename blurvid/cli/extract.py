@@ -158,5 +158,7 @@ def extract(
             return
     if isinstance(output.clip.fps, str):
         raise click.UsageError(f"--fps {output.clip.fps} is for videos")
+    if output.clip.compare is None:
+        values.refuse(("square", "caption"), "goes with --compare")
     values.refuse(("audio", "start", "duration"), "is for videos")
     go_through(batch, output, recipe)
