@@ -528,6 +528,18 @@ def test_what_a_user_tells_of_a_thing_says_nothing_of_the_rest():
     assert_close(both.error[..., ~mask], network.error[..., ~mask])
 
 
+def test_time_runs_for_all_as_what_is_told_of_a_thing_says():
+    mask = torch.zeros(60, 80, dtype=torch.bool)
+    mask[10:40, 20:50] = True
+    network = Proposal(Motion.straight(constant(-3.0, 0.0, 60, 80)), torch.ones(1, 1, 60, 80))
+    network.motion.a[:, :, 50:] = torch.tensor([0.0, 2.0]).view(1, 2, 1, 1)
+
+    both = Hints(Proposal.told([((6.0, 1.0), mask)], 60, 80)).joined(network)
+
+    assert_close(both.motion.a[..., 50:, :], constant(0.0, -2.0, 10, 80), atol=0.01, rtol=0)
+    assert_close(both.motion.a[..., :10, :], constant(3.0, 0.0, 10, 80), atol=0.01, rtol=0)
+
+
 def test_what_is_told_of_a_thing_lies_over_what_is_known_of_the_rest():
     mask = torch.zeros(60, 80, dtype=torch.bool)
     mask[10:40, 20:50] = True

@@ -109,7 +109,9 @@ class Hints:
             return told
         known = self.motion.resized((told.error.shape[-2], told.error.shape[-1]))
         known = Proposal(known.motion.each(lambda x: x.to(told.error)), known.error.to(told.error))
-        a = oriented(told.motion.a, known.motion.a)
+        # All of it is turned first: what nothing is known of keeps its order beside the rest.
+        against = float((told.motion.a * known.motion.a).sum()) < 0
+        a = oriented(-told.motion.a if against else told.motion.a, known.motion.a)
         sure = (a.norm(dim=1, keepdim=True) / told.error - UNSURE).clamp(UNHEARD, 1)
         precise = sure * told.error.pow(-2), known.error.pow(-2)
         share = precise[1] / (precise[0] + precise[1])
