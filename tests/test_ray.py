@@ -16,8 +16,8 @@ from helpers import invoke, plan
 from PIL import Image
 
 from blurvid import __version__, batch, pipeline
-from blurvid.batch import spread
-from blurvid.batch.spread import Seats
+from blurvid.batch import cluster, spread
+from blurvid.batch.cluster import Seats
 from blurvid.config import RAY_TRIES, BatchOptions, ClipOptions, Output, RayOptions, RunOptions
 from blurvid.errors import DeviceError, InputError, OptionError
 from blurvid.planning import Plan
@@ -56,7 +56,7 @@ def two_workers():
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see it
     options = RayOptions(workers=2)
     polite = signal.getsignal(signal.SIGTERM)
-    with spread.joined(options, ONE):
+    with cluster.joined(options, ONE):
         assert signal.getsignal(signal.SIGTERM) == polite  # Ray has one of its own
         yield options
 
@@ -81,6 +81,20 @@ def test_the_files_are_those_of_one_machine(tmp_path, two_workers):
     assert [outcome.job for outcome in outcomes] == jobs
     assert [o.job.stem for o in outcomes if o.error] == ["05"]
     assert [o.job.stem for o in outcomes if o.skipped] == ["03"]
+
+
+def test_what_is_known_of_a_photo_is_said_before_its_result(tmp_path, two_workers):
+    photo, said = tmp_path / "photo.jpg", []
+    Image.new("RGB", (64, 48), "teal").save(photo)
+    photo.write_bytes(photo.read_bytes()[:-2])
+    (outcome,) = batch.run_on_ray(
+        Plan(plan([photo], tmp_path / "out.gif"), Output(clip=QUICK)),
+        *(resolve(model="direct"), BatchOptions(), two_workers, ONE),
+        on_outcome=lambda outcome: said.append("done"),
+        on_warning=lambda job, warning: said.append((job.photo, warning)),
+    )
+    assert said == [(photo, outcome.warnings[0]), "done"]
+    assert "the marker at its end is missing" in outcome.warnings[0]
 
 
 def test_windows_are_those_of_one_machine(tmp_path, two_workers):
@@ -119,12 +133,19 @@ class Squares:
             os.kill(os.getpid(), signal.SIGKILL)
         if number == 7:
             raise InputError("no such number")
-        return number * number
+        yield -number
+        yield number * number
 
 
 def test_what_a_killed_worker_had_in_hand_is_done_again(tmp_path, two_workers):
+    known = {}
     tasks = list(range(10))
-    results = dict(spread.spread(tasks, Squares(tmp_path), tmp_path, two_workers, ONE))
+    found = spread.spread(
+        *(tasks, Squares(tmp_path), tmp_path, two_workers, ONE),
+        on_known=known.__setitem__,
+    )
+    results = dict(found)
+    assert known == {n: -n for n in range(10) if n not in (5, 7)}
     given_up, refused = results.pop(5), results.pop(7)
     assert isinstance(given_up, DeviceError) and f"{RAY_TRIES} workers died" in str(given_up)
     assert isinstance(refused, InputError) and str(refused) == "no such number"
@@ -149,11 +170,11 @@ def test_a_worker_goes_where_names_mean_the_same(tmp_path, monkeypatch):
 
     @contextlib.contextmanager
     def opening(run):
-        yield lambda task: (task, run.max_memory, Path.cwd())
+        yield lambda task: iter([(task, run.max_memory, Path.cwd())])
 
     def worker(home=tmp_path, version=__version__):
         place = spread._Place("a run", opening, ONE, 0.5, home, tmp_path, version)
-        return dict([spread._work(place, "x")])
+        return dict(spread._work(place, "x"))
 
     monkeypatch.setattr(spread, "_ready", {})
     other = worker(version="0.0")
@@ -184,7 +205,7 @@ def test_ray_is_asked_for_where_it_is_missing(tmp_path, monkeypatch):
     ],
 )
 def test_what_ray_cannot_serve_is_refused(options, run, text):
-    with pytest.raises(OptionError, match=text), spread.joined(options, run):
+    with pytest.raises(OptionError, match=text), cluster.joined(options, run):
         pass
 
 
@@ -192,7 +213,7 @@ def test_seats_are_one_a_gpu_or_as_many_as_there_are_processors_for():
     def seats(machines, run, workers=None):
         nodes = [{"Alive": True, "Resources": machine} for machine in machines]
         nodes.append({"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}})
-        return spread._seats(SimpleNamespace(nodes=lambda: nodes), RayOptions(None, workers), run)
+        return cluster._seats(SimpleNamespace(nodes=lambda: nodes), RayOptions(None, workers), run)
 
     head, gpus = {"CPU": 2.0}, {"CPU": 16.0, "GPU": 4.0}
     assert seats([head, gpus], RunOptions()) == Seats(4, 1, 1, 0.25)

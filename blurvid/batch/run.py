@@ -93,12 +93,6 @@ class Steps:
     allow_truncated: bool = False
     on_warning: Callable[[Job, str], None] | None = None
 
-    def __call__(self, job: Job) -> Outcome:
-        """Do all of it."""
-        photo = self.read(job)
-        clip = photo if isinstance(photo, Outcome) else self.extract(job, photo)
-        return clip if isinstance(clip, Outcome) else self.write(job, clip)
-
     def read(self, job: Job) -> media.Photo | Outcome:
         """Check where the frames will go, and read the photo."""
         settled = self.plan.check(job)
@@ -116,12 +110,16 @@ class Steps:
         except BlurvidError as error:
             return Outcome(job, error=error)
 
+    def known(self, job: Job, photo: media.Photo) -> tuple[str, ...]:
+        """What there is to say of a photo before the network works on it."""
+        # A comparison, which is small anyway, lacks nothing.
+        lost = () if self.plan.output.clip.compare else media.lost_in(job.kind, photo)
+        return (*photo.warnings, *lost)
+
     def extract(self, job: Job, photo: media.Photo) -> Clip | Outcome:
         """Run the network."""
         try:
-            # A comparison, which is small anyway, lacks nothing.
-            lost = () if self.plan.output.clip.compare else media.lost_in(job.kind, photo)
-            known = (*photo.warnings, *lost)
+            known = self.known(job, photo)
             if self.on_warning is not None:
                 for warning in known:
                     self.on_warning(job, warning)

@@ -190,7 +190,11 @@ def do_photos(
     options = replace(batch.options, measure=report.as_json or report.verbose)
     ray = picked_engine(batch.engine, batch.ray)
     if ray is not None:
-        return run_on_ray(plan, recipe, options, ray, batch.run, on_outcome=report.show)
+        return run_on_ray(
+            *(plan, recipe, options, ray, batch.run),
+            on_outcome=report.show,
+            on_warning=report.warn_of,
+        )
     with opened(recipe, batch.run) as ready:
         ready.on_progress = tell if len(plan.jobs) == 1 else None
         return run(

@@ -19,7 +19,7 @@ import torch
 
 from blurvid import media, runtime
 from blurvid.atomic import LOCK_FILE, locked
-from blurvid.batch import spread
+from blurvid.batch import cluster, spread
 from blurvid.bounds import check
 from blurvid.config import RayOptions, RunOptions
 from blurvid.errors import BlurvidError, DeviceError, InputError, OptionError, OutputError
@@ -107,7 +107,7 @@ def write_windows(
     check(options)
     check(RunOptions(threads=jobs))
     if ray is not None:
-        spread.load(ray, RunOptions())
+        cluster.load(ray, RunOptions())
     clips = find_clips(sources) if motion is None else find_stills(sources)
     plan: Plan = partial(plan_windows, options=options)
     if motion is not None:
@@ -198,14 +198,15 @@ class _Windows:
     """Where the images go."""
 
     @contextlib.contextmanager
-    def __call__(self, run: RunOptions) -> Iterator[Callable[[Pending], list[Any]]]:
+    def __call__(self, run: RunOptions) -> Iterator[Callable[[Pending], Iterator[Any]]]:
         """Start threads; give what makes all windows of a clip."""
         threads = run.threads or 1
         with runtime.single_threaded_pool(threads) as pool:
 
-            def do(clip: Pending) -> list[Any]:
+            def do(clip: Pending) -> Iterator[Any]:
+                yield None  # nothing is known before
                 with _named(self.scratch):
-                    return list(self.made([clip], pool, 2 * threads))
+                    yield list(self.made([clip], pool, 2 * threads))
 
             yield do
 
