@@ -16,7 +16,16 @@ from blurvid.bounds import check
 from blurvid.errors import OptionError
 from blurvid.exposure import average_frames, light_of
 from blurvid.lab.options import CameraOptions, MotionOptions
-from blurvid.lab.synth import IDEAL, defocus, develop, jpeg, light_up, shutter, simulate
+from blurvid.lab.synth import (
+    IDEAL,
+    defocus,
+    develop,
+    finish,
+    jpeg,
+    light_up,
+    shutter,
+    simulate,
+)
 
 MOTION = MotionOptions(max_path=8, gammas=(2.2, 2.2), still=0.0)
 
@@ -150,6 +159,23 @@ def test_development_gives_each_photo_its_own_noise_and_compresses_a_share():
     out = develop(image, replace(IDEAL, compressed=0.25, quality=(30.0, 60.0)), generator())
     changed = (out != image).flatten(1).any(dim=1).float().mean().item()
     assert changed == pytest.approx(0.25, abs=0.07)
+
+
+@pytest.mark.parametrize("what", ["sharpened", "toned"])
+def test_a_camera_finishes_photo_and_frames_alike(what):
+    x = textured(8, 7, 3, 32, 32)
+    y, other = finish(x[:, 3], x, replace(IDEAL, **{what: 0.5}), generator())
+    assert torch.equal(y, other[:, 3])
+    changed = (y != x[:, 3]).flatten(1).any(1)
+    assert 0 < changed.sum() < 8
+    flat = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 16, 16)
+    found, _ = finish(flat, flat[:, None], replace(IDEAL, **{what: 1.0}), generator())
+    assert_close(found, flat)  # black and white stay
+    before, after = x[:, 3][changed].flatten(1), y[changed].flatten(1)
+    if what == "toned":
+        assert (after.gather(1, before.argsort(1)).diff() > -1e-6).all()  # a rising curve
+    else:
+        assert (after.std(1) > before.std(1)).all()
 
 
 def test_the_camera_follows_its_generator_alone():

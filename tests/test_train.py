@@ -23,7 +23,7 @@ from torch.testing import assert_close
 
 from blurvid import runtime, weights
 from blurvid.cli import main
-from blurvid.config import STAGES, DirectSpec, RunOptions
+from blurvid.config import STAGES, DirectSpec, MaximSpec, RunOptions
 from blurvid.errors import (
     InputError,
     OptionError,
@@ -35,7 +35,7 @@ from blurvid.exposure import average_frames
 from blurvid.lab import losses
 from blurvid.lab.data.source import StillPool, TrainingSource
 from blurvid.lab.losses import VGGFeatures
-from blurvid.lab.options import MotionOptions, TrainOptions
+from blurvid.lab.options import MotionOptions, TrainOptions, recipe_of
 from blurvid.lab.synth import IDEAL
 from blurvid.lab.train import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, change_settings, train
 from blurvid.lab.train.objective import (
@@ -84,7 +84,8 @@ class Fixed:
     def draw(self, batch, size, generator):
         if self.batch is None:
             own = torch.Generator().manual_seed(0)
-            self.batch = simulated(torch.device("cpu")).draw(batch, size, own)
+            photos = [photo(size=max(64, 2 * size))]
+            self.batch = moving(photos, torch.device("cpu")).draw(batch, size, own)
         return self.batch
 
     def describe(self):
@@ -170,6 +171,29 @@ def test_the_loss_of_a_cascade_goes_down(tmp_path, tiny_cascade):
     first, *_, last = [line["losses"] for line in log_of(tmp_path / "run")]
     assert list(first) == list(STAGES)
     assert all(last[stage] < first[stage] for stage in STAGES)
+
+
+def test_a_middle_network_learns_the_middle_frame(tmp_path):
+    options = replace(
+        recipe_of("maxim"), maxim=MaximSpec(1, 4), motion=SHORT, camera=IDEAL,
+        crop=64, max_steps=24, log_every=4, lr=4e-3,
+    )  # fmt: skip
+    found = train(options, Fixed, tmp_path / "run", run=CPU)
+    first, *_, last = [line["losses"] for line in log_of(tmp_path / "run")]
+    assert first.keys() == {"maxim"}
+    assert last["maxim"] < 0.95 * first["maxim"]
+    y, x = Fixed(None).draw(2, 64, None)
+    with torch.no_grad():
+        sharper = store.load(found)(y)
+    assert sharper.shape == (2, 1, 3, 64, 64)
+    for other in (0, 2, 4, 6):
+        assert (sharper[:, 0] - x[:, 3]).abs().mean() < (sharper[:, 0] - x[:, other]).abs().mean()
+
+
+def test_a_middle_network_has_no_losses_of_sequences(tmp_path):
+    for wrong in ({"loss": "pair"}, {"order": "invariant"}, {"adversarial": 0.1}):
+        with pytest.raises(OptionError, match="gives one frame"):
+            train(replace(recipe_of("maxim"), **wrong), Fixed, tmp_path / "run", run=CPU)
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path):

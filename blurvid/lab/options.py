@@ -12,6 +12,7 @@ from blurvid.config import (
     STAGES,
     CascadeSpec,
     DirectSpec,
+    MaximSpec,
     MotionModelSpec,
 )
 
@@ -56,6 +57,10 @@ class CameraOptions:
     """Share of layers that are a little out of focus, in the frames too."""
     max_defocus: Weight = 1.2
     """Standard deviation of that blur [px]."""
+    sharpened: Share = 0.0
+    """Share of samples that the camera sharpens, y and the frames alike."""
+    toned: Share = 0.0
+    """Share of samples with a tone curve of their own, likewise."""
     noise: Annotated[Pair, Bounds(0, rising=True)] = (0.0, 0.01)
     """Standard deviation of the noise added to y, drawn between these for each sample; the
     paper adds 0.01 (section 7)."""
@@ -116,7 +121,7 @@ class PathOptions:
     that of the picture's."""
 
 
-CROPS = {"motion": 256, "direct": 96, "cascade": 100}
+CROPS = {"motion": 256, "direct": 96, "cascade": 100, "maxim": 256}
 """Sides of the training crops [px] unless told otherwise."""
 STAGES_OF = {"cascade": STAGES, "motion": ("motion", "restore")}
 """What can be trained alone of the models that are several networks."""
@@ -182,9 +187,38 @@ class TrainOptions:
     """Shape of the motion model's."""
     direct: DirectSpec = field(default_factory=DirectSpec)
     cascade: CascadeSpec = field(default_factory=CascadeSpec)
+    maxim: MaximSpec = field(default_factory=MaximSpec)
 
 
 RECIPES = {
+    "maxim": TrainOptions(
+        model="maxim",
+        frequency=0.5,
+        minutes=80.0,
+        batch=2,
+        lr=2e-5,
+        warmup=0.04,
+        clip=2.0,
+        ema=0.997,
+        motion=MotionOptions(
+            max_path=56.0, source_scale=(0.75, 1.2), gammas=(1.8, 2.6), order="random"
+        ),
+        camera=CameraOptions(
+            shuttered=0.0,
+            lights=0.4,
+            gain=5.0,
+            defocused=0.3,
+            max_defocus=4.0,
+            sharpened=0.25,
+            toned=0.25,
+            noise=(0.001, 0.022),
+            noisy=0.4,
+            shot=True,
+            grain=0.5,
+            compressed=0.4,
+            quality=(25.0, 97.0),
+        ),
+    ),
     "motion": TrainOptions(
         model="motion",
         stages=STAGES_OF["motion"],
@@ -212,7 +246,7 @@ RECIPES = {
             compressed=0.5,
             quality=(30.0, 97.0),
         ),
-    )
+    ),
 }
 """Defaults of models that differ from those of `TrainOptions`."""
 

@@ -55,6 +55,14 @@ CELLS = 4
 """Places along each side where that is drawn."""
 LIGHT_FLOOR = 0.85
 """Encoded value above which a pixel is taken for a light that the photo has clipped."""
+SHARPENED = (0.2, 1.0)
+"""Strength of the sharpening of cameras..."""
+WIDTHS = (0.7, 1.5)
+"""...and standard deviation of what it is against [px]."""
+CONTRAST = (-0.25, 0.6)
+"""How much steeper tone curves are in the middle..."""
+BRIGHTER = (-0.15, 0.25)
+"""...and by how much brighter they make it, four times."""
 DARK = 0.15
 """Encoded value whose shot noise black has from the sensor itself."""
 
@@ -292,6 +300,48 @@ def out_of_focus(layers: Tensor, options: CameraOptions, g: torch.Generator) -> 
     if len(mine):
         flat[mine] = defocus(flat[mine], draw[1, mine] * options.max_defocus)
     return flat.view_as(layers)
+
+
+def finish(
+    y: Tensor, x: Tensor, options: CameraOptions, g: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Sharpen some samples and give some a tone curve, as cameras do, blurred or not.
+
+    Args:
+        y: blurry images, (B, 3, H, W), RGB in [0, 1].
+        x: frames, (B, T, 3, H, W), likewise.
+        options: the shares of them.
+        g: source of randomness, on the device of y.
+
+    Returns:
+        Both, in [0, 1].
+    """
+    both = torch.cat([y.unsqueeze(1), x], dim=1)
+    b, shape = len(y), (len(y), 1, 1, 1, 1)
+    for share, change in ((options.sharpened, _sharpen), (options.toned, _tone)):
+        if share:
+            chosen = uniform(0, 1, *shape, g=g) < share
+            both = torch.where(chosen, change(both, uniform(0, 1, 2, b, g=g)), both).clamp(0, 1)
+    return both[:, 0], both[:, 1:]
+
+
+def _sharpen(images: Tensor, draw: Tensor) -> Tensor:
+    """Unsharp masks, (B, T, 3, H, W), of strengths and widths by two draws in [0, 1], (2, B)."""
+    strength = SHARPENED[0] + (SHARPENED[1] - SHARPENED[0]) * draw[0].view(-1, 1, 1, 1, 1)
+    sigma = WIDTHS[0] + (WIDTHS[1] - WIDTHS[0]) * draw[1]
+    count = images.shape[1]
+    soft = defocus(images.flatten(0, 1), sigma.repeat_interleave(count)).view_as(images)
+    return images + strength * (images - soft)
+
+
+def _tone(images: Tensor, draw: Tensor) -> Tensor:
+    """Tone curves that keep black and white, steeper in the middle, and brighter or darker."""
+    steep, bright = (
+        (low + (high - low) * one).view(-1, 1, 1, 1, 1)
+        for (low, high), one in zip((CONTRAST, BRIGHTER), draw, strict=True)
+    )
+    curve: Tensor = images * (1 - images) * (steep * (2 * images - 1) + bright)
+    return images + curve
 
 
 def develop(y: Tensor, options: CameraOptions, g: torch.Generator) -> Tensor:

@@ -21,7 +21,7 @@ from blurvid.lab.data.clips import read_stills
 from blurvid.lab.data.measured import MeasuredWindows, held_out, is_clip_folder, read_moving
 from blurvid.lab.data.windows import Window, is_window_folder
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.synth import average, develop, draw_gammas, margin, simulate
+from blurvid.lab.synth import average, develop, draw_gammas, finish, margin, simulate
 from blurvid.models import SequenceModel, middle_of
 from blurvid.weights import store
 
@@ -183,7 +183,7 @@ class TrainingSource:
             sign = torch.where(coins, 1.0, -1.0)
         elif self.middle is None:
             sign = -sign
-        x = reversed_where(x, sign)
+        y, x = finish(y, reversed_where(x, sign), camera, g)
         if self.middle is None:
             y, x = recoloured(y, x, g)
             return develop(y, camera, g), x.contiguous()

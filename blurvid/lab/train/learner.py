@@ -25,7 +25,7 @@ from blurvid.lab.train.objective import (
 from blurvid.lab.train.settings import crop_of, spec_asked
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_moments
 from blurvid.models import Cascade, GivenPicture, MotionModel, Trainable, build
-from blurvid.networks import DirectNet
+from blurvid.networks import DirectNet, Maxim
 from blurvid.weights import store
 
 
@@ -68,7 +68,7 @@ class Learner:
         if isinstance(self.model, MotionModel):
             self.objective = MovingObjective(self.model, options)
         else:
-            assert isinstance(self.model, Cascade | DirectNet)  # see `check_options`
+            assert isinstance(self.model, Cascade | DirectNet | Maxim)  # see `check_options`
             self.objective = Objective(self.model, options, features)
         self.objective.to(device)
         trained = [p for p in self.objective.parameters() if p.requires_grad]

@@ -19,7 +19,7 @@ from blurvid.lab.losses import VGGFeatures
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import TrainOptions
 from blurvid.models import Cascade, MotionModel
-from blurvid.networks import DirectNet
+from blurvid.networks import DirectNet, Maxim
 from blurvid.networks.blocks import InstanceNorm
 
 # Of the motion model's losses
@@ -88,7 +88,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        model: Cascade | DirectNet,
+        model: Cascade | DirectNet | Maxim,
         options: TrainOptions,
         features: VGGFeatures | None = None,
     ) -> None:
@@ -123,9 +123,10 @@ class Objective(nn.Module):
         truths = dict(enumerate(x.unbind(1), 1))
         if isinstance(self.model, Cascade):
             return self._cascade(self.model, y, truths)
-        estimates = dict(enumerate(self.model(y).unbind(1), 1))
+        first = MIDDLE if isinstance(self.model, Maxim) else 1
+        estimates = dict(enumerate(self.model(y).unbind(1), first))
         if self.loss in losses.REGRESSIONS:
-            found = {"direct": self._compare(estimates, truths)}
+            found = {self.model.name: self._compare(estimates, truths)}
             if self.features is not None:
                 seen = losses.perceptual(estimates[MIDDLE], truths[MIDDLE], self.features)
                 found["perceptual"] = self.options.perceptual * seen

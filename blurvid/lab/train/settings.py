@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from blurvid.bounds import check, made, shown
 from blurvid.config import STAGES
 from blurvid.errors import OptionError
+from blurvid.lab.losses import SEQUENCES
 from blurvid.lab.options import CROPS, STAGES_OF, TrainOptions
 from blurvid.models import Spec, check_spec, spec_from
 
@@ -116,6 +117,8 @@ def check_options(options: TrainOptions) -> None:
         and set(options.stages) != set(STAGES),
         "the motion model has its own losses and one order of time": own
         and (options.loss, options.order, *others) != ("auto", "canonical", 0, 0, 0),
+        "the maxim model gives one frame, and has the losses of one": options.model == "maxim"
+        and (options.loss in SEQUENCES or options.order != "canonical" or options.adversarial > 0),
         "the perceptual loss is on the middle frame; train that stage": bool(options.perceptual)
         and "middle" not in options.stages,
     }
