@@ -70,9 +70,9 @@ LONG = 24.0
 SEEN = 0.7
 """Share of a motion's length that is found where it is seen: 0.73 and more where it was chosen,
 0.66 and less of real blur that needs smaller sizes."""
-CLEAR = 0.6
+CLEAR = 0.8
 """Share of that motion's blur that the middle frame has lost by then: 0.9 and more where it was
-chosen, 0.4 and less of real blur that needs smaller sizes."""
+chosen, 0.75 and less of real blur that needs smaller sizes."""
 LOOK = 160
 """Shorter side [px] of the first look, about."""
 SMALLEST = 64
