@@ -67,12 +67,12 @@ SHORT = 7.0
 """Half displacement [px] up to which the networks need not be asked whether they see it..."""
 LONG = 24.0
 """...and from which they need not be asked either: their training's was up to 28."""
-SEEN = 0.7
-"""Share of a motion's length that is found where it is seen: 0.73 and more where it was chosen,
-0.66 and less of real blur that needs smaller sizes."""
+SEEN = 0.55
+"""Share of a motion's length that is found where it is seen: 0.6 and more where a smaller size
+would do harm..."""
 CLEAR = 0.8
-"""Share of that motion's blur that the middle frame has lost by then: 0.9 and more where it was
-chosen, 0.75 and less of real blur that needs smaller sizes."""
+"""...and share of that motion's blur that the middle frame has lost by then: 0.9 and more where it
+was chosen, 0.75 and less of real blur that needs smaller sizes."""
 LOOK = 160
 """Shorter side [px] of the first look, about."""
 SMALLEST = 64
