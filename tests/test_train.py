@@ -45,7 +45,7 @@ from blurvid.lab.train.objective import (
     outer_frames,
 )
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_state, save_state
-from blurvid.models import Cascade
+from blurvid.models import Cascade, build
 from blurvid.networks import DirectNet
 from blurvid.weights import store
 
@@ -178,16 +178,16 @@ def test_a_middle_network_learns_the_middle_frame(tmp_path):
         recipe_of("maxim"), maxim=MaximSpec(1, 4), motion=SHORT, camera=IDEAL,
         crop=64, max_steps=24, log_every=4, lr=4e-3,
     )  # fmt: skip
-    found = train(options, Fixed, tmp_path / "run", run=CPU)
+    y, x = Fixed(None).draw(2, 64, None)
+    net = build("maxim", options.maxim)  # which returns y
+    found, estimates = Objective(net, options)(y, x)
+    wanted = losses.charbonnier(y, x[:, 3]) + 0.5 * losses.frequency(y, x[:, 3])
+    assert_close(found, {"maxim": wanted})
+    assert estimates.keys() == {4}
+    train(options, Fixed, tmp_path / "run", run=CPU)
     first, *_, last = [line["losses"] for line in log_of(tmp_path / "run")]
     assert first.keys() == {"maxim"}
     assert last["maxim"] < 0.95 * first["maxim"]
-    y, x = Fixed(None).draw(2, 64, None)
-    with torch.no_grad():
-        sharper = store.load(found)(y)
-    assert sharper.shape == (2, 1, 3, 64, 64)
-    for other in (0, 2, 4, 6):
-        assert (sharper[:, 0] - x[:, 3]).abs().mean() < (sharper[:, 0] - x[:, other]).abs().mean()
 
 
 def test_a_middle_network_has_no_losses_of_sequences(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from blurvid.bounds import MOST, Bounds, Count, Share, Weight
@@ -190,6 +190,19 @@ class TrainOptions:
     maxim: MaximSpec = field(default_factory=MaximSpec)
 
 
+_MOVED = MotionOptions(max_path=56.0, source_scale=(0.75, 1.2), gammas=(1.8, 2.6), order="random")
+_CAMERA = CameraOptions(
+    shuttered=0.0,
+    lights=0.4,
+    gain=5.0,
+    defocused=0.0,
+    noise=(0.0, 0.016),
+    noisy=0.55,
+    shot=True,
+    grain=0.4,
+    compressed=0.5,
+    quality=(30.0, 97.0),
+)
 RECIPES = {
     "maxim": TrainOptions(
         model="maxim",
@@ -200,24 +213,8 @@ RECIPES = {
         warmup=0.04,
         clip=2.0,
         ema=0.997,
-        motion=MotionOptions(
-            max_path=56.0, source_scale=(0.75, 1.2), gammas=(1.8, 2.6), order="random"
-        ),
-        camera=CameraOptions(
-            shuttered=0.0,
-            lights=0.4,
-            gain=5.0,
-            defocused=0.3,
-            max_defocus=4.0,
-            sharpened=0.25,
-            toned=0.25,
-            noise=(0.001, 0.022),
-            noisy=0.4,
-            shot=True,
-            grain=0.5,
-            compressed=0.4,
-            quality=(25.0, 97.0),
-        ),
+        motion=_MOVED,
+        camera=replace(_CAMERA, defocused=0.3, max_defocus=4.0, sharpened=0.25, toned=0.25),
     ),
     "motion": TrainOptions(
         model="motion",
@@ -231,21 +228,8 @@ RECIPES = {
         clip=3.0,
         ema=0.998,
         windows=0.7,
-        motion=MotionOptions(
-            max_path=56.0, source_scale=(0.75, 1.2), gammas=(1.8, 2.6), order="random"
-        ),
-        camera=CameraOptions(
-            shuttered=0.0,
-            lights=0.4,
-            gain=5.0,
-            defocused=0.0,
-            noise=(0.0, 0.016),
-            noisy=0.55,
-            shot=True,
-            grain=0.4,
-            compressed=0.5,
-            quality=(30.0, 97.0),
-        ),
+        motion=_MOVED,
+        camera=_CAMERA,
     ),
 }
 """Defaults of models that differ from those of `TrainOptions`."""

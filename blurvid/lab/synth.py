@@ -316,6 +316,8 @@ def finish(
     Returns:
         Both, in [0, 1].
     """
+    if not options.sharpened and not options.toned:
+        return y, x
     both = torch.cat([y.unsqueeze(1), x], dim=1)
     b, shape = len(y), (len(y), 1, 1, 1, 1)
     for share, change in ((options.sharpened, _sharpen), (options.toned, _tone)):
