@@ -207,3 +207,26 @@ def test_light_is_what_saturates_not_the_encoded_value():
     frames = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1, 1).expand(1, 2, 3, 1, 1)
     light = light_up(frames, light_of(frames, 2.2), torch.tensor([3.0]))
     assert light.mean(dim=1).clamp(max=1).unique().tolist() == [1.0]
+
+
+def test_a_hand_that_shakes_leaves_the_middle_frame_where_the_picture_is_in_the_mean():
+    shaky = replace(MOTION, shaken=1.0, covered=0.0, still=1.0, max_path=24)
+    slope = torch.linspace(0, 1, 96)  # whose mean over shifts tells the mean shift, in both axes
+    ramps = torch.stack([slope.expand(96, 96), slope[:, None].expand(96, 96), slope.expand(96, 96)])
+    sources = ramps.expand(8, 2, 3, 96, 96)
+    rendered = simulate(sources, shaky, IDEAL, generator(), gamma=1.0)
+    rim = (96 - rendered.blurry.shape[-1]) // 2
+    still = sources[:, 0, :, rim:-rim, rim:-rim]
+    assert_close(rendered.blurry, still, atol=1e-4, rtol=0)
+    assert_close(rendered.frames[:, 3], still, atol=1e-4, rtol=0)
+    apart = (rendered.frames - still[:, None]).abs().mean((2, 3, 4)) * 95  # [px]
+    assert (apart[:, [0, 6]].amax(1) > 0.3).all() and apart.max() < 12
+    found = rendered.path[..., 0, 0]  # the nearest straight or bent path ends where frame 7 is
+    shifted = (rendered.frames[:, 6] - still).mean((2, 3))[:, :2] * 95
+    assert ((found[:, :2] + found[:, 2:]) * shifted).sum() > 0.5 * shifted.square().sum()
+
+
+def test_only_some_shake_where_only_some_shall():
+    shaky = replace(MOTION, shaken=0.5, covered=0.0, still=1.0)
+    moves = expose(IDEAL, shaky, sources=textured(40, 2, 3, 32, 32)).path.abs().amax((1, 2, 3)) > 0
+    assert 8 < moves.sum() < 32

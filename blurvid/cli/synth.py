@@ -75,6 +75,7 @@ each was made. A GoPro folder is GOPRO_Large_all/train and so on.
     show_default=True,
     help="Most layers, background included; 1 moves whole photos (--stills).",
 )
+@simulated("--shaken", help="Share of photos before a camera that shakes (--stills).")
 @simulated(
     "--order",
     help="Direction of simulated motion: always the canonical one, or either (--stills).",

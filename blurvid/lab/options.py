@@ -88,6 +88,8 @@ class MotionOptions:
     """Share of layers that stand still."""
     covered: Share = 0.6
     """Share of pictures with a layer in front."""
+    shaken: Share = 0.0
+    """Share of pictures before a camera in a hand that shakes, on paths of no simple shape."""
     source_scale: Annotated[Pair, Bounds(0, above=True, rising=True)] = (1.0, 2.0)
     """Photo pixels per pixel of a layer; above 1 the frames are crisper than the photo."""
     gammas: Annotated[Pair, Bounds(0, above=True, rising=True)] = (1.0, 2.6)
@@ -213,7 +215,7 @@ RECIPES = {
         warmup=0.04,
         clip=2.0,
         ema=0.997,
-        motion=_MOVED,
+        motion=replace(_MOVED, shaken=0.3),
         camera=replace(_CAMERA, defocused=0.3, max_defocus=4.0, sharpened=0.25, toned=0.25),
     ),
     "motion": TrainOptions(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,12 @@ UNEVEN_SHARE = 0.5
 """...of those where they do."""
 CELLS = 4
 """Places along each side where that is drawn."""
+MOMENTS = 61
+"""Moments of the exposure at which a shaking hand is pushed..."""
+KEPT = (0.9, 0.985)
+"""...and how much of its speed it keeps from each to the next."""
+CALM = 0.4
+"""Most of their own motion that layers have before a camera that shakes."""
 LIGHT_FLOOR = 0.85
 """Encoded value above which a pixel is taken for a light that the photo has clipped."""
 SHARPENED = (0.2, 1.0)
@@ -87,8 +94,9 @@ class _Field:
     b: Tensor
     c: Tensor
 
-    def at(self, t: float) -> Tensor:
-        return displacement(torch.cat([self.a, self.b], dim=1), t) + self.c * (t**3 - t)
+    def at(self, t: float, shift: Tensor) -> Tensor:
+        path = displacement(torch.cat([self.a, self.b], dim=1), t) + self.c * (t**3 - t)
+        return path + shift
 
 
 def draw_gammas(b: int, options: MotionOptions, g: torch.Generator) -> Tensor:
@@ -148,6 +156,9 @@ def simulate(
 ) -> Moved:
     """Move two layers of still photos during an exposure.
 
+    Before a camera that shakes, the middle frame is where the picture is in the mean, which its
+    blur tells, not where it is at that instant, which it does not. Its `path` is the nearest.
+
     Args:
         layers: the one behind and the one in front, (B, 2, 3, H, W), RGB in [0, 1], with
             `margin` around the picture.
@@ -164,7 +175,11 @@ def simulate(
     """
     check(options)
     g, b, size = generator, len(layers), (layers.shape[-2], layers.shape[-1])
-    fields = [_draw_field(b, size, options, g) for _ in range(2)]
+    shakes, calm = options.shaken > 0, torch.ones(b, 1, 1, 1, device=g.device)
+    if shakes:
+        shaken = uniform(0, 1, b, 1, 1, 1, g=g) < options.shaken
+        calm = torch.where(shaken, uniform(0, CALM, b, 1, 1, 1, g=g), calm)
+    fields = [_draw_field(b, size, options, g, calm) for _ in range(2)]
     mask = soft_masks(b, size, g)
     mask = mask * (uniform(0, 1, b, 1, 1, 1, g=g) < options.covered)
     layers = out_of_focus(layers, camera, g)
@@ -174,21 +189,62 @@ def simulate(
     weight = shutter(b, options.sub_frames, camera, g)
     rim = margin(options)
     inner = (..., slice(rim, size[0] - rim), slice(rim, size[1] - rim))
+    times, rest = instants(weight.shape[1]), torch.zeros(b, 2, 1, 1, device=g.device)
+    shifts = [rest] * len(times)
+    if shakes:
+        shifts = list(torch.where(shaken.unsqueeze(1), _shake(weight, options, g), 0).unbind(1))
+
+    def look(t: float, shift: Tensor) -> Tensor:
+        over = fields[1].at(t, shift)
+        under = sample(behind, fields[0].at(t, shift))[inner]
+        return torch.lerp(under, sample(front, over)[inner], sample(mask, over)[inner])
+
     total, frames = torch.zeros_like(behind[inner]), []
-    for i, t in enumerate(instants(weight.shape[1])):
-        over = fields[1].at(t)
-        cover = sample(mask, over)[inner]
-        seen = torch.lerp(sample(behind, fields[0].at(t))[inner], sample(front, over)[inner], cover)
+    for i, (t, shift) in enumerate(zip(times, shifts, strict=True)):
+        seen = look(t, shift)
         total += seen * weight[:, i].view(-1, 1, 1, 1)
         if i % options.sub_frames == options.sub_frames // 2:
-            frames.append(_image(seen, response))
+            middle = shakes and i == len(times) // 2
+            frames.append(_image(look(t, rest) if middle else seen, response))
     paths = [torch.cat([field.a, field.b], dim=1) for field in fields]
     path = torch.where(mask > 0.5, paths[1], paths[0])
+    if shakes:
+        path = path + _nearest(torch.stack(shifts, 1), times)
     return Moved(_image(total, response), torch.stack(frames, dim=1), path[inner].contiguous())
 
 
+def _shake(weight: Tensor, options: MotionOptions, g: torch.Generator) -> Tensor:
+    """Draw the path of hands that shake, (B, T, 2, 1, 1) [px], 0 in the mean.
+
+    Args:
+        weight: of each instant, (B, T).
+        options: the longest path; a shake is at most half as wide.
+        g: source of randomness.
+    """
+    b, count = weight.shape
+    kept = uniform(*KEPT, b, 1, g=g)
+    pushes = torch.randn(MOMENTS, b, 2, generator=g, device=g.device)
+    speed, path = pushes[0], [torch.zeros_like(pushes[0])]
+    for push in pushes[1:]:
+        speed = kept * speed + (1 - kept**2).sqrt() * push
+        path.append(path[-1] + speed)
+    whole = torch.stack(path, dim=2)  # (B, 2, moments)
+    seen = F.interpolate(whole, count, mode="linear", align_corners=True).transpose(1, 2)
+    seen = seen - (seen * weight.unsqueeze(2)).sum(dim=1, keepdim=True)
+    width = torch.cdist(seen, seen).amax((1, 2)).clamp(min=1e-6)
+    scale = options.max_path / 2 * uniform(0, 1, b, g=g) / width
+    return (seen * scale.view(-1, 1, 1))[..., None, None]
+
+
+def _nearest(shifts: Tensor, times: Sequence[float]) -> Tensor:
+    """Fit a t + b t² to shifts, (B, T, 2, 1, 1) -> (B, 4, 1, 1) [px]."""
+    t = torch.tensor(times, device=shifts.device)
+    fit: Tensor = torch.linalg.pinv(torch.stack([t, t**2], dim=1)) @ shifts[..., 0, 0]
+    return fit.flatten(1)[..., None, None]
+
+
 def _draw_field(
-    b: int, size: tuple[int, int], options: MotionOptions, g: torch.Generator
+    b: int, size: tuple[int, int], options: MotionOptions, g: torch.Generator, calm: Tensor
 ) -> _Field:
     """Draw the displacements of a layer: a shift that may bend, turn, zoom and be uneven."""
     shape = (b, 1, 1, 1)
@@ -217,7 +273,7 @@ def _draw_field(
     a = along * even + turn * turned + zoom * place
     bend = across * within(BEND) * uniform(0, 1, *shape, g=g) + along * within(HASTE)
     swing = across * within(SWING) + along * within(SWING)
-    return _Field(a, bend * even, swing * even)
+    return _Field(a * calm, bend * even * calm, swing * even * calm)
 
 
 def shutter(b: int, sub_frames: int, options: CameraOptions, g: torch.Generator) -> Tensor:
