@@ -22,7 +22,7 @@ from blurvid.lab.data import (
     write_windows,
 )
 from blurvid.lab.metrics import psnr
-from blurvid.lab.options import SynthOptions
+from blurvid.lab.options import MotionOptions, SynthOptions
 
 HEIGHT, WIDTH = 32, 48
 PLAIN = SynthOptions()
@@ -380,6 +380,20 @@ def test_resuming_a_finished_run_does_nothing_unless_options_changed(clip, tmp_p
     assert snapshot(out) == before
     with pytest.raises(OptionError, match="other options"):
         write_windows([clip], out, SynthOptions(gamma=1.0), resume=True)
+
+
+def test_what_a_version_with_fewer_options_began_is_gone_on_with(tmp_path):
+    photo, out, options = tmp_path / "photo.png", tmp_path / "out", SynthOptions(crop=24)
+    Image.effect_noise((64, 64), 60).convert("RGB").save(photo)
+    motion = MotionOptions(max_path=8.0, covered=0.0)
+    write_windows([photo], out, options, motion=motion)
+    manifest = out / "manifest.jsonl"
+    record = json.loads(manifest.read_text())
+    del record["simulated"]["shaken"]
+    manifest.write_text(json.dumps(record) + "\n")
+    assert write_windows([photo], out, options, motion=motion, resume=True).written == 0
+    with pytest.raises(OptionError, match="other options"):
+        write_windows([photo], out, options, motion=replace(motion, shaken=1.0), resume=True)
 
 
 def test_a_window_folder_removed_is_made_again(clip, tmp_path):

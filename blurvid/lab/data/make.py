@@ -241,11 +241,14 @@ def made_with(record: Record, options: SynthOptions, motion: MotionOptions | Non
     """Whether a window was made as another one would be now."""
     crop = record.get("crop")
     side = crop[2] if isinstance(crop, list) and len(crop) == 4 else None
+    told = record.get("simulated")
+    if isinstance(told, dict):  # an older version may have had fewer options
+        told = _plain(MotionOptions()) | told
     return (
         (len(record["frames"]), side) == (options.frames, options.crop)
         and record.get("stride") == (options.stride or options.frames)
         and all(record.get(k) == getattr(options, k) for k in ("gamma", "scale", "noise", "seed"))
-        and record.get("simulated") == (_plain(motion) if motion else None)
+        and told == (_plain(motion) if motion else None)
     )
 
 
