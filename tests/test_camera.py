@@ -15,17 +15,9 @@ from torch.testing import assert_close
 from blurvid.bounds import check
 from blurvid.errors import OptionError
 from blurvid.exposure import average_frames, light_of
+from blurvid.lab.camera import IDEAL, defocus, develop, finish, jpeg, light_up, shutter
 from blurvid.lab.options import CameraOptions, MotionOptions
-from blurvid.lab.synth import (
-    IDEAL,
-    defocus,
-    develop,
-    finish,
-    jpeg,
-    light_up,
-    shutter,
-    simulate,
-)
+from blurvid.lab.synth import simulate
 
 MOTION = MotionOptions(max_path=8, gammas=(2.2, 2.2), still=0.0)
 

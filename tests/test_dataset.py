@@ -16,12 +16,13 @@ from blurvid import media
 from blurvid.errors import InputError
 from blurvid.exposure import average_frames
 from blurvid.flow import sequence_motion
+from blurvid.lab.camera import IDEAL
 from blurvid.lab.data import Window, measured, open_source, write_windows
 from blurvid.lab.data.clips import read_stills
 from blurvid.lab.data.measured import MeasuredWindows
 from blurvid.lab.data.source import PrefetchSource, StillPool, TrainingSource
 from blurvid.lab.options import CameraOptions, MotionOptions, SynthOptions, TrainOptions
-from blurvid.lab.synth import IDEAL, margin
+from blurvid.lab.synth import margin
 
 CPU = torch.device("cpu")
 SHORT = MotionOptions(max_path=4, source_scale=(1.0, 1.2))

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from blurvid import flow
 from blurvid.errors import InputError
 from blurvid.exposure import sample
+from blurvid.lab.camera import IDEAL
 from blurvid.lab.metrics import psnr
 from blurvid.lab.options import MotionOptions
-from blurvid.lab.synth import IDEAL, simulate
+from blurvid.lab.synth import simulate
 
 HEIGHT, WIDTH = 120, 160
 

@@ -20,6 +20,7 @@ FLOORS = {
     "lab.bench": 9,
     "lab.data": 8,
     "lab.synth": 7,
+    "lab.camera": 6.5,
     "lab.losses": 6,
     "lab.metrics": 6,
     "lab.options": 6,

@@ -13,8 +13,9 @@ from blurvid.bounds import check
 from blurvid.config import MIDDLE
 from blurvid.errors import OptionError
 from blurvid.exposure import TIMES, average_frames, displacement, image_of, light_of, sample
+from blurvid.lab.camera import IDEAL
 from blurvid.lab.options import MotionOptions
-from blurvid.lab.synth import IDEAL, draw_gammas, margin, simulate
+from blurvid.lab.synth import draw_gammas, margin, simulate
 
 GAMMAS = [1.0, 2.2, 1.8, "srgb"]
 MOTION = MotionOptions(max_path=8.0, still=0.0, covered=0.0)

@@ -33,10 +33,10 @@ from blurvid.errors import (
 )
 from blurvid.exposure import average_frames
 from blurvid.lab import losses
+from blurvid.lab.camera import IDEAL
 from blurvid.lab.data.source import StillPool, TrainingSource
 from blurvid.lab.losses import VGGFeatures
 from blurvid.lab.options import MotionOptions, TrainOptions, recipe_of
-from blurvid.lab.synth import IDEAL
 from blurvid.lab.train import LOG_FILE, STATE_FILE, WEIGHTS_FOLDER, change_settings, train
 from blurvid.lab.train.objective import (
     AdversarialObjective,

@@ -14,7 +14,7 @@ from PIL import Image
 from blurvid import media
 from blurvid.errors import InputError, OptionError, OutputError
 from blurvid.exposure import average_frames
-from blurvid.lab.synth import defocus
+from blurvid.lab.camera import defocus
 from blurvid.media.flow import FULL_ERROR, TrustMaps, colored, trust_picture
 from blurvid.pipeline import Clip
 from blurvid.pipeline.trust import CELLS, SOFT, assess, reblur_map, sharpness

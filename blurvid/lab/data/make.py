@@ -20,10 +20,11 @@ from blurvid.errors import InputError, OptionError
 from blurvid.exposure import average_frames
 from blurvid.flow import sequence_motion
 from blurvid.flow.pyramid import COARSEST
+from blurvid.lab.camera import IDEAL
 from blurvid.lab.data.clips import SourceClip, load_scaled
 from blurvid.lab.data.windows import Record, Window, as_floats
 from blurvid.lab.options import MotionOptions, SynthOptions
-from blurvid.lab.synth import IDEAL, margin, simulate
+from blurvid.lab.synth import margin, simulate
 
 Maker: TypeAlias = Callable[[], Window]
 """Makes one window, in whatever thread it is called."""

@@ -17,11 +17,12 @@ from blurvid import runtime, weights
 from blurvid.config import FRAMES
 from blurvid.errors import InputError
 from blurvid.exposure import GAMMA
+from blurvid.lab.camera import develop, finish
 from blurvid.lab.data.clips import read_stills
 from blurvid.lab.data.measured import MeasuredWindows, held_out, is_clip_folder, read_moving
 from blurvid.lab.data.windows import Window, is_window_folder
 from blurvid.lab.options import TrainOptions
-from blurvid.lab.synth import average, develop, draw_gammas, finish, margin, simulate
+from blurvid.lab.synth import average, draw_gammas, margin, simulate
 from blurvid.models import SequenceModel, middle_of
 from blurvid.weights import store
 
