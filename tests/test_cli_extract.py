@@ -109,6 +109,17 @@ def test_clip_options_out_of_range(run, options):
     assert everything(".") == ["a.png"]
 
 
+@pytest.mark.parametrize(
+    "options", [("-o", "a.gif"), ("-o", "out"), ("-o", "x", "--format", "html")]
+)
+def test_what_no_other_clip_has_is_refused(run, options):
+    for name in ("--seconds", "--crf"):
+        result = run(make_photo("a.png"), *options, name, 8)
+        assert result.exit_code == 2
+        assert f"{name} is for MP4 and WebM" in result.stderr
+    assert everything(".") == ["a.png"]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (20, 20), (333, 217)])
 def test_output_size_is_input_size(run, size):
     run(make_photo("photo.png", size=size), "-o", "out", "--format", "png")

@@ -111,6 +111,15 @@ def test_other_regions_are_counted_in_the_whole_photo(pixels):
     assert point.edges == ((50, False), (10, False))
 
 
+def test_a_region_that_the_photo_cuts_is_told(pixels):
+    assert ready("200,300,100,60")(pixels).warnings == ()
+    clip = ready("750,580,100,60")(pixels)
+    assert clip.tensor.shape[-2:] == (20, 50)
+    assert clip.warnings == (
+        "the region 750,580,100,60 reaches beyond the photo; it is 750,580,50,20 there",
+    )
+
+
 def test_what_is_no_region_is_refused(pixels):
     with pytest.raises(InputError, match="outside of the photo, 800x600"):
         ready("900,0,10,10")(pixels)

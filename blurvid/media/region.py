@@ -95,7 +95,7 @@ class Region:
             return self._object(left / width, top / height, height, width, objects)
         found = torch.zeros(height, width, dtype=torch.bool)
         self.box(height, width).of(found)[:] = True
-        return found, ()
+        return found, self.cut(height, width)
 
     def box(self, height: int, width: int) -> Box:
         """The rectangle in a photo of H x W.
@@ -114,6 +114,14 @@ class Region:
         if found.top >= found.bottom or found.left >= found.right:
             raise InputError(f"the region {self.name} is outside of the photo, {width}x{height} px")
         return found
+
+    def cut(self, height: int, width: int) -> tuple[str, ...]:
+        """What the user should know about the rectangle where a photo of H x W cuts it."""
+        left, top, wide, high = self._pixels(height, width)
+        if left + wide <= width + 0.5 and top + high <= height + 0.5:
+            return ()
+        inside = self.box(height, width).name
+        return (f"the region {self.name} reaches beyond the photo; it is {inside} there",)
 
     def within(self, outer: Box, height: int, width: int) -> Region:
         """The same region, of the part of a photo of H x W that is in a box.

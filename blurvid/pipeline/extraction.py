@@ -225,7 +225,8 @@ class Extractor:
             inner.expected = self.expected.part(place, height, width)
         clip = part_of(inner(media.cropped(photo, seen)), photo, part, seen, self.recipe.paste)
         recipe = dataclasses.replace(clip.recipe, region=part.name)
-        return dataclasses.replace(clip, recipe=recipe)
+        warnings = (*clip.warnings, *region.cut(height, width))
+        return dataclasses.replace(clip, recipe=recipe, warnings=warnings)
 
     def scaled(self, y: Tensor) -> Found:
         """Extract frames at the scale asked for, `auto` choosing one, and bring them to full size.
