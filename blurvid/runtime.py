@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import math
 import os
 import random
@@ -223,9 +224,11 @@ def lacks_memory(error: BaseException) -> bool:
     # The CPU allocator and Python's locks ("can't allocate read lock") have no exception class of
     # their own, and a digest that OpenSSL finds no memory for ends in a ValueError that says this.
     allocator = isinstance(error, RuntimeError) and "can't allocate" in str(error)
+    system = isinstance(error, OSError) and error.errno == errno.ENOMEM
     decoder = isinstance(error, OSError) and "out of memory" in str(error)  # Pillow's
     digest = isinstance(error, ValueError) and str(error) == "no reason supplied"
-    return allocator or decoder or digest or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    told = allocator or system or decoder or digest
+    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def room(device: torch.device, max_memory: int | None = None) -> int:

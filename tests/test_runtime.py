@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 import torch
 from torch import nn
@@ -108,6 +110,9 @@ def test_lack_of_memory_is_a_device_error():
     with pytest.raises(DeviceError, match="out of memory"):
         with runtime.running(RunOptions(device="cpu")):
             raise ValueError("no reason supplied")  # what hashlib says then
+    with pytest.raises(DeviceError, match="out of memory"):
+        with runtime.running(RunOptions(device="cpu")):
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
 def test_other_errors_pass():

@@ -29,6 +29,8 @@ PACE = 0.08
 SLOWEST = 0.03
 """...[px]: small motion flips through zero with larger steps."""
 FASTEST = 0.2
+CLIPPED = 0.97
+"""Value from which a channel is taken for clipped: how bright it was the photo does not tell."""
 DAMPING = 1e-5
 """Slopes far below this move a node less than a step."""
 
@@ -95,6 +97,7 @@ def refine(
     count = nodes[0] * nodes[1]
     with torch.no_grad():
         trusted = sharpened(middle, y, motion)[..., ::stride, ::stride]
+        trusted *= seen.amax(dim=1, keepdim=True) < CLIPPED
     for _ in range(effort.steps):
         a, b = field[:, :2], field[:, 2:]
         paths = some_rows @ field @ some_columns.t()

@@ -164,6 +164,8 @@ def _named(out: Path) -> Iterator[None]:
         except BrokenPipeError:
             raise  # of what the callbacks print to, not of the windows
         except OSError as error:
+            if runtime.lacks_memory(error):
+                raise
             raise OutputError(f"{out}: {error.strerror or error}") from error
 
 
