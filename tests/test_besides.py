@@ -32,7 +32,7 @@ def here(tmp_path, monkeypatch):
 
 
 def run(*words):
-    return invoke("extract", *words, "--weights=w", "--threads=1", "--device=cpu", "--seconds=0")
+    return invoke("extract", *words, "--weights=w", "--threads=1", "--device=cpu")
 
 
 def test_one_photo_and_all_about_it(here):
