@@ -56,6 +56,13 @@ def test_flicker_takes_turns():
     assert shares.count(1) == pytest.approx(shares.count(0), abs=2)
 
 
+@pytest.mark.parametrize("shape", [(60, 90), (90, 60), (600, 1900)])
+def test_side_by_side_can_be_a_square(shape):
+    shown = pictures(*shape, compare="side", square=True)[0]
+    assert shown.shape == (min(shape), min(shape), 3)
+    assert (shown[2, 2] == BLUE).all() and (shown[-20, -20] == RED).all()
+
+
 def test_a_square_is_of_where_most_moves():
     shown = pictures(compare="flicker", square=True)
     assert shown[0].shape == (60, 60, 3)

@@ -87,7 +87,7 @@ class Comparison(Sequence[Pixels]):
         rate: float = 30.0,
     ) -> None:
         if options.square:
-            blurry, frames = _squares(blurry, frames)
+            blurry, frames = _squares(blurry, frames, 2 if options.compare == "side" else 1)
         height, width = blurry.shape[:2]
         upright = height > width
         wide, high = width, height
@@ -95,6 +95,8 @@ class Comparison(Sequence[Pixels]):
             wide, high = (2 * width, height) if upright or height == width else (width, 2 * height)
         scale = min(1.0, (side - _GAP) / max(wide, high))
         size = (max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2))
+        if options.square and options.compare == "side":
+            size = (max(2, (size[1] - _GAP) // 2), size[1])
         self.left, *self.right = (
             Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
             for image in [blurry, *frames]
@@ -153,11 +155,12 @@ def edge_at(part: float) -> float:
     return 0.0 if part < 0.76 else eased((part - 0.76) / 0.24)
 
 
-def _squares(blurry: Pixels, frames: Sequence[Pixels]) -> tuple[Pixels, list[Pixels]]:
-    """The largest square of all, where most moves."""
+def _squares(blurry: Pixels, frames: Sequence[Pixels], beside: int) -> tuple[Pixels, list[Pixels]]:
+    """The largest square of all where most moves, or what makes one with as much `beside` it."""
     side = min(blurry.shape[:2])
-    top, left = busiest(frames[0], frames[-1], side, side)
-    part = (slice(top, top + side), slice(left, left + side))
+    width = max(1, side // beside)
+    top, left = busiest(frames[0], frames[-1], side, width)
+    part = (slice(top, top + side), slice(left, left + width))
     return blurry[part], [frame[part] for frame in frames]
 
 
