@@ -99,7 +99,7 @@ RESTING = (0.1, 0.35)
 """Half displacements [px] below which a place is taken for resting, and above which not."""
 BEGUN = 0.4
 """Share of the whole that is said to be done once larger sizes have been tried."""
-BOTH = 0.5
+BOTH = 0.25
 """Share of the middle frame in the picture where it has lost all of a short blur: two answers are
 nearer to the truth than either, by 0.1 dB..."""
 LONGER = 8.0
