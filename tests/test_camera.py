@@ -137,18 +137,31 @@ def test_each_image_has_a_quality_of_its_own():
         assert_close(image, jpeg(images[:1], torch.tensor([quality]))[0])
 
 
+def developed(y, camera):
+    return develop(y, y[:, None], camera, generator())[0]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_frames_keep_the_noise_of_their_photo_or_have_none(kept):
+    x = textured(2, 7, 3, 32, 32) * 0.5 + 0.25  # nothing is clipped
+    camera = replace(IDEAL, noise=(0.01, 0.02), noise_kept=kept)
+    y, frames = develop(x[:, 3], x, camera, generator())
+    assert not torch.equal(y, x[:, 3])
+    assert_close(frames - x, (y - x[:, 3])[:, None].expand_as(x) * kept)
+
+
 def test_an_ideal_camera_changes_nothing():
     y = textured(4, 3, 32, 32)
-    assert torch.equal(develop(y, IDEAL, generator()), y)
+    assert torch.equal(developed(y, IDEAL), y)
 
 
 def test_development_gives_each_photo_its_own_noise_and_compresses_a_share():
     y = torch.full((200, 3, 16, 16), 0.5)
-    spread = develop(y, replace(IDEAL, noise=(0.0, 0.02)), generator()).sub(y).std(dim=(1, 2, 3))
+    spread = developed(y, replace(IDEAL, noise=(0.0, 0.02))).sub(y).std(dim=(1, 2, 3))
     assert spread.min() < 0.003 and spread.max() > 0.017
     assert spread.mean().item() == pytest.approx(0.01, abs=0.0015)
     image = textured(1, 3, 16, 16).expand(300, -1, -1, -1)
-    out = develop(image, replace(IDEAL, compressed=0.25, quality=(30.0, 60.0)), generator())
+    out = developed(image, replace(IDEAL, compressed=0.25, quality=(30.0, 60.0)))
     changed = (out != image).flatten(1).any(dim=1).float().mean().item()
     assert changed == pytest.approx(0.25, abs=0.07)
 

@@ -161,16 +161,19 @@ def _tone(images: Tensor, draw: Tensor) -> Tensor:
     return images + curve
 
 
-def develop(y: Tensor, options: CameraOptions, g: torch.Generator) -> Tensor:
+def develop(
+    y: Tensor, x: Tensor, options: CameraOptions, g: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Add what happens to a photo between sensor and file: noise, compression, 8 bits.
 
     Args:
         y: blurry images, (B, 3, H, W), RGB in [0, 1].
+        x: their frames, (B, T, 3, H, W), which keep the same noise or have none.
         options: how much of it.
         g: source of randomness, on the device of y.
 
     Returns:
-        The images, in [0, 1].
+        Both, in [0, 1].
     """
     b = len(y)
     low, high = options.noise
@@ -184,7 +187,10 @@ def develop(y: Tensor, options: CameraOptions, g: torch.Generator) -> Tensor:
             noise = torch.where(coarse, _grain(noise), noise)
         if options.shot:
             sigma = sigma * (y + DARK).sqrt()
-        y = (y + sigma * noise).clamp(0, 1)
+        noise = sigma * noise
+        y = (y + noise).clamp(0, 1)
+        if options.noise_kept:
+            x = (x + noise.unsqueeze(1)).clamp(0, 1)
     chosen = torch.rand(b, generator=g, device=y.device) < options.compressed
     mine = chosen.nonzero().flatten()
     if len(mine):
@@ -193,7 +199,7 @@ def develop(y: Tensor, options: CameraOptions, g: torch.Generator) -> Tensor:
         row, column = torch.randint(16, (2,), generator=g, device=y.device).tolist()
         y = y.clone()
         y[mine] = jpeg(y[mine], worst + (best - worst) * draw, (row, column))
-    return y
+    return y, x
 
 
 def _grain(noise: Tensor) -> Tensor:

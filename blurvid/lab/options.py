@@ -68,6 +68,8 @@ class CameraOptions:
     """Share of samples that have noise."""
     shot: bool = False
     """Whether noise grows with the light: that of white is the one drawn, about."""
+    noise_kept: bool = False
+    """Whether the frames have the noise of y, too: taking it away is learned on texture as well."""
     grain: Share = 0.0
     """Share of noisy samples whose noise is coarse, as denoising and demosaicing leave it."""
     compressed: Share = 0.25
@@ -216,7 +218,9 @@ RECIPES = {
         clip=2.0,
         ema=0.997,
         motion=replace(_MOVED, shaken=0.3),
-        camera=replace(_CAMERA, defocused=0.3, max_defocus=4.0, sharpened=0.25, toned=0.25),
+        camera=replace(
+            _CAMERA, defocused=0.3, max_defocus=4.0, sharpened=0.25, toned=0.25, noise_kept=True
+        ),
     ),
     "motion": TrainOptions(
         model="motion",

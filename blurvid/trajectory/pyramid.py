@@ -99,11 +99,6 @@ RESTING = (0.1, 0.35)
 """Half displacements [px] below which a place is taken for resting, and above which not."""
 BEGUN = 0.4
 """Share of the whole that is said to be done once larger sizes have been tried."""
-BOTH = 0.25
-"""Share of the middle frame in the picture where it has lost all of a short blur: two answers are
-nearer to the truth than either, by 0.1 dB..."""
-LONGER = 8.0
-"""...half displacement [px] from which it falls, to none at twice that: the picture is sharper."""
 CLEARED = 0.3
 """Share of the middle frame, beside the photo, in what rests: it mends blur too short to be found,
 and sharpens what is sharp."""
@@ -309,16 +304,11 @@ def _restored(
     found = networks.restore(y, middle, motion)
     picture, features = found.picture, found.features
     del found  # of large photos, what is solved for takes much memory
-    seen = _work_size(y)
-    work = (seen.shape[-2], seen.shape[-1])
-    paths = motion.resized(work)
-    short = 2 - paths.a.norm(dim=1, keepdim=True) * (size[1] / work[1] / LONGER)
-    share = BOTH * short.clamp(0, 1) * sharpened(_work_size(middle), seen, paths).square()
-    picture.lerp_(middle, resize(share, size))
-    small = _work_size(picture), seen
-    if math.prod(size) <= SOLVED and _error(*small, paths) > UNEXPLAINED:
-        tell("picture", 0.9)
-        picture = solve(picture, y, motion, SETTLED).clamp(0, 1)
+    if math.prod(size) <= SOLVED:
+        small, seen = _work_size(picture), _work_size(y)
+        if _error(small, seen, motion.resized((seen.shape[-2], seen.shape[-1]))) > UNEXPLAINED:
+            tell("picture", 0.9)
+            picture = solve(picture, y, motion, SETTLED).clamp(0, 1)
     rest = resting(motion)
     sharp = float(rest.min()) == 1 and _decibels(middle, y) < SHARP
 

@@ -186,9 +186,10 @@ class TrainingSource:
             sign = -sign
         y, x = finish(y, reversed_where(x, sign), camera, g)
         if self.middle is None:
-            y, x = recoloured(y, x, g)
-            return develop(y, camera, g), x.contiguous()
-        y = (develop(y, camera, g) * 255).round() / 255
+            y, x = develop(*recoloured(y, x, g), camera, g)
+            return y, x.contiguous()
+        y, x = develop(y, x, camera, g)
+        y = (y * 255).round() / 255
         path = torch.cat([path[:, :2] * sign.view(-1, 1, 1, 1), path[:, 2:]], dim=1)
         looks = [FRAMES] * count + [FRAMES * motion.sub_frames] * (batch - count)
         return y, x.contiguous(), deblurred(self.middle, y), path.contiguous(), torch.tensor(looks)
