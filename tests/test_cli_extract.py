@@ -110,7 +110,8 @@ def test_clip_options_out_of_range(run, options):
 
 
 @pytest.mark.parametrize(
-    "options", [("-o", "a.gif"), ("-o", "out"), ("-o", "x", "--format", "html")]
+    "options",
+    [("-o", "a.gif"), ("-o", "out", "--format", "png"), ("-o", "x", "--format", "html")],
 )
 def test_what_no_other_clip_has_is_refused(run, options):
     for name in ("--seconds", "--crf"):
@@ -118,6 +119,11 @@ def test_what_no_other_clip_has_is_refused(run, options):
         assert result.exit_code == 2
         assert f"{name} is for MP4 and WebM" in result.stderr
     assert everything(".") == ["a.png"]
+
+
+def test_clips_in_a_folder_have_a_quality(run):
+    assert run(make_photo("a.png"), "-o", "out/", "--crf", 40).exit_code == 0
+    assert everything(".") == ["a.png", "out/a.mp4"]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (20, 20), (333, 217)])

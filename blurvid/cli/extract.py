@@ -20,7 +20,6 @@ from blurvid.config import (
 )
 from blurvid.files import content_of
 from blurvid.recipe import Choices, resolve
-from blurvid.targets import CLIPS
 
 FIRST = "path kind fast frames fps compare direction passes overwrite skip_existing quiet"
 MORE = """
@@ -161,8 +160,5 @@ def extract(
         raise click.UsageError(f"--fps {output.clip.fps} is for videos")
     if output.clip.compare is None:
         values.refuse(("square", "caption"), "goes with --compare")
-    kind = output.kind or (CLIPS.get(output.path.suffix.lower(), "png") if output.path else "mp4")
-    if kind not in ("mp4", "webm"):
-        values.refuse(("crf", "seconds"), "is for MP4 and WebM")
     values.refuse(("audio", "start", "duration"), "is for videos")
     go_through(batch, output, recipe)

@@ -189,8 +189,8 @@ clip_options = options(
     order("--reverse", help="Turn the order of time around, after all else."),
     clips(
         "--compare",
-        help="Against the photo: wiped, side by side, in turns. A clip to be posted (.mp4, .webm, "
-        ".gif, .webp), of at most 1080 px and 8 MB.",
+        help="Against the photo: wipe, side (by side) or flicker. A clip to be posted (.mp4, "
+        ".webm, .gif, .webp), of at most 1080 px and 8 MB.",
     ),
     clips("--square", help="Make a --compare a square, of where most moves."),
     clips("--caption/--no-caption", help="Say in a --compare which is which."),
@@ -202,8 +202,8 @@ order_options = options(
     order(
         "--direction",
         type=click.Choice(DIRECTIONS),
-        help="Which way most of what moves shall go. Turns time; auto leaves it as the model "
-        "answers.",
+        help="Whether most shall move right, left, up or down. Turns time; auto leaves it as the "
+        "model answers.",
     ),
     order(
         "--flip",

@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blurvid.cli import values
 from blurvid.cli.boundary import echo_json, fail, say, warn
-from blurvid.config import FRAMES, BatchOptions, Output, RayOptions, RunOptions
+from blurvid.config import (
+    ANIMATIONS,
+    FRAMES,
+    VIDEO_FORMATS,
+    BatchOptions,
+    Output,
+    RayOptions,
+    RunOptions,
+)
 
 if TYPE_CHECKING:
     from blurvid.planning import Job, Outcome, Plan
@@ -235,6 +244,8 @@ def go_through(batch: Batch, output: Output, recipe: Recipe, do: Doing = do_phot
         weights=recipe.weights.name,
         video=videos,
     )
+    if not {job.kind for job in whole.jobs}.intersection(VIDEO_FORMATS).difference(ANIMATIONS):
+        values.refuse(("crf", "seconds"), "is for MP4 and WebM")
     todo = whole.share(*batch.share)
     report = Report(batch.as_json, batch.quiet, batch.verbose)
     if not todo.jobs:

@@ -103,13 +103,17 @@ class SectionedCommand(click.Command):
 
 
 def _short(option: click.Option) -> tuple[str, str]:
-    """An option without its choices, and the beginning of its help."""
+    """An option, the beginning of its help, and its choices where that does not tell most."""
     words = ", ".join(option.opts + option.secondary_opts)
     if not option.is_flag:
         name = option.metavar
         short = name if name and len(name) < 6 else option.opts[-1].strip("-").upper()
         words = f"{words} {short}"
-    return words, re.split(r"[.;] ", (option.help or "") + " ")[0].rstrip(".") + "."
+    text = re.split(r"[.;] ", (option.help or "") + " ")[0].rstrip(".")
+    choices = list(option.type.choices) if isinstance(option.type, click.Choice) else []
+    if 2 * len(set(choices) & set(re.findall(r"[\w-]+", text))) < len(choices):
+        text += f" ({', '.join(choices)})"
+    return words, f"{text}."
 
 
 def _all_wanted(ctx: click.Context) -> bool:
