@@ -17,8 +17,6 @@ from blurvid.exposure import GAMMA, SPAN, instants, line_kernels, straight_lines
 
 INSTANTS = 35
 """Instants of the exposure that a line kernel averages."""
-STRIDE = 4
-"""Pixels of the half-size image for a cell of the cost volume."""
 FLOOR = 2e-5
 """Added to squared errors before their logarithm: noise of about one level."""
 KERNELS_AT_ONCE = 32
