@@ -9,6 +9,7 @@ import math
 import os
 import random
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -199,9 +200,18 @@ def processors() -> int:
 def single_threaded_pool(workers: int) -> ThreadPoolExecutor:
     """Make threads in each of which torch takes one thread, so that results do not depend on it.
 
-    A new thread would take all cores, and what several add up may differ in the last digit.
+    What several add up may differ in the last digit. What is set here is what threads made later
+    take, too, unless they set their own.
     """
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def scratch() -> str:
+    """Folder for large temporary files: the one the user names, or one that is not in memory."""
+    large = "/var/tmp"  # where systems keep /tmp in memory, this is not
+    if any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")):
+        return tempfile.gettempdir()
+    return large if os.access(large, os.W_OK | os.X_OK) else tempfile.gettempdir()
 
 
 class memory_guard:  # noqa: N801, used as a function

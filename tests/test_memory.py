@@ -221,6 +221,14 @@ def test_tiles_are_what_the_model_can_see(multiple):
     assert how.side % multiple == 0
 
 
+def test_a_model_whose_tiles_could_not_overlap_is_refused():
+    model = Hungry()
+    model.size_multiple = 640
+    model.memory = lambda height, width, *_: 60 * height * width
+    with pytest.raises(DeviceError, match="take"):
+        view_of(model, 3840, 5120, 4, 330 * 1000**2)
+
+
 def test_frames_are_not_put_where_disks_are_memory(tmp_path, monkeypatch):
     folders = []
     temporary = tempfile.TemporaryFile

@@ -20,9 +20,9 @@ from blurvid.exposure import TIMES, sample, to_image, to_light
 from blurvid.networks import DirectNet
 from blurvid.networks.motion import PIXELS, MotionNet, MotionSpec
 from blurvid.networks.restore import RestoreNet, RestoreSpec
-from blurvid.pipeline import Clip, extract, extractor
+from blurvid.pipeline import extract, extractor
 from blurvid.recipe import Way
-from blurvid.trajectory import Course, Motion, Proposal, reblur
+from blurvid.trajectory import Course, Fit, Motion, Proposal, Restored, reblur
 from blurvid.weights import sets, store
 
 HEIGHT, WIDTH = 72, 96
@@ -221,6 +221,36 @@ def test_frames_beyond_go_on(pair):
     with pytest.raises(OptionError, match="choose it when extracting"):
         clip.face("left")
     assert torch.equal(clip.resample(7).tensor, clip.seven)
+
+
+def test_tiles_reach_as_far_as_things_go_beyond(pair, monkeypatch):
+    model, far = tiny(), Motion.straight(constant(30.0, 0.0, 64, 256))
+    picture = Restored(texture(64, 256), torch.zeros(1, RESTORE.carried, 32, 128))
+    times, frames = [-7 / 3, 1.0, 2.0], []
+    for pixels in (2**20, 1):
+        monkeypatch.setattr("blurvid.models.motion.WHOLE_PIXELS", pixels)
+        monkeypatch.setattr("blurvid.models.motion.TILE_SIDE", 64)
+        monkeypatch.setattr("blurvid.models.motion.MARGIN", 8)
+        frames.append(torch.empty(3, 3, 64, 256))
+        model.render(Fit(picture, far, 1), times, frames[-1])
+    assert_close(*frames, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 40), (40, 1), (1, 1)])
+def test_a_line_of_pixels_can_move(pair, size):
+    y = texture(40, 40)[0, :, : size[0], : size[1]]
+    way = (Way(4.0, 0.0),) if size[1] > 1 else ()
+    assert extract(y, motion=way).tensor.isfinite().all()
+
+
+@pytest.mark.parametrize("way", [0.3, 1.2])
+def test_what_counts_as_moving_does_not_depend_on_the_size(pair, way):
+    clip = extract("photo.png", middle="sharp.png")
+    found = []
+    for width in (64, 2560):
+        fit = Fit(clip.fitted.fit.restored, Motion.straight(constant(-way / 2, 0.0, 32, width)), 1)
+        found.append(float(dataclasses.replace(clip.fitted, fit=fit).field().vectors[0].mean()))
+    assert found[0] == pytest.approx(found[1], abs=0.05)
 
 
 @pytest.mark.parametrize(("option", "count"), [("--frames=13", 13), ("--beyond=2", 11)])
@@ -487,7 +517,6 @@ def test_a_player_says_how_it_is_repeated(pair):
     (page,) = clip.save("clip.html")
 
     assert "--model motion --weights motion --middle sharp.png" in page.read_text()
-    assert isinstance(clip, Clip)
 
 
 def test_hints_are_for_the_motion_model(pair):

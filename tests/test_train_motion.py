@@ -26,6 +26,7 @@ from blurvid.lab.train.state import load_state
 from blurvid.media import write_still
 from blurvid.models import GivenPicture, MotionModel, build
 from blurvid.networks.motion import MotionNet
+from blurvid.networks.one_frame import OneFrame
 from blurvid.networks.restore import RestoreNet
 from blurvid.weights import store
 
@@ -49,12 +50,10 @@ OPTIONS = replace(
 )
 
 
-class Copied:
+class Copied(OneFrame):
     """A deblurrer that changes nothing."""
 
-    size_multiple = 1
-
-    def __call__(self, y):
+    def forward(self, y):
         return y.unsqueeze(1)
 
 

@@ -573,6 +573,10 @@ def test_errors_leave_nothing_behind(tmp_path):
     given_.recipe = Recipe(Source("known", "known"), picture)
     with pytest.raises(OptionError, match="a picture is the middle frame of one photo"):
         extract_video(source, tmp_path / "out.mp4", given_)
+    for choice in ({"frames": 13}, {"beyond": 1}, {"direction": "left"}):
+        given_.recipe = Recipe(Source("known", "known"), **choice)
+        with pytest.raises(OptionError, match="becomes 7 frames"):
+            extract_video(source, tmp_path / "out.mp4", given_)
     wrong = ({"fps": 0}, {"fps": "x"}, {"audio": "x"}, {"start": -1}, {"duration": 0})
     for options in wrong:
         with pytest.raises(OptionError):

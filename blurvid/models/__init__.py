@@ -21,7 +21,7 @@ from blurvid.config import (
 )
 from blurvid.errors import OptionError
 from blurvid.models.cascade import Cascade
-from blurvid.models.ensemble import SelfEnsemble, order_agreement
+from blurvid.models.ensemble import SelfEnsemble, filled, order_agreement
 from blurvid.models.middle import (
     GivenPicture,
     GuidedCascade,

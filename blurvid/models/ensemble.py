@@ -46,10 +46,7 @@ class SelfEnsemble:
 
     def __call__(self, y: Tensor, /) -> Tensor:
         """Turn y (B, 3, H, W) into frames (B, T, 3, H, W)."""
-        out = y.new_empty((y.shape[0], self.count, *y.shape[1:]), dtype=torch.float32)
-        for frames, image in zip(out, y, strict=True):
-            self.fill(frames, image.unsqueeze(0))
-        return out
+        return filled(self, y)
 
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image.
@@ -75,6 +72,22 @@ class SelfEnsemble:
         """Predict the most that `fill` takes besides its arguments [bytes]."""
         answer = 4 * 3 * (self.count + 1) * height * width
         return answer + self.model.memory(height, width, feature_size)
+
+
+def filled(model: SequenceModel, y: Tensor) -> Tensor:
+    """Frames of images, each as `fill` gives them: in tiles, where a model cuts them.
+
+    Args:
+        model: gives T frames.
+        y: (B, 3, H, W).
+
+    Returns:
+        (B, T, 3, H, W), float32.
+    """
+    out = y.new_empty((y.shape[0], model.count, *y.shape[1:]), dtype=torch.float32)
+    for frames, image in zip(out, y, strict=True):
+        model.fill(frames, image.unsqueeze(0))
+    return out
 
 
 def order_agreement(frames: Tensor, reference: Tensor) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from blurvid.config import FRAMES
 from blurvid.models.cascade import Cascade
+from blurvid.models.ensemble import filled
 from blurvid.models.motion import MotionModel
 from blurvid.networks import BDIRNet, DirectNet, Maxim
 from blurvid.networks.one_frame import OneFrame
@@ -79,7 +80,7 @@ class GuidedCascade(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Extract the seven frames of y."""
-        return self.cascade(y, middle=lambda y: self.middle(y)[:, 0])  # type: ignore[no-any-return]
+        return self.cascade(y, middle=lambda y: filled(self.middle, y)[:, 0])  # type: ignore[no-any-return]
 
     def fill(self, out: Tensor, y: Tensor) -> None:
         """Extract the frames of one image, see `SequenceModel`."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blurvid.config import FRAMES, MotionModelSpec
+from blurvid.exposure import SPAN
 from blurvid.models.ensemble import SelfEnsemble
 from blurvid.networks.motion import MotionNet
 from blurvid.networks.restore import RestoreNet
@@ -127,7 +128,7 @@ class MotionModel(nn.Module):
         frame = torch.empty_like(picture)
         for i, t in enumerate(times):
             with autocast(picture.device, self.dtype), memory_kept():
-                for seen, kept, target in self._tiles(found.motion):
+                for seen, kept, target in self._tiles(found.motion, abs(t)):
                     paths = _fields(found.motion.part(seen))
                     part = self.restoration.frame(
                         _padded(picture[..., *seen], self.restoration.size_multiple),
@@ -199,7 +200,7 @@ class MotionModel(nn.Module):
         """Solve for the picture along a motion."""
         multiple = self.restoration.size_multiple
         picture, features = torch.empty_like(y), y.new_empty(0)
-        for seen, kept, target in self._tiles(motion):
+        for seen, kept, target in self._tiles(motion, SPAN):
             part, shown, paths = middle[..., *seen], y[..., *seen], motion.part(seen)
             blurred = reblur(part, paths, "bilinear", motion.looks)
             whole = [_padded(x, multiple) for x in (shown, part, _fields(paths), blurred)]
@@ -220,14 +221,15 @@ class MotionModel(nn.Module):
         )
         return rows, columns
 
-    def _tiles(self, motion: Motion) -> Iterator[tuple[Place, Place, Place]]:
-        """Cut a picture: what is seen of it at a time, what of that is kept, and where it goes."""
+    def _tiles(self, motion: Motion, until: float) -> Iterator[tuple[Place, Place, Place]]:
+        """Cut a picture that moves until some time: what is seen, what of that is kept, where."""
         multiple, pixels = self.restoration.size_multiple, math.prod(motion.size)
         sides: list[list[tuple[slice, slice, slice]]] = []
         for field, length in zip((1, 0), motion.size, strict=True):
             most = length if pixels <= WHOLE_PIXELS else TILE_SIDE
             step = -(-length // -(-length // most) // multiple) * multiple
-            margin = math.ceil((motion.farthest(field) + MARGIN) / multiple) * multiple
+            reach = motion.farthest(field, until) + MARGIN
+            margin = math.ceil(reach / multiple) * multiple
             sides.append([])
             for begin in range(0, length, step):
                 end = min(length, begin + step)

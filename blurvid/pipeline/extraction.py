@@ -115,7 +115,7 @@ class Extractor:
     @property
     def host_memory(self) -> int | None:
         """Most memory of the process [bytes], where it is that which was limited, not a GPU's."""
-        return self.max_memory if self.device.type == "cpu" else None
+        return None if self.device.type == "cuda" else self.max_memory
 
     def tell(self, stage: str, share: float) -> None:
         """Say what begins, and the share of the whole that is done, to whom it is of interest."""
@@ -275,7 +275,7 @@ class Extractor:
         with runtime.memory_guard(found.device):
             frames = found.frames.cpu()[..., :height, :width]
         warnings = found.warnings
-        if dtype != self.dtype and found.device == self.device:
+        if dtype != self.dtype and found.device.type == self.device.type:
             warnings += ("half precision overflowed; done in float32",)
         return dataclasses.replace(found, frames=frames, warnings=warnings)
 
@@ -365,6 +365,7 @@ class Extractor:
             return Found(out.fill_(torch.nan), dtype, y.device, warnings=notes)
         self.tell("frames", FITTING)
         fitted = Fitted.of(model, found, ordered=hints.motion is not None)
+        del found  # which lies on the device, where `render` copies it again
         fitted.render(times_of(len(out)), out)
         return Found(out, dtype, y.device, warnings=notes, fitted=fitted)
 

@@ -97,7 +97,10 @@ class Fitted:
         height, width = self.fit.motion.size
         ratio = min(1.0, FLOW_SIDE / max(height, width))
         size = max(1, round(height * ratio)), max(1, round(width * ratio))
-        motion = _calm(self.fit.motion.resized(size))
+        motion, moves = self.fit.motion.resized(size), 1 - resting(self.fit.motion)
+        # What is nearly at rest is shown as the photo has it
+        moves = F.interpolate(moves, size, mode="area")
+        motion = motion.each(lambda field: field * moves)
         ways = [_between(motion, -1.0, 1.0), _between(motion, 1.0, -1.0)]
         if reverse != self.turned:
             ways.reverse()
@@ -170,12 +173,6 @@ def _between(motion: Motion, start: float, end: float) -> Tensor:
     for _ in range(ROUNDS):
         way = here - sample(there, way)
     return way
-
-
-def _calm(motion: Motion) -> Motion:
-    """The motion as it is seen: what is nearly at rest is shown as the photo has it."""
-    moves = 1 - resting(motion)
-    return motion.each(lambda field: field * moves)
 
 
 def _moved(fit: Fit, device: torch.device) -> Fit:

@@ -104,7 +104,8 @@ def view_of(
     for side in (None,) if whole else (None, *SIDES):
         if side is not None:
             side -= side % model.size_multiple
-            if side >= max(height, width):
+            least_side = 2 * MARGIN + RAMP + model.size_multiple
+            if not least_side < side < max(height, width):
                 continue
         rows, columns = (min(side or length, length) for length in (height, width))
         tile = 0 if side is None else (model.count + 1) * FRAME_SIZE * rows * columns
@@ -160,7 +161,8 @@ def fill_in_tiles(
         model: the model.
         out: the frames go there, (T, 3, H, W) float32; `model.size_multiple` divides H and W.
         y: the blurry image, (1, 3, H, W).
-        side: of the tiles [px], a multiple too, and larger than 2 `MARGIN` + `RAMP`.
+        side: of the tiles [px], a multiple too, and more than that larger than 2 `MARGIN`
+            + `RAMP`.
         device: where the model is.
 
     Returns:
@@ -371,7 +373,7 @@ def frames_on_disk(height: int, width: int, count: int = FRAMES) -> Tensor:
         DeviceError: there is no room on the disk either.
     """
     size = count * FRAME_SIZE * height * width
-    folder = _scratch()
+    folder = runtime.scratch()
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             if hasattr(os, "posix_fallocate"):  # all of it now, rather than a crash in the middle
@@ -385,11 +387,3 @@ def frames_on_disk(height: int, width: int, count: int = FRAMES) -> Tensor:
         ) from error
     values = torch.frombuffer(mapped, dtype=torch.float32)
     return _OnDisk.of(values.view(count, 3, height, width), mapped)
-
-
-def _scratch() -> str:
-    """Folder for large temporary files: the one the user names, or one that is not in memory."""
-    large = "/var/tmp"  # where systems keep /tmp in memory, this is not
-    if any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")):
-        return tempfile.gettempdir()
-    return large if os.access(large, os.W_OK | os.X_OK) else tempfile.gettempdir()

@@ -91,7 +91,7 @@ def extract_video(
     Args:
         source: a video.
         target: a file ending in `.mp4` or `.webm`, or in `.gif` or `.webp`, which hold no sound.
-        extract: the loaded model; its `order` is not asked.
+        extract: the loaded model, of seven frames, whose order of time nobody has changed.
         options: rate, quality and sound, and which part of the video.
         overwrite: replace an existing output, and begin anew.
         on_step: called after each frame of the input with how many are done, and of about how many.
@@ -111,7 +111,10 @@ def extract_video(
     kind = target.suffix.lower().removeprefix(".")
     if kind not in VIDEO_FORMATS:
         raise OptionError(f"{target}: a video becomes a .{', .'.join(VIDEO_FORMATS)} file")
-    if extract.recipe.middle is not None and extract.recipe.middle.kind == GIVEN:
+    recipe = extract.recipe
+    if (recipe.count, recipe.direction, recipe.flips) != (FRAMES, "auto", ()):
+        raise OptionError(f"a picture of a video becomes {FRAMES} frames in the video's order")
+    if recipe.middle is not None and recipe.middle.kind == GIVEN:
         raise OptionError("a picture is the middle frame of one photo, not of a video")
     check_file(target, overwrite)
     info = media.video_info(source, _span(options))

@@ -124,7 +124,7 @@ class Hints:
         if self.still is None:
             return motion
         scale = min(1.0, math.sqrt(MARKED / math.prod(motion.size)))
-        size = round(motion.size[0] * scale), round(motion.size[1] * scale)
+        size = max(1, round(motion.size[0] * scale)), max(1, round(motion.size[1] * scale))
         fine = replace(motion, whole=None).resized(size)
         still = F.interpolate(self.still, size, mode="bilinear", antialias=True)
         moves = 1 - still.to(fine.a)

@@ -55,9 +55,9 @@ class Motion:
         step = max(1, len(length) // 2**18)
         return float(length[::step].quantile(LONG)) * self.size[1] / self.a.shape[-1]
 
-    def farthest(self, side: int) -> float:
-        """No way along a side, 0 across and 1 down, is longer [px of the picture]."""
-        most = self.a[:, side].abs().max() + self.b[:, side].abs().max()
+    def farthest(self, side: int, t: float = SPAN) -> float:
+        """No way along a side, 0 across and 1 down, is longer until a time [px of the picture]."""
+        most = self.a[:, side].abs().max() * t + self.b[:, side].abs().max() * t**2
         return float(most) * self.size[1 - side] / self.a.shape[3 - side]
 
     @property

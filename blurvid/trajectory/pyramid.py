@@ -370,7 +370,7 @@ def _work_size(image: Tensor) -> Tensor:
 def _limited(size: tuple[int, int], most: int) -> tuple[int, int]:
     """A size, or one of the same shape that has about `most` pixels."""
     scale = min(1.0, math.sqrt(most / math.prod(size)))
-    return round(size[0] * scale), round(size[1] * scale)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _size(height: int, width: int, halvings: int) -> tuple[int, int]:

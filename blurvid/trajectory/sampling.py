@@ -66,7 +66,8 @@ def steepness(image: Tensor, other: Tensor | None = None) -> float:
     Images are (1, C, H, W); a channel at a time, as the differences take memory of their own.
     """
     pairs = zip(image[0], image[0] if other is None else other[0], strict=True)
-    means = [float((x.diff(dim=k) * y.diff(dim=k)).mean()) for x, y in pairs for k in (0, 1)]
+    ways = [k for k in (0, 1) if image.shape[2 + k] > 1]
+    means = [float((x.diff(dim=k) * y.diff(dim=k)).mean()) for x, y in pairs for k in ways]
     return sum(means) / image.shape[1]
 
 
@@ -105,6 +106,6 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if image.shape[-2:] == size:
         return image
-    smaller = size[0] < image.shape[-2]
+    smaller = size[0] < image.shape[-2] or size[1] < image.shape[-1]
     scaled = F.interpolate(image, size, mode="bicubic", align_corners=False, antialias=smaller)
     return scaled.clamp_(0, 1)

@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +220,11 @@ def paths_of(windows: Sequence[Tensor]) -> Tensor:
 
 def _stacked(path: Path, load: object) -> Tensor:
     assert callable(load)
-    frames = list(load())
+    frames = list(islice(load(), FRAMES + 1))  # a film would not fit into memory
     if len(frames) != FRAMES:
+        count = len(frames) if len(frames) < FRAMES else f"more than {FRAMES}"
         raise InputError(
-            f"{path}: {len(frames)} frames; only videos of {FRAMES} are windows, make some of "
+            f"{path}: {count} frames; only videos of {FRAMES} are windows, make some of "
             "longer ones with 'blurvid synth'"
         )
     return torch.stack(frames)
@@ -240,7 +242,7 @@ def _load(window: Window, largest: tuple[int, int] | None) -> Tensor:
 
 def _on_disk(frames: Tensor) -> Tensor:
     """The same in a file that goes with it."""
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile(dir=runtime.scratch()) as file:
         stored = np.memmap(file, np.uint8, "w+", shape=tuple(frames.shape))
     stored[:] = frames.numpy()
     return torch.from_numpy(stored)

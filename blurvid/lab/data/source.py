@@ -23,7 +23,7 @@ from blurvid.lab.data.measured import MeasuredWindows, held_out, is_clip_folder,
 from blurvid.lab.data.windows import Window, is_window_folder
 from blurvid.lab.options import TrainOptions
 from blurvid.lab.synth import average, draw_gammas, margin, simulate
-from blurvid.models import SequenceModel, middle_of
+from blurvid.models import SequenceModel, filled, middle_of
 from blurvid.weights import store
 
 Batch: TypeAlias = tuple[Tensor, ...]
@@ -225,7 +225,7 @@ class PrefetchSource:
 
     def __init__(self, source: TrainingSource) -> None:
         self.source = source
-        # A new thread would take all cores, not the number that was asked for.
+        # A new thread takes what any other set last, not the number that was asked for.
         self.worker = ThreadPoolExecutor(
             1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
         )
@@ -308,12 +308,12 @@ def open_source(
 
 @torch.no_grad()
 def deblurred(middle: SequenceModel, y: Tensor) -> Tensor:
-    """Middle frames of photos, (B, 3, H, W) -> the same, in [0, 1]."""
+    """Middle frames, (B, 3, H, W) -> the same, in [0, 1], of crops, or of a whole photo."""
     height, width = y.shape[-2:]
     right, below = -width % middle.size_multiple, -height % middle.size_multiple
     whole = F.pad(y, (0, right, 0, below), mode="replicate")
     with runtime.autocast(y.device, runtime.resolve_precision("auto", y.device)):
-        found = middle(whole)[:, 0]
+        found = (middle(whole) if len(y) > 1 else filled(middle, whole))[:, 0]
     return found.float()[..., :height, :width].clamp(0, 1).contiguous()
 
 
