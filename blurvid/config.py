@@ -267,15 +267,11 @@ class MotionSpec:
 
 
 @dataclass(frozen=True)
-class RestoreSpec:
+class RestoreSpec(UNetSpec):
     """Shape of the restoration network."""
 
-    factor: Factor = 4
-    """Unshuffle factor r."""
     channels: Channels = (96, 128, 192)
-    """Channels of each level; every level halves height and width."""
     blocks: Blocks = (3, 3, 4)
-    """Residual blocks of each level, in the encoder and again in the decoder."""
     carried: Annotated[int, Bounds(1, 2048)] = 48
     """Channels of the features that are carried along the path to each frame."""
     kernel: Annotated[int, Bounds(1, 31, odd=True)] = 5

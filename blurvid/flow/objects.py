@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.flow.field import Field
-from blurvid.flow.sampling import within
+from blurvid.flow.sampling import steady, within
 
 OBJECT_SIDE = 160
 """Objects are sought at this long side [cells]."""
@@ -38,7 +38,7 @@ def find_objects(field: Field) -> Tensor:
     low, narrow = field.vectors.shape[-2:]
     height, width = within(OBJECT_SIDE, low, narrow)
     vectors = F.interpolate(field.vectors[None], size=(height, width), mode="nearest-exact")[0]
-    vectors = _median5(vectors)
+    vectors = steady(vectors[None])[0]
     lengths = vectors.norm(dim=0)
     moves = lengths > max(STILL, SLOW * float(lengths.quantile(0.95)))
     pixel = field.size[1] / narrow  # of the photo, in one at which the flow was measured
@@ -114,10 +114,3 @@ def _swept(part: Tensor, vectors: Tensor) -> Tensor:
         out[y[seen], x[seen]] = True
     # What is blended at its edge belongs to it as well, and holes are closed.
     return F.max_pool2d(out[None, None].float(), 3, 1, 1)[0, 0] > 0
-
-
-def _median5(vectors: Tensor) -> Tensor:
-    """Median of each component over 5x5 cells."""
-    wide = F.pad(vectors[None], (2, 2, 2, 2), mode="replicate")
-    patches = F.unfold(wide, 5).view(2, 25, *vectors.shape[-2:])
-    return patches.median(dim=1).values

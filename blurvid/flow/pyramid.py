@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.errors import InputError
-from blurvid.flow.sampling import inside, limited, pixel_grid, rescale, sample, shrink
+from blurvid.flow.sampling import inside, limited, luma, pixel_grid, rescale, sample, shrink
 
 FLOW_SIDE = 1280
 """Larger images are measured at this long side [px], and the flow is scaled up."""
@@ -26,7 +26,6 @@ FOLLOWED = 2
 """Level on which a sequence is followed: a quarter of the size measured at, or a larger one..."""
 FOLLOWED_PIXELS = 160 * 120
 """...if that has no more pixels than this."""
-LUMA = (0.299, 0.587, 0.114)
 
 # What each level does, the largest first, the last for all that are smaller: how often it looks at
 # the images anew, and steps after each look. Most is done on small levels, where it costs little;
@@ -131,11 +130,9 @@ def _check(images: Tensor) -> None:
 
 def _pyramid(images: Tensor) -> list[Tensor]:
     """Brightness of (T, 3, H, W) in halved sizes, the largest first."""
-    luma = torch.tensor(LUMA, dtype=torch.float32, device=images.device)
     grey = []
     for image in images:  # one after the other: a large photo's frames may lie on disk
-        brightness = torch.einsum("chw,c->hw", image.float(), luma)[None, None] * LEVELS
-        grey.append(limited(brightness, FLOW_SIDE))
+        grey.append(limited(luma(image)[None, None] * LEVELS, FLOW_SIDE))
     levels = [torch.cat(grey)]
     while min(levels[-1].shape[-2:]) >= 2 * COARSEST:
         height, width = levels[-1].shape[-2:]

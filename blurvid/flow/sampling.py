@@ -8,6 +8,8 @@ from torch import Tensor
 
 from blurvid.errors import InputError
 
+LUMA = (0.299, 0.587, 0.114)
+
 
 def visible(forth: Tensor, back: Tensor) -> Tensor:
     """Tell where a flow can be believed: content that is seen in both images, and goes there.
@@ -55,6 +57,17 @@ def inside(at: Tensor, height: int, width: int) -> Tensor:
     """Which pixel coordinates (B, 2, h, w) lie in an image, (B, 1, h, w)."""
     x, y = at[:, :1], at[:, 1:]
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
+def steady(field: Tensor) -> Tensor:
+    """Median of each 5 x 5 px of a field, (1, 2, H, W): specks leave, edges stay."""
+    windows = F.unfold(F.pad(field, (2, 2, 2, 2), mode="replicate"), 5)
+    return windows.view(1, 2, 25, *field.shape[-2:]).median(dim=2).values
+
+
+def luma(image: Tensor) -> Tensor:
+    """Brightness of RGB, (..., 3, H, W) -> (..., H, W) float32."""
+    return torch.einsum("...chw,c->...hw", image.float(), image.new_tensor(LUMA).float())
 
 
 def within(side: int, height: int, width: int) -> tuple[int, int]:

@@ -35,7 +35,8 @@ from blurvid.trajectory import (
     resting,
     steepness,
 )
-from blurvid.trajectory.pyramid import WORK
+from blurvid.trajectory.hints import NOTHING
+from blurvid.trajectory.pyramid import WORK, silent
 
 if TYPE_CHECKING:
     from blurvid.models import SequenceModel
@@ -97,7 +98,7 @@ class MotionModel(nn.Module):
         return MotionModelSpec(self.motion.spec, self.restoration.spec)
 
     @torch.no_grad()
-    def fit(self, y: Tensor, progress: Progress | None = None, hints: Hints | None = None) -> Fit:
+    def fit(self, y: Tensor, progress: Progress = silent, hints: Hints = NOTHING) -> Fit:
         """Find the picture and the motion that a photo was made of.
 
         Args:

@@ -7,7 +7,7 @@ and tiles, crops and whole photos see the same function.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -51,29 +51,40 @@ def relu_(x: Tensor) -> Tensor:
     return F.leaky_relu_(x, 0.0)
 
 
-def _level(channels: int, blocks: int) -> nn.Sequential:
-    return nn.Sequential(*(PlainBlock(channels) for _ in range(blocks)))
-
-
 class UNet(nn.Module):
-    """Image to features of the finest and the coarsest level; `size_multiple` divides H and W."""
+    """Image to features of the finest and the coarsest level; `size_multiple` divides H and W.
 
-    def __init__(self, spec: UNetSpec) -> None:
+    Args:
+        spec: its shape.
+        inputs: channels of what the stem sees; None: an image.
+        block: makes a block of so many channels.
+        kernel: side of the stem.
+    """
+
+    def __init__(
+        self,
+        spec: UNetSpec,
+        inputs: int | None = None,
+        block: Callable[[int], nn.Module] = PlainBlock,
+        kernel: int = 3,
+    ) -> None:
         super().__init__()
         r, widths, blocks = spec.factor, spec.channels, spec.blocks
         if len(widths) != len(blocks) or not widths:
             raise OptionError(f"{len(widths)} levels of channels, but {len(blocks)} of blocks")
         self.spec = spec
         self.size_multiple = r * 2 ** (len(widths) - 1)
-        self.stem = nn.Conv2d(3 * r * r, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(
-            _level(c, n) for c, n in zip(widths[:-1], blocks[:-1], strict=True)
-        )
+        self.stem = nn.Conv2d(inputs or 3 * r * r, widths[0], kernel, padding=kernel // 2)
+
+        def level(place: int) -> nn.Sequential:
+            return nn.Sequential(*(block(widths[place]) for _ in range(blocks[place])))
+
+        last = len(widths) - 1
+        self.encoder = nn.ModuleList(map(level, range(last)))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.bottom = _level(widths[-1], blocks[-1])
-        reverse = list(zip(widths, blocks, strict=True))[-2::-1]
-        self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for b, a in _descending(widths))
-        self.decoder = nn.ModuleList(_level(c, n) for c, n in reverse)
+        self.bottom = level(last)
+        self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for b, a in pairwise(widths[::-1]))
+        self.decoder = nn.ModuleList(map(level, reversed(range(last))))
 
     def features(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Find the features of an image.
@@ -86,7 +97,11 @@ class UNet(nn.Module):
             (B, C', H/s, W/s); C and C' the channels of the first and last level, s the
             `size_multiple`.
         """
-        features = self.stem(F.pixel_unshuffle(y, self.spec.factor) - 0.5)
+        return self.trunk(F.pixel_unshuffle(y, self.spec.factor) - 0.5)
+
+    def trunk(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """`features` of what the stem sees, (B, inputs, H/r, W/r)."""
+        features = self.stem(seen)
         skips = []
         for place, (level, down) in enumerate(zip(self.encoder, self.down, strict=True)):
             features = self.settle(place, level(features))
@@ -123,11 +138,6 @@ class UNet(nn.Module):
             height * width / (self.spec.factor * 2**level) ** 2 * channels * feature_size
             for level, channels in enumerate(self.spec.channels)
         ]
-
-
-def _descending(widths: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs (wide, narrow) from the bottom of the U up."""
-    return list(pairwise(reversed(widths)))
 
 
 class DirectNet(UNet):

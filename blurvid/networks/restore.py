@@ -8,6 +8,7 @@ the paper.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from blurvid.config import RestoreSpec
 from blurvid.exposure import displacement, reblur, sample
-from blurvid.networks.direct import BRANCH_GAIN
+from blurvid.networks.direct import BRANCH_GAIN, UNet
 
 PLACES = (-1.0, -0.5, 0.5, 1.0)
 """Times at which the photo, the middle frame and the residual are sampled along the path."""
@@ -71,7 +72,7 @@ def _gate(x: Tensor) -> Tensor:
     return first * second
 
 
-class RestoreNet(nn.Module):
+class RestoreNet(UNet):
     """Photo, middle frame and motion to the solved picture and its frames at any time.
 
     `net.solve(y, m, motion)` -> the picture and features; `net.frame(...)` -> the frame of one
@@ -80,30 +81,15 @@ class RestoreNet(nn.Module):
     """
 
     name = "restore"
+    spec: RestoreSpec
 
     def __init__(self, spec: RestoreSpec | None = None) -> None:
-        super().__init__()
-        self.spec = spec = spec or RestoreSpec()
-        r, widths, blocks = spec.factor, spec.channels, spec.blocks
-        self.size_multiple = r * 2 ** (len(widths) - 1)
-        rr = r * r
-
-        def level(place: int) -> nn.Sequential:
-            block = (NafBlock(widths[place], spec.kernel) for _ in range(blocks[place]))
-            return nn.Sequential(*block)
-
-        inputs = 3 * (2 + 1 + 3 * len(PLACES))
-        self.stem = nn.Conv2d(inputs * rr + 4, widths[0], 1)
-        last = len(widths) - 1
-        self.encoder = nn.ModuleList(level(i) for i in range(last))
-        self.down = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 2, 2) for i in range(last))
-        self.bottom = level(last)
-        self.up = nn.ModuleList(
-            nn.Conv2d(widths[i + 1], 4 * widths[i], 1) for i in reversed(range(last))
-        )
-        self.decoder = nn.ModuleList(level(i) for i in reversed(range(last)))
-        self.picture = nn.Conv2d(widths[0], 3 * rr, 3, padding=1)
-        self.carry = nn.Conv2d(widths[0], spec.carried, 1)
+        spec = spec or RestoreSpec()
+        rr, width = spec.factor**2, spec.channels[0]
+        inputs = 3 * (2 + 1 + 3 * len(PLACES)) * rr + 4
+        super().__init__(spec, inputs, partial(NafBlock, kernel=spec.kernel), kernel=1)
+        self.picture = nn.Conv2d(width, 3 * rr, 3, padding=1)
+        self.carry = nn.Conv2d(width, spec.carried, 1)
         self.enter = nn.Conv2d(3 * rr + 2 * spec.carried + 4, 64, 1)
         self.mix = NafBlock(64, spec.kernel)
         self.leave = nn.Conv2d(64, 3 * rr, 3, padding=1)
@@ -140,15 +126,7 @@ class RestoreNet(nn.Module):
         """
         if blurred is None:
             blurred = reblur(m, motion[:, :2], motion[:, 2:4])
-        features = self.stem(self.inputs(y, m, motion, blurred))
-        skips = []
-        for level, down in zip(self.encoder, self.down, strict=True):
-            features = level(features)
-            skips.append(features)
-            features = down(features)
-        features = self.bottom(features)
-        for up, level in zip(self.up, self.decoder, strict=True):
-            features = level(F.pixel_shuffle(up(features), 2) + skips.pop())
+        features = self.trunk(self.inputs(y, m, motion, blurred))[0]
         change = F.pixel_shuffle(self.picture(features), self.spec.factor)
         return m + change.float(), self.carry(features)
 

@@ -15,6 +15,7 @@ from blurvid.errors import InputError, OptionError
 from blurvid.exposure import sample
 from blurvid.flow import Field
 from blurvid.flow.pyramid import FLOW_SIDE
+from blurvid.flow.sampling import within
 from blurvid.flow.seam import flip
 from blurvid.models import MotionModel
 from blurvid.recipe import Way
@@ -95,8 +96,7 @@ class Fitted:
             reverse: from the last frame to the first.
         """
         height, width = self.fit.motion.size
-        ratio = min(1.0, FLOW_SIDE / max(height, width))
-        size = max(1, round(height * ratio)), max(1, round(width * ratio))
+        size = within(FLOW_SIDE, height, width)
         motion, moves = self.fit.motion.resized(size), 1 - resting(self.fit.motion)
         # What is nearly at rest is shown as the photo has it
         moves = F.interpolate(moves, size, mode="area")

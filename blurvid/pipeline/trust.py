@@ -15,8 +15,7 @@ from blurvid.config import DEFAULT_GAMMA, Gamma
 from blurvid.errors import InputError
 from blurvid.exposure import average_frames
 from blurvid.flow import Field, neighboring
-from blurvid.flow.pyramid import LUMA
-from blurvid.flow.sampling import limited, pixel_grid, sample
+from blurvid.flow.sampling import limited, luma, pixel_grid, sample
 from blurvid.pipeline.sizes import LEAST_SIDE, PIXELS_AT_ONCE, SCALES, TRAINED_MOTION
 
 CELL = 8
@@ -167,11 +166,7 @@ def sharpness(y: Tensor) -> float:
     Returns:
         Energy of the slopes, as a share of that at half the size; 1 where there are none.
     """
-    gray = _luma(y)[None, None]
-    scale = min(1.0, _SHARP_SIDE / max(gray.shape[-2:]))
-    if scale < 1:
-        size = [max(1, round(side * scale)) for side in gray.shape[-2:]]
-        gray = F.interpolate(gray, size=size, mode="bilinear", antialias=True)
+    gray = limited(luma(y)[None, None], _SHARP_SIDE)
     fine, coarse = gray[0, 0], F.avg_pool2d(gray, 2, ceil_mode=True)[0, 0]
     shares = [a / b for a, b in zip(_slopes(fine), _slopes(coarse), strict=True) if b > 1e-7]
     return max(shares, default=1.0)
@@ -188,16 +183,11 @@ def _slopes(x: Tensor) -> list[float]:
     return [float((a - b).square().mean()) if a.numel() else 0.0 for a, b in pairs]
 
 
-def _luma(image: Tensor) -> Tensor:
-    """Brightness of (..., 3, H, W)."""
-    return torch.einsum("...chw,c->...hw", image.float(), image.new_tensor(LUMA).float())
-
-
 def _cells(frames: Tensor, y: Tensor) -> dict[str, Tensor]:
     """What a look at each pixel tells of the cells: change and texture."""
 
     def look(piece: Tensor, seen: Tensor, skip: int) -> Tensor:
-        gray = _luma(seen)
+        gray = luma(seen)
         across = F.pad(gray[:, 1:] - gray[:, :-1], (0, 1)).square()
         down = F.pad(gray[1:] - gray[:-1], (0, 0, 0, 1)).square()
         piece = piece[..., ::skip, :].float()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blurvid.flow import Field
-from blurvid.flow.pyramid import LUMA
+from blurvid.flow.sampling import luma
 from blurvid.pipeline.sizes import PIXELS_AT_ONCE
 
 Level = Literal["sharper", "some", "none"]
@@ -103,7 +103,7 @@ def judge(frame: Tensor, y: Tensor, field: Field, reasons: tuple[str, ...] = ())
 
 def _slopes(image: Tensor, rows: int, along: Tensor) -> Tensor:
     """Squared slope of brightness along directions, (2, rows, W); of an image with a row more."""
-    gray = torch.einsum("chw,c->hw", image.float(), image.new_tensor(LUMA).float())
+    gray = luma(image)
     across = F.pad(gray.diff(dim=1), (0, 1))[:rows]
     down = gray.diff(dim=0)
     down = F.pad(down, (0, 0, 0, rows - len(down)))

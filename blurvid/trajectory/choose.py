@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.exposure import exposed, to_image, to_light
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.sampling import blur
 
@@ -43,8 +42,7 @@ def choose(
     Returns:
         One motion, put together of all.
     """
-    light = to_light(middle)
-    errors = torch.cat([_error(light, y, answer) for answer in answers], dim=1)
+    errors = torch.cat([_error(middle, y, answer) for answer in answers], dim=1)
     errors += HANDICAP * torch.arange(len(answers), device=y.device).view(1, -1, 1, 1)
     if still is not None:
         errors[:, :1].masked_fill_(~still, torch.inf)
@@ -108,15 +106,9 @@ def oriented(vectors: Tensor, reference: Tensor) -> Tensor:
     return torch.where((vectors * reference).sum(dim=-3, keepdim=True) >= 0, vectors, -vectors)
 
 
-def steady(field: Tensor) -> Tensor:
-    """Median of each 5 x 5 px of a field, (1, 2, H, W): specks leave, edges stay."""
-    windows = F.unfold(F.pad(field, (2, 2, 2, 2), mode="replicate"), 5)
-    return windows.view(1, 2, 25, *field.shape[-2:]).median(dim=2).values
-
-
-def _error(light: Tensor, y: Tensor, answer: Motion) -> Tensor:
+def _error(middle: Tensor, y: Tensor, answer: Motion) -> Tensor:
     """Squared re-blur error around each place, (1, 1, H, W)."""
-    blurry = to_image(exposed(light, answer.a, answer.b, answer.looks))
+    blurry = reblur(middle, answer, "bilinear")
     return blur((blurry - y).square().mean(dim=1, keepdim=True), AROUND)
 
 

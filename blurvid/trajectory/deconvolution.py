@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,67 +21,60 @@ SOFT = 1e-4
 """Squared difference of neighbours from which their variation counts linearly."""
 BAND_PIXELS = 2**19
 """Pixels solved for at a time; a band takes about 1 kB for each."""
+STEPS = 20
+"""Few: iterations also bring back noise, as texture."""
+MIDDLE = 0.2
+"""Price on the squared departure from the picture at the start."""
+VARIATION = 3e-4
+"""Price on total variation, the three channels of a pixel tied together."""
 MARGIN = 16
 """Rows beyond the reach of the motion that a band is solved with, and that are thrown away."""
 
 
-@dataclass(frozen=True)
-class Prior:
-    """What the picture is held to, beside the photo."""
-
-    steps: int = 60
-    middle: float = 0.02
-    """Price on the squared departure from the picture at the start."""
-    variation: float = 3e-4
-    """Price on total variation, the three channels of a pixel tied together."""
-
-
 @torch.no_grad()
-def solve(start: Tensor, y: Tensor, motion: Motion, prior: Prior | None = None) -> Tensor:
+def solve(start: Tensor, y: Tensor, motion: Motion) -> Tensor:
     """Find the picture whose exposure along the motion is the photo.
 
     Args:
         start: the middle frame as far as it is known, (1, 3, H, W), RGB in [0, 1].
         y: photo, the same.
         motion: of the same size.
-        prior: how long, and what else the picture is held to.
 
     Returns:
         The picture, (1, 3, H, W), not clamped.
     """
-    prior = prior or Prior()
     height, width = motion.size
     looks = motion.looks
     bands = math.ceil(height * width * looks / FRAMES / BAND_PIXELS)
     if bands == 1:
-        return _solve(start, y, motion, prior, looks)
+        return _solve(start, y, motion, looks)
     margin = math.ceil(motion.farthest(1)) + MARGIN
     rows = math.ceil(height / bands)
     parts = []
     for top in range(0, height, rows):
         first, last = max(0, top - margin), min(height, top + rows + margin)
         some = motion.part((slice(first, last), slice(None)))
-        part = _solve(start[..., first:last, :], y[..., first:last, :], some, prior, looks)
+        part = _solve(start[..., first:last, :], y[..., first:last, :], some, looks)
         parts.append(part[..., top - first : top - first + rows, :])
     return torch.cat(parts, dim=2)
 
 
-def _solve(start: Tensor, y: Tensor, motion: Motion, prior: Prior, looks: int) -> Tensor:
+def _solve(start: Tensor, y: Tensor, motion: Motion, looks: int) -> Tensor:
     """Adam on all pixels, with the slope of the error written out.
 
-    Half of mean (R(L) - y)² + `middle` (L - start)² + `variation` TV(L), times the pixels.
+    Half of mean (R(L) - y)² + `MIDDLE` (L - start)² + `VARIATION` TV(L), times the pixels.
     """
     camera = Exposure(motion, looks)
     height, width = motion.size
     anchor, seen = _pixels(start), _pixels(y)
     picture = anchor.clone()
-    descent = Descent(picture, prior.steps, PACE, DAMPING)
-    for _ in range(prior.steps):
+    descent = Descent(picture, STEPS, PACE, DAMPING)
+    for _ in range(STEPS):
         slope = _photo_slope(camera, picture, seen)
-        slope.add_(picture - anchor, alpha=prior.middle)
+        slope.add_(picture - anchor, alpha=MIDDLE)
         # 3 channels: the mean of the variation is over pixels, that of the error over values
         tv = _variation_slope(picture.view(height, width, 3)).view(-1, 3)
-        slope.add_(tv, alpha=1.5 * prior.variation)
+        slope.add_(tv, alpha=1.5 * VARIATION)
         descent.step(slope)
     return picture.view(height, width, 3).permute(2, 0, 1)[None].contiguous()
 

@@ -129,3 +129,7 @@ class Hints:
         still = F.interpolate(self.still, size, mode="bilinear", antialias=True)
         moves = 1 - still.to(fine.a)
         return replace(fine.each(lambda field: field * moves), whole=motion.size)
+
+
+NOTHING = Hints()
+"""What is known where nothing is told."""

@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blurvid.trajectory.choose import choose, deblurred, oriented, sharpened, steady
-from blurvid.trajectory.deconvolution import Prior, solve
+from blurvid.flow.sampling import steady
+from blurvid.trajectory.choose import choose, deblurred, oriented, sharpened
+from blurvid.trajectory.deconvolution import solve
 from blurvid.trajectory.grain import denoised, noise_of
-from blurvid.trajectory.hints import Hints, Proposal
+from blurvid.trajectory.hints import NOTHING, Hints, Proposal
 from blurvid.trajectory.paths import Motion, reblur
 from blurvid.trajectory.refine import FULL_SIZE, HALF_SIZE, refine
 from blurvid.trajectory.sampling import blur, by_bands, resize
@@ -28,6 +29,10 @@ from blurvid.trajectory.support import LOOKED, supported, tied, within
 
 Progress = Callable[[str, float], None]
 """Told what begins, and the share of the whole that is done."""
+
+
+def silent(stage: str, share: float) -> None:
+    """Progress that nobody asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +80,6 @@ CLEAR = 0.8
 was chosen, 0.75 and less of real blur that needs smaller sizes."""
 LOOK = 160
 """Shorter side [px] of the first look, about."""
-SMALLEST = 64
-"""No side of a level is shorter [px]."""
 WHOLE = 300
 """Pictures whose shorter side is below this [px] are refined at their own size alone."""
 WORK = 2**18
@@ -90,9 +93,7 @@ MUCH = 0.25
 CARRIED = 1.0
 """Error of `a` that is expected of a coarser answer [px], and a tenth of its length."""
 UNEXPLAINED = -32.0
-"""Re-blur error [dB] above which a network's picture is brought nearer to the photo..."""
-SETTLED = Prior(steps=20, middle=0.2)
-"""...from which it departs little: iterations also bring back noise, as texture."""
+"""Re-blur error [dB] above which a network's picture is brought nearer to the photo."""
 SOLVED = 2**20
 """Pixels above which it is not: its matrix takes 300 bytes of each, and what is coarser was."""
 RESTING = (0.1, 0.35)
@@ -119,27 +120,26 @@ class Fit:
 def fit(
     y: Tensor,
     networks: Networks,
-    progress: Progress | None = None,
-    hints: Hints | None = None,
+    tell: Progress = silent,
+    hints: Hints = NOTHING,
 ) -> Fit:
     """Find the sharp picture and the motion that a photo was made of.
 
     Args:
         y: photo, (1, 3, H, W), RGB in [0, 1].
         networks: what is learned.
-        progress: told what begins.
+        tell: told what begins.
         hints: what is known of the motion.
 
     Returns:
         Picture and motion of the photo's size; what moves is without the noise, if it was strong.
     """
-    tell, known = progress or _silent, hints or Hints()
     tell("look", 0.0)
     photo = y
     if noise_of(photo):
         y = denoised(photo)
     height, width = y.shape[-2:]
-    halvings, look = begin(y, networks, known, tell)
+    halvings, look = begin(y, networks, hints, tell)
     begun = BEGUN if halvings or look else 0.0
     sizes = [_size(height, width, k) for k in range(halvings, -1, -1)]
     work = [size[0] * size[1] for size in sizes]
@@ -152,11 +152,11 @@ def fit(
 
         seen = resize(y, size)
         if found is None:
-            look = look or _look(seen, networks, step, known)
-            found = _restored(seen, look.middle, look.motion, networks, step, known)
+            look = look or _look(seen, networks, step, hints)
+            found = _restored(seen, look.middle, look.motion, networks, step, hints)
         else:
             last = number == len(sizes) - 1
-            found = _next(seen, networks, found, last, step, known)
+            found = _next(seen, networks, found, last, step, hints)
     assert found is not None
     if y is not photo:  # what rests keeps its noise: it may be texture
         found.restored.picture.lerp_(photo, resting(found.motion))
@@ -166,8 +166,8 @@ def fit(
 def begin(
     y: Tensor,
     networks: Networks,
-    hints: Hints | None = None,
-    tell: Progress | None = None,
+    hints: Hints = NOTHING,
+    tell: Progress = silent,
 ) -> tuple[int, Look | None]:
     """Find the largest size at which the networks see the motion that they see where it is short.
 
@@ -183,7 +183,6 @@ def begin(
     Returns:
         How often the photo is halved, and what the networks say at that size, if they were asked.
     """
-    hints = hints or Hints()
     height, width = y.shape[-2:]
     most = max(0, round(math.log2(min(height, width) / LOOK)))
     if most == 0:
@@ -202,8 +201,7 @@ def begin(
             size = _size(height, width, halvings)
 
             def step(stage: str, part: float, tried: int = halvings) -> None:
-                if tell is not None:
-                    tell(stage, BEGUN * (tried + part) / needed)
+                tell(stage, BEGUN * (tried + part) / needed)
 
             seen = resize(y, size)
             look = _look(seen, networks, step, hints)
@@ -308,7 +306,7 @@ def _restored(
         small, seen = _work_size(picture), _work_size(y)
         if _error(small, seen, motion.resized((seen.shape[-2], seen.shape[-1]))) > UNEXPLAINED:
             tell("picture", 0.9)
-            picture = solve(picture, y, motion, SETTLED).clamp(0, 1)
+            picture = solve(picture, y, motion).clamp(0, 1)
     rest = resting(motion)
     sharp = float(rest.min()) == 1 and _decibels(middle, y) < SHARP
 
@@ -374,11 +372,4 @@ def _limited(size: tuple[int, int], most: int) -> tuple[int, int]:
 
 
 def _size(height: int, width: int, halvings: int) -> tuple[int, int]:
-    if halvings == 0:
-        return height, width
-    scale = 2**halvings
-    return max(SMALLEST, round(height / scale)), max(SMALLEST, round(width / scale))
-
-
-def _silent(stage: str, share: float) -> None:
-    """Progress that nobody asked for."""
+    return round(height / 2**halvings), round(width / 2**halvings)
