@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral, Number, Real
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
@@ -151,7 +151,7 @@ def _words(hint: Any) -> str:
 
 def shown(value: object) -> str:
     """A value for a message, whatever its length."""
-    text = repr(value)
+    text = str(value) if isinstance(value, Number) else repr(value)
     return text if len(text) <= 80 else f"{text[:76]} ..."
 
 

@@ -36,6 +36,8 @@ FORMATS = (*FRAME_FORMATS, "mp4", "webm", "gif", "webp", "html")
 """What frames can be written as: single frames in a folder, videos, an animation, an animation with
 all colours, a player for browsers."""
 ANIMATIONS = ("gif", "webp")
+FASTEST = 50
+"""Frames per second that they show at most; browsers slow down what asks for more."""
 VIDEO_FORMATS = ("mp4", "webm", *ANIMATIONS)
 """What a video can be written as."""
 JPEG_QUALITY = 95

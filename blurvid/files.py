@@ -30,7 +30,7 @@ _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 """Brands of images coded in HEVC (ISO/IEC 23008-12, annex B)."""
 _PHOTO_STARTS = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-    *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"BM"),
+    *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"BM", b"\0\0\1\0"),
 )
 _VIDEO_STARTS = (
     b"\x1a\x45\xdf\xa3",  # Matroska, WebM

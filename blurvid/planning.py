@@ -18,7 +18,7 @@ from typing import Any
 from blurvid import targets
 from blurvid.atomic import locked, remove_stale
 from blurvid.bounds import check
-from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, VIDEO_FORMATS, Output
+from blurvid.config import ANIMATIONS, FORMATS, FRAME_FORMATS, FRAMES, VIDEO_FORMATS, Output
 from blurvid.errors import BlurvidError, InputError, OptionError, OutputError
 from blurvid.files import STDIN, Found, find
 from blurvid.recipe import Recipe
@@ -271,6 +271,12 @@ def plan(
         asked = targets.kind_of(out, single)
         if kind not in (None, asked):
             raise OptionError(f"{out} and --format {kind} contradict each other")
+    elif single or kind in (*FRAME_FORMATS, *ANIMATIONS):
+        if (out or Path()).resolve() in map(Path.resolve, filter(Path.is_dir, map(Path, sources))):
+            raise OptionError(
+                f"{out or Path()}: results would be taken for photos the next time; name another "
+                "folder (-o)"
+            )
     jobs = []
     bases = [Path(found[0].relative.stem)] if file else _named(found, template)
     for entry, base in zip(found, bases, strict=True):
@@ -286,6 +292,8 @@ def plan(
             target = target.parent if frames else target.with_name(f"{target.name}{ending}.{made}")
         if output.clip.compare:
             targets.check_comparison(made, target)
+        if not video:
+            targets.check_rate(made, output.clip.fps)
         beside = {name: _besides(name, paths, base, many) for name, paths in besides.items()}
         jobs.append(Job(entry.photo, target, base.name, made, entry.error, beside, count))
     return Plan(jobs, output)

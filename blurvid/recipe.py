@@ -23,6 +23,7 @@ from blurvid.config import (
     TRAINED,
 )
 from blurvid.errors import InputError, OptionError
+from blurvid.files import is_photo
 from blurvid.weights import SET_FILE, WeightSet, best_middle, find
 
 AUTO, OWN = MIDDLE_CHOICES[:2]
@@ -311,6 +312,7 @@ def _find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source
 
     Raises:
         OptionError: `own` without a cascade.
+        InputError: a picture that is not there.
         WeightsError: there are no such weights, or they are damaged.
     """
     text, path = str(choice), Path(choice)
@@ -326,6 +328,8 @@ def _find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source
         return Source(path.stem, FOREIGN, path)
     elif path.is_file() and path.name != SET_FILE:
         return Source(path.name, GIVEN, path)
+    elif is_photo(path):
+        raise InputError(f"{path}: no such file")
     else:
         found = find(choice)
     return None if found is None else Source(found.name, found.model, found)

@@ -284,7 +284,7 @@ def test_a_photo_is_not_replaced_by_the_frames_of_another(tmp_path, extract, fla
     # a burst: a.png is at once a photo and what the second frame of a could be called
     photos = make_photos(tmp_path, "a.png", "a_2.png")
     before = [photo.read_bytes() for photo in photos]
-    jobs = plan([tmp_path], tmp_path, "png")
+    jobs = plan(photos, tmp_path, "png")
     run_batch(jobs, extract, QUICK, **flags)
     assert [photo.read_bytes() for photo in photos] == before
 

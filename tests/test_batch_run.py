@@ -412,7 +412,7 @@ def test_no_photo_is_written_over(tmp_path, how):
     before = contents(tmp_path)
     # the first photo of the folder is 0, so that {index} names the second
     name = "{index}" if how == "of another share" else "{stem}"
-    whole = plan([folder], target, "gif", name=name)
+    whole = plan(sorted(folder.iterdir()), target, "gif", name=name)
     jobs = whole[::2]
     (outcome,) = run_batch(jobs, extractor(), QUICK, overwrite=True, whole=whole)
     assert "is the same file as an input" in str(outcome.error)

@@ -257,8 +257,9 @@ def process(tiny, *words, **options):
 def test_a_full_disk_behind_standard_output(here, tiny):
     for name in "abcdef":
         make_photo(f"in/{name}.png")
+    piped = ["extract", "in/a.png", "-o", "-", "--format", "gif", *QUICK, "-q"]
     with Path("/dev/full").open("w") as sink:
-        for words in (["extract", "in", "-o", "out", *QUICK, "--json", "-q"], ["--help"]):
+        for words in (["extract", "in", "-o", "out", *QUICK, "--json", "-q"], piped, ["--help"]):
             found = process(tiny, *words, stdout=sink, stderr=subprocess.PIPE)
             assert found.returncode == 6
             assert found.stderr == b"Error: standard output: not written: the disk is full\n"
@@ -363,10 +364,40 @@ def test_a_word_that_is_neither_command_nor_file(here, word, told):
 
 @pytest.mark.parametrize("words", [("-o", "a.mp4", "-o", "b.mp4"), ("--once", "--bounce")])
 def test_an_option_given_twice_is_refused(here, words):
+    told = words[0] if words[0] == "-o" else "--bounce/--once is given twice"
     make_photo("a.png")
     result = invoke("extract", "a.png", *words)
     assert result.exit_code == 2
-    assert "is given twice" in result.stderr
+    assert "is given twice" in result.stderr and told in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ("extract in -o in --format png", 2, "in: results would be taken for photos"),
+        ("deblur in -o ./in --middle direct", 2, "in: results would be taken for photos"),
+        ("extract in/a.png -o a.gif --fps 60", 2, "show 50 frames per second at most, not 60"),
+        ("extract in/a.png -o a.mp4 --compare side --seconds 9", 2, "does not go with --compare"),
+        ("synth in -o w --count 3", 2, "--count goes with --stills"),
+    ],
+)
+def test_what_would_be_ignored_or_do_harm_is_refused(here, tiny, monkeypatch, words, code, told):
+    monkeypatch.setenv("BLURVID_WEIGHTS", str(tiny))
+    make_photo("in/a.png")
+    result = invoke(*words.split())
+    assert result.exit_code == code
+    assert told in result.stderr
+    assert everything(".") == ["in/a.png"]
+
+
+def test_errors_about_settings_name_their_file(here, tiny, monkeypatch):
+    monkeypatch.setenv("BLURVID_WEIGHTS", str(tiny))
+    monkeypatch.setenv("BLURVID_CONFIG", "own.toml")
+    make_photo("a.png")
+    Path("own.toml").write_text('[extract]\nframes = 15\nfps = "keep"\n')
+    assert "(own.toml sets frames)" in invoke("extract", "a.png", "--fps", 5).stderr
+    assert "(own.toml sets fps)" in invoke("extract", "a.png", "--frames", 7).stderr
+    assert "own.toml" not in invoke("extract", "b.png", "--fps", 5, "--frames", 7).stderr
 
 
 def test_what_may_be_given_again_or_is_a_plain_switch_is_not_refused(here, tiny):

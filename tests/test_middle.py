@@ -241,6 +241,7 @@ def test_deblur_keeps_trees_formats_and_photos(released, photo):
         (["-o", "x.jpg", "--format", "png"], 2, "contradict"),
         (["--middle", "own"], 2, "only a cascade has"),
         (["--middle", "sharp.png"], 2, "is a picture"),
+        (["--middle", "nothing.png"], 3, "nothing.png: no such file"),
         (["--overwrite", "--skip-existing"], 2, "contradict"),
         (["-o", "x.jpg", "sharp.png"], 2, "is one file"),
     ],

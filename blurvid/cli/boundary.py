@@ -132,8 +132,13 @@ class ErrorBoundary(click.Group):
             if sys.stdout is not None:  # Python itself looks at it only after all is over
                 sys.stdout.flush()
             return result
+        except click.UsageError as error:
+            settled = _settled(ctx, error.message)
+            if type(error) is not click.UsageError or not settled:
+                raise
+            raise click.UsageError(error.message + settled, error.ctx) from None
         except errors.BlurvidError as error:
-            fail(error)
+            fail(f"{error}{_settled(ctx, str(error))}" if error.code == 2 else error)
             ctx.exit(error.code)
         except BrokenPipeError:
             # The reader of our output has gone; nothing more can be said to it.
@@ -150,6 +155,17 @@ class ErrorBoundary(click.Group):
                 raise
             fail("not enough memory")
             ctx.exit(errors.DeviceError.code)
+
+
+def _settled(ctx: click.Context, message: str) -> str:
+    """What to say of settings that an error is about, which nobody has typed."""
+    own: dict[str, Any] = next(iter((ctx.default_map or {}).values()), {})
+    about = [key for key in own if key.replace("_", "-") in message]
+    if not about:
+        return ""
+    from blurvid.cli.settings import path
+
+    return f" ({path()} sets {', '.join(about)})"
 
 
 def _interrupted() -> NoReturn:

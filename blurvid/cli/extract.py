@@ -160,5 +160,7 @@ def extract(
         raise click.UsageError(f"--fps {output.clip.fps} is for videos")
     if output.clip.compare is None:
         values.refuse(("square", "caption"), "goes with --compare")
+    else:
+        values.refuse(("seconds",), "does not go with --compare")
     values.refuse(("audio", "start", "duration"), "is for videos")
     go_through(batch, output, recipe)

@@ -189,13 +189,14 @@ clip_options = options(
     order("--reverse", help="Turn the order of time around, after all else."),
     clips(
         "--compare",
-        help="Against the photo: wipe, side (by side) or flicker. A clip to be posted (.mp4, "
+        help="Against the photo: wipe, side (by side) or flicker. Wide photos are one above the "
+        "other. A clip to be posted (.mp4, "
         ".webm, .gif, .webp), of at most 1080 px and 8 MB.",
     ),
     clips("--square", help="Make a --compare a square, of where most moves."),
     clips("--caption/--no-caption", help="Say in a --compare which is which."),
-    clips("--seconds", help="Loop an MP4 of a photo until it lasts at least this long [s]."),
-    clips("--crf", help="H.264 quality, from 0 (best) to 51."),
+    clips("--seconds", help="Loop an MP4 or WebM until it lasts at least this long [s]."),
+    clips("--crf", help="Quality of MP4 and WebM, from 0 (best) to 51."),
 )
 """Options that say how seven frames are shown."""
 order_options = options(

@@ -91,7 +91,8 @@ def refuse_twice(command: click.Command, ctx: click.Context, words: Sequence[str
         if not isinstance(param, click.Option) or param.multiple or order.count(param) < 2:
             continue
         if "-o" in param.opts or param.secondary_opts:
-            raise OptionError(f"{'/'.join(param.opts)} is given twice; one of them is enough")
+            names = "/".join((*param.opts, *param.secondary_opts))
+            raise OptionError(f"{names} is given twice; one of them is enough")
 
 
 def path() -> Path:

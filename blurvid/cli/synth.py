@@ -119,6 +119,8 @@ def synth(
     cluster = picked_engine(engine, ray)
     if stills and options.frames != FRAMES:
         raise OptionError(f"simulated windows have {FRAMES} frames, not {options.frames}")
+    if not stills:
+        values.refuse(("count",), "goes with --stills")
     if layers < 2:
         motion = dataclasses.replace(motion, covered=0.0)
     from blurvid.lab.data import write_windows

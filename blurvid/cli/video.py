@@ -32,6 +32,7 @@ FOR_PHOTOS = (
     *("flows", "trusts", "contact", "frames", "bounce", "reverse", "seconds"),
     *("flips", "beyond", "compare", "square", "caption"),
     *("direction", "name", "share", "lists", "writers", "engine", "address", "workers"),
+    "allow_truncated",
 )
 """Parameters that mean nothing to a video."""
 
@@ -148,7 +149,8 @@ def standard_output(output: Output, single: bool, as_json: bool) -> Iterator[Out
         except BlurvidError as error:
             raise type(error)(str(error).replace(str(target), "-o -")) from error
         with target.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
+            for piece in iter(lambda: file.read(1 << 20), b""):
+                click.echo(piece, nl=False)
 
 
 def video_on_standard_input() -> Path | None:

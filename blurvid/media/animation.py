@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from PIL import Image
 
 from blurvid.atomic import stoppable
+from blurvid.config import FASTEST
 from blurvid.media.mp4 import writing
 from blurvid.media.photo import fitting
 from blurvid.media.profile import Pixels
@@ -24,7 +25,7 @@ _CODECS: dict[str, tuple[str, dict[str, str]]] = {
 }
 _UNITS = {"gif": Fraction(1, 100), "webp": Fraction(1, 1000)}
 """In which each kind counts time [s]."""
-SHORTEST = Fraction(1, 50)
+SHORTEST = Fraction(1, FASTEST)
 """Shortest time of a picture [s]; browsers slow down what claims to be faster."""
 _LONGEST = Fraction(655)
 """Longest time of a picture [s]."""

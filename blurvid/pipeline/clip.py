@@ -239,9 +239,12 @@ class Clip:
             return None
         trust = self.trust() if len(own) > 1 else None
         field = self._field(False) if trust is None or self.fitted else trust.field
-        reasons = () if trust is None else trust.reasons
-        told = ("told",) if self.recipe.motion else ()
-        return judge(own[len(own) // 2], y, field, reasons + told)
+        reasons: tuple[str, ...] = () if trust is None else trust.reasons
+        if self.recipe.model != MODELS[0]:
+            reasons += ("other",)
+        if self.recipe.motion:
+            reasons += ("told",)
+        return judge(own[len(own) // 2], y, field, reasons)
 
     @functools.cached_property
     def reblur_map(self) -> Tensor:

@@ -34,6 +34,8 @@ _WHY = {
     "still": "nothing moves in it",
     "defocus": "it is blurred alike in all directions, as out of focus, which stays",
     "long": "the motion is longer than the network knows; the motion model follows it further",
+    "other": "no motion was found that explains its blur; the motion model, which is the default, "
+    "may find it",
     "told": "what was told of its motion (--motion) does not explain its blur",
     "": "no motion was found that explains its blur; a hint of how it moved may help (--motion)",
 }
