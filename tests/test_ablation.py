@@ -6,12 +6,11 @@ import json
 
 import pytest
 import torch
-from click.testing import CliRunner
+from helpers import invoke
 from torch import nn
 from torch.testing import assert_close
 
 from blurvid import media
-from blurvid.cli import main
 from blurvid.config import STAGES, CascadeSpec
 from blurvid.errors import OptionError
 from blurvid.lab import losses
@@ -163,18 +162,11 @@ def material(tmp_path_factory):
     return root
 
 
-def run(*words):
-    result = CliRunner().invoke(main, list(map(str, words)))
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 def train(material, out, *more, steps=2, spec=TINY):
     settings = {"motion.max_path": 4, "motion.source_scale": [1.0, 1.2]}
     if spec:
         settings["cascade.width"] = spec.width
-    return run(
+    return invoke(
         *("train", "--model", "cascade", "--data", material / "photos", "--out", out),
         *("--steps", steps, "--batch", 1, "--crop", 20, "-q", *QUICK),
         *(f"--set={key}={json.dumps(value)}" for key, value in settings.items()),
@@ -192,7 +184,9 @@ def test_a_row_is_trained_and_scored(material, tmp_path, row):
     stages = ["middle", "others"] if row == "global" else list(STAGES)
     assert [list(line["losses"]) for line in log] == [stages] * 2
 
-    scored = run("eval", material / "windows", "--weights", out / "weights", "--json", "-q", *QUICK)
+    scored = invoke(
+        "eval", material / "windows", "--weights", out / "weights", "--json", "-q", *QUICK
+    )
     assert scored.exit_code == 0, scored.stderr
     found = json.loads(scored.stdout)
     assert (found["model"], found["windows"]) == ("cascade", 1)

@@ -49,13 +49,6 @@ def prepared(tmp_path_factory):
 
 
 @pytest.fixture
-def here(surroundings, tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
-
-
-@pytest.fixture
 def command(prepared, here):
     """Words of a target's command, as it is begun or gone on with in a folder."""
     place, made = prepared

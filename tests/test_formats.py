@@ -17,16 +17,14 @@ import av
 import numpy as np
 import pytest
 import tifffile
-from helpers import STORED, invoke, noise
+from helpers import STORED, invoke, noise, save_tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, JpegImagePlugin
 
 from blurvid import media
-from blurvid.config import FRAME_FORMATS, DirectSpec
+from blurvid.config import FRAME_FORMATS
 from blurvid.media.photo import Metadata
-from blurvid.networks import DirectNet
-from blurvid.weights import store
 
 ORIENTATION, MAKER, ARTIST, EXIF, GPS = 274, 271, 315, 0x8769, 0x8825
 TAKEN, MAKER_NOTE, WIDTH, HEIGHT = 0x9003, 37500, 0xA002, 0xA003
@@ -39,22 +37,13 @@ XMP = (
 )
 
 
+pytestmark = pytest.mark.usefixtures("here")
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Untrained weights: every frame is the photo."""
-    folder = tmp_path_factory.mktemp("weights") / "tiny"
-    net = DirectNet(DirectSpec(channels=(8, 12), blocks=(1, 1)))
-    facts = {"recipe": {}, "data": "none", "scores": {}, "licence": "MIT"}
-    store.save(net, folder, name="tiny", **facts)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
-    """An empty cache and an empty current folder."""
-    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    return save_tiny(tmp_path_factory.mktemp("weights") / "tiny").path
 
 
 @pytest.fixture

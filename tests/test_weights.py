@@ -17,26 +17,12 @@ from blurvid.config import CascadeSpec, DirectSpec
 from blurvid.errors import OutputError, WeightsError
 from blurvid.models import Cascade
 from blurvid.networks import DirectNet
-from blurvid.weights import sets, store
+from blurvid.weights import store
 
 TINY = DirectSpec(factor=2, channels=(4, 8), blocks=(1, 1))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny operations on a busy machine wait for each other's threads otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def places(tmp_path, monkeypatch):
-    """An empty cache and no released sets, for every test."""
-    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
-    monkeypatch.setattr(sets, "released_dir", lambda: tmp_path / "released")
+pytestmark = pytest.mark.usefixtures("surroundings")
 
 
 @pytest.fixture

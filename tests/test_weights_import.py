@@ -26,6 +26,8 @@ NETWORKS = {
 BLOCK = {"norm1": "norm1", "conv1": "conv1", "norm2": "norm2", "conv2": "conv2"}
 RESIDUAL = {**BLOCK, "norm4": "norm3", "conv4": "conv3"}
 
+pytestmark = pytest.mark.usefixtures("surroundings")
+
 
 class LegacyStorage:
     """Stands for a storage; written as a persistent id."""
@@ -123,21 +125,6 @@ def authors_state(stage, module):
                 renamed[f"{theirs}{name}.num_batches_tracked"] = torch.tensor(3)
     assert not state
     return renamed
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny operations on a busy machine wait for each other's threads otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def places(tmp_path, monkeypatch):
-    monkeypatch.setenv("BLURVID_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("BLURVID_WEIGHTS", raising=False)
 
 
 @pytest.fixture(scope="module")
