@@ -161,7 +161,7 @@ def check_rate(kind: str, fps: float) -> None:
         OptionError: it is one of `config.ANIMATIONS`, whose frames are shown for 1/50 s at least.
     """
     if kind in ANIMATIONS and fps > FASTEST:
-        raise OptionError(f"GIF and WebP show {FASTEST} frames per second at most, not {fps:g}")
+        raise OptionError(f"GIF and WebP show at most {FASTEST} fps, not {fps:g}")
 
 
 def contact_folder(page: Path) -> Path:

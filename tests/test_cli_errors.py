@@ -376,7 +376,7 @@ def test_an_option_given_twice_is_refused(here, words):
     [
         ("extract in -o in --format png", 2, "in: results would be taken for photos"),
         ("deblur in -o ./in --middle direct", 2, "in: results would be taken for photos"),
-        ("extract in/a.png -o a.gif --fps 60", 2, "show 50 frames per second at most, not 60"),
+        ("extract in/a.png -o a.gif --fps 60", 2, "show at most 50 fps, not 60"),
         ("extract in/a.png -o a.mp4 --compare side --seconds 9", 2, "does not go with --compare"),
         ("synth in -o w --count 3", 2, "--count goes with --stills"),
     ],
