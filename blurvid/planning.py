@@ -292,8 +292,6 @@ def plan(
             target = target.parent if frames else target.with_name(f"{target.name}{ending}.{made}")
         if output.clip.compare:
             targets.check_comparison(made, target)
-        if not video:
-            targets.check_rate(made, output.clip.fps)
         beside = {name: _besides(name, paths, base, many) for name, paths in besides.items()}
         jobs.append(Job(entry.photo, target, base.name, made, entry.error, beside, count))
     return Plan(jobs, output)

@@ -328,7 +328,7 @@ def _find_middle(choice: str | Path, cascade: WeightSet | None = None) -> Source
         return Source(path.stem, FOREIGN, path)
     elif path.is_file() and path.name != SET_FILE:
         return Source(path.name, GIVEN, path)
-    elif is_photo(path):
+    elif is_photo(path) and not path.exists():
         raise InputError(f"{path}: no such file")
     else:
         found = find(choice)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from blurvid.config import ANIMATIONS, FASTEST, FORMATS, FRAME_FORMATS, VIDEO_FORMATS
+from blurvid.config import FORMATS, FRAME_FORMATS, VIDEO_FORMATS
 from blurvid.errors import ExistsError, OptionError, OutputError, reason
 
 CLIPS = {f".{kind}": kind for kind in FORMATS if kind not in FRAME_FORMATS}
@@ -152,16 +152,6 @@ def check_comparison(kind: str, name: Path) -> None:
     if kind not in VIDEO_FORMATS:
         known = ", ".join(f".{kind}" for kind in VIDEO_FORMATS)
         raise OptionError(f"{name}: a comparison is written as {known}")
-
-
-def check_rate(kind: str, fps: float) -> None:
-    """Refuse a rate that a kind of file cannot have.
-
-    Raises:
-        OptionError: it is one of `config.ANIMATIONS`, whose frames are shown for 1/50 s at least.
-    """
-    if kind in ANIMATIONS and fps > FASTEST:
-        raise OptionError(f"GIF and WebP show at most {FASTEST} fps, not {fps:g}")
 
 
 def contact_folder(page: Path) -> Path:

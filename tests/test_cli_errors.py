@@ -376,7 +376,7 @@ def test_an_option_given_twice_is_refused(here, words):
     [
         ("extract in -o in --format png", 2, "in: results would be taken for photos"),
         ("deblur in -o ./in --middle direct", 2, "in: results would be taken for photos"),
-        ("extract in/a.png -o a.gif --fps 60", 2, "show at most 50 fps, not 60"),
+        ("extract in/a.png -o a.gif --fps 60", 2, "--fps is 50 at most for GIF and WebP"),
         ("extract in/a.png -o a.mp4 --compare side --seconds 9", 2, "does not go with --compare"),
         ("synth in -o w --count 3", 2, "--count goes with --stills"),
     ],
@@ -394,8 +394,9 @@ def test_errors_about_settings_name_their_file(here, tiny, monkeypatch):
     monkeypatch.setenv("BLURVID_WEIGHTS", str(tiny))
     monkeypatch.setenv("BLURVID_CONFIG", "own.toml")
     make_photo("a.png")
-    Path("own.toml").write_text('[extract]\nframes = 15\nfps = "keep"\n')
-    assert "(own.toml sets frames)" in invoke("extract", "a.png", "--fps", 5).stderr
+    Path("own.toml").write_text('[extract]\nformat = "gif"\nfast = true\nfps = "keep"\n')
+    found = invoke("extract", "a.png", "--fps", 5, "-o", "breakfast.mp4").stderr
+    assert "--format gif contradict each other (own.toml sets format)" in found
     assert "(own.toml sets fps)" in invoke("extract", "a.png", "--frames", 7).stderr
     assert "own.toml" not in invoke("extract", "b.png", "--fps", 5, "--frames", 7).stderr
 

@@ -52,6 +52,9 @@ def test_the_photo_itself_gains_nothing():
         "text": "no visible gain: no motion was found that explains its blur; a hint of how it "
         "moved may help (--motion)",
     }
+    assert (
+        "the motion model, which is the default, may find it" in judge(y, y, field, ("other",)).text
+    )
 
 
 def test_sharpening_across_the_motion_is_no_gain():

@@ -636,6 +636,8 @@ def test_videos_from_the_command_line(tmp_path, tiny, surroundings, monkeypatch)
     assert "2 frames to 14 at 10 a second, 1 shot" in result.stderr
     assert "its sound is left out" in result.stderr
 
+    monkeypatch.setenv("BLURVID_CONFIG", "own.toml")  # some of which is for photos
+    Path("own.toml").write_text('[extract]\ndirection = "left"\nflip = ["1,1"]\nseconds = 9.0\n')
     result = invoke(*words, "-o", "out", "--json", "--fps", "keep")
     record = json.loads(result.stdout)
     assert (record["outputs"], record["fps"], record["frames"]) == (["out/in.mp4"], 70.0, 2)

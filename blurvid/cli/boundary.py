@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -160,12 +161,16 @@ class ErrorBoundary(click.Group):
 def _settled(ctx: click.Context, message: str) -> str:
     """What to say of settings that an error is about, which nobody has typed."""
     own: dict[str, Any] = next(iter((ctx.default_map or {}).values()), {})
-    about = [key for key in own if key.replace("_", "-") in message]
+    if not own or not isinstance(ctx.command, click.Group):
+        return ""
+    command = ctx.command.commands[str(ctx.invoked_subcommand)]
+    names = [max(p.opts, key=len) for p in command.params if p.name in own and p.opts]
+    about = [name for name in names if re.search(rf"(?<!\S){re.escape(name)}(?![\w-])", message)]
     if not about:
         return ""
     from blurvid.cli.settings import path
 
-    return f" ({path()} sets {', '.join(about)})"
+    return f" ({path()} sets {', '.join(name[2:] for name in about)})"
 
 
 def _interrupted() -> NoReturn:

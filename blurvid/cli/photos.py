@@ -16,6 +16,7 @@ from blurvid.cli import values
 from blurvid.cli.boundary import echo_json, fail, say, warn
 from blurvid.config import (
     ANIMATIONS,
+    FASTEST,
     FRAMES,
     VIDEO_FORMATS,
     BatchOptions,
@@ -246,6 +247,9 @@ def go_through(batch: Batch, output: Output, recipe: Recipe, do: Doing = do_phot
     )
     if not {job.kind for job in whole.jobs}.intersection(VIDEO_FORMATS).difference(ANIMATIONS):
         values.refuse(("crf", "seconds"), "is for MP4 and WebM")
+    fps, animated = output.clip.fps, any(job.kind in ANIMATIONS for job in whole.jobs)
+    if animated and not (videos or output.clip.compare) and float(fps) > FASTEST:
+        values.refuse(("fps",), f"is {FASTEST} at most for GIF and WebP")
     todo = whole.share(*batch.share)
     report = Report(batch.as_json, batch.quiet, batch.verbose)
     if not todo.jobs:

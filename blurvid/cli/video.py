@@ -18,7 +18,7 @@ import click
 
 from blurvid.cli.photos import Batch, Progress, Report, go_through
 from blurvid.cli.values import refuse
-from blurvid.config import FORMATS, FRAME_FORMATS, Output, VideoOptions
+from blurvid.config import FORMATS, FRAME_FORMATS, FRAMES, Output, VideoOptions
 from blurvid.errors import BlurvidError
 from blurvid.files import START, content_of, starts_as
 from blurvid.targets import still_suffix
@@ -43,6 +43,7 @@ def extract_videos(batch: Batch, output: Output, recipe: Recipe, shown: VideoOpt
     if videos:
         # The user's file may have what is for photos.
         batch = dataclasses.replace(batch, lists=(), share=(1, 1))
+        recipe = dataclasses.replace(recipe, frames=FRAMES, beyond=0, direction="auto", flips=())
         output = Output(
             *(output.path, output.kind),
             overwrite=output.overwrite,

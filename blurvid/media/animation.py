@@ -41,7 +41,8 @@ def save_looping(
         order: indices of the frames in the order in which they are shown.
         path: a file; it is written over.
         name: the file to name in messages; its suffix is one of `_UNITS`.
-        fps: frames shown per second; in a GIF rounded to hundredths of a second each.
+        fps: frames shown per second; in a GIF rounded to hundredths of a second each; `FASTEST` at
+            most.
 
     Raises:
         OutputError: FFmpeg failed; with its words.

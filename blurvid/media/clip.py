@@ -23,7 +23,7 @@ from blurvid.media.photo import Photo, fitting, flat_frames
 from blurvid.media.player import Notes, save_player
 from blurvid.media.profile import Pixels
 from blurvid.media.stills import lost_in_still, save_still
-from blurvid.targets import check_comparison, check_rate, check_target, kind_of
+from blurvid.targets import check_comparison, check_target, kind_of
 
 NOTEBOOK_SIDE = 640
 """Largest width and height of what a notebook shows [px]; it keeps all that it has shown."""
@@ -73,7 +73,6 @@ def write_frames(
     kind = kind or kind_of(target)
     if options.compare:
         check_comparison(kind, target)
-    check_rate(kind, options.fps)
     paths = check_target(target, stem, frames.shape[0], overwrite, kind)
     with replacing(paths) as temporaries:
         WRITERS[kind](Work(frames, photo, options, kind, paths, notes or Notes()), temporaries)
