@@ -190,8 +190,7 @@ clip_options = options(
     clips(
         "--compare",
         help="Against the photo: wipe, side (by side) or flicker. Wide photos are one above the "
-        "other. A clip to be posted (.mp4, "
-        ".webm, .gif, .webp), of at most 1080 px and 8 MB.",
+        "other. A clip to be posted (.mp4, .webm, .gif, .webp), of at most 1080 px and 8 MB.",
     ),
     clips("--square", help="Make a --compare a square, of where most moves."),
     clips("--caption/--no-caption", help="Say in a --compare which is which."),
