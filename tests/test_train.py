@@ -44,6 +44,7 @@ from blurvid.lab.train.objective import (
     blend_contexts,
     outer_frames,
 )
+from blurvid.lab.train.settings import check_options
 from blurvid.lab.train.state import RampedAverage, learning_rate, load_state, save_state
 from blurvid.models import Cascade, build
 from blurvid.networks import DirectNet
@@ -580,6 +581,29 @@ def test_invariant_losses_do_not_see_the_order_of_time():
         forth, _ = objective(y, x)
         back, _ = objective(y, x.flip(1))
         assert torch.isclose(forth["others"], back["others"]).item() is blind, loss
+
+
+def test_the_nearest_order_is_each_samples_own():
+    torch.manual_seed(1)
+    net = DirectNet(TINY)
+    torch.nn.init.normal_(net.head.weight, 0, 0.05)
+    y, x = windows(batch=2, size=16)
+    objective = Objective(net, replace(DIRECT, order="nearest"))
+    forth, _ = objective(y, x)
+    mixed = torch.stack([x[0], x[1].flip(0)])
+    assert torch.equal(objective(y, mixed)[0]["direct"], forth["direct"])
+    # As if each sample had been learned in its better order
+    fixed = Objective(net, DIRECT)
+    better = [min(fixed(y[i, None], o)[0]["direct"] for o in (x[i, None], x[i, None].flip(1)))
+              for i in range(2)]  # fmt: skip
+    torch.testing.assert_close(forth["direct"], torch.stack(better).mean())
+
+
+@pytest.mark.parametrize("wrong", [{"model": "cascade"}, {"loss": "pair"}])
+def test_only_regression_of_all_frames_has_a_nearest_order(wrong):
+    check_options(replace(DIRECT, order="nearest"))
+    with pytest.raises(OptionError, match="the nearest order is the direct model's"):
+        check_options(replace(DIRECT, order="nearest", **wrong))
 
 
 def test_unknown_stages_are_refused(tiny_cascade):

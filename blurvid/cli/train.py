@@ -96,11 +96,12 @@ OUT/log.jsonl, the averaged weights are the weight set OUT/weights.
 @steps("--lr", type=float, help=f"Highest learning rate.{_usual('lr')}")
 @losses(
     "--order",
-    help="One order of time and regression, or the paper's order-invariant losses.",
+    help="Regression in one order of time or in the one that is nearer (direct), or the paper's "
+    "order-invariant losses.",
 )
 @losses(
     "--loss",
-    help="auto: charbonnier for canonical order, pair (eq. 5) for invariant order.",
+    help="auto: pair (eq. 5) for invariant order, else charbonnier.",
 )
 @losses("--adversarial", help="Weight of that loss.")
 @losses("--perceptual", help="Weight of that loss on the middle frame; needs --vgg.")

@@ -142,10 +142,11 @@ class TrainOptions:
     model: str = "direct"
     stages: tuple[str, ...] = STAGES
     """Networks to train, of the cascade or of the motion model; ignored by the others."""
-    order: Literal["canonical", "invariant"] = "canonical"
-    """`canonical`: one order of time and regression; `invariant`: the paper's losses."""
+    order: Literal["canonical", "nearest", "invariant"] = "canonical"
+    """`canonical`: one order of time and regression; `nearest`: regression, in the order that the
+    frames of the direct model are nearer to; `invariant`: the paper's losses."""
     loss: Loss = "auto"
-    """`auto`: `charbonnier` for canonical order, `pair` (eq. 5) for invariant order."""
+    """`auto`: `pair` (eq. 5) for invariant order, else `charbonnier`."""
     frequency: Weight = 0.0
     """Weight of the Fourier loss beside `charbonnier` and `squared`."""
     teacher_forcing: bool = True

@@ -67,7 +67,7 @@ def resolve_loss(options: TrainOptions) -> str:
     """Name of the loss on frames other than the middle one."""
     if options.loss != "auto":
         return options.loss
-    return "charbonnier" if options.order == "canonical" else "pair"
+    return "pair" if options.order == "invariant" else "charbonnier"
 
 
 class Objective(nn.Module):
@@ -120,11 +120,13 @@ class Objective(nn.Module):
         Returns:
             Losses by name, to be added; and the estimated frames by number.
         """
-        truths = dict(enumerate(x.unbind(1), 1))
         if isinstance(self.model, Cascade):
-            return self._cascade(self.model, y, truths)
-        first = MIDDLE if isinstance(self.model, Maxim) else 1
-        estimates = dict(enumerate(self.model(y).unbind(1), first))
+            return self._cascade(self.model, y, dict(enumerate(x.unbind(1), 1)))
+        first, frames = MIDDLE if isinstance(self.model, Maxim) else 1, self.model(y)
+        if self.options.order == "nearest":
+            x = nearest(frames.detach(), x)
+        truths = dict(enumerate(x.unbind(1), 1))
+        estimates = dict(enumerate(frames.unbind(1), first))
         if self.loss in losses.REGRESSIONS:
             found = {self.model.name: self._compare(estimates, truths)}
             if self.features is not None:
@@ -188,6 +190,15 @@ class Objective(nn.Module):
         if self.options.frequency:
             loss = loss + self.options.frequency * losses.frequency(estimate, truth)
         return loss
+
+
+def nearest(estimates: Tensor, x: Tensor) -> Tensor:
+    """Frames x in the order of time that the estimates are nearer to, (B, 7, 3, H, W) each.
+
+    Which way time ran is not in the photo, so that any answer is right that holds throughout.
+    """
+    ahead, back = ((estimates - order).abs().mean((1, 2, 3, 4)) for order in (x, x.flip(1)))
+    return reversed_where(x, back - ahead)
 
 
 def blend_contexts(y: Tensor, truths: Estimates, share: float) -> Estimates:

@@ -119,6 +119,9 @@ def check_options(options: TrainOptions) -> None:
         and (options.loss, options.order, *others) != ("auto", "canonical", 0, 0, 0),
         "the maxim model gives one frame, and has the losses of one": options.model == "maxim"
         and (options.loss in SEQUENCES or options.order != "canonical" or options.adversarial > 0),
+        "the nearest order is the direct model's, which gives all frames, and for regression": (
+            options.order == "nearest" and (options.model != "direct" or options.loss in SEQUENCES)
+        ),
         "the perceptual loss is on the middle frame; train that stage": bool(options.perceptual)
         and "middle" not in options.stages,
     }
